@@ -1,0 +1,173 @@
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+
+use crate::{Jitter, ReconnectPolicy};
+
+/// The delays of a [`ReconnectPolicy`], one for each attempt.
+///
+/// A pure function of the policy, the attempt and the random source: no clock, no state but the
+/// attempt's number.
+///
+/// ```
+/// use std::time::Duration;
+/// use mcpool_core::{Backoff, ReconnectPolicy};
+///
+/// let mut backoff = Backoff::new(ReconnectPolicy::five_then_stop());
+/// let mut rng = rand::rng();
+/// let delays: Vec<_> = std::iter::from_fn(|| backoff.next_delay(&mut rng)).collect();
+/// assert_eq!(delays, [1, 2, 4, 8, 16].map(Duration::from_secs));
+/// ```
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    policy: ReconnectPolicy,
+    attempt: u32,
+}
+
+impl Backoff {
+    /// At the foot of the ladder.
+    #[must_use]
+    pub fn new(policy: ReconnectPolicy) -> Self {
+        Self { policy, attempt: 0 }
+    }
+
+    /// How many delays were given since the last reset.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Back to the foot of the ladder.
+    pub fn reset(&mut self) {
+        self.attempt = 0;
+    }
+
+    /// The delay before the next attempt; `None` when the attempts are spent.
+    pub fn next_delay(&mut self, rng: &mut impl Rng) -> Option<Duration> {
+        if self
+            .policy
+            .max_attempts
+            .is_some_and(|max| self.attempt >= max)
+        {
+            return None;
+        }
+        let delay = delay(&self.policy, self.attempt, rng);
+        self.attempt = self.attempt.saturating_add(1);
+        Some(delay)
+    }
+}
+
+/// The delay before attempt `n` (counted from 0): never over the cap, never an overflow.
+pub(crate) fn delay(policy: &ReconnectPolicy, n: u32, rng: &mut impl Rng) -> Duration {
+    let cap = policy.cap.as_secs_f64();
+    let exponent = i32::try_from(n).unwrap_or(i32::MAX);
+    let grown = policy.base.as_secs_f64() * policy.factor.max(1.0).powi(exponent);
+    // `min` with infinity, or with NaN from 0·∞, gives the cap.
+    let step = grown.min(cap);
+    let seconds = match policy.jitter {
+        Jitter::None => step,
+        Jitter::Full => step * rng.random::<f64>(),
+        Jitter::Equal => step / 2.0 + step / 2.0 * rng.random::<f64>(),
+        Jitter::Additive(fraction) => step + step * fraction.max(0.0) * rng.random::<f64>(),
+    };
+    Duration::try_from_secs_f64(seconds.min(cap))
+        .unwrap_or(policy.cap)
+        .min(policy.cap)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{SeedableRng, rngs::SmallRng};
+
+    fn ladder(policy: ReconnectPolicy, n: usize) -> Vec<f64> {
+        let mut rng = SmallRng::seed_from_u64(7);
+        (0..n)
+            .map(|i| delay(&policy, u32::try_from(i).unwrap(), &mut rng).as_secs_f64())
+            .collect()
+    }
+
+    #[test]
+    fn the_presets_give_the_sequences_that_their_names_promise() {
+        let mut plain = ReconnectPolicy::heartbeat();
+        plain.jitter = Jitter::None;
+        assert_eq!(
+            ladder(plain, 8),
+            [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+        );
+        let mut retrying = ReconnectPolicy::retrying(3);
+        for (i, step) in [1.0, 2.0, 4.0, 8.0, 16.0].into_iter().enumerate() {
+            let delay = ladder(retrying.clone(), i + 1)[i];
+            assert!((step..=step * 1.5).contains(&delay), "{i}: {delay}");
+        }
+        retrying.jitter = Jitter::None;
+        assert_eq!(ladder(retrying, 6), [1.0, 2.0, 4.0, 8.0, 16.0, 30.0]);
+        assert_eq!(
+            ladder(ReconnectPolicy::five_then_stop(), 8),
+            [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+        );
+    }
+
+    #[test]
+    fn no_delay_is_over_the_cap_in_a_million_seeds() {
+        for (jitter, attempt) in [
+            (Jitter::Full, 6),
+            (Jitter::Equal, 40),
+            (Jitter::Additive(0.5), 6),
+            (Jitter::Additive(9.0), 3),
+        ] {
+            let policy = ReconnectPolicy {
+                jitter,
+                ..ReconnectPolicy::default()
+            };
+            for seed in 0..250_000 {
+                let mut rng = SmallRng::seed_from_u64(seed);
+                assert!(delay(&policy, attempt, &mut rng) <= policy.cap);
+            }
+        }
+    }
+
+    #[test]
+    fn full_jitter_has_its_mean_at_half_the_step() {
+        let policy = ReconnectPolicy::default();
+        let mut rng = SmallRng::seed_from_u64(1);
+        let n = 1_000_000;
+        let sum: f64 = (0..n)
+            .map(|_| delay(&policy, 3, &mut rng).as_secs_f64())
+            .sum();
+        let mean = sum / f64::from(n);
+        assert!((mean / 2.0 - 1.0).abs() < 0.01, "mean {mean}");
+    }
+
+    #[test]
+    fn a_high_attempt_does_not_overflow() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let policy = ReconnectPolicy {
+            jitter: Jitter::None,
+            ..ReconnectPolicy::default()
+        };
+        for n in [1_000, 100_000, u32::MAX] {
+            assert_eq!(delay(&policy, n, &mut rng), policy.cap);
+        }
+        let zero = ReconnectPolicy {
+            base: Duration::ZERO,
+            ..policy
+        };
+        assert!(delay(&zero, 100_000, &mut rng) <= zero.cap);
+    }
+
+    #[test]
+    fn spent_attempts_end_the_ladder_and_a_reset_refills_it() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let mut backoff = Backoff::new(ReconnectPolicy::retrying(2));
+        assert!(backoff.next_delay(&mut rng).is_some());
+        assert!(backoff.next_delay(&mut rng).is_some());
+        assert_eq!(backoff.next_delay(&mut rng), None);
+        backoff.reset();
+        assert!(backoff.next_delay(&mut rng).is_some());
+        assert_eq!(
+            Backoff::new(ReconnectPolicy::never()).next_delay(&mut rng),
+            None
+        );
+    }
+}

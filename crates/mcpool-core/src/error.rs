@@ -1,0 +1,459 @@
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+
+use rmcp::model::ErrorData;
+
+use crate::{Delivery, ServerName, StderrLine};
+
+/// The result of every fallible operation of mcpool.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, in one word that a program can match on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The spec cannot be used: a bad name, URL, header or value, or a transport that was not
+    /// compiled in.
+    InvalidSpec,
+    /// A `${…}` in the spec could not be resolved.
+    Unresolved,
+    /// The command of a stdio server does not exist, or is not executable.
+    CommandNotFound,
+    /// The process of a stdio server could not be started.
+    Spawn,
+    /// The process of a stdio server exited.
+    ProcessExited,
+    /// No connection could be made: name resolution, TCP, TLS.
+    Connect,
+    /// A live connection ended.
+    ConnectionLost,
+    /// An HTTP status that is an error and has no kind of its own.
+    HttpStatus,
+    /// HTTP 429, or 503 with `Retry-After`.
+    RateLimited,
+    /// HTTP 401, or no usable token: somebody has to log in.
+    AuthRequired,
+    /// HTTP 403: the credentials are not enough.
+    Forbidden,
+    /// The time-out of the operation passed.
+    Timeout,
+    /// A message was over the configured size.
+    TooLarge,
+    /// The server broke the protocol.
+    Protocol,
+    /// Client and server have no protocol version in common.
+    VersionMismatch,
+    /// The server answered with a JSON-RPC error: see [`Error::rpc`].
+    Rpc,
+    /// The request may have run and was not replayed, because running it twice may do harm.
+    OutcomeUnknown,
+    /// No server of that name.
+    UnknownServer,
+    /// No tool of that name.
+    UnknownTool,
+    /// The server is disabled.
+    Disabled,
+    /// The server is not connected now.
+    NotConnected,
+    /// The fast attempts are spent; only the slow re-probe goes on.
+    GivenUp,
+    /// Too many calls are in flight and the queue's deadline passed.
+    Overloaded,
+    /// The caller, or a disconnect, cancelled the operation.
+    Cancelled,
+    /// The manager or the client is closed for good.
+    Closed,
+    /// The arguments of a verb are wrong.
+    InvalidArgument,
+    /// A bug in mcpool.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The kind as it stands in JSON output, in `snake_case`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidSpec => "invalid_spec",
+            Self::Unresolved => "unresolved",
+            Self::CommandNotFound => "command_not_found",
+            Self::Spawn => "spawn",
+            Self::ProcessExited => "process_exited",
+            Self::Connect => "connect",
+            Self::ConnectionLost => "connection_lost",
+            Self::HttpStatus => "http_status",
+            Self::RateLimited => "rate_limited",
+            Self::AuthRequired => "auth_required",
+            Self::Forbidden => "forbidden",
+            Self::Timeout => "timeout",
+            Self::TooLarge => "too_large",
+            Self::Protocol => "protocol",
+            Self::VersionMismatch => "version_mismatch",
+            Self::Rpc => "rpc",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::UnknownServer => "unknown_server",
+            Self::UnknownTool => "unknown_tool",
+            Self::Disabled => "disabled",
+            Self::NotConnected => "not_connected",
+            Self::GivenUp => "given_up",
+            Self::Overloaded => "overloaded",
+            Self::Cancelled => "cancelled",
+            Self::Closed => "closed",
+            Self::InvalidArgument => "invalid_argument",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a caller may do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Retry {
+    /// Trying again the same way will fail again.
+    Forbidden,
+    /// Trying again at once is fine.
+    Immediately,
+    /// The server asked for this pause.
+    After(Duration),
+    /// A new connection is needed first.
+    Reconnect,
+}
+
+/// The error of every mcpool crate.
+///
+/// It carries the kind, the server's name, the operation, what is known of the request's
+/// delivery, and for a stdio server the last lines of its stderr. `Display` is one line, does
+/// not repeat its source, and shows no secret. Cloning it is one reference count, so that every
+/// caller that waited for one connect gets the same error.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    server: Option<ServerName>,
+    operation: Option<&'static str>,
+    delivery: Option<Delivery>,
+    retry_after: Option<Duration>,
+    http_status: Option<u16>,
+    challenge: Option<String>,
+    rpc: Option<ErrorData>,
+    stderr_tail: Vec<StderrLine>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of a kind, with a message that says what happened and, where it helps, what to do.
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            message: message.into(),
+            server: None,
+            operation: None,
+            delivery: None,
+            retry_after: None,
+            http_status: None,
+            challenge: None,
+            rpc: None,
+            stderr_tail: Vec::new(),
+            source: None,
+        }))
+    }
+
+    /// The error for a JSON-RPC error object in an answer.
+    #[must_use]
+    pub fn from_rpc(error: ErrorData) -> Self {
+        let message = format!("the server answered {}: {}", error.code.0, error.message);
+        Self::new(ErrorKind::Rpc, message)
+            .with_delivery(Delivery::Answered)
+            .edit(|inner| inner.rpc = Some(error))
+    }
+
+    /// Names the server, unless one is named already.
+    #[must_use]
+    pub fn with_server(self, server: &ServerName) -> Self {
+        if self.0.server.is_some() {
+            return self;
+        }
+        self.edit(|inner| inner.server = Some(server.clone()))
+    }
+
+    /// Names the operation (`"connect"`, `"tools/call"`), unless one is named already.
+    #[must_use]
+    pub fn with_operation(self, operation: &'static str) -> Self {
+        if self.0.operation.is_some() {
+            return self;
+        }
+        self.edit(|inner| inner.operation = Some(operation))
+    }
+
+    /// Says what is known of the request's delivery.
+    #[must_use]
+    pub fn with_delivery(self, delivery: Delivery) -> Self {
+        self.edit(|inner| inner.delivery = Some(delivery))
+    }
+
+    /// Keeps the pause that the server asked for.
+    #[must_use]
+    pub fn with_retry_after(self, pause: Duration) -> Self {
+        self.edit(|inner| inner.retry_after = Some(pause))
+    }
+
+    /// Keeps the HTTP status.
+    #[must_use]
+    pub fn with_http_status(self, status: u16) -> Self {
+        self.edit(|inner| inner.http_status = Some(status))
+    }
+
+    /// Keeps the `WWW-Authenticate` header of a 401 or 403.
+    #[must_use]
+    pub fn with_challenge(self, challenge: impl Into<String>) -> Self {
+        let challenge = challenge.into();
+        self.edit(|inner| inner.challenge = Some(challenge))
+    }
+
+    /// Keeps the last lines of the server's stderr.
+    #[must_use]
+    pub fn with_stderr_tail(self, lines: Vec<StderrLine>) -> Self {
+        self.edit(|inner| inner.stderr_tail = lines)
+    }
+
+    /// Keeps the cause. Its text must not hold a secret.
+    #[must_use]
+    pub fn with_source(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let source: Box<dyn StdError + Send + Sync> = source.into();
+        self.edit(|inner| inner.source = Some(source.into()))
+    }
+
+    /// Gives the error another kind and message and keeps the rest: the old error becomes the
+    /// source.
+    #[must_use]
+    pub fn wrap(self, kind: ErrorKind, message: impl Into<String>) -> Self {
+        let mut inner = (*self.0).clone();
+        inner.kind = kind;
+        inner.message = message.into();
+        inner.source = Some(Arc::new(self));
+        Self(Arc::new(inner))
+    }
+
+    fn edit(self, change: impl FnOnce(&mut Inner)) -> Self {
+        let mut shared = self.0;
+        change(Arc::make_mut(&mut shared));
+        Self(shared)
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The message without the server's name and the operation.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The server it is about.
+    #[must_use]
+    pub fn server(&self) -> Option<&ServerName> {
+        self.0.server.as_ref()
+    }
+
+    /// The operation that failed.
+    #[must_use]
+    pub fn operation(&self) -> Option<&'static str> {
+        self.0.operation
+    }
+
+    /// What is known of the request's delivery; [`Delivery::Unknown`] unless it was said.
+    ///
+    /// Kinds that arise before anything is sent (`Disabled`, `NotConnected`, `UnknownServer` …)
+    /// are [`Delivery::NotSent`].
+    #[must_use]
+    pub fn delivery(&self) -> Delivery {
+        self.0.delivery.unwrap_or(match self.0.kind {
+            ErrorKind::InvalidSpec
+            | ErrorKind::Unresolved
+            | ErrorKind::CommandNotFound
+            | ErrorKind::Spawn
+            | ErrorKind::Connect
+            | ErrorKind::UnknownServer
+            | ErrorKind::UnknownTool
+            | ErrorKind::Disabled
+            | ErrorKind::NotConnected
+            | ErrorKind::GivenUp
+            | ErrorKind::Overloaded
+            | ErrorKind::Closed
+            | ErrorKind::InvalidArgument
+            | ErrorKind::VersionMismatch => Delivery::NotSent,
+            ErrorKind::AuthRequired | ErrorKind::Forbidden | ErrorKind::RateLimited => {
+                Delivery::Rejected
+            }
+            ErrorKind::Rpc => Delivery::Answered,
+            _ => Delivery::Unknown,
+        })
+    }
+
+    /// What the caller may do about it.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        if let Some(pause) = self.0.retry_after {
+            return Retry::After(pause);
+        }
+        match self.0.kind {
+            ErrorKind::ProcessExited
+            | ErrorKind::Connect
+            | ErrorKind::ConnectionLost
+            | ErrorKind::NotConnected
+            | ErrorKind::Spawn => Retry::Reconnect,
+            ErrorKind::HttpStatus => match self.0.http_status {
+                Some(408 | 425 | 500..=599) => Retry::Reconnect,
+                _ => Retry::Forbidden,
+            },
+            ErrorKind::Overloaded | ErrorKind::Timeout | ErrorKind::RateLimited => {
+                Retry::Immediately
+            }
+            _ => Retry::Forbidden,
+        }
+    }
+
+    /// Whether connecting again the same way must fail again: the reconnect ladder stops here.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        match self.0.kind {
+            ErrorKind::InvalidSpec
+            | ErrorKind::Unresolved
+            | ErrorKind::CommandNotFound
+            | ErrorKind::AuthRequired
+            | ErrorKind::Forbidden
+            | ErrorKind::VersionMismatch
+            | ErrorKind::Disabled
+            | ErrorKind::Closed => true,
+            ErrorKind::HttpStatus => self.retry() == Retry::Forbidden,
+            _ => false,
+        }
+    }
+
+    /// The pause that the server asked for, from `Retry-After`.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// The HTTP status, where there was one.
+    #[must_use]
+    pub fn http_status(&self) -> Option<u16> {
+        self.0.http_status
+    }
+
+    /// The `WWW-Authenticate` header of a 401 or 403.
+    #[must_use]
+    pub fn challenge(&self) -> Option<&str> {
+        self.0.challenge.as_deref()
+    }
+
+    /// The JSON-RPC error object of the answer, for [`ErrorKind::Rpc`].
+    #[must_use]
+    pub fn rpc(&self) -> Option<&ErrorData> {
+        self.0.rpc.as_ref()
+    }
+
+    /// The last lines of the server's stderr, oldest first.
+    #[must_use]
+    pub fn stderr_tail(&self) -> &[StderrLine] {
+        &self.0.stderr_tail
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.0.server, self.0.operation) {
+            (Some(server), Some(operation)) => write!(f, "{server}: {operation}: ")?,
+            (Some(server), None) => write!(f, "{server}: ")?,
+            (None, Some(operation)) => write!(f, "{operation}: ")?,
+            (None, None) => {}
+        }
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Error");
+        out.field("kind", &self.0.kind)
+            .field("message", &self.0.message)
+            .field("delivery", &self.delivery());
+        if let Some(server) = &self.0.server {
+            out.field("server", server);
+        }
+        if let Some(operation) = self.0.operation {
+            out.field("operation", &operation);
+        }
+        if let Some(status) = self.0.http_status {
+            out.field("http_status", &status);
+        }
+        if let Some(source) = &self.0.source {
+            out.field("source", source);
+        }
+        if !self.0.stderr_tail.is_empty() {
+            out.field("stderr_tail", &self.0.stderr_tail);
+        }
+        out.finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_ref().map(|source| &**source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_is_one_line_and_leaves_the_source_to_the_chain() {
+        let error = Error::new(ErrorKind::Connect, "cannot reach the server")
+            .with_server(&"github".parse().unwrap())
+            .with_operation("connect")
+            .with_source(std::io::Error::other("refused"));
+        assert_eq!(
+            error.to_string(),
+            "github: connect: cannot reach the server"
+        );
+        assert_eq!(error.source().unwrap().to_string(), "refused");
+    }
+
+    #[test]
+    fn the_first_server_and_operation_stay() {
+        let error = Error::new(ErrorKind::Timeout, "no answer")
+            .with_operation("tools/call")
+            .with_operation("call");
+        assert_eq!(error.operation(), Some("tools/call"));
+    }
+
+    #[test]
+    fn defaults_of_delivery_and_retry() {
+        let lost = Error::new(ErrorKind::ConnectionLost, "gone");
+        assert_eq!(lost.delivery(), Delivery::Unknown);
+        assert_eq!(lost.retry(), Retry::Reconnect);
+        let disabled = Error::new(ErrorKind::Disabled, "off");
+        assert_eq!(disabled.delivery(), Delivery::NotSent);
+        assert!(disabled.is_permanent());
+        let limited = Error::new(ErrorKind::RateLimited, "slow down")
+            .with_retry_after(Duration::from_secs(3));
+        assert_eq!(limited.retry(), Retry::After(Duration::from_secs(3)));
+        assert_eq!(limited.delivery(), Delivery::Rejected);
+        assert!(!limited.is_permanent());
+    }
+}
