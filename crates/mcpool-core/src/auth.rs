@@ -1,8 +1,8 @@
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 
-use crate::{Result, Secret};
+use crate::{Result, Secret, ServerSpec};
 
 /// A request that is about to be sent to an HTTP server.
 #[derive(Debug, Clone, Copy)]
@@ -80,4 +80,16 @@ pub trait Authenticator: Send + Sync + fmt::Debug {
 
     /// Told of a `DPoP-Nonce` in a good answer, to be used from now on.
     fn observe_nonce(&self, _url: &str, _nonce: &str) {}
+}
+
+/// Knows which server has which [`Authenticator`]. The client factory asks it at each connect.
+#[async_trait]
+pub trait AuthenticatorProvider: Send + Sync {
+    /// What authorizes the HTTP requests to this server; `None` when nothing does.
+    ///
+    /// The spec is resolved: no `${…}` is left in it. Not asked for stdio servers.
+    ///
+    /// # Errors
+    /// When the stored credentials cannot be read.
+    async fn authenticator(&self, spec: &ServerSpec) -> Result<Option<Arc<dyn Authenticator>>>;
 }

@@ -27,7 +27,7 @@ mod spec;
 mod state;
 mod transport;
 
-pub use auth::{AuthChallenge, AuthDecision, AuthRequest, Authenticator};
+pub use auth::{AuthChallenge, AuthDecision, AuthRequest, Authenticator, AuthenticatorProvider};
 pub use backoff::Backoff;
 pub use client::{
     Client, ClientFactory, CloseReason, ConnectAttempt, ConnectEvidence, ConnectionInfo,
