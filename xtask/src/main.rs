@@ -1,2 +1,59 @@
-//! Placeholder entry point.
-fn main() {}
+//! The project's checks and chores: `cargo xtask COMMAND`.
+//!
+//! One list of checks, run the same by a person and by CI. This program compiles before
+//! anything is checked, so it has one small dependency and no more.
+
+mod bench;
+mod ci;
+mod layers;
+mod servers;
+mod test;
+mod tools;
+
+use std::{process::ExitCode, time::Instant};
+
+/// What a chore gives: nothing, or one line that says what went wrong.
+type Outcome<T = ()> = Result<T, String>;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  ci [STEP…]   every check, or only these; `ci --list` names them
+  test         the tests; installs what it can under target/, lists what it skips
+               (CI=true: a skip is a failure)
+  layers       the direction of dependencies between the crates
+  servers      installs the third-party servers of the end-to-end tests under target/
+  bench http   mcpool-http against rmcp's default HTTP client, side by side
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match args.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    let start = Instant::now();
+    let outcome = match command {
+        "ci" => ci::run(rest),
+        "test" => test::run(),
+        "layers" => layers::run(),
+        "servers" => servers::run(rest),
+        "bench" => bench::run(rest),
+        "help" | "-h" | "--help" => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        other => Err(format!("no such command: {other}\n\n{USAGE}")),
+    };
+    let seconds = start.elapsed().as_secs();
+    match outcome {
+        Ok(()) => {
+            eprintln!("xtask {command}: good, {seconds} s");
+            ExitCode::SUCCESS
+        }
+        Err(problem) => {
+            eprintln!("xtask {command}: FAILED after {seconds} s: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}

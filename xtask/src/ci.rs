@@ -1,0 +1,182 @@
+//! `cargo xtask ci`: the one list of checks.
+//!
+//! Every check runs, also after one has failed, so that one run tells everything. With names as
+//! arguments only those run.
+
+use std::time::Instant;
+
+use crate::{
+    Outcome, layers, test,
+    tools::{self, cargo, find_or_install, is_ci},
+};
+
+/// One check.
+struct Step {
+    name: &'static str,
+    what: &'static str,
+    run: fn() -> Outcome,
+}
+
+const STEPS: &[Step] = &[
+    Step {
+        name: "fmt",
+        what: "the sources are as rustfmt writes them",
+        run: || tools::run(&mut cargo(["fmt", "--all", "--check"])),
+    },
+    Step {
+        name: "layers",
+        what: "dependencies point one way",
+        run: layers::run,
+    },
+    Step {
+        name: "clippy",
+        what: "no warning, in any target, with all features",
+        run: || {
+            tools::run(
+                cargo(["clippy", "--locked", "--workspace", "--all-targets"]).args([
+                    "--all-features",
+                    "--",
+                    "-D",
+                    "warnings",
+                ]),
+            )
+        },
+    },
+    Step {
+        name: "test",
+        what: "the README's test command: unit, integration, end-to-end and doc tests",
+        run: test::run,
+    },
+    Step {
+        name: "doc",
+        what: "the documentation builds without a warning",
+        run: || {
+            tools::run(
+                cargo([
+                    "doc",
+                    "--locked",
+                    "--workspace",
+                    "--no-deps",
+                    "--all-features",
+                ])
+                .env("RUSTDOCFLAGS", "-D warnings"),
+            )
+        },
+    },
+    Step {
+        name: "features",
+        what: "each crate builds with few features as well as with all",
+        run: features,
+    },
+    Step {
+        name: "unused",
+        what: "no dependency is declared and not used (cargo-machete)",
+        run: unused,
+    },
+    Step {
+        name: "deny",
+        what: "licences, sources and bans (cargo-deny); only where it is installed, or in `ci deny`",
+        run: deny,
+    },
+];
+
+/// The feature sets that are checked beside "all": (crate, features).
+const FEATURE_SETS: &[(&str, &str)] = &[
+    ("mcpool-client", ""),
+    ("mcpool-client", "stdio"),
+    ("mcpool-client", "sse"),
+    ("mcpool-client", "http"),
+    ("mcpool", ""),
+    ("mcpool", "manager,stdio"),
+];
+
+/// Runs the steps that are named, or all.
+pub(crate) fn run(args: &[String]) -> Outcome {
+    if args.iter().any(|arg| arg == "--list") {
+        for step in STEPS {
+            println!("{:<10} {}", step.name, step.what);
+        }
+        return Ok(());
+    }
+    if let Some(unknown) = args
+        .iter()
+        .find(|arg| !STEPS.iter().any(|step| step.name == *arg))
+    {
+        return Err(format!(
+            "no such step: {unknown}; see `cargo xtask ci --list`"
+        ));
+    }
+    let wanted = |step: &&Step| {
+        if args.is_empty() {
+            // Compiling cargo-deny takes longer than the whole rest: see `deny` below.
+            step.name != "deny" || tools::find("cargo-deny").is_some()
+        } else {
+            args.iter().any(|arg| arg == step.name)
+        }
+    };
+
+    let mut lines = Vec::new();
+    let mut failed = 0;
+    for step in STEPS.iter().filter(wanted) {
+        eprintln!("\n=== {}: {}", step.name, step.what);
+        let start = Instant::now();
+        let outcome = (step.run)();
+        let seconds = start.elapsed().as_secs();
+        lines.push(match outcome {
+            Ok(()) => format!("  good    {:<10} {seconds:>4} s", step.name),
+            Err(problem) => {
+                failed += 1;
+                let first = problem.lines().next().unwrap_or_default();
+                format!("  FAILED  {:<10} {seconds:>4} s  {first}", step.name)
+            }
+        });
+    }
+    println!("\nchecks{}:", if is_ci() { " (CI)" } else { "" });
+    for line in &lines {
+        println!("{line}");
+    }
+    match failed {
+        0 => Ok(()),
+        n => Err(format!("{n} of {} checks", lines.len())),
+    }
+}
+
+fn features() -> Outcome {
+    for (package, features) in FEATURE_SETS {
+        tools::run(
+            cargo(["check", "--locked", "--quiet", "--no-default-features"]).args([
+                "--package",
+                package,
+                "--features",
+                features,
+            ]),
+        )?;
+    }
+    Ok(())
+}
+
+fn unused() -> Outcome {
+    let machete = find_or_install("cargo-machete", "0.9.2")?;
+    tools::run(
+        std::process::Command::new(machete)
+            .current_dir(tools::root())
+            .args(["--with-metadata", "crates", "tests", "xtask"]),
+    )
+}
+
+fn deny() -> Outcome {
+    let deny = find_or_install("cargo-deny", "0.20.2")?;
+    // Advisories need a download that is no registry's; licences, sources and bans need none.
+    tools::run(
+        std::process::Command::new(deny)
+            .current_dir(tools::root())
+            .args([
+                "--offline",
+                "--all-features",
+                "check",
+                "licenses",
+                "bans",
+                "sources",
+            ]),
+    )
+}
