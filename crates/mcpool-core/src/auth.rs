@@ -32,6 +32,10 @@ pub struct AuthChallenge {
     pub www_authenticate: Option<String>,
     /// The `DPoP-Nonce` header, where there was one (RFC 9449, section 9).
     pub dpop_nonce: Option<String>,
+    /// The `Authorization` header that was refused, as [`Authenticator::authorize`] gave it.
+    /// It tells a token that is stale by now from one that was refreshed in the meantime, so
+    /// that many calls that are refused at once lead to one refresh.
+    pub refused: Option<Secret>,
 }
 
 impl AuthChallenge {
@@ -42,6 +46,7 @@ impl AuthChallenge {
             status,
             www_authenticate: None,
             dpop_nonce: None,
+            refused: None,
         }
     }
 }

@@ -21,6 +21,7 @@ mod handler;
 #[cfg(feature = "mock")]
 pub mod mock;
 mod name;
+mod oauth;
 mod policy;
 mod secret;
 mod spec;
@@ -39,6 +40,7 @@ pub use error::{Error, ErrorKind, Result, Retry};
 pub use event::{DisconnectCause, Event, EventKind};
 pub use handler::{DeclineAll, ServerRequestHandler};
 pub use name::ServerName;
+pub use oauth::{DpopChoice, IdentityProvider, OAuthGrant, OAuthSpec, SecretSource};
 pub use policy::{
     ConnectBudget, HealthPolicy, Jitter, Limits, ReconnectPolicy, RequestTimeouts, ServerPolicy,
     ShutdownPolicy,

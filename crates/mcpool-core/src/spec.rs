@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use rmcp::model::ProtocolVersion;
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, Secret, ServerName, ServerPolicy};
+use crate::{OAuthSpec, Result, Secret, ServerName, ServerPolicy};
 
 /// Everything that mcpool needs to know of one server.
 ///
@@ -431,6 +431,8 @@ pub struct HttpSpec {
     pub ca_file: Option<PathBuf>,
     /// The proxy for this server. Default: what the environment says.
     pub proxy: Option<String>,
+    /// How its credentials are obtained; `None` is as [`OAuthSpec::default`].
+    pub oauth: Option<Box<OAuthSpec>>,
 }
 
 impl HttpSpec {
@@ -444,6 +446,7 @@ impl HttpSpec {
             read_idle_timeout: None,
             ca_file: None,
             proxy: None,
+            oauth: None,
         }
     }
 
@@ -451,6 +454,13 @@ impl HttpSpec {
     #[must_use]
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<Secret>) -> Self {
         self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets how its credentials are obtained.
+    #[must_use]
+    pub fn with_oauth(mut self, oauth: OAuthSpec) -> Self {
+        self.oauth = Some(Box::new(oauth));
         self
     }
 
@@ -490,6 +500,7 @@ impl fmt::Debug for HttpSpec {
             .field("read_idle_timeout", &self.read_idle_timeout)
             .field("ca_file", &self.ca_file)
             .field("proxy", &self.proxy.as_ref().map(|_| "[set]"))
+            .field("oauth", &self.oauth)
             .finish()
     }
 }
