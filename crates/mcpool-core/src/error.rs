@@ -111,6 +111,9 @@ impl fmt::Display for ErrorKind {
     }
 }
 
+/// The member of a JSON-RPC error's `data` that says why a transport refused an answer.
+const REFUSED_ANSWER: &str = "mcpool/refusedAnswer";
+
 /// What a caller may do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -169,12 +172,42 @@ impl Error {
     }
 
     /// The error for a JSON-RPC error object in an answer.
+    ///
+    /// An object that [`Error::to_rpc`] made in a transport becomes the error it was made from
+    /// again. Its delivery is [`Delivery::Answered`] all the same: the server did answer.
     #[must_use]
     pub fn from_rpc(error: ErrorData) -> Self {
-        let message = format!("the server answered {}: {}", error.code.0, error.message);
-        Self::new(ErrorKind::Rpc, message)
+        let refused = error
+            .data
+            .as_ref()
+            .and_then(|data| data.get(REFUSED_ANSWER)?.as_str());
+        let kind = match refused {
+            Some("too_large") => ErrorKind::TooLarge,
+            Some("protocol") => ErrorKind::Protocol,
+            _ => ErrorKind::Rpc,
+        };
+        let message = if kind == ErrorKind::Rpc {
+            format!("the server answered {}: {}", error.code.0, error.message)
+        } else {
+            error.message.clone().into_owned()
+        };
+        Self::new(kind, message)
             .with_delivery(Delivery::Answered)
             .edit(|inner| inner.rpc = Some(error))
+    }
+
+    /// The JSON-RPC error object with which a transport ends one request whose answer it had to
+    /// refuse, because it was over the size limit or no valid message.
+    ///
+    /// The transport gives it to the session as if the server had sent it, so that exactly that
+    /// request fails, at once. Only [`ErrorKind::TooLarge`] and [`ErrorKind::Protocol`] come
+    /// through [`Error::from_rpc`] again; any other kind arrives as [`ErrorKind::Rpc`].
+    #[must_use]
+    pub fn to_rpc(&self) -> ErrorData {
+        ErrorData::internal_error(
+            self.0.message.clone(),
+            Some(serde_json::json!({ REFUSED_ANSWER: self.0.kind.as_str() })),
+        )
     }
 
     /// Names the server, unless one is named already.
@@ -440,6 +473,17 @@ mod tests {
             .with_operation("tools/call")
             .with_operation("call");
         assert_eq!(error.operation(), Some("tools/call"));
+    }
+
+    #[test]
+    fn a_refused_answer_keeps_its_kind_through_json_rpc() {
+        let refused = Error::new(ErrorKind::TooLarge, "the answer has 65 MiB");
+        let error = Error::from_rpc(refused.to_rpc());
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+        assert_eq!(error.message(), "the answer has 65 MiB");
+        assert_eq!(error.delivery(), Delivery::Answered);
+        let plain = Error::from_rpc(ErrorData::internal_error("boom", None));
+        assert_eq!(plain.kind(), ErrorKind::Rpc);
     }
 
     #[test]
