@@ -75,7 +75,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "deny",
-        what: "licences, sources and bans (cargo-deny); only where it is installed, or in `ci deny`",
+        what: "licences, sources and bans of the dependencies (cargo-deny)",
         run: deny,
     },
 ];
@@ -106,14 +106,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
             "no such step: {unknown}; see `cargo xtask ci --list`"
         ));
     }
-    let wanted = |step: &&Step| {
-        if args.is_empty() {
-            // Compiling cargo-deny takes longer than the whole rest: see `deny` below.
-            step.name != "deny" || tools::find("cargo-deny").is_some()
-        } else {
-            args.iter().any(|arg| arg == step.name)
-        }
-    };
+    let wanted = |step: &&Step| args.is_empty() || args.iter().any(|arg| arg == step.name);
 
     let mut lines = Vec::new();
     let mut failed = 0;

@@ -1,2 +1,68 @@
-//! Placeholder entry point.
-fn main() {}
+//! `mcpool`: shows, calls, watches and measures MCP servers.
+
+#![allow(dead_code, reason = "being built")]
+
+mod app;
+mod args;
+mod arguments;
+mod commands;
+mod demo_servers;
+mod exit;
+mod logging;
+mod render;
+mod signals;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Parser as _;
+
+use crate::{app::App, args::Cli, exit::Exit, signals::Signals};
+
+/// How long background work, such as a read of standard input, may hold up the end.
+const RUNTIME_GRACE: Duration = Duration::from_millis(200);
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(problem) = logging::start(&cli.global) {
+        eprintln!("error: {problem}");
+        return Exit::Usage.into();
+    }
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start the runtime: {error}");
+            return Exit::Internal.into();
+        }
+    };
+    let exit = runtime.block_on(run(cli));
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    exit.into()
+}
+
+/// Runs the command, or as much of it as a signal allows, then closes every connection.
+async fn run(cli: Cli) -> Exit {
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("error: cannot listen for signals: {error}");
+            return Exit::Internal;
+        }
+    };
+    let app = App::new(cli.global);
+    let exit = tokio::select! {
+        biased;
+        signal = signals.next() => signal,
+        outcome = commands::run(&app, cli.command) => match outcome {
+            Ok(exit) => exit,
+            Err(failure) => {
+                app.report(&failure);
+                failure.exit()
+            }
+        },
+    };
+    // A second signal does not wait for servers that take their time: what is dropped is killed.
+    tokio::select! {
+        () = app.shutdown() => exit,
+        signal = signals.next() => signal,
+    }
+}

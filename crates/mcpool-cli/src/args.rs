@@ -1,0 +1,184 @@
+//! The command line: every command, flag and default in one place.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::commands::config::{ConfigCommand, TrustArgs};
+
+/// Keeps connections to many MCP servers alive; this program shows, calls, watches and measures
+/// them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mcpool",
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 good, 2 usage or config, 3 login needed, 4 unreachable, \
+                  5 the tool reported an error, 6 outcome unknown, 130/143 interrupted."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The flags that every command has.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// A file with servers; may be given several times. Default: $MCPOOL_CONFIG, ./mcp.json,
+    /// ./.mcp.json, then mcpool/mcp.json in the user's config directory
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) config: Vec<PathBuf>,
+
+    /// One JSON document on standard output, for programs
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// How long to wait for a server to connect ("500ms", "5s"); default: what its config says,
+    /// or 30s
+    #[arg(long, value_name = "TIME", global = true, value_parser = parse_duration)]
+    pub(crate) connect_timeout: Option<Duration>,
+
+    /// What to log to standard error, as a tracing filter ("mcpool=debug")
+    #[arg(long, value_name = "FILTER", global = true, env = "MCPOOL_LOG")]
+    pub(crate) log: Option<String>,
+
+    /// Log more: -v progress, -vv details, -vvv messages
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Three servers on this machine: connect, call, kill one, see it come back. Needs no config
+    /// and no network
+    Demo,
+    /// Connect to every server and show how it went
+    Status,
+    /// List the tools of all servers, or of one
+    Tools {
+        /// Only this server
+        server: Option<String>,
+    },
+    /// Call a tool
+    Call(CallArgs),
+    /// List the resources of all servers, or of one; read one
+    Resources {
+        /// Only this server
+        server: Option<String>,
+        /// Read this resource of SERVER
+        #[arg(long, value_name = "URI", requires = "server")]
+        read: Option<String>,
+    },
+    /// List the prompts of all servers, or of one; get one
+    Prompts {
+        /// Only this server
+        server: Option<String>,
+        /// Get this prompt of SERVER
+        #[arg(long, value_name = "NAME", requires = "server")]
+        get: Option<String>,
+        /// Arguments of the prompt
+        #[arg(value_name = "KEY=VALUE", requires = "get")]
+        arguments: Vec<String>,
+    },
+    /// Connect to every server and probe it once
+    Health,
+    /// Show step by step how a server is connected: what was tried, what came back
+    Doctor {
+        /// Only this server
+        server: Option<String>,
+    },
+    /// Keep every server alive and show a live table; with --json one event a line
+    Watch,
+    /// Measure how fast a server answers through mcpool
+    Bench(BenchArgs),
+    /// Look at config files and edit them
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Approve the commands that a project's config file runs
+    Trust(TrustArgs),
+    /// The stdio server of the demo
+    #[command(hide = true)]
+    DemoServer,
+}
+
+/// `mcpool call`
+#[derive(Debug, Args)]
+pub(crate) struct CallArgs {
+    /// The server
+    pub(crate) server: String,
+    /// The tool, by the server's own name for it
+    pub(crate) tool: String,
+    /// Arguments: key=value by the tool's schema, key:=json as it stands
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) pairs: Vec<String>,
+    /// All arguments as a JSON object; @FILE reads a file, - reads standard input
+    #[arg(long, value_name = "JSON", conflicts_with = "pairs")]
+    pub(crate) args: Option<String>,
+    /// How long to wait for the answer ("30s"); progress starts it anew
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// `mcpool bench`
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// The server
+    pub(crate) server: String,
+    /// The tool
+    pub(crate) tool: String,
+    /// The arguments of each call, as a JSON object; @FILE reads a file, - reads standard input
+    #[arg(long, value_name = "JSON")]
+    pub(crate) args: Option<String>,
+    /// How many calls
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1_000)]
+    pub(crate) calls: usize,
+    /// How many calls at once
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    pub(crate) concurrency: usize,
+}
+
+/// A duration with its unit: `250ms`, `5s`, `1m30s`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write a number and a unit, as in \"5s\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_may_stand_before_and_after_the_command() {
+        for line in [
+            ["mcpool", "--json", "--config", "a.json", "status"],
+            ["mcpool", "status", "--json", "--config", "a.json"],
+        ] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            assert!(cli.global.json);
+            assert_eq!(cli.global.config, [PathBuf::from("a.json")]);
+        }
+    }
+
+    #[test]
+    fn a_duration_needs_its_unit() {
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(parse_duration("5").unwrap_err().contains("unit"));
+    }
+
+    #[test]
+    fn pairs_and_args_exclude_each_other() {
+        let both = ["mcpool", "call", "s", "t", "a=1", "--args", "{}"];
+        assert!(Cli::try_parse_from(both).is_err());
+    }
+}

@@ -1,0 +1,246 @@
+//! How the program ends: exit codes, and what it says when something failed.
+
+use std::{error::Error as _, fmt::Write as _, process::ExitCode};
+
+use mcpool::{Delivery, Error, ErrorKind};
+use serde_json::{Value, json};
+
+/// The exit codes, which are part of the command line's contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// 0
+    Good,
+    /// 1: a bug in mcpool, or its output could not be written.
+    Internal,
+    /// 2: the command line or the config is wrong.
+    Usage,
+    /// 3: somebody has to log in.
+    LoginNeeded,
+    /// 4: a server cannot be reached.
+    Unreachable,
+    /// 5: the tool, or the server, answered with an error.
+    ToolError,
+    /// 6: the call may have run.
+    OutcomeUnknown,
+    /// 128 + the signal's number.
+    Signal(u8),
+}
+
+impl Exit {
+    /// The number.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Good => 0,
+            Self::Internal => 1,
+            Self::Usage => 2,
+            Self::LoginNeeded => 3,
+            Self::Unreachable => 4,
+            Self::ToolError => 5,
+            Self::OutcomeUnknown => 6,
+            Self::Signal(number) => 128_u8.saturating_add(number),
+        }
+    }
+
+    /// The code for an error.
+    pub(crate) fn of(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::InvalidSpec
+            | ErrorKind::Unresolved
+            | ErrorKind::InvalidArgument
+            | ErrorKind::UnknownServer
+            | ErrorKind::UnknownTool
+            | ErrorKind::Disabled => Self::Usage,
+            ErrorKind::AuthRequired | ErrorKind::Forbidden => Self::LoginNeeded,
+            ErrorKind::Rpc => Self::ToolError,
+            ErrorKind::OutcomeUnknown => Self::OutcomeUnknown,
+            ErrorKind::Internal => Self::Internal,
+            _ => Self::Unreachable,
+        }
+    }
+
+    /// The code for an error of a call that may have had an effect: when it is not known whether
+    /// it ran, that is the news.
+    pub(crate) fn of_call(error: &Error) -> Self {
+        match Self::of(error) {
+            Self::Unreachable if error.delivery() == Delivery::Unknown => Self::OutcomeUnknown,
+            exit => exit,
+        }
+    }
+
+    /// The code for a list of failures: login if that is all that is needed, else unreachable.
+    pub(crate) fn of_all<'a>(errors: impl IntoIterator<Item = &'a Error>) -> Self {
+        let mut exit = Self::Good;
+        for error in errors {
+            exit = match (exit, Self::of(error)) {
+                (Self::Good | Self::LoginNeeded, Self::LoginNeeded) => Self::LoginNeeded,
+                _ => Self::Unreachable,
+            };
+        }
+        exit
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// Why a command could not do what it was asked.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    message: String,
+    kind: &'static str,
+    error: Option<Error>,
+}
+
+impl Failure {
+    /// Something is wrong with the command line or the config.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Usage,
+            message: message.into(),
+            kind: "usage",
+            error: None,
+        }
+    }
+
+    /// A failed call.
+    pub(crate) fn call(error: Error) -> Self {
+        Self {
+            exit: Exit::of_call(&error),
+            ..Self::from(error)
+        }
+    }
+
+    /// Something of our own failed.
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Internal,
+            message: message.into(),
+            kind: "internal",
+            error: None,
+        }
+    }
+
+    /// The exit code.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// For people, over several lines where there is more to say.
+    pub(crate) fn to_text(&self) -> String {
+        let mut text = format!("error: {}", self.message);
+        if let Some(error) = &self.error {
+            for cause in causes(error) {
+                let _ = write!(text, "\n  caused by: {cause}");
+            }
+            if !error.stderr_tail().is_empty() {
+                text.push_str("\n  the server's last words on stderr:");
+                for line in error.stderr_tail() {
+                    let _ = write!(text, "\n    {}", line.text);
+                }
+            }
+        }
+        if self.exit == Exit::OutcomeUnknown {
+            text.push_str("\n  the call may have run; look before you call again");
+        }
+        text
+    }
+
+    /// For programs.
+    pub(crate) fn to_json(&self) -> Value {
+        let error = match &self.error {
+            Some(error) => error_json(error),
+            None => json!({"kind": self.kind, "message": self.message, "stderr_tail": []}),
+        };
+        json!({ "error": error })
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self {
+            exit: Exit::of(&error),
+            message: error.to_string(),
+            kind: error.kind().as_str(),
+            error: Some(error),
+        }
+    }
+}
+
+/// An error as it stands in JSON output.
+pub(crate) fn error_json(error: &Error) -> Value {
+    let tail: Vec<&str> = error
+        .stderr_tail()
+        .iter()
+        .map(|line| line.text.as_str())
+        .collect();
+    let mut message = error.message().to_owned();
+    for cause in causes(error) {
+        let _ = write!(message, ": {cause}");
+    }
+    json!({"kind": error.kind().as_str(), "message": message, "stderr_tail": tail})
+}
+
+/// The sources of an error, outermost first, without those that only repeat.
+fn causes(error: &Error) -> Vec<String> {
+    let mut seen = error.to_string();
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let text = source.to_string();
+        if !seen.contains(&text) {
+            seen.push_str(&text);
+            causes.push(text);
+        }
+        next = source.source();
+    }
+    causes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(kind: ErrorKind) -> Error {
+        Error::new(kind, "x")
+    }
+
+    #[test]
+    fn the_codes_are_the_documented_ones() {
+        for (kind, code) in [
+            (ErrorKind::InvalidSpec, 2),
+            (ErrorKind::UnknownServer, 2),
+            (ErrorKind::AuthRequired, 3),
+            (ErrorKind::CommandNotFound, 4),
+            (ErrorKind::ProcessExited, 4),
+            (ErrorKind::Timeout, 4),
+            (ErrorKind::Rpc, 5),
+            (ErrorKind::OutcomeUnknown, 6),
+        ] {
+            assert_eq!(Exit::of(&error(kind)).code(), code, "{kind}");
+        }
+        assert_eq!(Exit::Signal(2).code(), 130);
+        assert_eq!(Exit::Signal(15).code(), 143);
+    }
+
+    #[test]
+    fn a_call_that_may_have_run_is_of_unknown_outcome() {
+        let lost = error(ErrorKind::ConnectionLost);
+        assert_eq!(Exit::of_call(&lost), Exit::OutcomeUnknown);
+        let unsent = lost.with_delivery(Delivery::NotSent);
+        assert_eq!(Exit::of_call(&unsent), Exit::Unreachable);
+    }
+
+    #[test]
+    fn many_failures_need_a_login_only_if_all_do() {
+        let login = error(ErrorKind::AuthRequired);
+        let dead = error(ErrorKind::Connect);
+        assert_eq!(Exit::of_all([]), Exit::Good);
+        assert_eq!(Exit::of_all([&login, &login]), Exit::LoginNeeded);
+        assert_eq!(Exit::of_all([&login, &dead]), Exit::Unreachable);
+        assert_eq!(Exit::of_all([&dead, &login]), Exit::Unreachable);
+    }
+}
