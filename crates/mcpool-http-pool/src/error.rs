@@ -1,0 +1,260 @@
+//! What went wrong with a request, in mcpool's words.
+
+use std::{error::Error as StdError, io, time::SystemTime};
+
+use mcpool_core::{Delivery, Error, ErrorKind, HttpSpec};
+use reqwest::{
+    StatusCode,
+    header::{HeaderMap, LOCATION, WWW_AUTHENTICATE},
+};
+
+use crate::retry_after;
+
+/// The error for a request that got no answer.
+///
+/// Says [`Delivery::NotSent`] where no byte of the request can have reached the server: no
+/// connection was made, an idle connection was closed before the request was written, or HTTP/2
+/// refused the stream (RFC 9113, section 8.7). Otherwise [`Delivery::Unknown`].
+///
+/// The URL is stripped from the source, as its query may hold a secret.
+#[must_use]
+pub fn request_error(error: reqwest::Error) -> Error {
+    let error = error.without_url();
+    if error.is_builder() {
+        return Error::new(ErrorKind::InvalidSpec, "the HTTP request cannot be built")
+            .with_delivery(Delivery::NotSent)
+            .with_source(error);
+    }
+    if error.is_connect() {
+        let why = connect_problem(&error);
+        return Error::new(
+            ErrorKind::Connect,
+            format!("cannot connect to the server: {why}"),
+        )
+        .with_delivery(Delivery::NotSent)
+        .with_source(error);
+    }
+    if was_never_written(&error) {
+        return Error::new(
+            ErrorKind::ConnectionLost,
+            "the connection was closed before the request was sent",
+        )
+        .with_delivery(Delivery::NotSent)
+        .with_source(error);
+    }
+    if error.is_timeout() {
+        return Error::new(ErrorKind::Timeout, "the server did not answer in time")
+            .with_delivery(Delivery::Unknown)
+            .with_source(error);
+    }
+    Error::new(
+        ErrorKind::ConnectionLost,
+        "the connection broke before the server answered",
+    )
+    .with_delivery(Delivery::Unknown)
+    .with_source(error)
+}
+
+/// The error for an answer whose body broke off.
+#[must_use]
+pub fn read_error(error: reqwest::Error) -> Error {
+    Error::new(
+        ErrorKind::ConnectionLost,
+        "the connection broke in the middle of an answer",
+    )
+    .with_delivery(Delivery::Unknown)
+    .with_source(error.without_url())
+}
+
+/// The error for a status that is none of success.
+///
+/// | status | kind | delivery |
+/// |---|---|---|
+/// | 401 | `AuthRequired`, with the challenge | rejected |
+/// | 403 | `Forbidden`, with the challenge | rejected |
+/// | 429, 503 with `Retry-After` | `RateLimited` | rejected |
+/// | 404, 405, 408, 421, 425 | `HttpStatus` | rejected: nobody was there to run it |
+/// | other 3xx and 4xx | `HttpStatus` | answered |
+/// | other 5xx | `HttpStatus` | unknown: a proxy may have lost the answer |
+#[must_use]
+pub fn status_error(status: StatusCode, headers: &HeaderMap) -> Error {
+    let pause = retry_after(headers, SystemTime::now());
+    let (kind, delivery, message) = match status.as_u16() {
+        401 => (
+            ErrorKind::AuthRequired,
+            Delivery::Rejected,
+            "the server wants a login (HTTP 401)".to_owned(),
+        ),
+        403 => (
+            ErrorKind::Forbidden,
+            Delivery::Rejected,
+            "the credentials are not enough for the server (HTTP 403)".to_owned(),
+        ),
+        429 => (
+            ErrorKind::RateLimited,
+            Delivery::Rejected,
+            "the server asks for fewer requests (HTTP 429)".to_owned(),
+        ),
+        503 if pause.is_some() => (
+            ErrorKind::RateLimited,
+            Delivery::Rejected,
+            "the server asks to come back later (HTTP 503)".to_owned(),
+        ),
+        300..=399 => (
+            ErrorKind::HttpStatus,
+            Delivery::Answered,
+            redirect_message(status, headers),
+        ),
+        code => (
+            ErrorKind::HttpStatus,
+            match code {
+                404 | 405 | 408 | 421 | 425 => Delivery::Rejected,
+                400..=499 => Delivery::Answered,
+                _ => Delivery::Unknown,
+            },
+            match status.canonical_reason() {
+                Some(reason) => format!("the server answered HTTP {code} ({reason})"),
+                None => format!("the server answered HTTP {code}"),
+            },
+        ),
+    };
+    let mut error = Error::new(kind, message)
+        .with_http_status(status.as_u16())
+        .with_delivery(delivery);
+    if let Some(pause) = pause {
+        error = error.with_retry_after(pause);
+    }
+    if let Some(challenge) = challenge(headers) {
+        error = error.with_challenge(challenge);
+    }
+    error
+}
+
+/// The `WWW-Authenticate` headers, joined as RFC 9110, section 5.3, allows.
+pub(crate) fn challenge(headers: &HeaderMap) -> Option<String> {
+    let all: Vec<&str> = headers
+        .get_all(WWW_AUTHENTICATE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+fn redirect_message(status: StatusCode, headers: &HeaderMap) -> String {
+    let code = status.as_u16();
+    match headers.get(LOCATION).and_then(|value| value.to_str().ok()) {
+        Some(location) => format!(
+            "the server redirects to {} (HTTP {code}), which is not followed; if that is right, \
+             put it into the url",
+            HttpSpec::new(location).redacted_url()
+        ),
+        None => format!("the server redirects (HTTP {code}), which is not followed"),
+    }
+}
+
+fn sources<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(error.source(), |&error| error.source())
+}
+
+fn connect_problem(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "it took too long".to_owned();
+    }
+    if error.is_dns() {
+        return "its name cannot be resolved".to_owned();
+    }
+    for source in sources(error) {
+        if let Some(tls) = source.downcast_ref::<rustls::Error>() {
+            return match tls {
+                rustls::Error::InvalidCertificate(_) => {
+                    "its TLS certificate is not valid or not trusted".to_owned()
+                }
+                _ => "the TLS handshake failed".to_owned(),
+            };
+        }
+        if let Some(io) = source.downcast_ref::<io::Error>() {
+            // rustls errors travel inside of I/O errors, whose `source` skips over them.
+            let inner = io.get_ref().and_then(|inner| inner.downcast_ref());
+            match (inner, io.kind()) {
+                (Some(rustls::Error::InvalidCertificate(_)), _) => {
+                    return "its TLS certificate is not valid or not trusted".to_owned();
+                }
+                (Some(_), _) => return "the TLS handshake failed".to_owned(),
+                (None, io::ErrorKind::Other) => {}
+                (None, kind) => return kind.to_string(),
+            }
+        }
+    }
+    "no connection could be made".to_owned()
+}
+
+fn was_never_written(error: &reqwest::Error) -> bool {
+    sources(error).any(|source| {
+        if let Some(hyper) = source.downcast_ref::<hyper::Error>() {
+            return hyper.is_canceled();
+        }
+        source.downcast_ref::<h2::Error>().is_some_and(|h2| {
+            h2.is_remote() && h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM)
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn statuses() {
+        let plain = HeaderMap::new();
+        let mut later = HeaderMap::new();
+        later.insert("retry-after", "3".parse().unwrap());
+        use Delivery::{Answered, Rejected, Unknown};
+        use ErrorKind::{AuthRequired, Forbidden, HttpStatus, RateLimited};
+        for (code, headers, kind, delivery) in [
+            (401, &plain, AuthRequired, Rejected),
+            (403, &plain, Forbidden, Rejected),
+            (404, &plain, HttpStatus, Rejected),
+            (405, &plain, HttpStatus, Rejected),
+            (400, &plain, HttpStatus, Answered),
+            (301, &plain, HttpStatus, Answered),
+            (429, &plain, RateLimited, Rejected),
+            (429, &later, RateLimited, Rejected),
+            (503, &plain, HttpStatus, Unknown),
+            (503, &later, RateLimited, Rejected),
+            (500, &plain, HttpStatus, Unknown),
+            (502, &plain, HttpStatus, Unknown),
+        ] {
+            let error = status_error(StatusCode::from_u16(code).unwrap(), headers);
+            assert_eq!(error.kind(), kind, "{code}");
+            assert_eq!(error.delivery(), delivery, "{code}");
+            assert_eq!(error.http_status(), Some(code));
+            let pause = headers.contains_key("retry-after").then_some(3);
+            assert_eq!(error.retry_after(), pause.map(Duration::from_secs));
+        }
+    }
+
+    #[test]
+    fn challenges_are_kept_whole() {
+        let mut headers = HeaderMap::new();
+        headers.append("www-authenticate", "Bearer realm=\"a\"".parse().unwrap());
+        headers.append("www-authenticate", "DPoP algs=\"ES256\"".parse().unwrap());
+        let error = status_error(StatusCode::UNAUTHORIZED, &headers);
+        assert_eq!(
+            error.challenge(),
+            Some("Bearer realm=\"a\", DPoP algs=\"ES256\"")
+        );
+    }
+
+    #[test]
+    fn a_redirect_names_its_target_without_secrets() {
+        let mut headers = HeaderMap::new();
+        let to = "https://u:canary@elsewhere.example/mcp?token=canary";
+        headers.insert("location", to.parse().unwrap());
+        let text = status_error(StatusCode::FOUND, &headers).to_string();
+        assert!(text.contains("https://elsewhere.example/mcp"), "{text}");
+        assert!(!text.contains("canary"), "{text}");
+    }
+}

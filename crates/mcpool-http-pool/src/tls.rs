@@ -1,0 +1,86 @@
+//! TLS: rustls with ring, passed explicitly, and the platform's idea of whom to trust.
+
+use std::{path::Path, sync::Arc};
+
+use mcpool_core::{Error, ErrorKind, Result};
+use rustls::{
+    ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use rustls_platform_verifier::Verifier;
+
+/// Reads a PEM file of certificates.
+pub(crate) fn read_ca_file(path: &Path) -> Result<Arc<[u8]>> {
+    let pem = std::fs::read(path).map_err(|error| {
+        Error::new(
+            ErrorKind::InvalidSpec,
+            format!("cannot read the CA file {}", path.display()),
+        )
+        .with_source(error)
+    })?;
+    if certificates(&pem)?.is_empty() {
+        return Err(Error::new(
+            ErrorKind::InvalidSpec,
+            format!("the CA file {} holds no PEM certificate", path.display()),
+        ));
+    }
+    Ok(pem.into())
+}
+
+/// Trusts whom the platform trusts, and these certificates.
+pub(crate) fn trusting_platform(extra_ca: Option<&[u8]>) -> Result<ClientConfig> {
+    let extra = extra_ca.map(certificates).transpose()?.unwrap_or_default();
+    let (provider, builder) = builder()?;
+    let verifier = Verifier::new_with_extra_roots(extra, provider).map_err(|error| {
+        Error::new(
+            ErrorKind::InvalidSpec,
+            "TLS has no root certificates to trust: install the system's CA certificates, or \
+             set ca_file",
+        )
+        .with_source(error)
+    })?;
+    Ok(with_alpn(
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth(),
+    ))
+}
+
+/// Trusts nobody: for clients that never speak TLS.
+pub(crate) fn trusting_nobody() -> Result<ClientConfig> {
+    let (_, builder) = builder()?;
+    Ok(with_alpn(
+        builder
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth(),
+    ))
+}
+
+fn builder() -> Result<(
+    Arc<CryptoProvider>,
+    ConfigBuilder<ClientConfig, WantsVerifier>,
+)> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| {
+            Error::new(ErrorKind::Internal, "TLS cannot be set up").with_source(error)
+        })?;
+    Ok((provider, builder))
+}
+
+fn with_alpn(mut config: ClientConfig) -> ClientConfig {
+    // reqwest sets this for configurations of its own making only.
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| {
+            Error::new(ErrorKind::InvalidSpec, "the CA file is not valid PEM").with_source(error)
+        })
+}
