@@ -174,7 +174,8 @@ impl Error {
     /// The error for a JSON-RPC error object in an answer.
     ///
     /// An object that [`Error::to_rpc`] made in a transport becomes the error it was made from
-    /// again. Its delivery is [`Delivery::Answered`] all the same: the server did answer.
+    /// again. Its delivery is [`Delivery::Answered`] all the same: the server did answer. Only
+    /// for [`ErrorKind::ConnectionLost`] no answer came, and the delivery is unknown.
     #[must_use]
     pub fn from_rpc(error: ErrorData) -> Self {
         let refused = error
@@ -184,7 +185,12 @@ impl Error {
         let kind = match refused {
             Some("too_large") => ErrorKind::TooLarge,
             Some("protocol") => ErrorKind::Protocol,
+            Some("connection_lost") => ErrorKind::ConnectionLost,
             _ => ErrorKind::Rpc,
+        };
+        let delivery = match kind {
+            ErrorKind::ConnectionLost => Delivery::Unknown,
+            _ => Delivery::Answered,
         };
         let message = if kind == ErrorKind::Rpc {
             format!("the server answered {}: {}", error.code.0, error.message)
@@ -192,16 +198,18 @@ impl Error {
             error.message.clone().into_owned()
         };
         Self::new(kind, message)
-            .with_delivery(Delivery::Answered)
+            .with_delivery(delivery)
             .edit(|inner| inner.rpc = Some(error))
     }
 
     /// The JSON-RPC error object with which a transport ends one request whose answer it had to
-    /// refuse, because it was over the size limit or no valid message.
+    /// refuse, because it was over the size limit or no valid message, or whose answer it lost
+    /// while the connection as a whole lives on.
     ///
     /// The transport gives it to the session as if the server had sent it, so that exactly that
-    /// request fails, at once. Only [`ErrorKind::TooLarge`] and [`ErrorKind::Protocol`] come
-    /// through [`Error::from_rpc`] again; any other kind arrives as [`ErrorKind::Rpc`].
+    /// request fails, at once. Only [`ErrorKind::TooLarge`], [`ErrorKind::Protocol`] and
+    /// [`ErrorKind::ConnectionLost`] come through [`Error::from_rpc`] again; any other kind
+    /// arrives as [`ErrorKind::Rpc`].
     #[must_use]
     pub fn to_rpc(&self) -> ErrorData {
         ErrorData::internal_error(
@@ -482,6 +490,10 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::TooLarge);
         assert_eq!(error.message(), "the answer has 65 MiB");
         assert_eq!(error.delivery(), Delivery::Answered);
+        let lost = Error::new(ErrorKind::ConnectionLost, "the stream broke");
+        let error = Error::from_rpc(lost.to_rpc());
+        assert_eq!(error.kind(), ErrorKind::ConnectionLost);
+        assert_eq!(error.delivery(), Delivery::Unknown);
         let plain = Error::from_rpc(ErrorData::internal_error("boom", None));
         assert_eq!(plain.kind(), ErrorKind::Rpc);
     }

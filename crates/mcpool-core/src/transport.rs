@@ -128,6 +128,8 @@ pub struct Diagnostics {
     pub sent: u64,
     /// Messages received.
     pub received: u64,
+    /// The last error that did not end the connection, in one line (HTTP only).
+    pub last_error: Option<String>,
 }
 
 /// One line of a server's stderr.

@@ -161,6 +161,10 @@ impl HttpPeer {
             let mut refusal = AuthChallenge::new(response.status().as_u16());
             refusal.www_authenticate = challenge(response.headers());
             refusal.dpop_nonce = nonce;
+            refusal.refused = credentials
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+                .map(|(_, value)| value.clone());
             let error = refused(response).await;
             match authenticator
                 .challenged(about, &refusal)
