@@ -1,1 +1,24 @@
-//! mcpool-testkit.
+//! Fixture servers, faults, leak checks and the contract suite that every mcpool transport runs.
+//!
+//! | you test | you take |
+//! |---|---|
+//! | a transport of your own | [`contract`]: the suite that the transports of mcpool pass |
+//! | a client over some transport | [`scripted`]: a transport in memory with a script |
+//! | a manager, or what stands above one | [`scripted_client`]: clients and a factory that obey |
+//! | against a server with a bad habit | [`fixtures`]: one [`Behavior`] for stdio, SSE and HTTP |
+//! | what the network does | [`faults`]: a proxy that drops, stalls, resets, cuts |
+//! | that nothing is left behind | [`leaks`]: processes, sockets, pipes, tasks |
+//!
+//! Everything runs on loopback and waits for events, not for time.
+#![deny(missing_docs)]
+
+mod behavior;
+pub mod contract;
+pub mod faults;
+pub mod fixtures;
+pub mod leaks;
+pub mod scripted;
+pub mod scripted_client;
+
+pub use behavior::{Behavior, DiscoverReaction, Era};
+pub use leaks::{eventually, eventually_blocking};
