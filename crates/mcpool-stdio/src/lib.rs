@@ -1,1 +1,47 @@
-//! mcpool-stdio.
+//! MCP over the standard input and output of a child process.
+//!
+//! [`StdioConnector`] starts a server and gives a [`StdioTransport`], which carries one JSON-RPC
+//! message a line (MCP, "Transports", stdio, all revisions). What this crate promises:
+//!
+//! - **Nothing stays behind.** A server runs in a process group of its own, and every process
+//!   of it carries a marker in its environment. All of them are dead after
+//!   [`close`](mcpool_core::Transport::close), after a drop (with no runtime running as well),
+//!   after the server's own exit, and after the death of the application, however it died.
+//!   A descendant that called `setsid` is found by its marker (Linux only).
+//! - **Close is bounded** by the spec's `ShutdownPolicy`: stdin is closed, after `stdin_grace`
+//!   the group gets SIGTERM, after `term_grace` SIGKILL, and after `total` the close returns,
+//!   even when the server never reads or a send is stuck.
+//! - **Nothing blocks anything.** stdin, stdout and stderr are handled side by side; a server that
+//!   does not read is read from all the same.
+//! - **No silence.** An answer over `Limits::max_message_bytes` fails exactly the request that
+//!   it answers; if that cannot be found out, it ends the connection. Lines that are no message
+//!   are skipped, counted and logged once.
+//! - **Errors say why**: how the process ended, and the last lines of its stderr, in which the
+//!   values of the spec's variables are redacted.
+//!
+//! # Windows
+//!
+//! On Windows a job object takes the place of process group and guardian, and there is no
+//! SIGTERM step. That code is compiled only there and is not run by this project's tests.
+
+mod command;
+mod connector;
+mod framing;
+#[cfg(unix)]
+mod guardian;
+mod monitor;
+#[cfg(unix)]
+mod orphans;
+mod oversized;
+mod pipes;
+#[cfg_attr(windows, path = "process_windows.rs")]
+mod process;
+mod shutdown;
+mod stderr;
+mod stdin;
+mod transport;
+
+pub use connector::StdioConnector;
+pub use monitor::StdioMonitor;
+pub use stderr::{StderrEvent, StderrStream};
+pub use transport::StdioTransport;

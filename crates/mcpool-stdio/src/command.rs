@@ -1,0 +1,232 @@
+//! From a spec to a command that can be run: the environment, the program's path, and the
+//! errors for what cannot work. It starts nothing.
+
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    io,
+    path::{Path, PathBuf},
+};
+
+use mcpool_core::{Error, ErrorKind, Result, StdioSpec};
+
+/// The variable that marks every process of a server, so that one that left the process group
+/// is found.
+pub(crate) const MARKER: &str = "MCPOOL_SERVER_ID";
+
+/// A command that is ready to run.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The absolute path of the program.
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<String>,
+    /// The whole environment.
+    pub(crate) env: BTreeMap<OsString, OsString>,
+    pub(crate) cwd: Option<PathBuf>,
+}
+
+impl Plan {
+    /// Resolves a spec against an environment, normally the application's.
+    pub(crate) fn new(
+        spec: &StdioSpec,
+        inherited: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self> {
+        check(spec)?;
+        let inherited: BTreeMap<_, _> = inherited.into_iter().collect();
+        let fallback_path = inherited.get(OsStr::new("PATH")).cloned();
+        let mut env: BTreeMap<OsString, OsString> = inherited
+            .into_iter()
+            .filter(|(name, _)| {
+                name.to_str().map_or_else(
+                    || spec.inherit_env == mcpool_core::EnvInheritance::All,
+                    |name| spec.inherit_env.allows(name),
+                )
+            })
+            .collect();
+        env.remove(OsStr::new(MARKER));
+        for (name, value) in &spec.env {
+            env.insert(name.into(), value.expose().into());
+        }
+        let path = env.get(OsStr::new("PATH")).cloned().or(fallback_path);
+        let program = find_program(spec, path.as_deref())?;
+        Ok(Self {
+            program,
+            args: spec.args.clone(),
+            env,
+            cwd: spec.cwd.clone(),
+        })
+    }
+}
+
+/// Refuses what the operating system would refuse with a worse message.
+fn check(spec: &StdioSpec) -> Result<()> {
+    let invalid = |message: String| Err(Error::new(ErrorKind::InvalidSpec, message));
+    if spec.command.is_empty() {
+        return invalid("the command is empty".to_owned());
+    }
+    if let Some(name) = spec
+        .env
+        .keys()
+        .find(|name| name.is_empty() || name.contains(['=', '\0']))
+    {
+        return invalid(format!("{name:?} cannot be the name of a variable"));
+    }
+    if let Some(name) = spec
+        .env
+        .iter()
+        .find(|(_, value)| value.expose().contains('\0'))
+        .map(|(name, _)| name)
+    {
+        return invalid(format!("the variable {name} holds a NUL character"));
+    }
+    if spec.command.contains('\0') || spec.args.iter().any(|arg| arg.contains('\0')) {
+        return invalid("the command or an argument holds a NUL character".to_owned());
+    }
+    if let Some(cwd) = &spec.cwd
+        && !cwd.is_dir()
+    {
+        return invalid(format!(
+            "the working directory {} does not exist or is no directory",
+            cwd.display()
+        ));
+    }
+    Ok(())
+}
+
+/// Looks a program up as the child would: in its `PATH`, and a relative path in its directory.
+fn find_program(spec: &StdioSpec, path: Option<&OsStr>) -> Result<PathBuf> {
+    let own = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    let cwd = match &spec.cwd {
+        Some(cwd) => own.join(cwd),
+        None => own,
+    };
+    which::which_in(&spec.command, path, &cwd).map_err(|source| {
+        let given = Path::new(&spec.command);
+        let is_path = given.components().count() > 1;
+        let message = if is_path && cwd.join(given).exists() {
+            format!("{} is not an executable file", spec.command)
+        } else if is_path {
+            format!("{} does not exist; check the path", spec.command)
+        } else {
+            format!(
+                "the command {} was not found in the server's PATH; install it or give its full path",
+                spec.command
+            )
+        };
+        Error::new(ErrorKind::CommandNotFound, message).with_source(source)
+    })
+}
+
+/// The error for a program that was found and could not be started.
+pub(crate) fn spawn_error(plan: &Plan, source: io::Error) -> Error {
+    let program = plan.program.display();
+    let (kind, message) = match source.kind() {
+        io::ErrorKind::NotFound => (
+            ErrorKind::CommandNotFound,
+            format!("{program} could not be run: the interpreter in its first line is missing"),
+        ),
+        io::ErrorKind::PermissionDenied => (
+            ErrorKind::CommandNotFound,
+            format!("{program} could not be run: permission denied"),
+        ),
+        _ => (ErrorKind::Spawn, format!("{program} could not be started")),
+    };
+    Error::new(kind, message).with_source(source)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use mcpool_core::EnvInheritance;
+
+    use super::*;
+
+    fn vars(list: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+        list.iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect()
+    }
+
+    fn names(plan: &Plan) -> Vec<&str> {
+        plan.env.keys().filter_map(|name| name.to_str()).collect()
+    }
+
+    #[test]
+    fn what_is_inherited() {
+        let own = vars(&[
+            ("PATH", "/usr/bin:/bin"),
+            ("LC_ALL", "C"),
+            ("TOKEN", "canary"),
+            ("EXTRA", "1"),
+            (MARKER, "of-an-outer-application"),
+        ]);
+        let plan = |inherit| {
+            let spec = StdioSpec::new("sh")
+                .with_inherit_env(inherit)
+                .with_env("A", "b");
+            Plan::new(&spec, own.clone()).unwrap()
+        };
+        assert_eq!(
+            names(&plan(EnvInheritance::SafeList)),
+            ["A", "LC_ALL", "PATH"]
+        );
+        assert_eq!(
+            names(&plan(EnvInheritance::Names(vec!["EXTRA".into()]))),
+            ["A", "EXTRA", "LC_ALL", "PATH"]
+        );
+        assert_eq!(names(&plan(EnvInheritance::Nothing)), ["A"]);
+        assert_eq!(
+            names(&plan(EnvInheritance::All)),
+            ["A", "EXTRA", "LC_ALL", "PATH", "TOKEN"]
+        );
+    }
+
+    #[test]
+    fn the_program_is_looked_up_in_the_childs_path() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("only-here");
+        std::fs::write(&program, "#!/bin/sh\n").unwrap();
+        let own = vars(&[("PATH", "/usr/bin:/bin")]);
+        let spec = StdioSpec::new("only-here");
+        let with_path = spec
+            .clone()
+            .with_env("PATH", dir.path().to_str().unwrap().to_owned());
+
+        let error = Plan::new(&with_path, own.clone()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CommandNotFound, "not executable");
+
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        assert_eq!(Plan::new(&with_path, own.clone()).unwrap().program, program);
+        let error = Plan::new(&spec, own.clone()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CommandNotFound);
+        assert!(error.is_permanent());
+
+        let relative = StdioSpec::new("./only-here").with_cwd(dir.path());
+        let found = Plan::new(&relative, own).unwrap().program;
+        assert_eq!(
+            found.canonicalize().unwrap(),
+            program.canonicalize().unwrap()
+        );
+    }
+
+    #[test]
+    fn what_cannot_work_is_said() {
+        for (spec, word) in [
+            (StdioSpec::new(""), "empty"),
+            (StdioSpec::new("sh").with_env("A=B", "x"), "variable"),
+            (StdioSpec::new("sh").with_env("A", "x\0y"), "NUL"),
+            (StdioSpec::new("sh").with_args(["\0"]), "NUL"),
+            (
+                StdioSpec::new("sh").with_cwd("/does/not/exist"),
+                "/does/not/exist",
+            ),
+        ] {
+            let error = Plan::new(&spec, vars(&[("PATH", "/usr/bin:/bin")])).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidSpec);
+            assert!(error.message().contains(word), "{error}");
+        }
+        let spec = StdioSpec::new("/bin/does-not-exist");
+        let error = Plan::new(&spec, vars(&[])).unwrap_err();
+        assert!(error.message().contains("does not exist"), "{error}");
+    }
+}
