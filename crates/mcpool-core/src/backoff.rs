@@ -57,22 +57,42 @@ impl Backoff {
     }
 }
 
-/// The delay before attempt `n` (counted from 0): never over the cap, never an overflow.
-pub(crate) fn delay(policy: &ReconnectPolicy, n: u32, rng: &mut impl Rng) -> Duration {
-    let cap = policy.cap.as_secs_f64();
-    let exponent = i32::try_from(n).unwrap_or(i32::MAX);
-    let grown = policy.base.as_secs_f64() * policy.factor.max(1.0).powi(exponent);
-    // `min` with infinity, or with NaN from 0·∞, gives the cap.
-    let step = grown.min(cap);
-    let seconds = match policy.jitter {
-        Jitter::None => step,
-        Jitter::Full => step * rng.random::<f64>(),
-        Jitter::Equal => step / 2.0 + step / 2.0 * rng.random::<f64>(),
-        Jitter::Additive(fraction) => step + step * fraction.max(0.0) * rng.random::<f64>(),
-    };
-    Duration::try_from_secs_f64(seconds.min(cap))
-        .unwrap_or(policy.cap)
-        .min(policy.cap)
+impl ReconnectPolicy {
+    /// The delay before retry `n`, counted from 0: never over the cap, never an overflow.
+    ///
+    /// A pure function; `random` is a number in `[0, 1)` that the caller drew. It does not look at
+    /// [`max_attempts`](ReconnectPolicy::max_attempts).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use mcpool_core::ReconnectPolicy;
+    ///
+    /// let policy = ReconnectPolicy::heartbeat();
+    /// assert_eq!(policy.delay(2, 0.5), Duration::from_secs(1)); // half of 0.5 s · 2²
+    /// assert_eq!(policy.delay(100_000, 0.5), Duration::from_secs(15));
+    /// ```
+    #[must_use]
+    pub fn delay(&self, n: u32, random: f64) -> Duration {
+        let cap = self.cap.as_secs_f64();
+        let exponent = i32::try_from(n).unwrap_or(i32::MAX);
+        let grown = self.base.as_secs_f64() * self.factor.max(1.0).powi(exponent);
+        // `min` with infinity, or with NaN from 0·∞, gives the cap.
+        let step = grown.min(cap);
+        let seconds = match self.jitter {
+            Jitter::None => step,
+            Jitter::Full => step * random,
+            Jitter::Equal => step / 2.0 + step / 2.0 * random,
+            Jitter::Additive(fraction) => step + step * fraction.max(0.0) * random,
+        };
+        Duration::try_from_secs_f64(seconds.min(cap))
+            .unwrap_or(self.cap)
+            .min(self.cap)
+    }
+}
+
+/// The delay before attempt `n`, with a number from this random source.
+fn delay(policy: &ReconnectPolicy, n: u32, rng: &mut impl Rng) -> Duration {
+    policy.delay(n, rng.random::<f64>())
 }
 
 #[cfg(test)]

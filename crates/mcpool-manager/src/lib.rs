@@ -1,1 +1,36 @@
-//! mcpool-manager.
+//! Keeps connections to many MCP servers alive for one application.
+//!
+//! [`ConnectionManager`] has the verbs. Behind it each server has a supervisor task that alone
+//! connects, probes, reconnects and closes; calls take the live client from a lock-free slot.
+#![deny(missing_docs)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod budget;
+mod call;
+mod catalog;
+mod continuity;
+mod events;
+mod machine;
+mod manager;
+mod metrics;
+pub mod naming;
+mod operations;
+mod options;
+mod reload;
+mod replay;
+mod server;
+mod slot;
+mod status;
+mod supervisor;
+mod suspend;
+mod view;
+
+pub use budget::Budget;
+pub use catalog::Listing;
+pub use events::{EventItem, EventStream};
+pub use manager::{Builder, ConnectionManager, Items, ShutdownReport, StartReport};
+pub use options::{CallOptions, NotReady, Refresh};
+pub use reload::ConfigDiff;
+pub use status::{DisconnectStatus, ErrorStatus, InstanceStatus, ServerStatus};
+pub use suspend::{SuspendClock, SystemClock};
+pub use view::{ToolEntry, ToolSnapshot};

@@ -1,0 +1,87 @@
+//! What happens to a request that failed, as a pure function.
+//!
+//! [`mcpool_core::replay`] decides by delivery. Here the kind of the error is looked at first:
+//! some errors are the answer itself, some ask for a pause, and only a lost connection is a reason
+//! to try the next one.
+
+use std::time::Duration;
+
+use mcpool_core::{Delivery, Error, ErrorKind, Replay, ToolTraits, replay};
+
+/// What to do with a request that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Give the error to the caller.
+    Return,
+    /// Give it to the caller as `OutcomeUnknown`.
+    OutcomeUnknown,
+    /// Send it once more, on the next connection or on one that was found to live.
+    Replay,
+    /// Send it once more after the pause that the server asked for.
+    ReplayAfter(Duration),
+}
+
+/// Decides about a request that failed for the first time (`replayed` says whether it was sent
+/// again already), with so much time left.
+pub(crate) fn decide(
+    error: &Error,
+    method: &str,
+    tool: ToolTraits,
+    replayed: bool,
+    time_left: Duration,
+) -> Verdict {
+    match error.kind() {
+        // The server, or the caller, has spoken.
+        ErrorKind::Rpc
+        | ErrorKind::AuthRequired
+        | ErrorKind::Forbidden
+        | ErrorKind::TooLarge
+        | ErrorKind::Protocol
+        | ErrorKind::InvalidArgument
+        | ErrorKind::Unresolved
+        | ErrorKind::InvalidSpec
+        | ErrorKind::UnknownTool
+        | ErrorKind::Disabled
+        | ErrorKind::Overloaded
+        | ErrorKind::OutcomeUnknown
+        | ErrorKind::Internal
+        // The delivery says `Unknown`; the time that a replay would need is spent.
+        | ErrorKind::Timeout
+        // A disconnect on purpose: the next connection is not wanted.
+        | ErrorKind::Cancelled => return Verdict::Return,
+        ErrorKind::RateLimited => {
+            return match error.retry_after() {
+                Some(pause) if !replayed && pause < time_left => {
+                    Verdict::ReplayAfter(pause)
+                }
+                _ => Verdict::Return,
+            };
+        }
+        // Statuses that no new connection changes.
+        ErrorKind::HttpStatus
+            if error.delivery() == Delivery::NotSent
+                || matches!(error.http_status(), Some(400..=499))
+                    && error.delivery() != Delivery::Rejected =>
+        {
+            return Verdict::Return;
+        }
+        _ => {}
+    }
+    match replay(error.delivery(), method, tool) {
+        Replay::Once if !replayed => Verdict::Replay,
+        Replay::OutcomeUnknown => Verdict::OutcomeUnknown,
+        // A safe request failed twice.
+        _ => Verdict::Return,
+    }
+}
+
+/// The error of a request that may have run and is not sent again.
+pub(crate) fn outcome_unknown(cause: Error) -> Error {
+    let message = format!(
+        "the request may have run, and is not sent again because running it twice may do harm: {}",
+        cause.message()
+    );
+    cause
+        .wrap(ErrorKind::OutcomeUnknown, message)
+        .with_delivery(Delivery::Unknown)
+}

@@ -1,0 +1,454 @@
+//! One server as the manager knows it: its spec, its instances, its catalog, and what was
+//! observed of it. The supervisors write here, everybody else reads.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use mcpool_core::{
+    DisconnectCause, Error, ErrorKind, EventKind, ProbeReport, ServerName, ServerSpec, ServerState,
+    StartMode, StderrLine, TransportKind,
+};
+use tokio::{
+    sync::{Notify, Semaphore, mpsc, oneshot, watch},
+    task::AbortHandle,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    catalog::Catalog, continuity::Continuity, events::EventBus, machine::Rules, metrics, slot::Slot,
+};
+
+/// One server.
+pub(crate) struct Server {
+    pub(crate) name: ServerName,
+    spec: ArcSwap<ServerSpec>,
+    pub(crate) instances: Box<[Instance]>,
+    /// The state of the whole server: the best of its instances.
+    state: watch::Sender<ServerState>,
+    /// Fair queue in front of all instances.
+    pub(crate) queue: Arc<Semaphore>,
+    /// Told when a call leaves an instance.
+    pub(crate) freed: Notify,
+    pub(crate) catalog: Catalog,
+    pub(crate) continuity: Continuity,
+    /// Ends the supervisors.
+    pub(crate) stop: CancellationToken,
+    /// Set when it was removed or replaced: it speaks for its name no more.
+    retired: AtomicBool,
+}
+
+/// One supervised connection of a server.
+pub(crate) struct Instance {
+    pub(crate) slot: Slot,
+    commands: mpsc::UnboundedSender<Command>,
+    /// Whether a call has asked for the server and was not heard yet.
+    wanted: AtomicBool,
+    pub(crate) wanted_signal: Notify,
+    observed: Mutex<Observed>,
+    pub(crate) abort: Mutex<Option<AbortHandle>>,
+}
+
+/// What a supervisor is told.
+pub(crate) enum Command {
+    /// Connect, with so many retries at least; told the outcome.
+    Connect {
+        retries: Option<u32>,
+        reply: Option<oneshot::Sender<Result<(), Error>>>,
+    },
+    /// Close, and stay so; told when the old connection is closed.
+    Disconnect { reply: oneshot::Sender<()> },
+    /// Switch on.
+    Enable,
+    /// Switch off; told when the old connection is closed.
+    Disable { reply: oneshot::Sender<()> },
+    /// Trouble was met on a connection; told when it was looked into.
+    Suspect {
+        epoch: Option<u64>,
+        reply: Option<oneshot::Sender<()>>,
+    },
+    /// Credentials were refused on a connection.
+    AuthRefused { epoch: u64, error: Error },
+    /// Probe now; told the result.
+    Check {
+        reply: oneshot::Sender<Result<ProbeReport, Error>>,
+    },
+    /// The machine slept.
+    Resumed,
+}
+
+/// What was seen of one instance.
+#[derive(Debug, Clone)]
+pub(crate) struct Observed {
+    pub(crate) state: ServerState,
+    pub(crate) state_since: Instant,
+    /// How many connects were started since the last stable connection.
+    pub(crate) attempts: u32,
+    /// Whether the instance has ever been connected.
+    pub(crate) was_connected: bool,
+    /// Whether a caller disconnected it.
+    pub(crate) held: bool,
+    pub(crate) connected_at: Option<SystemTime>,
+    pub(crate) last_activity: Option<SystemTime>,
+    pub(crate) last_heartbeat: Option<SystemTime>,
+    pub(crate) heartbeat_latency: Option<Duration>,
+    pub(crate) misses: u32,
+    pub(crate) connect_time: Option<Duration>,
+    pub(crate) transport: Option<TransportKind>,
+    pub(crate) protocol: Option<String>,
+    /// The last error; forgotten when a connection is made.
+    pub(crate) last_error: Option<Error>,
+    /// Why and when the last connection ended.
+    pub(crate) last_disconnect: Option<(DisconnectCause, SystemTime)>,
+    pub(crate) stderr_tail: Vec<StderrLine>,
+}
+
+impl Observed {
+    fn new(state: ServerState) -> Self {
+        Self {
+            state,
+            state_since: Instant::now(),
+            attempts: 0,
+            was_connected: false,
+            held: false,
+            connected_at: None,
+            last_activity: None,
+            last_heartbeat: None,
+            heartbeat_latency: None,
+            misses: 0,
+            connect_time: None,
+            transport: None,
+            protocol: None,
+            last_error: None,
+            last_disconnect: None,
+            stderr_tail: Vec::new(),
+        }
+    }
+}
+
+/// Takes a lock. A panic inside one of the short critical sections leaves nothing half done.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Server {
+    /// The server, and the ends of the command channels for its supervisors.
+    pub(crate) fn new(
+        spec: ServerSpec,
+        stop: CancellationToken,
+    ) -> (Arc<Self>, Vec<mpsc::UnboundedReceiver<Command>>) {
+        let count = usize::try_from(spec.instances.max(1)).unwrap_or(usize::MAX);
+        let initial = if spec.enabled {
+            ServerState::Idle
+        } else {
+            ServerState::Disabled
+        };
+        let (instances, receivers): (Vec<_>, Vec<_>) = (0..count)
+            .map(|_| {
+                let (commands, receiver) = mpsc::unbounded_channel();
+                let instance = Instance {
+                    slot: Slot::default(),
+                    commands,
+                    wanted: AtomicBool::new(false),
+                    wanted_signal: Notify::new(),
+                    observed: Mutex::new(Observed::new(initial.clone())),
+                    abort: Mutex::new(None),
+                };
+                (instance, receiver)
+            })
+            .unzip();
+        let places = spec
+            .policy
+            .limits
+            .max_in_flight
+            .max(1)
+            .saturating_mul(count)
+            .min(Semaphore::MAX_PERMITS);
+        let server = Arc::new(Self {
+            name: spec.name.clone(),
+            spec: ArcSwap::from_pointee(spec),
+            instances: instances.into_boxed_slice(),
+            state: watch::channel(initial).0,
+            queue: Arc::new(Semaphore::new(places)),
+            freed: Notify::new(),
+            catalog: Catalog::default(),
+            continuity: Continuity::default(),
+            stop,
+            retired: AtomicBool::new(false),
+        });
+        (server, receivers)
+    }
+
+    pub(crate) fn spec(&self) -> Arc<ServerSpec> {
+        self.spec.load_full()
+    }
+
+    /// How many requests one instance may have in flight.
+    pub(crate) fn spec_max_in_flight(&self) -> usize {
+        self.spec.load().policy.limits.max_in_flight.max(1)
+    }
+
+    /// Takes over a spec that differs only in what needs no new connection.
+    pub(crate) fn replace_spec(&self, spec: ServerSpec) {
+        self.spec.store(Arc::new(spec));
+    }
+
+    /// Marks it as removed or replaced.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn rules(&self) -> Rules {
+        let spec = self.spec.load();
+        Rules {
+            reconnect: spec.policy.reconnect.clone(),
+            health: spec.policy.health.clone(),
+            lazy: matches!(spec.start, StartMode::Lazy(_)),
+            idle_timeout: match spec.start {
+                StartMode::Lazy(timeout) => timeout,
+                _ => None,
+            },
+        }
+    }
+
+    /// The state now.
+    pub(crate) fn state(&self) -> ServerState {
+        self.state.borrow().clone()
+    }
+
+    /// The state now and from now on.
+    pub(crate) fn watch(&self) -> watch::Receiver<ServerState> {
+        self.state.subscribe()
+    }
+
+    /// Asks every instance that sleeps to connect, because a call needs it.
+    pub(crate) fn want(&self) {
+        for instance in &self.instances {
+            if !instance.wanted.swap(true, Ordering::AcqRel) {
+                instance.wanted_signal.notify_one();
+            }
+        }
+    }
+
+    /// Whether a caller disconnected it.
+    pub(crate) fn held(&self) -> bool {
+        self.instances.iter().all(|i| lock(&i.observed).held)
+    }
+
+    /// Whether it is switched off or was sent away.
+    pub(crate) fn is_absent(&self) -> bool {
+        match &*self.state.borrow() {
+            ServerState::Disabled | ServerState::Closed => true,
+            ServerState::Idle => self.held(),
+            _ => false,
+        }
+    }
+
+    /// Whether its tools belong in the aggregated view: it is there, or on its way back.
+    pub(crate) fn shows_tools(&self) -> bool {
+        match &*self.state.borrow() {
+            ServerState::Ready | ServerState::Connecting { .. } | ServerState::Backoff { .. } => {
+                true
+            }
+            ServerState::Idle => !self.held(),
+            _ => false,
+        }
+    }
+
+    /// How many calls are in flight.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.instances
+            .iter()
+            .filter_map(|i| i.slot.held())
+            .map(|live| live.in_flight())
+            .sum()
+    }
+
+    /// Changes what was seen of an instance, publishes the state of the whole, and tells of it.
+    pub(crate) fn observe(
+        &self,
+        index: usize,
+        events: &EventBus,
+        change: impl FnOnce(&mut Observed),
+    ) {
+        let Some(instance) = self.instances.get(index) else {
+            return;
+        };
+        {
+            let mut observed = lock(&instance.observed);
+            let before = observed.state.as_str();
+            change(&mut observed);
+            let after = observed.state.as_str();
+            if before != after {
+                let now = Instant::now();
+                let spent = now.duration_since(observed.state_since);
+                metrics::state_left(&self.name, before, spent);
+                observed.state_since = now;
+            }
+        }
+        let mut change = None;
+        // The watch's own lock makes reading the instances and publishing their best one step.
+        self.state.send_modify(|state| {
+            let best = self
+                .instances
+                .iter()
+                .map(|i| lock(&i.observed).state.clone())
+                .max_by_key(rank)
+                .unwrap_or_default();
+            let (from, to) = (state.as_str(), best.as_str());
+            if from != to {
+                change = Some(EventKind::StateChanged { from, to });
+            }
+            *state = best;
+        });
+        if let Some(change) = change {
+            metrics::up(&self.name, self.state.borrow().is_ready());
+            tracing::debug!(server = %self.name, ?change, "the state changed");
+            events.emit(&self.name, change);
+        }
+    }
+
+    /// Why a call cannot wait for this server; `None` when waiting may help.
+    pub(crate) fn hopeless(&self) -> Option<Error> {
+        let state = self.state.borrow();
+        let error = match &*state {
+            ServerState::Disabled => Error::new(
+                ErrorKind::Disabled,
+                "the server is disabled; enable it first",
+            ),
+            ServerState::AuthRequired { error } => {
+                error.clone().with_delivery(mcpool_core::Delivery::NotSent)
+            }
+            ServerState::Dormant { next_probe, error } => {
+                let message = match (next_probe, error) {
+                    (Some(_), Some(error)) => format!(
+                        "the server could not be reached and is tried again only now and then; the last error was: {}",
+                        error.message()
+                    ),
+                    (None, Some(error)) => format!(
+                        "the server could not be reached and is not tried again; the last error was: {}",
+                        error.message()
+                    ),
+                    (_, None) => "the server is not tried again; connect it first".to_owned(),
+                };
+                match error {
+                    Some(error) => error.clone().wrap(ErrorKind::GivenUp, message),
+                    None => Error::new(ErrorKind::GivenUp, message),
+                }
+                .with_delivery(mcpool_core::Delivery::NotSent)
+            }
+            ServerState::Closed => {
+                Error::new(ErrorKind::Closed, "the server was removed or shut down")
+            }
+            ServerState::Idle => {
+                drop(state);
+                if !self.held() {
+                    return None;
+                }
+                return Some(
+                    Error::new(
+                        ErrorKind::NotConnected,
+                        "the server was disconnected; connect it first",
+                    )
+                    .with_server(&self.name),
+                );
+            }
+            _ => return None,
+        };
+        Some(error.with_server(&self.name))
+    }
+
+    /// The last error that any instance met.
+    pub(crate) fn last_error(&self) -> Option<Error> {
+        self.instances
+            .iter()
+            .find_map(|i| lock(&i.observed).last_error.clone())
+    }
+
+    /// The error of a call that will not wait, or has waited long enough.
+    pub(crate) fn not_ready(&self, waited: Option<Duration>) -> Error {
+        let state = self.state().as_str();
+        let message = match waited {
+            None => format!("the server is not ready: it is {state}"),
+            Some(waited) => {
+                format!("the server did not become ready within {waited:.1?}: it is {state}")
+            }
+        };
+        let error = Error::new(ErrorKind::NotConnected, message).with_server(&self.name);
+        match self.last_error() {
+            Some(cause) => error
+                .with_stderr_tail(cause.stderr_tail().to_vec())
+                .with_source(cause),
+            None => error,
+        }
+    }
+
+    /// Whether it is on its way back after a loss or a failure.
+    pub(crate) fn is_reconnecting(&self) -> bool {
+        self.instances.iter().any(|i| {
+            let observed = lock(&i.observed);
+            match observed.state {
+                ServerState::Backoff { .. } => true,
+                ServerState::Connecting { .. } => observed.was_connected || observed.attempts > 1,
+                _ => false,
+            }
+        })
+    }
+}
+
+impl Instance {
+    /// Tells the supervisor.
+    ///
+    /// # Errors
+    /// `Closed` when the supervisor is gone: the manager was shut down, or its runtime stopped.
+    pub(crate) fn tell(&self, command: Command) -> Result<(), Error> {
+        self.commands.send(command).map_err(|_| gone())
+    }
+
+    /// Waits until the supervisor has ended.
+    pub(crate) async fn ended(&self) {
+        self.commands.closed().await;
+    }
+
+    pub(crate) fn observed(&self) -> Observed {
+        lock(&self.observed).clone()
+    }
+
+    /// Whether a call has asked for the server since this was last asked.
+    pub(crate) fn take_wanted(&self) -> bool {
+        self.wanted.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// The error of every verb whose supervisor is gone.
+pub(crate) fn gone() -> Error {
+    Error::new(
+        ErrorKind::Closed,
+        "the manager was shut down, the server was removed, or the runtime that ran it has stopped",
+    )
+}
+
+/// Which of the instances' states speaks for the server.
+fn rank(state: &ServerState) -> u8 {
+    match state {
+        ServerState::Ready => 8,
+        ServerState::Connecting { .. } => 7,
+        ServerState::Backoff { .. } => 6,
+        ServerState::AuthRequired { .. } => 5,
+        ServerState::Dormant { .. } => 4,
+        ServerState::Idle => 3,
+        ServerState::Disabled => 2,
+        ServerState::Closed => 1,
+        _ => 0,
+    }
+}

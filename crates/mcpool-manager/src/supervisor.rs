@@ -1,0 +1,926 @@
+//! The task behind one connection. It alone connects, probes, reconnects and closes: it feeds
+//! the state machine with what happens and carries out what the machine says.
+
+use std::{
+    future::Future,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use futures::{
+    FutureExt, StreamExt,
+    future::{self, BoxFuture},
+    stream::FuturesUnordered,
+};
+use mcpool_core::{
+    Client, CloseReason, Diagnostics, DisconnectCause, Error, ErrorKind, EventKind, ProbeReport,
+    ServerNotice, ServerSpec, ServerState,
+};
+use tokio::{
+    sync::{broadcast, mpsc, oneshot},
+    time::Instant,
+};
+use tracing::Instrument;
+
+use crate::{
+    catalog::{self, Listing},
+    machine::{self, Effect, Failure, Input, Phase, State, Traffic, What},
+    manager::Shared,
+    metrics,
+    server::{Command, Instance, Observed, Server, gone, lock},
+    slot::Live,
+};
+
+/// How much longer than its own bound an operation of a client may take before it is given up.
+const GRACE: Duration = Duration::from_secs(2);
+/// The same for a probe, whose bound is part of a promise.
+const PROBE_GRACE: Duration = Duration::from_millis(250);
+
+/// The supervisor of one instance.
+pub(crate) struct Supervisor {
+    shared: Arc<Shared>,
+    server: Arc<Server>,
+    index: usize,
+    commands: mpsc::UnboundedReceiver<Command>,
+    state: State,
+    live: Option<Connection>,
+    epoch: u64,
+    /// Set when a connect is due but an old process has to go first.
+    connect_due: bool,
+    connect: Option<BoxFuture<'static, ConnectOutcome>>,
+    probe: Option<BoxFuture<'static, Result<ProbeReport, Error>>>,
+    closings: FuturesUnordered<BoxFuture<'static, Diagnostics>>,
+    /// Who waits for a connection.
+    connecting: Vec<Waiter>,
+    /// Who waits for the result of the probe.
+    checking: Vec<oneshot::Sender<Result<ProbeReport, Error>>>,
+    /// Who waits until a suspicion was looked into.
+    suspecting: Vec<oneshot::Sender<()>>,
+    /// Who waits until everything old is closed.
+    closing: Vec<oneshot::Sender<()>>,
+    last_error: Option<Error>,
+    last_cause: DisconnectCause,
+}
+
+/// A live connection and what is watched of it.
+struct Connection {
+    live: Arc<Live>,
+    closed: BoxFuture<'static, CloseReason>,
+    notices: Option<broadcast::Receiver<ServerNotice>>,
+    since: Instant,
+}
+
+/// Somebody who waits for a connection and puts up with so many failures.
+struct Waiter {
+    failures_left: u32,
+    reply: oneshot::Sender<Result<(), Error>>,
+}
+
+/// What came of a connect.
+enum ConnectOutcome {
+    Connected {
+        client: Arc<dyn Client>,
+        tools: Listing<mcpool_core::model::Tool>,
+        elapsed: Duration,
+    },
+    Failed {
+        error: Error,
+        elapsed: Duration,
+        /// A client that was connected but of no use.
+        client: Option<Arc<dyn Client>>,
+    },
+}
+
+impl Supervisor {
+    /// Runs until the server's stop token is cancelled and everything is closed.
+    pub(crate) async fn run(
+        shared: Arc<Shared>,
+        server: Arc<Server>,
+        index: usize,
+        commands: mpsc::UnboundedReceiver<Command>,
+    ) {
+        let enabled = server.spec().enabled;
+        let mut supervisor = Self {
+            shared,
+            server,
+            index,
+            commands,
+            state: State::new(enabled),
+            live: None,
+            epoch: 0,
+            connect_due: false,
+            connect: None,
+            probe: None,
+            closings: FuturesUnordered::new(),
+            connecting: Vec::new(),
+            checking: Vec::new(),
+            suspecting: Vec::new(),
+            closing: Vec::new(),
+            last_error: None,
+            last_cause: DisconnectCause::ConnectFailed,
+        };
+        supervisor.watch().await;
+    }
+
+    fn instance(&self) -> &Instance {
+        // The index comes from the loop over these very instances.
+        &self.server.instances[self.index]
+    }
+
+    async fn watch(&mut self) {
+        let server = Arc::clone(&self.server);
+        let stop = server.stop.clone();
+        loop {
+            self.start_connect_if_due();
+            let deadline = machine::deadline(&self.state);
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(command) = self.commands.recv() => self.command(command),
+                () = server.instances[self.index].wanted_signal.notified() => {
+                    if self.instance().take_wanted() {
+                        self.feed(What::Wanted);
+                    }
+                }
+                outcome = or_never(&mut self.connect) => {
+                    self.connect = None;
+                    self.connect_ended(outcome);
+                }
+                result = or_never(&mut self.probe) => {
+                    self.probe = None;
+                    self.probe_ended(result);
+                }
+                heard = hear(&mut self.live) => match heard {
+                    Heard::Closed(reason) => self.lost(reason),
+                    Heard::Notice(notice) => self.notice(notice),
+                },
+                Some(diagnostics) = self.closings.next(), if !self.closings.is_empty() => {
+                    self.closed(&diagnostics);
+                }
+                () = sleep_until(deadline) => {
+                    let traffic = self.traffic();
+                    self.feed(What::Tick(traffic));
+                }
+            }
+        }
+        self.feed(What::Shutdown);
+        while let Some(diagnostics) = self.closings.next().await {
+            self.closed(&diagnostics);
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Connect { retries, reply } => {
+                if let Some(reply) = reply {
+                    self.connecting.push(Waiter {
+                        failures_left: retries.unwrap_or(0),
+                        reply,
+                    });
+                }
+                self.feed(What::Connect { retries });
+            }
+            Command::Disconnect { reply } => {
+                self.last_error = None;
+                self.feed(What::Disconnect);
+                self.when_closed(reply);
+            }
+            Command::Enable => self.feed(What::Enable),
+            Command::Disable { reply } => {
+                self.last_error = None;
+                self.feed(What::Disable);
+                self.when_closed(reply);
+            }
+            Command::Suspect { epoch, reply } => {
+                let about_this = self
+                    .live
+                    .as_ref()
+                    .is_some_and(|c| epoch.is_none_or(|epoch| c.live.epoch == epoch));
+                if about_this {
+                    self.suspecting.extend(reply);
+                    self.feed(What::Reported);
+                }
+                // Otherwise the reply is dropped: that connection is history.
+            }
+            Command::AuthRefused { epoch, error } => {
+                if self.live.as_ref().is_some_and(|c| c.live.epoch == epoch) {
+                    self.last_error = Some(error);
+                    self.feed(What::AuthRefused);
+                }
+            }
+            Command::Check { reply } => {
+                if self.live.is_some() {
+                    self.checking.push(reply);
+                    self.feed(What::Check);
+                } else {
+                    let error = self
+                        .server
+                        .hopeless()
+                        .unwrap_or_else(|| self.server.not_ready(None));
+                    // Nobody waits any more: no harm done.
+                    let _ = reply.send(Err(error));
+                }
+            }
+            Command::Resumed => self.feed(What::Resumed),
+        }
+    }
+
+    /// One step of the machine, its effects, and the publication of what changed.
+    fn feed(&mut self, what: What) {
+        let rules = self.server.rules();
+        let input = Input {
+            now: Instant::now(),
+            random: rand::random(),
+            what,
+        };
+        let before = self.state.phase.clone();
+        let (state, effects) = machine::step(&rules, self.state.clone(), input);
+        self.state = state;
+        for effect in effects {
+            match effect {
+                Effect::Connect => self.connect_due = true,
+                Effect::AbortConnect => {
+                    self.connect_due = false;
+                    self.connect = None;
+                }
+                Effect::Close(cause) => self.retire(cause),
+                Effect::Probe { budgeted } => self.start_probe(budgeted),
+            }
+        }
+        if before != self.state.phase {
+            self.publish();
+        }
+        self.settle();
+    }
+
+    /// Tells everybody the state.
+    fn publish(&mut self) {
+        let state = self.server_state();
+        if let Phase::Backoff { until } = self.state.phase
+            && !matches!(
+                self.instance().observed().state,
+                ServerState::Backoff { .. }
+            )
+        {
+            let delay = until.saturating_duration_since(Instant::now());
+            tracing::info!(
+                server = %self.server.name,
+                attempt = self.state.attempts.saturating_add(1),
+                ?delay,
+                cause = self.last_cause.as_str(),
+                "the next connect is planned"
+            );
+            self.emit(EventKind::RetryScheduled {
+                attempt: self.state.attempts.saturating_add(1),
+                delay,
+            });
+        }
+        let attempts = self.state.attempts;
+        let held = matches!(self.state.phase, Phase::Idle { held: true });
+        let misses = match &self.state.phase {
+            Phase::Ready(ready) => ready.misses,
+            _ => 0,
+        };
+        let error = self.last_error.clone();
+        self.server
+            .observe(self.index, &self.shared.events, |observed| {
+                observed.state = state;
+                observed.attempts = attempts;
+                observed.held = held;
+                observed.misses = misses;
+                observed.last_error = error;
+            });
+        self.shared.view.announce(&self.server, &self.shared.events);
+    }
+
+    fn server_state(&self) -> ServerState {
+        let attempts = self.state.attempts;
+        let error = self.last_error.clone();
+        match &self.state.phase {
+            Phase::Disabled => ServerState::Disabled,
+            Phase::Idle { .. } => ServerState::Idle,
+            Phase::Connecting => ServerState::Connecting { attempt: attempts },
+            Phase::Ready(_) => ServerState::Ready,
+            Phase::Backoff { until } => ServerState::Backoff {
+                attempt: attempts,
+                until: wall_clock(*until),
+                cause: self.last_cause,
+                error,
+            },
+            Phase::AuthRequired => ServerState::AuthRequired {
+                error: error.unwrap_or_else(|| {
+                    Error::new(ErrorKind::AuthRequired, "somebody has to log in")
+                        .with_server(&self.server.name)
+                }),
+            },
+            Phase::Dormant { until } => ServerState::Dormant {
+                next_probe: until.map(wall_clock),
+                error,
+            },
+            Phase::Closed => ServerState::Closed,
+        }
+    }
+
+    /// Answers those who wait for a connection, as far as their answer is known.
+    fn settle(&mut self) {
+        let answer = match &self.state.phase {
+            Phase::Connecting | Phase::Backoff { .. } => return,
+            Phase::Ready(_) => Ok(()),
+            Phase::Idle { .. } => Err(Error::new(
+                ErrorKind::Cancelled,
+                "the server was disconnected while it was being connected",
+            )),
+            Phase::AuthRequired | Phase::Dormant { .. } => {
+                Err(self.last_error.clone().unwrap_or_else(|| {
+                    Error::new(ErrorKind::GivenUp, "the server could not be connected")
+                }))
+            }
+            Phase::Disabled => Err(Error::new(
+                ErrorKind::Disabled,
+                "the server is disabled; enable it first",
+            )),
+            Phase::Closed => Err(gone()),
+        };
+        for waiter in self.connecting.drain(..) {
+            let answer = answer.clone();
+            // Nobody waits any more: no harm done.
+            let _ = waiter
+                .reply
+                .send(answer.map_err(|e: Error| e.with_server(&self.server.name)));
+        }
+    }
+
+    /// Starts the connect that is due, once what was there before is gone.
+    fn start_connect_if_due(&mut self) {
+        let spec = self.server.spec();
+        // Two processes of one stdio server must not fight over its files; a session of an HTTP
+        // server that is being closed disturbs nobody.
+        if !self.connect_due || (spec.transport.is_stdio() && !self.closings.is_empty()) {
+            return;
+        }
+        self.connect_due = false;
+        metrics::connect_started(&self.server.name);
+        let span = tracing::info_span!(
+            "connect",
+            server = %self.server.name,
+            instance = self.index,
+            transport = spec.transport.as_str(),
+            attempt = self.state.attempts,
+        );
+        let connect = connect(
+            Arc::clone(&self.shared),
+            Arc::clone(&self.server),
+            self.index,
+            spec,
+        );
+        self.connect = Some(
+            AssertUnwindSafe(connect)
+                .catch_unwind()
+                .map(|outcome| {
+                    outcome.unwrap_or_else(|_| ConnectOutcome::Failed {
+                        error: Error::new(ErrorKind::Internal, "the client factory panicked"),
+                        elapsed: Duration::ZERO,
+                        client: None,
+                    })
+                })
+                .instrument(span)
+                .boxed(),
+        );
+    }
+
+    fn connect_ended(&mut self, outcome: ConnectOutcome) {
+        match outcome {
+            ConnectOutcome::Connected {
+                client,
+                tools,
+                elapsed,
+            } => self.connected(client, tools, elapsed),
+            ConnectOutcome::Failed {
+                error,
+                elapsed,
+                client,
+            } => {
+                if let Some(client) = client {
+                    let bound = self.close_bound();
+                    self.closings.push(close(client, bound).boxed());
+                }
+                self.connect_failed(error, elapsed);
+            }
+        }
+    }
+
+    fn connected(
+        &mut self,
+        client: Arc<dyn Client>,
+        tools: Listing<mcpool_core::model::Tool>,
+        elapsed: Duration,
+    ) {
+        self.epoch += 1;
+        self.last_error = None;
+        let live = Live::new(Arc::clone(&client), self.epoch);
+        let info = client.info();
+        let transport = info.transport;
+        let protocol = info.protocol.to_string();
+        let times = client.times();
+        tracing::info!(
+            server = %self.server.name,
+            transport = transport.as_str(),
+            protocol,
+            attempt = self.state.attempts,
+            ?elapsed,
+            "connected"
+        );
+        metrics::connected(&self.server.name, elapsed);
+        let watched = Arc::clone(&client);
+        self.live = Some(Connection {
+            live: Arc::clone(&live),
+            closed: async move { watched.closed().await }.boxed(),
+            notices: Some(client.notices()),
+            since: Instant::now(),
+        });
+        let attempt = self.state.attempts;
+        self.server.catalog.reconnected();
+        self.server.catalog.tools.store(tools);
+        self.server
+            .observe(self.index, &self.shared.events, |observed| {
+                observed.was_connected = true;
+                observed.connected_at = Some(times.connected_at);
+                observed.connect_time = Some(elapsed);
+                observed.transport = Some(transport);
+                observed.protocol = Some(protocol);
+            });
+        // Calls see the connection before anybody is told that the server is ready.
+        self.instance().slot.fill(live);
+        self.emit(EventKind::Connected {
+            transport,
+            elapsed,
+            attempt,
+        });
+        self.feed(What::Connected);
+        catalog::refresh_known(&self.shared, &self.server);
+    }
+
+    fn connect_failed(&mut self, error: Error, elapsed: Duration) {
+        let error = error
+            .with_server(&self.server.name)
+            .with_operation("connect");
+        tracing::warn!(
+            server = %self.server.name,
+            attempt = self.state.attempts,
+            kind = error.kind().as_str(),
+            %error,
+            "the connect failed"
+        );
+        metrics::connect_failed(&self.server.name, error.kind());
+        let failure = match error.kind() {
+            ErrorKind::AuthRequired | ErrorKind::Forbidden => Failure::Auth,
+            _ if error.is_permanent() => Failure::Permanent,
+            _ => Failure::Transient {
+                retry_after: error.retry_after(),
+            },
+        };
+        if !error.stderr_tail().is_empty() {
+            let tail = error.stderr_tail().to_vec();
+            self.note(|observed| observed.stderr_tail = tail);
+        }
+        self.emit(EventKind::ConnectFailed {
+            attempt: self.state.attempts,
+            elapsed,
+            error: error.clone(),
+        });
+        self.last_cause = DisconnectCause::ConnectFailed;
+        self.last_error = Some(error.clone());
+        self.connecting = std::mem::take(&mut self.connecting)
+            .into_iter()
+            .filter_map(|mut waiter| match waiter.failures_left.checked_sub(1) {
+                Some(left) => {
+                    waiter.failures_left = left;
+                    Some(waiter)
+                }
+                None => {
+                    // Nobody waits any more: no harm done.
+                    let _ = waiter.reply.send(Err(error.clone()));
+                    None
+                }
+            })
+            .collect();
+        self.feed(What::ConnectFailed(failure));
+    }
+
+    fn lost(&mut self, reason: CloseReason) {
+        let error = match reason {
+            CloseReason::Lost(error) => error,
+            _ => Error::new(
+                ErrorKind::ConnectionLost,
+                "the client was closed by somebody else",
+            ),
+        }
+        .with_server(&self.server.name);
+        let cause = DisconnectCause::from_error(&error);
+        tracing::warn!(server = %self.server.name, cause = cause.as_str(), %error, "the connection was lost");
+        let auth = matches!(error.kind(), ErrorKind::AuthRequired | ErrorKind::Forbidden);
+        self.last_error = Some(error);
+        self.last_cause = cause;
+        self.feed(if auth {
+            What::AuthRefused
+        } else {
+            What::Lost(cause)
+        });
+    }
+
+    fn start_probe(&mut self, budgeted: bool) {
+        let Some(connection) = &self.live else { return };
+        let client = Arc::clone(&connection.live.client);
+        let spec = self.server.spec();
+        let shared = Arc::clone(&self.shared);
+        let span = tracing::debug_span!("probe", server = %self.server.name, instance = self.index);
+        let probe = async move {
+            let _permit = if budgeted {
+                Some(shared.budget.acquire(&spec.transport).await?)
+            } else {
+                None
+            };
+            let timeout = spec.policy.health.timeout;
+            let started = Instant::now();
+            let answer = tokio::time::timeout(timeout + PROBE_GRACE, client.probe(timeout))
+                .await
+                .unwrap_or_else(|_| {
+                    Err(Error::new(
+                        ErrorKind::Timeout,
+                        format!("the probe was not answered within {timeout:?}"),
+                    ))
+                });
+            match answer {
+                // A refusal is an answer, and an answer is life.
+                Err(error) if matches!(error.kind(), ErrorKind::Rpc | ErrorKind::RateLimited) => {
+                    Ok(ProbeReport::new(
+                        started.elapsed(),
+                        mcpool_core::ProbeMethod::Ping,
+                    ))
+                }
+                other => other,
+            }
+        };
+        self.probe = Some(
+            AssertUnwindSafe(probe)
+                .catch_unwind()
+                .map(|result| {
+                    result.unwrap_or_else(|_| {
+                        Err(Error::new(ErrorKind::Internal, "the probe panicked"))
+                    })
+                })
+                .instrument(span)
+                .boxed(),
+        );
+    }
+
+    fn probe_ended(&mut self, result: Result<ProbeReport, Error>) {
+        let Some(connection) = &self.live else { return };
+        let result = result.map_err(|e| e.with_server(&self.server.name).with_operation("probe"));
+        metrics::probed(&self.server.name, &result);
+        let ended = connection.live.client.is_closed();
+        for reply in self.checking.drain(..) {
+            // Nobody waits any more: no harm done.
+            let _ = reply.send(result.clone());
+        }
+        match result {
+            Ok(report) => {
+                self.note(|observed| {
+                    observed.last_heartbeat = Some(SystemTime::now());
+                    observed.heartbeat_latency = Some(report.latency);
+                    observed.misses = 0;
+                });
+                self.emit(EventKind::HeartbeatOk {
+                    latency: report.latency,
+                });
+                self.feed(What::ProbeOk);
+            }
+            Err(error)
+                if matches!(error.kind(), ErrorKind::AuthRequired | ErrorKind::Forbidden) =>
+            {
+                self.last_error = Some(error);
+                self.feed(What::AuthRefused);
+            }
+            Err(error) => {
+                let misses = match &self.state.phase {
+                    Phase::Ready(ready) => ready.misses.saturating_add(1),
+                    _ => 1,
+                };
+                tracing::warn!(server = %self.server.name, misses, %error, "a heartbeat was missed");
+                self.note(|observed| observed.misses = misses);
+                self.emit(EventKind::HeartbeatMissed {
+                    misses,
+                    error: error.clone(),
+                });
+                // With the connection's end known, its own reason says more: it comes next.
+                if !ended {
+                    self.last_cause = DisconnectCause::HeartbeatFailed;
+                    self.last_error = Some(error);
+                    self.feed(What::ProbeMissed);
+                }
+            }
+        }
+        // Those who suspected may look again.
+        self.suspecting.clear();
+    }
+
+    /// Takes the live connection out of use and closes it.
+    fn retire(&mut self, cause: DisconnectCause) {
+        self.probe = None;
+        self.suspecting.clear();
+        let Some(Connection { live, since, .. }) = self.live.take() else {
+            return;
+        };
+        self.instance().slot.empty();
+        live.shut();
+        let uptime = since.elapsed();
+        self.last_cause = cause;
+        let tail = live.client.diagnostics().stderr_tail;
+        let activity = wall_clock(live.client.times().last_activity);
+        self.note(|observed| {
+            observed.last_disconnect = Some((cause, SystemTime::now()));
+            observed.last_activity = Some(activity);
+            observed.connected_at = None;
+            if !tail.is_empty() {
+                observed.stderr_tail = tail;
+            }
+        });
+        let error = self.last_error.clone().unwrap_or_else(|| {
+            Error::new(ErrorKind::Cancelled, "the connection was closed")
+                .with_server(&self.server.name)
+        });
+        for reply in self.checking.drain(..) {
+            // Nobody waits any more: no harm done.
+            let _ = reply.send(Err(error.clone()));
+        }
+        let cut = live.in_flight();
+        // Whoever slipped in before an idle connection's gate was shut may finish.
+        let patient = cause == DisconnectCause::IdleTimeout;
+        if !patient {
+            live.kill(cause);
+            if cut > 0 {
+                self.emit(EventKind::CallsCancelled { count: cut });
+            }
+        }
+        tracing::info!(server = %self.server.name, cause = cause.as_str(), ?uptime, "disconnected");
+        metrics::disconnected(&self.server.name, cause);
+        self.emit(EventKind::Disconnected { cause, uptime });
+        let bound = self.close_bound();
+        let drain = self.shared.drain;
+        self.closings.push(
+            async move {
+                if patient {
+                    // Past the drain time the close ends what is left.
+                    let _ = tokio::time::timeout(drain, live.drained()).await;
+                    live.kill(cause);
+                }
+                close(Arc::clone(&live.client), bound).await
+            }
+            .boxed(),
+        );
+        // Those who wait for room must look for another connection.
+        self.server.freed.notify_waiters();
+    }
+
+    fn close_bound(&self) -> Duration {
+        self.server.spec().policy.shutdown.total + GRACE
+    }
+
+    fn closed(&mut self, diagnostics: &Diagnostics) {
+        if !diagnostics.stderr_tail.is_empty() && self.live.is_none() {
+            let tail = diagnostics.stderr_tail.clone();
+            self.note(|observed| observed.stderr_tail = tail);
+        }
+        if diagnostics.killed_processes > 0 {
+            self.emit(EventKind::OrphansKilled {
+                count: usize::try_from(diagnostics.killed_processes).unwrap_or(usize::MAX),
+            });
+        }
+        if self.closings.is_empty() {
+            // Dropping the senders answers as well; a reply says it was done.
+            for reply in self.closing.drain(..) {
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    fn when_closed(&mut self, reply: oneshot::Sender<()>) {
+        if self.closings.is_empty() {
+            // Nobody waits any more: no harm done.
+            let _ = reply.send(());
+        } else {
+            self.closing.push(reply);
+        }
+    }
+
+    fn notice(&mut self, notice: Result<ServerNotice, broadcast::error::RecvError>) {
+        let notice = match notice {
+            Ok(notice) => notice,
+            Err(broadcast::error::RecvError::Closed) => {
+                if let Some(connection) = &mut self.live {
+                    connection.notices = None;
+                }
+                return;
+            }
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                tracing::debug!(server = %self.server.name, missed, "notices were missed");
+                // A change may be among them.
+                catalog::changed_all(&self.shared, &self.server);
+                return;
+            }
+        };
+        match notice {
+            ServerNotice::ToolsChanged => {
+                catalog::changed::<mcpool_core::model::Tool>(&self.shared, &self.server);
+            }
+            ServerNotice::PromptsChanged => {
+                catalog::changed::<mcpool_core::model::Prompt>(&self.shared, &self.server);
+            }
+            ServerNotice::ResourcesChanged => {
+                catalog::changed::<mcpool_core::model::Resource>(&self.shared, &self.server);
+                catalog::changed::<mcpool_core::model::ResourceTemplate>(
+                    &self.shared,
+                    &self.server,
+                );
+            }
+            ServerNotice::ResourceUpdated { uri } => {
+                self.emit(EventKind::ResourceUpdated { uri });
+            }
+            ServerNotice::Log {
+                level,
+                logger,
+                data,
+            } => {
+                tracing::debug!(server = %self.server.name, level, logger, %data, "the server logs");
+            }
+            _ => {}
+        }
+    }
+
+    fn traffic(&self) -> Traffic {
+        match &self.live {
+            Some(Connection { live, since, .. }) => Traffic {
+                heard: live.client.times().last_activity,
+                used: live.last_used().max(*since),
+                busy: live.in_flight() > 0,
+            },
+            None => {
+                let now = Instant::now();
+                Traffic {
+                    heard: now,
+                    used: now,
+                    busy: false,
+                }
+            }
+        }
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Observed)) {
+        self.server.observe(self.index, &self.shared.events, change);
+    }
+
+    fn emit(&self, kind: EventKind) {
+        self.shared.events.emit(&self.server.name, kind);
+    }
+}
+
+impl Drop for Supervisor {
+    /// Reached by the orderly way with nothing left to do, and by an abort with a connection
+    /// that is then closed by dropping it.
+    fn drop(&mut self) {
+        if let Some(connection) = self.live.take() {
+            connection.live.kill(DisconnectCause::Shutdown);
+        }
+        self.instance().slot.empty();
+        self.note(|observed| observed.state = ServerState::Closed);
+    }
+}
+
+/// One connect: in its turn, bounded, until the tools are listed and the ledger is restored.
+async fn connect(
+    shared: Arc<Shared>,
+    server: Arc<Server>,
+    index: usize,
+    spec: Arc<ServerSpec>,
+) -> ConnectOutcome {
+    let permit = shared.budget.acquire(&spec.transport).await;
+    let started = Instant::now();
+    let failed = |error, client| ConnectOutcome::Failed {
+        error,
+        elapsed: started.elapsed(),
+        client,
+    };
+    let _permit = match permit {
+        Ok(permit) => permit,
+        Err(error) => return failed(error, None),
+    };
+    let startup = spec.policy.timeouts.startup;
+    let client = match tokio::time::timeout(startup + GRACE, shared.factory.connect(&spec)).await {
+        Ok(Ok(client)) => client,
+        Ok(Err(error)) => return failed(error, None),
+        Err(_) => {
+            let error = Error::new(
+                ErrorKind::Timeout,
+                format!("the server was not ready within {startup:?}"),
+            );
+            return failed(error, None);
+        }
+    };
+    let connected = started.elapsed();
+    let bound = spec.policy.timeouts.request_max;
+    let version = server.catalog.tools.version();
+    let listed = tokio::time::timeout(bound, catalog::fetch(&*client, version, &spec)).await;
+    let tools = match listed {
+        Ok(Ok(tools)) => tools,
+        Ok(Err(error)) => {
+            let error = error.with_operation("tools/list");
+            return failed(error, Some(client));
+        }
+        Err(_) => {
+            let error = Error::new(ErrorKind::Timeout, "the tools were not listed in time")
+                .with_operation("tools/list");
+            return failed(error, Some(client));
+        }
+    };
+    if index == 0 {
+        for error in server.continuity.restore(&*client).await {
+            tracing::warn!(server = %server.name, %error, "not restored after the reconnect");
+        }
+    }
+    ConnectOutcome::Connected {
+        client,
+        tools,
+        elapsed: connected,
+    }
+}
+
+/// Closes a client in the orderly way, bounded, and says what it left.
+async fn close(client: Arc<dyn Client>, bound: Duration) -> Diagnostics {
+    let close = AssertUnwindSafe(client.close()).catch_unwind();
+    if !matches!(tokio::time::timeout(bound, close).await, Ok(Ok(()))) {
+        tracing::warn!(server = %client.info().server, "the close did not end in time; the connection is dropped");
+    }
+    client.diagnostics()
+}
+
+async fn or_never<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => future::pending().await,
+    }
+}
+
+/// What a live connection says by itself.
+enum Heard {
+    Closed(CloseReason),
+    Notice(Result<ServerNotice, broadcast::error::RecvError>),
+}
+
+async fn hear(connection: &mut Option<Connection>) -> Heard {
+    let Some(Connection {
+        closed, notices, ..
+    }) = connection
+    else {
+        return future::pending().await;
+    };
+    let notice = async {
+        match notices {
+            Some(notices) => notices.recv().await,
+            None => future::pending().await,
+        }
+    };
+    tokio::select! {
+        reason = closed => Heard::Closed(reason),
+        notice = notice => Heard::Notice(notice),
+    }
+}
+
+fn sleep_until(deadline: Option<Instant>) -> impl Future<Output = ()> {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).left_future(),
+        None => future::pending().right_future(),
+    }
+}
+
+/// The same moment by the wall clock.
+pub(crate) fn wall_clock(moment: Instant) -> SystemTime {
+    let (now, wall) = (Instant::now(), SystemTime::now());
+    if moment >= now {
+        wall.checked_add(moment - now).unwrap_or(wall)
+    } else {
+        wall.checked_sub(now - moment).unwrap_or(wall)
+    }
+}
+
+/// Starts the supervisors of a server.
+pub(crate) fn start(
+    shared: &Arc<Shared>,
+    server: &Arc<Server>,
+    receivers: Vec<mpsc::UnboundedReceiver<Command>>,
+) {
+    for (index, (instance, commands)) in server.instances.iter().zip(receivers).enumerate() {
+        let task = Supervisor::run(Arc::clone(shared), Arc::clone(server), index, commands);
+        let handle = shared.spawn(task);
+        *lock(&instance.abort) = Some(handle.abort_handle());
+    }
+}
