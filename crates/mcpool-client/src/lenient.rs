@@ -4,6 +4,11 @@
 //! JSON. Here the question is known, so one bad tool does not cost the whole list, and a content
 //! block of an unknown type does not cost the call.
 
+#![allow(
+    clippy::result_large_err,
+    reason = "the error is the result itself, handed on to be read another way"
+)]
+
 use std::time::Duration;
 
 use mcpool_core::{

@@ -8,7 +8,7 @@ use std::{pin::pin, time::Duration};
 
 use futures::future::Either;
 use mcpool_core::{
-    Error, ErrorKind, ProbeMethod, ProbeReport, Result,
+    Delivery, Error, ErrorKind, ProbeMethod, ProbeReport, Result,
     model::{ClientRequest, DiscoverRequest, DiscoverRequestParams, ListToolsRequest, PingRequest},
 };
 use tokio::time::Instant;
@@ -53,7 +53,8 @@ async fn ask(
 ) -> Result<ProbeReport> {
     match peer.ask(Ask::new(request).deadline(deadline).probe()).await {
         Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::Rpc => {}
+        // An error object, or an answer that the transport had to refuse: the server lives.
+        Err(error) if error.delivery() == Delivery::Answered => {}
         Err(error) if error.kind() == ErrorKind::Timeout => {
             return Err(Error::new(
                 ErrorKind::Timeout,

@@ -18,13 +18,11 @@ use mcpool_core::{
     model::{
         CallToolRequest, CallToolRequestParams, CallToolResult, ClientRequest, CompleteRequest,
         CompleteRequestParams, CompleteResult, CustomRequest, ErrorCode, GetPromptRequest,
-        GetPromptRequestParams, GetPromptResult, JsonObject, ListPromptsRequest,
-        ListResourceTemplatesRequest, ListResourcesRequest, ListToolsRequest, LoggingLevel,
-        PaginatedRequestParams, Prompt, ReadResourceRequest, ReadResourceRequestParams,
-        ReadResourceResult, RequestMetaObject, RequestOptionalParam, Resource, ResourceTemplate,
-        ServerCapabilities, ServerPeerInfo, ServerResult, SetLevelRequest, SetLevelRequestParams,
-        SubscribeRequest, SubscribeRequestParams, Tool, UnsubscribeRequest,
-        UnsubscribeRequestParams,
+        GetPromptRequestParams, GetPromptResult, JsonObject, LoggingLevel, PaginatedRequestParams,
+        Prompt, ReadResourceRequest, ReadResourceRequestParams, ReadResourceResult,
+        RequestMetaObject, RequestOptionalParam, Resource, ResourceTemplate, ServerCapabilities,
+        ServerPeerInfo, ServerResult, SetLevelRequest, SetLevelRequestParams, SubscribeRequest,
+        SubscribeRequestParams, Tool, UnsubscribeRequest, UnsubscribeRequestParams,
     },
 };
 use serde_json::Value;
@@ -208,9 +206,10 @@ const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 fn paged<M: Default>(
     params: Option<PaginatedRequestParams>,
 ) -> RequestOptionalParam<M, PaginatedRequestParams> {
-    let mut request = RequestOptionalParam::<M, PaginatedRequestParams>::default();
-    request.params = params;
-    request
+    match params {
+        Some(params) => RequestOptionalParam::with_param(params),
+        None => RequestOptionalParam::default(),
+    }
 }
 
 /// A server that does not know the method has nothing to list.
@@ -268,7 +267,7 @@ impl Client for Session {
     }
 
     async fn list_tools(&self, options: &RequestOptions) -> Result<ToolListing> {
-        let request = |params| ListToolsRequest { ..paged(params) }.into();
+        let request = |params| ClientRequest::ListToolsRequest(paged(params));
         let outcome = self.list::<Tool>("tools/list", request, options).await;
         let outcome = outcome.map(without_duplicates);
         if self.capabilities().tools.is_some() {
@@ -313,7 +312,7 @@ impl Client for Session {
         if self.capabilities().prompts.is_none() {
             return Ok(Vec::new());
         }
-        let request = |params| ListPromptsRequest { ..paged(params) }.into();
+        let request = |params| ClientRequest::ListPromptsRequest(paged(params));
         self.list_plain("prompts/list", request, options).await
     }
 
@@ -338,7 +337,7 @@ impl Client for Session {
         if self.capabilities().resources.is_none() {
             return Ok(Vec::new());
         }
-        let request = |params| ListResourcesRequest { ..paged(params) }.into();
+        let request = |params| ClientRequest::ListResourcesRequest(paged(params));
         self.list_plain("resources/list", request, options).await
     }
 
@@ -349,7 +348,7 @@ impl Client for Session {
         if self.capabilities().resources.is_none() {
             return Ok(Vec::new());
         }
-        let request = |params| ListResourceTemplatesRequest { ..paged(params) }.into();
+        let request = |params| ClientRequest::ListResourceTemplatesRequest(paged(params));
         let operation = "resources/templates/list";
         // A server may offer resources and no templates.
         none_if_unknown(self.list_plain(operation, request, options).await)
