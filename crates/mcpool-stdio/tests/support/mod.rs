@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use mcpool_core::{
     ConnectRequest, IncomingMessage, OutgoingMessage, ServerSpec, ShutdownPolicy, StdioSpec,
-    model::NumberOrString,
+    Transport, model::NumberOrString,
 };
 use mcpool_stdio::{StdioConnector, StdioTransport};
 
@@ -67,45 +67,18 @@ pub fn id(message: &IncomingMessage) -> i64 {
 }
 
 /// Waits for a condition that has no event.
-pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(tokio::time::Instant::now() < deadline, "{what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+pub async fn until(what: &str, condition: impl FnMut() -> bool) {
+    assert!(
+        mcpool_testkit::eventually(PATIENCE, condition).await,
+        "{what}"
+    );
+}
+
+/// Reads to the end of the connection; gives the messages.
+pub async fn receive_all(transport: &mut StdioTransport) -> Vec<IncomingMessage> {
+    let mut messages = Vec::new();
+    while let Some(message) = within(transport.receive()).await {
+        messages.push(message);
     }
-}
-
-/// The live processes (no zombies) in whose command line or environment a text occurs.
-#[cfg(target_os = "linux")]
-pub fn processes_with(text: &str) -> Vec<u32> {
-    let own = std::process::id();
-    std::fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| *pid != own && !is_zombie(*pid))
-        .filter(|pid| {
-            ["cmdline", "environ"].iter().any(|file| {
-                std::fs::read(format!("/proc/{pid}/{file}"))
-                    .is_ok_and(|content| String::from_utf8_lossy(&content).contains(text))
-            })
-        })
-        .collect()
-}
-
-#[cfg(target_os = "linux")]
-pub fn is_zombie(pid: u32) -> bool {
-    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => matches!(
-            stat.rsplit(')')
-                .next()
-                .and_then(|rest| rest.trim().chars().next()),
-            Some('Z' | 'X') | None
-        ),
-        Err(_) => true,
-    }
-}
-
-#[cfg(target_os = "linux")]
-pub fn open_files() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
+    messages
 }
