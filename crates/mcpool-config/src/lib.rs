@@ -1,1 +1,57 @@
-//! mcpool-config.
+//! Loads the `mcp.json` files that people really have, and says exactly what is wrong.
+//!
+//! A [`Loader`] reads files in any [`Dialect`], validates them, lays them over each other, and
+//! gives [`mcpool_core::ServerSpec`]s. It never connects. Placeholders such as `${TOKEN}` stay in
+//! the specs; the [`Resolver`] that is attached to each fills them in when it is connected.
+//!
+//! ```
+//! use mcpool_config::Loader;
+//!
+//! let loaded = Loader::new()
+//!     .with_text("mcp.json", r#"{
+//!         "mcpServers": {
+//!             "files": { "command": "mcp-server-filesystem", "args": ["/srv"] },
+//!             "typo":  { "comand": "oops" },
+//!         }
+//!     }"#)
+//!     .load()?;
+//! // The bad entry is reported; the good one works.
+//! assert_eq!(loaded.servers.len(), 1);
+//! let rendered = loaded.problems[0].render();
+//! assert!(rendered.contains("did you mean `command`?"), "{rendered}");
+//! # Ok::<(), mcpool_core::Error>(())
+//! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod compile;
+mod diagnose;
+mod dialects;
+mod document;
+mod expand;
+mod hosts;
+mod loader;
+mod merge;
+mod origin;
+mod reader;
+mod render;
+mod secrets;
+pub mod settings;
+mod source;
+mod template;
+mod units;
+
+pub use diagnose::{Problem, Problems, Severity};
+pub use dialects::Dialect;
+pub use document::Format;
+pub use expand::{
+    EnvironmentSource, FileSource, InputProvider, InputSource, PlaceSource, Provenance, Resolution,
+    Resolver, VariableSource,
+};
+pub use hosts::{Folders, HostFile, find, host_files};
+pub use loader::{Loaded, Loader};
+pub use merge::Entry;
+pub use origin::{Origin, Scope};
+pub use reader::InputDeclaration;
+pub use source::{Position, Source, Span};
+pub use template::{Reference, Syntax, Template, TemplateError, WhenUnset};
+pub use units::{ByteSize, HumanDuration};

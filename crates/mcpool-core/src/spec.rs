@@ -12,7 +12,8 @@ use crate::{OAuthSpec, Result, Secret, ServerName, ServerPolicy};
 /// each time it connects, so that no expanded value is kept. A spec that was built in code has
 /// no resolver and is taken as it is.
 ///
-/// Two specs are equal when all their fields but the resolver are.
+/// Two specs are equal when all their fields are, where of the resolver only its
+/// [fingerprint](SpecResolver::fingerprint) counts.
 ///
 /// ```
 /// use mcpool_core::{ServerSpec, StdioSpec};
@@ -178,8 +179,13 @@ impl PartialEq for ServerSpec {
             protocol,
             tools,
             policy,
-            resolver: _,
+            resolver,
         } = self;
+        let fingerprint = |resolver: &Option<Arc<dyn SpecResolver>>| {
+            resolver
+                .as_ref()
+                .map_or(0, |resolver| resolver.fingerprint())
+        };
         *name == other.name
             && *transport == other.transport
             && *enabled == other.enabled
@@ -189,6 +195,7 @@ impl PartialEq for ServerSpec {
             && *protocol == other.protocol
             && *tools == other.tools
             && *policy == other.policy
+            && fingerprint(resolver) == fingerprint(&other.resolver)
     }
 }
 
@@ -200,6 +207,13 @@ pub trait SpecResolver: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`Unresolved`](crate::ErrorKind::Unresolved) that names all missing variables at once.
     async fn resolve(&self, spec: &ServerSpec) -> Result<ServerSpec>;
+
+    /// A number that changes when the resolver would give another result for the same spec, such
+    /// as when it adds variables from a file and the file's path changes. Default 0: what it
+    /// gives depends on the spec and the environment alone.
+    fn fingerprint(&self) -> u64 {
+        0
+    }
 }
 
 /// How to reach a server.

@@ -1,0 +1,232 @@
+//! From settings to what is connected, and back.
+
+use std::path::{Path, PathBuf};
+
+use mcpool_core::{
+    EnvInheritance, HealthPolicy, HttpSpec, Jitter, ProtocolChoice, ReconnectPolicy, Result,
+    Secret, ServerPolicy, ServerSpec, StartMode, StdioSpec, ToolFilter, TransportSpec,
+};
+
+use crate::{
+    settings::{
+        Attempts, Health, InheritName, InheritSettings, Interval, JitterName, JitterSettings,
+        Reconnect, ReconnectPreset, ReconnectSettings, ServerSettings, StartName, TransportName,
+    },
+    template::{Syntax, Template},
+    units::HumanDuration,
+};
+
+/// The spec of an entry, placeholders still in it, no resolver attached.
+///
+/// # Errors
+/// [`InvalidSpec`](mcpool_core::ErrorKind::InvalidSpec) when the name is not possible.
+pub(crate) fn spec(name: &str, settings: &ServerSettings, base: &Path) -> Result<ServerSpec> {
+    let transport = match (&settings.command, &settings.url, settings.transport) {
+        (Some(command), _, None | Some(TransportName::Stdio)) => {
+            TransportSpec::Stdio(stdio(command, settings, base))
+        }
+        (_, Some(url), transport) => {
+            let http = http(url, settings, base);
+            match transport {
+                Some(TransportName::Http) => TransportSpec::Http(http),
+                Some(TransportName::Sse) => TransportSpec::Sse(http),
+                _ => TransportSpec::Auto(http),
+            }
+        }
+        _ => {
+            return Err(mcpool_core::Error::new(
+                mcpool_core::ErrorKind::InvalidSpec,
+                format!("the server {name:?} has neither a `command` nor a `url`"),
+            ));
+        }
+    };
+    let mut spec = ServerSpec::new(name, transport)?
+        .with_enabled(settings.enabled.unwrap_or(true))
+        .with_instances(settings.instances.unwrap_or(1))
+        .with_protocol(protocol(settings.protocol.as_deref()))
+        .with_start(start(settings))
+        .with_policy(policy(settings));
+    spec.required = settings.required.unwrap_or(false);
+    if let Some(tools) = &settings.tools {
+        let mut filter = ToolFilter::default().with_deny(tools.deny.iter());
+        filter.allow = tools.allow.clone();
+        spec = spec.with_tools(filter);
+    }
+    Ok(spec)
+}
+
+fn stdio(command: &str, settings: &ServerSettings, base: &Path) -> StdioSpec {
+    let mut spec = StdioSpec::new(command).with_args(settings.args.iter());
+    for (name, value) in &settings.env {
+        spec = spec.with_env(name, Secret::new(value.as_str()));
+    }
+    spec.inherit_env = match &settings.inherit_env {
+        None | Some(InheritSettings::Set(InheritName::Safe)) => EnvInheritance::SafeList,
+        Some(InheritSettings::Set(InheritName::All)) => EnvInheritance::All,
+        Some(InheritSettings::Set(InheritName::None)) => EnvInheritance::Nothing,
+        Some(InheritSettings::Names(names)) => EnvInheritance::Names(names.clone()),
+    };
+    spec.cwd = settings.cwd.as_deref().map(|cwd| anchored(cwd, base));
+    spec
+}
+
+fn http(url: &str, settings: &ServerSettings, base: &Path) -> HttpSpec {
+    let mut spec = HttpSpec::new(url);
+    for (name, value) in &settings.headers.0 {
+        spec = spec.with_header(name, Secret::new(value.as_str()));
+    }
+    let has_authorization = settings
+        .headers
+        .0
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+    if let Some(token) = &settings.bearer_token
+        && !has_authorization
+    {
+        spec = spec.with_header("Authorization", Secret::new(format!("Bearer {token}")));
+    }
+    if let Some(HumanDuration(timeout)) = settings.connect_timeout {
+        spec.connect_timeout = timeout;
+    }
+    spec.read_idle_timeout = settings.read_idle_timeout.map(|timeout| timeout.0);
+    spec.ca_file = settings.ca_file.as_deref().map(|file| anchored(file, base));
+    spec.proxy = settings.proxy.clone();
+    spec
+}
+
+/// A path relative to the file that names it. One that begins with a placeholder is left alone:
+/// the resolver anchors it once it is known.
+pub(crate) fn anchored(path: &str, base: &Path) -> PathBuf {
+    let is_literal =
+        Template::parse(path, Syntax::native()).is_ok_and(|template| template.is_literal());
+    let path = PathBuf::from(path);
+    if is_literal && path.is_relative() && !path.starts_with("~") {
+        base.join(path)
+    } else {
+        path
+    }
+}
+
+fn protocol(text: Option<&str>) -> ProtocolChoice {
+    match text {
+        None | Some("auto") => ProtocolChoice::Auto,
+        Some("legacy") => ProtocolChoice::Legacy,
+        Some("modern") => ProtocolChoice::Modern,
+        Some(version) => {
+            // rmcp's version type is a transparent string with no constructor of its own.
+            match serde_json::from_value(serde_json::Value::String(version.to_owned())) {
+                Ok(version) => ProtocolChoice::Pinned(version),
+                Err(_) => ProtocolChoice::Auto,
+            }
+        }
+    }
+}
+
+fn start(settings: &ServerSettings) -> StartMode {
+    let lazy = settings.lazy == Some(true);
+    match settings.start {
+        Some(StartName::Lazy) => StartMode::Lazy(settings.idle_timeout.map(|idle| idle.0)),
+        None if lazy => StartMode::Lazy(settings.idle_timeout.map(|idle| idle.0)),
+        Some(StartName::Background) => StartMode::Background,
+        Some(StartName::Eager) | None => StartMode::Eager,
+    }
+}
+
+fn policy(settings: &ServerSettings) -> ServerPolicy {
+    let mut policy = ServerPolicy::default();
+    if let Some(reconnect) = &settings.reconnect {
+        policy.reconnect = match reconnect {
+            Reconnect::Preset(preset) => preset_policy(*preset, None),
+            Reconnect::Custom(custom) => custom_policy(custom),
+        };
+    }
+    match &settings.health {
+        None => {}
+        Some(Health::Enabled(enabled)) => policy.health.enabled = *enabled,
+        Some(Health::Custom(custom)) => {
+            let health: &mut HealthPolicy = &mut policy.health;
+            health.enabled = custom.enabled.unwrap_or(health.enabled);
+            health.interval = custom.interval.map_or(health.interval, |value| value.0);
+            health.timeout = custom.timeout.map_or(health.timeout, |value| value.0);
+            health.misses = custom.misses.unwrap_or(health.misses);
+        }
+    }
+    let timeouts = &mut policy.timeouts;
+    let set = |place: &mut std::time::Duration, value: Option<HumanDuration>| {
+        if let Some(value) = value {
+            *place = value.0;
+        }
+    };
+    set(&mut timeouts.request, settings.timeout);
+    set(&mut timeouts.request_max, settings.max_timeout);
+    set(&mut timeouts.startup, settings.startup_timeout);
+    set(&mut timeouts.discover, settings.discover_timeout);
+    // A request that may take longer than the bound of all requests means both.
+    timeouts.request_max = timeouts.request_max.max(timeouts.request);
+    if let Some(limits) = &settings.limits {
+        let place = &mut policy.limits;
+        let whole = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        if let Some(size) = limits.max_message {
+            place.max_message_bytes = usize::try_from(size.0).unwrap_or(usize::MAX);
+        }
+        place.stderr_lines = limits.stderr_lines.map_or(place.stderr_lines, whole);
+        place.max_in_flight = limits.max_in_flight.map_or(place.max_in_flight, whole);
+        place.max_pages = limits.max_pages.map_or(place.max_pages, whole);
+        place.max_rounds = limits.max_rounds.map_or(place.max_rounds, whole);
+    }
+    if let Some(shutdown) = &settings.shutdown {
+        set(&mut policy.shutdown.stdin_grace, shutdown.stdin_grace);
+        set(&mut policy.shutdown.term_grace, shutdown.term_grace);
+        set(&mut policy.shutdown.total, shutdown.total);
+    }
+    policy.catalog_ttl = settings.catalog_ttl.map(|ttl| ttl.0);
+    policy.trust_annotations = settings.trust_annotations.unwrap_or(false);
+    policy
+}
+
+fn preset_policy(preset: ReconnectPreset, attempts: Option<u32>) -> ReconnectPolicy {
+    match preset {
+        ReconnectPreset::Default => ReconnectPolicy::default(),
+        ReconnectPreset::Heartbeat => ReconnectPolicy::heartbeat(),
+        ReconnectPreset::Retrying => ReconnectPolicy::retrying(attempts.unwrap_or(3)),
+        ReconnectPreset::FiveThenStop => ReconnectPolicy::five_then_stop(),
+        ReconnectPreset::Never => ReconnectPolicy::never(),
+    }
+}
+
+fn custom_policy(custom: &ReconnectSettings) -> ReconnectPolicy {
+    let mut policy = preset_policy(custom.preset.unwrap_or(ReconnectPreset::Default), None);
+    if let Some(base) = custom.base {
+        policy.base = base.0;
+    }
+    if let Some(factor) = custom.factor {
+        policy.factor = factor;
+    }
+    if let Some(cap) = custom.cap {
+        policy.cap = cap.0;
+    }
+    if let Some(reset_after) = custom.reset_after {
+        policy.reset_after = reset_after.0;
+    }
+    if let Some(immediate_first) = custom.immediate_first {
+        policy.immediate_first = immediate_first;
+    }
+    match custom.max_attempts {
+        None => {}
+        Some(Attempts::Count(count)) => policy.max_attempts = Some(count),
+        Some(Attempts::Named(_)) => policy.max_attempts = None,
+    }
+    match custom.dormant_interval {
+        None => {}
+        Some(Interval::Every(interval)) => policy.dormant_interval = Some(interval.0),
+        Some(Interval::Named(_)) => policy.dormant_interval = None,
+    }
+    match custom.jitter {
+        None => {}
+        Some(JitterSettings::Named(JitterName::None)) => policy.jitter = Jitter::None,
+        Some(JitterSettings::Named(JitterName::Full)) => policy.jitter = Jitter::Full,
+        Some(JitterSettings::Named(JitterName::Equal)) => policy.jitter = Jitter::Equal,
+        Some(JitterSettings::Additive { additive }) => policy.jitter = Jitter::Additive(additive),
+    }
+    policy
+}

@@ -1,0 +1,229 @@
+//! Problems: what is wrong, where, and what to do. Plain data, so that any renderer will do.
+
+use std::{error::Error as StdError, fmt};
+
+use mcpool_core::{Error, ErrorKind};
+
+use crate::{render, source::Span};
+
+/// How bad a [`Problem`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Severity {
+    /// Works, and could be written better.
+    Note,
+    /// Works, but perhaps not as meant, or not safely.
+    Warning,
+    /// The entry, or the file, cannot be used.
+    Error,
+}
+
+impl Severity {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One thing to say about a configuration.
+///
+/// No text in it holds a secret; the span's source shows its lines with secrets overwritten.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// A stable word for the kind of problem, such as `unknown-field`.
+    pub code: &'static str,
+    /// What is wrong, in one sentence.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// The server it is about.
+    pub server: Option<String>,
+    /// The place, when it has one.
+    pub span: Option<Span>,
+    /// The words beside the caret.
+    pub label: Option<String>,
+    /// Other places that belong to it, such as the first of two equal keys.
+    pub related: Vec<(String, Span)>,
+}
+
+impl Problem {
+    pub(crate) fn new(severity: Severity, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            severity,
+            code,
+            message: message.into(),
+            help: None,
+            server: None,
+            span: None,
+            label: None,
+            related: Vec::new(),
+        }
+    }
+
+    pub(crate) fn error(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Severity::Error, code, message)
+    }
+
+    pub(crate) fn warning(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, code, message)
+    }
+
+    pub(crate) fn note(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Severity::Note, code, message)
+    }
+
+    pub(crate) fn at(mut self, span: Span) -> Self {
+        self.span = Some(span);
+        self
+    }
+
+    pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub(crate) fn related(mut self, label: impl Into<String>, span: Span) -> Self {
+        self.related.push((label.into(), span));
+        self
+    }
+
+    /// Whether it is an error.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    /// Whether it is an error that spoils a whole file rather than one server's entry.
+    #[must_use]
+    pub fn spoils_file(&self) -> bool {
+        self.is_error() && self.server.is_none()
+    }
+
+    /// Several lines of plain text: the message, the source line with a caret, the help.
+    #[must_use]
+    pub fn render(&self) -> String {
+        render::render(self)
+    }
+}
+
+/// One line: severity, place, message.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(span) = &self.span {
+            write!(f, "{span}: ")?;
+        }
+        write!(f, "{}: ", self.severity)?;
+        if let Some(server) = &self.server {
+            write!(f, "server {server:?}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// All problems of a configuration that could not be used: the source of the
+/// [`mcpool_core::Error`] that a strict load gives.
+#[derive(Debug, Clone)]
+pub struct Problems(pub Vec<Problem>);
+
+impl Problems {
+    /// The error for these problems: its message names the first and counts the rest.
+    pub(crate) fn into_error(self) -> Error {
+        let worst = self.0.iter().max_by_key(|problem| problem.severity);
+        let message = match worst {
+            // `max_by_key` gives the last of equals; a person wants the first.
+            Some(worst) => {
+                let first = self
+                    .0
+                    .iter()
+                    .find(|problem| problem.severity == worst.severity)
+                    .unwrap_or(worst);
+                let help = first
+                    .help
+                    .as_ref()
+                    .map(|help| format!("; {help}"))
+                    .unwrap_or_default();
+                match self.0.len() - 1 {
+                    0 => format!("{first}{help}"),
+                    more => format!("{first}{help} (and {more} more; see `mcpool config check`)"),
+                }
+            }
+            None => "the configuration cannot be used".to_owned(),
+        };
+        Error::new(ErrorKind::InvalidSpec, message).with_source(self)
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("; ")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Problems {}
+
+/// The known word that is nearest to a mistyped one, when one is near.
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
+    let wanted = plain(word);
+    known
+        .into_iter()
+        .map(|candidate| {
+            let other = plain(candidate);
+            let distance = strsim::damerau_levenshtein(&wanted, &other);
+            (distance, other.chars().count(), candidate)
+        })
+        .filter(|(distance, length, _)| {
+            *distance <= (wanted.chars().count().max(*length) / 3).clamp(1, 3)
+                && *distance < wanted.chars().count().max(1)
+        })
+        .min_by_key(|(distance, _, _)| *distance)
+        .map(|(_, _, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_words() {
+        let known = ["command", "timeout", "startup_timeout", "env", "url"];
+        for (word, want) in [
+            ("comand", Some("command")),
+            ("Command", Some("command")),
+            ("startupTimeout", Some("startup_timeout")),
+            ("timout", Some("timeout")),
+            ("envs", Some("env")),
+            ("banana", None),
+            ("", None),
+            ("x", None),
+        ] {
+            assert_eq!(nearest(word, known), want, "{word}");
+        }
+    }
+}

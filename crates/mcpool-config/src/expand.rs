@@ -1,0 +1,594 @@
+//! Filling in `${…}` when a server is connected: the sources of values, and the resolver that
+//! asks them.
+
+mod sources;
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use mcpool_core::{
+    Error, ErrorKind, HttpSpec, Result, Secret, ServerSpec, SpecResolver, StdioSpec, TransportSpec,
+};
+
+pub use sources::{
+    EnvironmentSource, FileSource, InputProvider, InputSource, PlaceSource, VariableSource,
+};
+
+use crate::{
+    origin::Fields,
+    template::{Known, Reference, Syntax, Template},
+};
+
+/// How long a `headers_helper` may take.
+const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much a `headers_helper` may print.
+const HELPER_LIMIT: usize = 1024 * 1024;
+
+/// Fills in the placeholders of one entry. Attached to each loaded [`ServerSpec`].
+///
+/// It keeps no expanded value: each call asks the sources anew.
+#[derive(Clone)]
+pub struct Resolver {
+    sources: Arc<[Arc<dyn VariableSource>]>,
+    fields: Arc<Fields>,
+    base: PathBuf,
+    home: Option<PathBuf>,
+    env_file: Option<String>,
+    headers_helper: Option<String>,
+}
+
+/// Which source gave a part of a field.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct Provenance {
+    /// The field: `command`, `args[0]`, `env.TOKEN`, `url`, `headers.Authorization` …
+    pub field: String,
+    /// What was asked for; `None` for a default, and for what a file of variables or a helper
+    /// gave as a whole.
+    pub reference: Option<Reference>,
+    /// The name of the source: `environment`, `file`, `input`, `default`, `env_file` …
+    pub source: String,
+}
+
+/// A spec with every placeholder filled in, and where the values came from.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Resolution {
+    /// The spec.
+    pub spec: ServerSpec,
+    /// The sources, by field.
+    pub provenance: Vec<Provenance>,
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver")
+            .field("sources", &self.sources)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Resolver {
+    pub(crate) fn new(
+        sources: Arc<[Arc<dyn VariableSource>]>,
+        fields: Arc<Fields>,
+        base: PathBuf,
+        home: Option<PathBuf>,
+    ) -> Self {
+        Self {
+            sources,
+            fields,
+            base,
+            home,
+            env_file: None,
+            headers_helper: None,
+        }
+    }
+
+    pub(crate) fn with_env_file(mut self, file: Option<String>) -> Self {
+        self.env_file = file;
+        self
+    }
+
+    pub(crate) fn with_headers_helper(mut self, helper: Option<String>) -> Self {
+        self.headers_helper = helper;
+        self
+    }
+
+    /// As [`SpecResolver::resolve`], and says which source gave each value.
+    ///
+    /// # Errors
+    /// [`Unresolved`](ErrorKind::Unresolved) that names all missing variables, each with the
+    /// field and its place.
+    pub async fn resolve_with_provenance(&self, spec: &ServerSpec) -> Result<Resolution> {
+        let mut work = Work::default();
+        work.collect(spec, self.env_file.as_deref());
+        let known = self.gather(&work).await?;
+        let mut provenance = Vec::new();
+        let mut missing: Vec<(Reference, String)> = Vec::new();
+        let mut values = Vec::with_capacity(work.fields.len());
+        for (field, template) in &work.fields {
+            let expansion = template.expand(&known.values);
+            for reference in expansion.used {
+                let source = known.source_of(&reference).unwrap_or("unknown").to_owned();
+                provenance.push(Provenance {
+                    field: field.clone(),
+                    reference: Some(reference),
+                    source,
+                });
+            }
+            if expansion.defaulted {
+                provenance.push(Provenance {
+                    field: field.clone(),
+                    reference: None,
+                    source: "default".to_owned(),
+                });
+            }
+            for (reference, _) in expansion.missing {
+                missing.push((reference, field.clone()));
+            }
+            values.push(expansion.text);
+        }
+        if !missing.is_empty() {
+            return Err(self.unresolved(&missing));
+        }
+        let mut spec = work.apply(spec, values, |path| self.anchor(path));
+        self.add_env_file(&mut spec.0, spec.1, &mut provenance)?;
+        self.add_helper_headers(&mut spec.0, &mut provenance)
+            .await?;
+        let mut spec = spec.0;
+        spec.resolver = None;
+        Ok(Resolution { spec, provenance })
+    }
+
+    /// Which variables cannot be filled in now, each with its field. Asks the environment and
+    /// files, never a person.
+    pub(crate) async fn missing(&self, spec: &ServerSpec) -> Result<Vec<(Reference, String)>> {
+        let mut work = Work::default();
+        work.collect(spec, self.env_file.as_deref());
+        let known = self.gather(&work).await?;
+        Ok(work
+            .fields
+            .iter()
+            .flat_map(|(field, template)| {
+                template
+                    .expand(&known.values)
+                    .missing
+                    .into_iter()
+                    .map(|(reference, _)| (reference, field.clone()))
+            })
+            .collect())
+    }
+
+    /// Asks the sources for what is needed. A default that is not needed is not asked for: each
+    /// round finds at least one new reference, so the rounds are bounded by their number.
+    async fn gather(&self, work: &Work) -> Result<Gathered> {
+        let mut gathered = Gathered::default();
+        loop {
+            let mut needed: BTreeSet<Reference> = BTreeSet::new();
+            for (_, template) in &work.fields {
+                needed.extend(template.expand(&gathered.values).needed);
+            }
+            if needed.is_empty() {
+                return Ok(gathered);
+            }
+            for reference in needed {
+                let found = self.lookup(&reference).await.map_err(|error| {
+                    let field = work.first_field_with(&reference).unwrap_or("a field");
+                    let place = self.place_of(field);
+                    let message = format!(
+                        "cannot resolve ${{{reference}}} in {field}{place}: {}",
+                        error.message()
+                    );
+                    error.wrap(ErrorKind::Unresolved, message)
+                })?;
+                match found {
+                    Some((value, source)) => {
+                        gathered.sources.push((reference.clone(), source));
+                        gathered.values.insert(reference, Some(value));
+                    }
+                    None => {
+                        gathered.values.insert(reference, None);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn lookup(&self, reference: &Reference) -> Result<Option<(Secret, String)>> {
+        for source in self.sources.iter() {
+            if let Some(value) = source.lookup(reference).await? {
+                return Ok(Some((value, source.name().to_owned())));
+            }
+        }
+        if let Some(scheme) = &reference.scheme {
+            let known: Vec<&str> = self
+                .sources
+                .iter()
+                .flat_map(|source| source.schemes())
+                .copied()
+                .collect();
+            if !known.contains(&scheme.as_str()) {
+                let hint = match crate::diagnose::nearest(scheme, known.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}:`?"),
+                    None => format!("known: {}", known.join(", ")),
+                };
+                return Err(Error::new(
+                    ErrorKind::Unresolved,
+                    format!("nothing knows the scheme `{scheme}:`; {hint}"),
+                ));
+            }
+        }
+        Ok(None)
+    }
+
+    fn place_of(&self, field: &str) -> String {
+        self.fields
+            .get(field)
+            .map(|span| format!(" ({span})"))
+            .unwrap_or_default()
+    }
+
+    /// One error for all missing variables.
+    fn unresolved(&self, missing: &[(Reference, String)]) -> Error {
+        let mut names: Vec<&Reference> = Vec::new();
+        for (reference, _) in missing {
+            if !names.contains(&reference) {
+                names.push(reference);
+            }
+        }
+        let list: Vec<String> = names
+            .iter()
+            .map(|name| {
+                let places: Vec<String> = missing
+                    .iter()
+                    .filter(|(reference, _)| reference == *name)
+                    .map(|(_, field)| format!("{field}{}", self.place_of(field)))
+                    .collect();
+                format!("${{{name}}} in {}", places.join(" and "))
+            })
+            .collect();
+        let what = if names.len() == 1 {
+            "a variable is not set"
+        } else {
+            "variables are not set"
+        };
+        let first = names.first().map_or(String::new(), ToString::to_string);
+        Error::new(
+            ErrorKind::Unresolved,
+            format!(
+                "{what}: {}; set {}, or give a default as in ${{{first}:-default}}",
+                list.join(", "),
+                if names.len() == 1 { "it" } else { "them" },
+            ),
+        )
+    }
+
+    /// `~` and relative paths, once their placeholders are filled in.
+    fn anchor(&self, path: PathBuf) -> PathBuf {
+        anchor(path, &self.base, self.home.as_deref())
+    }
+
+    fn add_env_file(
+        &self,
+        spec: &mut ServerSpec,
+        file: Option<String>,
+        provenance: &mut Vec<Provenance>,
+    ) -> Result<()> {
+        let (Some(file), TransportSpec::Stdio(stdio)) = (file, &mut spec.transport) else {
+            return Ok(());
+        };
+        let path = self.anchor(PathBuf::from(file));
+        let place = self.place_of("env_file");
+        let fail = |reason: String| {
+            Error::new(
+                ErrorKind::Unresolved,
+                format!(
+                    "cannot read the file of variables {}{place}: {reason}",
+                    path.display()
+                ),
+            )
+        };
+        let lines =
+            dotenvy::from_path_iter(&path).map_err(|error| fail(describe_dotenv(&error)))?;
+        for line in lines {
+            // The parser's own message would quote the line, and with it the secret.
+            let (name, value) = line.map_err(|error| fail(describe_dotenv(&error)))?;
+            // `env` wins over the file.
+            if let std::collections::btree_map::Entry::Vacant(place) = stdio.env.entry(name) {
+                provenance.push(Provenance {
+                    field: format!("env.{}", place.key()),
+                    reference: None,
+                    source: "env_file".to_owned(),
+                });
+                place.insert(Secret::new(value));
+            }
+        }
+        Ok(())
+    }
+
+    async fn add_helper_headers(
+        &self,
+        spec: &mut ServerSpec,
+        provenance: &mut Vec<Provenance>,
+    ) -> Result<()> {
+        let Some(helper) = &self.headers_helper else {
+            return Ok(());
+        };
+        let http = match &mut spec.transport {
+            TransportSpec::Http(http) | TransportSpec::Sse(http) | TransportSpec::Auto(http) => {
+                http
+            }
+            _ => return Ok(()),
+        };
+        for (name, value) in run_helper(helper, &self.base).await? {
+            provenance.push(Provenance {
+                field: format!("headers.{name}"),
+                reference: None,
+                source: "headers_helper".to_owned(),
+            });
+            http.headers
+                .retain(|(known, _)| !known.eq_ignore_ascii_case(&name));
+            http.headers.push((name, value));
+        }
+        Ok(())
+    }
+}
+
+/// Says what is wrong with a file of variables without quoting it.
+fn describe_dotenv(error: &dotenvy::Error) -> String {
+    match error {
+        dotenvy::Error::Io(error) => error.to_string(),
+        dotenvy::Error::LineParse(_, column) => {
+            format!(
+                "a line is not `NAME=value` (near its column {})",
+                column + 1
+            )
+        }
+        _ => "it cannot be understood".to_owned(),
+    }
+}
+
+fn anchor(path: PathBuf, base: &Path, home: Option<&Path>) -> PathBuf {
+    if let (Ok(rest), Some(home)) = (path.strip_prefix("~"), home) {
+        return home.join(rest);
+    }
+    if path.is_relative() {
+        base.join(path)
+    } else {
+        path
+    }
+}
+
+/// Runs a shell command that prints a JSON object of headers.
+async fn run_helper(helper: &str, base: &Path) -> Result<Vec<(String, Secret)>> {
+    let fail = |message: String| Error::new(ErrorKind::Unresolved, message);
+    let mut command = if cfg!(windows) {
+        let mut command = tokio::process::Command::new("cmd");
+        command.arg("/C").arg(helper);
+        command
+    } else {
+        let mut command = tokio::process::Command::new("/bin/sh");
+        command.arg("-c").arg(helper);
+        command
+    };
+    // A base that is gone must not make a helper fail that does not need it.
+    if base.is_dir() {
+        command.current_dir(base);
+    }
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| {
+            fail("the `headers_helper` cannot be started".to_owned()).with_source(error)
+        })?;
+    let output = tokio::time::timeout(HELPER_TIMEOUT, child.wait_with_output())
+        .await
+        .map_err(|_| {
+            fail(format!(
+                "the `headers_helper` took over {} s",
+                HELPER_TIMEOUT.as_secs()
+            ))
+        })?
+        .map_err(|error| {
+            fail("the `headers_helper` cannot be read".to_owned()).with_source(error)
+        })?;
+    if !output.status.success() {
+        return Err(fail(format!(
+            "the `headers_helper` failed: {}",
+            output.status
+        )));
+    }
+    if output.stdout.len() > HELPER_LIMIT {
+        return Err(fail("the `headers_helper` printed over 1 MiB".to_owned()));
+    }
+    // The parser's message could quote the output, and with it a secret: it is left out.
+    serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&output.stdout)
+        .ok()
+        .and_then(|map| {
+            map.into_iter()
+                .map(|(name, value)| Some((name, Secret::new(value.as_str()?))))
+                .collect()
+        })
+        .ok_or_else(|| {
+            fail(
+                "the `headers_helper` must print a JSON object of header names and texts"
+                    .to_owned(),
+            )
+        })
+}
+
+#[async_trait]
+impl SpecResolver for Resolver {
+    async fn resolve(&self, spec: &ServerSpec) -> Result<ServerSpec> {
+        let resolution = self.resolve_with_provenance(spec).await?;
+        for Provenance { field, source, .. } in &resolution.provenance {
+            tracing::trace!(server = %spec.name, field, source, "value resolved");
+        }
+        Ok(resolution.spec)
+    }
+
+    /// What it adds beyond the spec's own text: the file of variables and the helper.
+    fn fingerprint(&self) -> u64 {
+        if self.env_file.is_none() && self.headers_helper.is_none() {
+            return 0;
+        }
+        let mut hasher = DefaultHasher::new();
+        (&self.env_file, &self.headers_helper, &self.base).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+/// The answers of the sources.
+#[derive(Default)]
+struct Gathered {
+    values: Known,
+    sources: Vec<(Reference, String)>,
+}
+
+impl Gathered {
+    fn source_of(&self, reference: &Reference) -> Option<&str> {
+        self.sources
+            .iter()
+            .find(|(known, _)| known == reference)
+            .map(|(_, source)| source.as_str())
+    }
+}
+
+/// The texts of a spec in a fixed order: taken apart, and put back.
+#[derive(Default)]
+struct Work {
+    fields: Vec<(String, Template)>,
+}
+
+impl Work {
+    fn collect(&mut self, spec: &ServerSpec, env_file: Option<&str>) {
+        visit(spec, |field, text| {
+            self.fields.push((field, template(text)));
+        });
+        if let Some(file) = env_file {
+            self.fields.push(("env_file".to_owned(), template(file)));
+        }
+    }
+
+    fn first_field_with(&self, reference: &Reference) -> Option<&str> {
+        self.fields
+            .iter()
+            .find(|(_, template)| template.references().contains(reference))
+            .map(|(field, _)| field.as_str())
+    }
+
+    /// Puts the values where the texts were; gives the path of the file of variables as well.
+    fn apply(
+        &self,
+        spec: &ServerSpec,
+        values: Vec<String>,
+        anchor: impl Fn(PathBuf) -> PathBuf,
+    ) -> (ServerSpec, Option<String>) {
+        let mut spec = spec.clone();
+        let mut values = values.into_iter();
+        // `visit` and this walk the same order; a text that were missing would stay as it is.
+        let mut next = |text: &mut String| {
+            if let Some(value) = values.next() {
+                *text = value;
+            }
+        };
+        match &mut spec.transport {
+            TransportSpec::Stdio(stdio) => {
+                next(&mut stdio.command);
+                stdio.args.iter_mut().for_each(&mut next);
+                for secret in stdio.env.values_mut() {
+                    let mut text = String::new();
+                    next(&mut text);
+                    *secret = Secret::new(text);
+                }
+                if let Some(cwd) = &mut stdio.cwd {
+                    let mut text = String::new();
+                    next(&mut text);
+                    *cwd = anchor(PathBuf::from(text));
+                }
+            }
+            TransportSpec::Http(http) | TransportSpec::Sse(http) | TransportSpec::Auto(http) => {
+                next(&mut http.url);
+                for (_, secret) in &mut http.headers {
+                    let mut text = String::new();
+                    next(&mut text);
+                    *secret = Secret::new(text);
+                }
+                if let Some(file) = &mut http.ca_file {
+                    let mut text = String::new();
+                    next(&mut text);
+                    *file = anchor(PathBuf::from(text));
+                }
+                if let Some(proxy) = &mut http.proxy {
+                    next(proxy);
+                }
+            }
+            _ => {}
+        }
+        (spec, values.next())
+    }
+}
+
+/// A text as a template; one that cannot be one stands for itself.
+fn template(text: &str) -> Template {
+    Template::parse(text, Syntax::native())
+        .or_else(|_| Template::parse(text, Syntax::none()))
+        .unwrap_or_else(|_| Template::literal(text))
+}
+
+/// Every text of a spec that may hold placeholders, in the order of [`Work::apply`].
+fn visit(spec: &ServerSpec, mut each: impl FnMut(String, &str)) {
+    match &spec.transport {
+        TransportSpec::Stdio(StdioSpec {
+            command,
+            args,
+            env,
+            cwd,
+            ..
+        }) => {
+            each("command".to_owned(), command);
+            for (index, arg) in args.iter().enumerate() {
+                each(format!("args[{index}]"), arg);
+            }
+            for (name, value) in env {
+                each(format!("env.{name}"), value.expose());
+            }
+            if let Some(cwd) = cwd {
+                each("cwd".to_owned(), &cwd.to_string_lossy());
+            }
+        }
+        TransportSpec::Http(http) | TransportSpec::Sse(http) | TransportSpec::Auto(http) => {
+            let HttpSpec {
+                url,
+                headers,
+                ca_file,
+                proxy,
+                ..
+            } = http;
+            each("url".to_owned(), url);
+            for (name, value) in headers {
+                each(format!("headers.{name}"), value.expose());
+            }
+            if let Some(file) = ca_file {
+                each("ca_file".to_owned(), &file.to_string_lossy());
+            }
+            if let Some(proxy) = proxy {
+                each("proxy".to_owned(), proxy);
+            }
+        }
+        _ => {}
+    }
+}

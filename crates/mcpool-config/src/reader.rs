@@ -1,0 +1,337 @@
+//! From a document to entries: finds the servers, reads each by the rules of its dialect, and
+//! collects what is to be said about them.
+
+mod entry;
+mod policies;
+
+use std::{collections::HashMap, ops::Range, path::Path, sync::Arc};
+
+use crate::{
+    diagnose::{Problem, nearest},
+    dialects::{self, Dialect, Found, Place, Rules},
+    document::{Member, Node, Value},
+    origin::{Fields, Origin},
+    settings::{BudgetSettings, ImportOrder, ServerSettings},
+    source::{Source, Span},
+};
+
+/// What one document gave.
+#[derive(Default)]
+pub(crate) struct Reading {
+    pub(crate) entries: Vec<ReadEntry>,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) imports: Vec<(Dialect, Span)>,
+    pub(crate) import_order: ImportOrder,
+    pub(crate) budget: Option<BudgetSettings>,
+    pub(crate) inputs: HashMap<String, InputDeclaration>,
+}
+
+/// One server of a document, read without an error.
+pub(crate) struct ReadEntry {
+    pub(crate) name: String,
+    pub(crate) settings: ServerSettings,
+    pub(crate) origin: Origin,
+}
+
+/// How an input is asked for: VS Code's `inputs`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InputDeclaration {
+    /// What the person is asked.
+    pub description: Option<String>,
+    /// What stands there when nothing is typed.
+    pub default: Option<String>,
+    /// Whether what is typed must not be shown.
+    pub password: bool,
+}
+
+/// Reads a whole document.
+pub(crate) fn read(
+    source: &Arc<Source>,
+    root: &Node,
+    dialect: Dialect,
+    workspace: Option<&Path>,
+) -> Reading {
+    let rules = dialect.rules();
+    let mut out = Reading::default();
+    let mut secrets = Vec::new();
+    let located = (rules.locate)(root, &Place { workspace });
+
+    let mut defaults = ServerSettings::default();
+    if dialect == Dialect::Native || dialect == Dialect::McPorter {
+        let mut header = Header {
+            source,
+            out: &mut out,
+            secrets: &mut secrets,
+        };
+        defaults = header.read(root, rules);
+    }
+    if let Some(inputs) = root.get("inputs") {
+        out.inputs = read_inputs(inputs);
+    }
+
+    if !located.root_found {
+        let start = root.range.start;
+        out.problems
+            .push(dialects::no_root(dialect, root).at(Span::new(source, start..start + 1)));
+    }
+    if let Some((name, range, found)) = located.wrong_root {
+        out.problems.push(
+            Problem::error(
+                "wrong-type",
+                format!("`{name}` must be an object of servers, and is {found}"),
+            )
+            .at(Span::new(source, range))
+            .label("expected an object"),
+        );
+    }
+    for (name, range, reason) in located.skipped {
+        out.problems.push(about(
+            Problem::note("skipped", format!("left out: {reason}")).at(Span::new(source, range)),
+            &name,
+        ));
+    }
+    for (first, second) in duplicate_entries(&located.entries) {
+        let (first, second) = (&located.entries[first], &located.entries[second]);
+        out.problems.push(duplicate(
+            source,
+            &format!("the server {:?} is declared twice", second.name),
+            &first.name_range,
+            &second.name_range,
+        ));
+    }
+    let mut last = HashMap::new();
+    for (index, found) in located.entries.iter().enumerate() {
+        last.insert(found.name.as_str(), index);
+    }
+    for (index, found) in located.entries.iter().enumerate() {
+        let entry = entry::read(source, rules, found, &defaults, &mut secrets);
+        let failed = entry.problems.iter().any(Problem::is_error);
+        out.problems.extend(entry.problems);
+        if !failed && last.get(found.name.as_str()) == Some(&index) {
+            out.entries.push(ReadEntry {
+                name: found.name.clone(),
+                settings: entry.settings,
+                origin: Origin::in_file(
+                    dialect,
+                    Span::new(source, found.name_range.clone()),
+                    entry.fields,
+                ),
+            });
+        }
+    }
+    source.set_secrets(secrets);
+    out
+}
+
+fn about(mut problem: Problem, server: &str) -> Problem {
+    problem.server = Some(server.to_owned());
+    problem
+}
+
+fn duplicate(
+    source: &Arc<Source>,
+    message: &str,
+    first: &Range<usize>,
+    second: &Range<usize>,
+) -> Problem {
+    Problem::warning("duplicate-key", message.to_owned())
+        .at(Span::new(source, second.clone()))
+        .label("this one counts")
+        .related("this one is ignored", Span::new(source, first.clone()))
+        .help("remove one of the two")
+}
+
+fn duplicate_entries(entries: &[Found]) -> Vec<(usize, usize)> {
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    let mut pairs = Vec::new();
+    for (index, found) in entries.iter().enumerate() {
+        if let Some(first) = seen.insert(&found.name, index) {
+            pairs.push((first, index));
+        }
+    }
+    pairs
+}
+
+/// Equal keys of one object, as pairs of the earlier and the later.
+fn duplicate_members(members: &[Member]) -> Vec<(&Member, &Member)> {
+    let mut seen: HashMap<&str, &Member> = HashMap::new();
+    let mut pairs = Vec::new();
+    for member in members {
+        if let Some(first) = seen.insert(&member.key, member) {
+            pairs.push((first, member));
+        }
+    }
+    pairs
+}
+
+fn read_inputs(node: &Node) -> HashMap<String, InputDeclaration> {
+    node.items()
+        .iter()
+        .filter_map(|item| {
+            let text = |key| item.get(key).and_then(Node::as_str).map(str::to_owned);
+            Some((
+                text("id")?,
+                InputDeclaration {
+                    description: text("description"),
+                    default: text("default"),
+                    password: matches!(
+                        item.get("password").map(|node| &node.value),
+                        Some(Value::Bool(true))
+                    ),
+                },
+            ))
+        })
+        .collect()
+}
+
+/// What stands beside the servers in our own format.
+struct Header<'a> {
+    source: &'a Arc<Source>,
+    out: &'a mut Reading,
+    secrets: &'a mut Vec<Range<usize>>,
+}
+
+impl Header<'_> {
+    const KEYS: &'static [&'static str] = &[
+        "$schema",
+        "mcpServers",
+        "defaults",
+        "imports",
+        "budget",
+        "inputs",
+    ];
+
+    fn read(&mut self, root: &Node, rules: &Rules) -> ServerSettings {
+        let mut defaults = ServerSettings::default();
+        for (first, second) in duplicate_members(root.members()) {
+            self.out.problems.push(duplicate(
+                self.source,
+                &format!("the key `{}` stands twice", second.key),
+                &first.key_range,
+                &second.key_range,
+            ));
+        }
+        for member in root.members() {
+            let value = &member.value;
+            match member.key.as_str() {
+                "defaults" => {
+                    let found = Found {
+                        name: "defaults".to_owned(),
+                        name_range: member.key_range.clone(),
+                        node: value.clone(),
+                    };
+                    let read = entry::read_defaults(self.source, rules, &found, self.secrets);
+                    // What is wrong here is wrong for every server: it spoils the file.
+                    self.out
+                        .problems
+                        .extend(read.problems.into_iter().map(|mut problem| {
+                            problem.server = None;
+                            problem
+                        }));
+                    defaults = read.settings;
+                }
+                "imports" => self.imports(value),
+                "budget" => self.budget(value),
+                key if Self::KEYS.contains(&key) => {}
+                "servers" | "mcp_servers" if root.member("mcpServers").is_none() => {}
+                key if rules.dialect == Dialect::Native
+                    && !key.starts_with(['$', '_'])
+                    && !key.starts_with("x-") =>
+                {
+                    let mut problem = Problem::warning(
+                        "unknown-field",
+                        format!("unknown key `{key}` at the top of the file"),
+                    )
+                    .at(Span::new(self.source, member.key_range.clone()))
+                    .label("ignored");
+                    if let Some(near) = nearest(key, Self::KEYS.iter().copied()) {
+                        problem = problem.help(format!("did you mean `{near}`?"));
+                    }
+                    self.out.problems.push(problem);
+                }
+                _ => {}
+            }
+        }
+        defaults
+    }
+
+    fn imports(&mut self, node: &Node) {
+        let list = match &node.value {
+            Value::Object(_) => {
+                match node.get("order").and_then(Node::as_str) {
+                    Some("last-wins") => self.out.import_order = ImportOrder::LastWins,
+                    Some("first-wins") | None => {}
+                    Some(_) => self.wrong(node, "`order` is `first-wins` or `last-wins`"),
+                }
+                node.get("from")
+            }
+            _ => Some(node),
+        };
+        let Some(list) = list.filter(|list| matches!(list.value, Value::Array(_))) else {
+            self.wrong(node, "`imports` is a list of hosts, such as `[\"cursor\"]`");
+            return;
+        };
+        for item in list.items() {
+            match item.as_str().map(str::parse::<Dialect>) {
+                Some(Ok(dialect)) => self
+                    .out
+                    .imports
+                    .push((dialect, Span::new(self.source, item.range.clone()))),
+                Some(Err(error)) => {
+                    let message = error.message().to_owned();
+                    self.wrong(item, &message);
+                }
+                None => self.wrong(item, "`imports` is a list of hosts, such as `[\"cursor\"]`"),
+            }
+        }
+    }
+
+    fn budget(&mut self, node: &Node) {
+        if !node.is_object() {
+            self.wrong(
+                node,
+                "`budget` is an object such as `{ \"stdio\": 8, \"http\": 32 }`",
+            );
+            return;
+        }
+        let mut budget = BudgetSettings::default();
+        for member in node.members() {
+            let count = match member.value.value {
+                Value::Integer(count) => u32::try_from(count).ok().filter(|count| *count > 0),
+                _ => None,
+            };
+            match (member.key.as_str(), count) {
+                ("stdio", Some(count)) => budget.stdio = Some(count),
+                ("http", Some(count)) => budget.http = Some(count),
+                ("stdio" | "http", None) => self.wrong(
+                    &member.value,
+                    "a budget is a whole number of connects, at least 1",
+                ),
+                (key, _) => {
+                    let message = format!("`budget` has no `{key}`: it has `stdio` and `http`");
+                    self.wrong(&member.value, &message);
+                }
+            }
+        }
+        self.out.budget = Some(budget);
+    }
+
+    fn wrong(&mut self, node: &Node, message: &str) {
+        self.out.problems.push(
+            Problem::error("wrong-value", message.to_owned())
+                .at(Span::new(self.source, node.range.clone())),
+        );
+    }
+}
+
+/// The places of an entry's fields, as they are collected.
+pub(crate) type FieldRanges = Vec<(String, Range<usize>)>;
+
+/// Turns ranges into spans.
+pub(crate) fn spans(source: &Arc<Source>, ranges: FieldRanges) -> Fields {
+    ranges
+        .into_iter()
+        .map(|(field, range)| (field, Span::new(source, range)))
+        .collect()
+}

@@ -1,0 +1,561 @@
+//! The native format as types: what one entry may say. The JSON Schema is made from these, the
+//! reader fills them, the writer writes them.
+
+use std::{collections::BTreeMap, fmt};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::units::{ByteSize, HumanDuration};
+
+/// A whole file in the native format.
+#[derive(Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "mcpool configuration")]
+#[non_exhaustive]
+pub struct FileSettings {
+    /// The address of this schema, for editors.
+    #[serde(rename = "$schema", skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// The servers, by name.
+    #[serde(default)]
+    pub mcp_servers: BTreeMap<String, ServerSettings>,
+    /// Settings that hold for every server of this file that does not say otherwise. Only
+    /// policies: no `command`, `url`, `env` or `headers`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<Box<ServerSettings>>,
+    /// Hosts whose user-scope files are read as well. Servers of this file win.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub imports: Option<Imports>,
+    /// How many connects may run at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetSettings>,
+}
+
+/// Hosts to import from.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Imports {
+    /// The first host that has a name wins.
+    Hosts(Vec<String>),
+    /// With an order of one's own.
+    Ordered {
+        /// The hosts, such as `cursor`.
+        from: Vec<String>,
+        /// Which of two equal names wins. Default `first-wins`.
+        #[serde(default)]
+        order: ImportOrder,
+    },
+}
+
+/// Which of two equally named imports wins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ImportOrder {
+    /// The host named first.
+    #[default]
+    FirstWins,
+    /// The host named last.
+    LastWins,
+}
+
+/// How many connects may run at once in the whole process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct BudgetSettings {
+    /// For stdio servers. Default 8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdio: Option<u32>,
+    /// For HTTP servers. Default 32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<u32>,
+}
+
+/// One server, as it is written. Every field may be left out; strings may hold `${…}`.
+///
+/// `Debug` shows no value that may be a secret.
+#[derive(Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ServerSettings {
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The program of a stdio server: a path, or a name that is looked up in `PATH`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// Its arguments.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Variables added to its environment.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// A file of `NAME=value` lines; `env` wins over it. Relative to this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env_file: Option<String>,
+    /// What it inherits of the application's environment. Default `safe`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inherit_env: Option<InheritSettings>,
+    /// Its working directory. Relative to this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// The address of an HTTP server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Headers sent with every request, in order.
+    #[serde(skip_serializing_if = "HeaderMap::is_empty")]
+    pub headers: HeaderMap,
+    /// A shell command that prints a JSON object of more headers; it has 10 s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers_helper: Option<String>,
+    /// Sent as `Authorization: Bearer …`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bearer_token: Option<String>,
+    /// Settings for a login by OAuth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oauth: Option<OAuthSettings>,
+    /// How it is reached. Default: `stdio` with a `command`, `auto` with a `url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport: Option<TransportName>,
+    /// Whether it may be connected. Default `true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Whether a failure to connect it fails the whole start. Default `false`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub required: Option<bool>,
+    /// When it is connected. Default `eager`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartName>,
+    /// Short for `"start": "lazy"`. Default `false`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lazy: Option<bool>,
+    /// A lazy server is closed after so long without use. Default: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<HumanDuration>,
+    /// How many processes or sessions serve it. Default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub instances: Option<u32>,
+    /// `auto`, `legacy`, `modern`, or a protocol version such as `2025-06-18`. Default `auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// Which of its tools are shown. A pattern may hold `*`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tools: Option<ToolSettings>,
+    /// From a request to its answer; progress starts it anew. Default `30s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<HumanDuration>,
+    /// From a request to its answer, whatever the progress. Default `10m`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_timeout: Option<HumanDuration>,
+    /// From the start of a connect to a ready session. Default `30s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub startup_timeout: Option<HumanDuration>,
+    /// How long a stdio server may be silent on the protocol probe. Default `2s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discover_timeout: Option<HumanDuration>,
+    /// Name resolution, TCP and TLS of an HTTP server. Default `10s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect_timeout: Option<HumanDuration>,
+    /// How long an open event stream may be silent. Default: for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_idle_timeout: Option<HumanDuration>,
+    /// A PEM file with certificates that are trusted beside the system's. Relative to this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
+    /// The proxy of an HTTP server. Default: what the environment says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+    /// How a lost connection is made again: the name of a preset, or an object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconnect: Option<Reconnect>,
+    /// Heartbeats; `false` switches them off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// Sizes and counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitSettings>,
+    /// How a connection is closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shutdown: Option<ShutdownSettings>,
+    /// How long a cached catalog counts as fresh. Default: until the server says it changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub catalog_ttl: Option<HumanDuration>,
+    /// Whether `readOnlyHint` and `idempotentHint` of this server are believed. Default `false`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust_annotations: Option<bool>,
+}
+
+impl fmt::Debug for ServerSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerSettings")
+            .field("command", &self.command)
+            .field("args", &self.args.len())
+            .field("env", &self.env.keys().collect::<Vec<_>>())
+            .field(
+                "url",
+                &self.url.as_deref().map(crate::secrets::redacted_url),
+            )
+            .field("headers", &self.headers)
+            .field("transport", &self.transport)
+            .field("enabled", &self.enabled)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Header names and values, in their order.
+///
+/// `Debug` shows the names only.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct HeaderMap(pub Vec<(String, String)>);
+
+impl HeaderMap {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for HeaderMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set()
+            .entries(self.0.iter().map(|(name, _)| name))
+            .finish()
+    }
+}
+
+impl Serialize for HeaderMap {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl JsonSchema for HeaderMap {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Headers".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        <BTreeMap<String, String>>::json_schema(generator)
+    }
+}
+
+/// The transports by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum TransportName {
+    /// A child process.
+    Stdio,
+    /// Streamable HTTP.
+    Http,
+    /// Legacy HTTP+SSE.
+    Sse,
+    /// Streamable HTTP, then legacy SSE.
+    Auto,
+}
+
+/// When a server is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum StartName {
+    /// At the start, which waits for it.
+    Eager,
+    /// At the start, which does not wait.
+    Background,
+    /// On first use.
+    Lazy,
+}
+
+/// What a stdio server inherits of the application's environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum InheritSettings {
+    /// A named set.
+    Set(InheritName),
+    /// The safe list and these names.
+    Names(Vec<String>),
+}
+
+/// The named sets of inherited variables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum InheritName {
+    /// `PATH`, `HOME`, the locale and the like; no secret.
+    Safe,
+    /// Everything.
+    All,
+    /// Nothing.
+    None,
+}
+
+/// Which tools are shown. Denied wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ToolSettings {
+    /// Only these. Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<String>>,
+    /// Not these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<String>,
+}
+
+/// A login by OAuth. `mcpool-auth` uses it.
+///
+/// `Debug` does not show the secret.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct OAuthSettings {
+    /// `false` never tries to log in. Default `true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// The grant: `authorization_code` (default), `client_credentials`, `jwt_bearer`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
+    /// The client's identifier, when it was registered beforehand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// The client's secret; best a `${NAME}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<String>,
+    /// A PEM file with the client's private key, for signed assertions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private_key_file: Option<String>,
+    /// The scopes to ask for. Default: what the server asks for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// The loopback port for the redirect. Default: a free one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callback_port: Option<u16>,
+    /// The address of the authorization server's metadata, when it cannot be discovered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata_url: Option<String>,
+}
+
+impl fmt::Debug for OAuthSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OAuthSettings")
+            .field("enabled", &self.enabled)
+            .field("grant", &self.grant)
+            .field("client_id", &self.client_id)
+            .field("scopes", &self.scopes)
+            .field("callback_port", &self.callback_port)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reconnecting: a preset, or numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Reconnect {
+    /// A preset as it is.
+    Preset(ReconnectPreset),
+    /// Numbers, on top of a preset.
+    Custom(ReconnectSettings),
+}
+
+/// The named reconnect policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ReconnectPreset {
+    /// 500 ms doubling to 30 s, full jitter, ten attempts, then every five minutes.
+    Default,
+    /// The same without an end.
+    Heartbeat,
+    /// 1, 2, 4 … 30 s plus up to 50 %, three attempts unless `max_attempts` says otherwise.
+    Retrying,
+    /// 1, 2, 4, 8, 16 s, then gives up.
+    FiveThenStop,
+    /// Never reconnects.
+    Never,
+}
+
+/// The numbers of a reconnect policy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ReconnectSettings {
+    /// What the other fields change. Default `default`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<ReconnectPreset>,
+    /// The first step. Default `500ms`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<HumanDuration>,
+    /// The growth of each step. Default 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1.0))]
+    pub factor: Option<f64>,
+    /// No delay is longer. Default `30s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cap: Option<HumanDuration>,
+    /// The randomness. Default `full`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<JitterSettings>,
+    /// How many attempts before the slow re-probe; `"unlimited"` for ever. Default 10.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<Attempts>,
+    /// How often the slow re-probe runs; `"never"` gives up. Default `5m`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dormant_interval: Option<Interval>,
+    /// How long a connection must have lasted for the ladder to start anew. Default `1m`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset_after: Option<HumanDuration>,
+    /// Whether the first attempt after a stable connection is made at once. Default `true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub immediate_first: Option<bool>,
+}
+
+/// The randomness of a delay.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum JitterSettings {
+    /// By name.
+    Named(JitterName),
+    /// The delay plus up to this share of it.
+    Additive {
+        /// The share, such as 0.5.
+        additive: f64,
+    },
+}
+
+/// The named kinds of jitter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum JitterName {
+    /// None.
+    None,
+    /// Uniform from zero.
+    Full,
+    /// Uniform from the half.
+    Equal,
+}
+
+/// A number of attempts, or no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Attempts {
+    /// So many.
+    Count(u32),
+    /// For ever.
+    Named(Unlimited),
+}
+
+/// No limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Unlimited {
+    /// For ever.
+    Unlimited,
+}
+
+/// An interval, or never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Interval {
+    /// Never.
+    Named(Never),
+    /// So often.
+    Every(HumanDuration),
+}
+
+/// Not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Never {
+    /// Not at all.
+    Never,
+}
+
+/// Heartbeats: on, off, or with numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Health {
+    /// On with the defaults, or off.
+    Enabled(bool),
+    /// With numbers.
+    Custom(HealthSettings),
+}
+
+/// The numbers of the heartbeat.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct HealthSettings {
+    /// Whether idle connections are probed at all. Default `true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// The time between two heartbeats. Default `45s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<HumanDuration>,
+    /// How long one may take. Default `5s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<HumanDuration>,
+    /// How many must fail in a row before a reconnect. Default 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub misses: Option<u32>,
+}
+
+/// Sizes and counts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct LimitSettings {
+    /// The longest message from the server. Default `64MiB`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_message: Option<ByteSize>,
+    /// How many lines of stderr are kept. Default 200.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stderr_lines: Option<u32>,
+    /// Requests in flight at once. Default 256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_in_flight: Option<u32>,
+    /// The most pages of one list. Default 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_pages: Option<u32>,
+    /// The most rounds of one multi-round-trip request. Default 10.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_rounds: Option<u32>,
+}
+
+/// How a connection is closed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ShutdownSettings {
+    /// How long a process may take to exit after its stdin is closed. Default `2s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdin_grace: Option<HumanDuration>,
+    /// How long it may take after SIGTERM. Default `2s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub term_grace: Option<HumanDuration>,
+    /// The bound of the whole close. Default `5s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<HumanDuration>,
+}

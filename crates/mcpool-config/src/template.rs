@@ -1,0 +1,633 @@
+//! `${…}` in a string: a pure parser and a pure expander.
+//!
+//! Parsing never panics and never loops: every step consumes input, and nesting is bounded.
+//! Expanding never looks at its own output: what a variable holds is never expanded again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use mcpool_core::Secret;
+
+/// How deep defaults may be nested.
+const MAX_DEPTH: usize = 16;
+
+/// What an unset variable without a default becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WhenUnset {
+    /// An error that names all of them at once.
+    Fail,
+    /// The placeholder stays as it stands.
+    KeepLiteral,
+    /// Nothing.
+    Empty,
+}
+
+/// Which placeholders a host knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Syntax {
+    /// `${V}`, `${V:-d}`, `${env:V}` and the other `${scheme:…}`.
+    pub dollar_brace: bool,
+    /// `$$` is one `$`.
+    pub dollar_dollar: bool,
+    /// `$V` (Gemini).
+    pub bare_dollar: bool,
+    /// `%V%` (Gemini).
+    pub percent: bool,
+    /// `{env:V}` and `{file:p}` without a dollar (opencode).
+    pub bare_brace: bool,
+    /// `$env:V` (mcporter).
+    pub dollar_env: bool,
+    /// What an unset variable becomes.
+    pub when_unset: WhenUnset,
+}
+
+impl Syntax {
+    /// The native one.
+    #[must_use]
+    pub const fn native() -> Self {
+        Self {
+            dollar_brace: true,
+            dollar_dollar: true,
+            bare_dollar: false,
+            percent: false,
+            bare_brace: false,
+            dollar_env: false,
+            when_unset: WhenUnset::Fail,
+        }
+    }
+
+    /// No placeholders at all.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            dollar_brace: false,
+            dollar_dollar: false,
+            bare_dollar: false,
+            percent: false,
+            bare_brace: false,
+            dollar_env: false,
+            when_unset: WhenUnset::KeepLiteral,
+        }
+    }
+
+    /// That of the editors: `${env:V}`, `${userHome}`, `${input:id}` and the like.
+    pub(crate) const fn editor() -> Self {
+        Self::native().without_dollar_dollar()
+    }
+
+    /// Only `{env:V}` and `{file:p}`.
+    pub(crate) const fn bare_brace() -> Self {
+        let mut syntax = Self::none();
+        syntax.bare_brace = true;
+        syntax
+    }
+
+    pub(crate) const fn without_dollar_dollar(mut self) -> Self {
+        self.dollar_dollar = false;
+        self
+    }
+
+    pub(crate) const fn with_bare_dollar(mut self) -> Self {
+        self.bare_dollar = true;
+        self
+    }
+
+    pub(crate) const fn with_percent(mut self) -> Self {
+        self.percent = true;
+        self
+    }
+
+    /// `$env:V` (mcporter).
+    pub(crate) const fn with_dollar_env(mut self) -> Self {
+        self.dollar_env = true;
+        self
+    }
+
+    pub(crate) const fn unset(mut self, when_unset: WhenUnset) -> Self {
+        self.when_unset = when_unset;
+        self
+    }
+}
+
+/// What a placeholder asks for: `${scheme:name}`, or `${name}` without a scheme.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub struct Reference {
+    /// `env`, `file`, `input`, or a scheme of a downstream crate; `None` is a plain variable.
+    pub scheme: Option<String>,
+    /// The variable, path or identifier.
+    pub name: String,
+}
+
+impl Reference {
+    /// A reference with or without a scheme.
+    #[must_use]
+    pub fn new(scheme: Option<&str>, name: &str) -> Self {
+        Self {
+            scheme: scheme.map(str::to_owned),
+            name: name.to_owned(),
+        }
+    }
+}
+
+/// `scheme:name` or `name`.
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.scheme {
+            Some(scheme) => write!(f, "{scheme}:{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// A string taken apart.
+///
+/// `Debug` shows the placeholders, not the text around them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Template {
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Part {
+    Literal(String),
+    Placeholder(Placeholder),
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Placeholder {
+    /// Tried in order: `${env:X | env:Y | value:Z}` has several.
+    alternatives: Vec<Alternative>,
+    /// What follows `:-` or `-`.
+    default: Option<Template>,
+    /// Whether the default also stands in for an empty value: `:-`, not `-`.
+    default_when_empty: bool,
+    /// The byte offset of its first character in the string.
+    offset: usize,
+    /// As it was written.
+    written: String,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Alternative {
+    Reference(Reference),
+    Value(String),
+}
+
+/// Why a string is not a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TemplateError {
+    /// The byte offset in the string.
+    pub offset: usize,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// What an expansion gave.
+#[derive(Default)]
+pub(crate) struct Expansion {
+    pub(crate) text: String,
+    /// The references that gave a part of the text.
+    pub(crate) used: BTreeSet<Reference>,
+    /// Whether a default gave a part of the text.
+    pub(crate) defaulted: bool,
+    /// References whose value is needed and not known yet.
+    pub(crate) needed: BTreeSet<Reference>,
+    /// References that are unset and have no default, with their offsets.
+    pub(crate) missing: Vec<(Reference, usize)>,
+}
+
+/// What is known of each reference: a value, or that there is none.
+pub(crate) type Known = BTreeMap<Reference, Option<Secret>>;
+
+impl Template {
+    /// Takes a string apart.
+    ///
+    /// # Errors
+    /// A placeholder that is not closed, is empty, has a name that cannot be one, or is nested
+    /// too deeply. Only where an unset variable is an error too; otherwise the text stays.
+    pub fn parse(text: &str, syntax: Syntax) -> Result<Self, TemplateError> {
+        Parser {
+            text,
+            at: 0,
+            syntax,
+            lenient: syntax.when_unset != WhenUnset::Fail,
+        }
+        .template(None, 0)
+    }
+
+    /// A text that holds no placeholder, whatever it looks like.
+    pub(crate) fn literal(text: &str) -> Self {
+        Self {
+            parts: vec![Part::Literal(text.to_owned())],
+        }
+    }
+
+    /// Whether there is nothing to expand.
+    #[must_use]
+    pub fn is_literal(&self) -> bool {
+        self.parts
+            .iter()
+            .all(|part| matches!(part, Part::Literal(_)))
+    }
+
+    /// Whether text stands around its placeholders.
+    #[must_use]
+    pub fn has_literal_text(&self) -> bool {
+        self.parts
+            .iter()
+            .any(|part| matches!(part, Part::Literal(text) if !text.trim().is_empty()))
+    }
+
+    /// Everything it may ask for, those within defaults included.
+    #[must_use]
+    pub fn references(&self) -> BTreeSet<Reference> {
+        let mut all = BTreeSet::new();
+        self.collect(&mut all);
+        all
+    }
+
+    fn collect(&self, all: &mut BTreeSet<Reference>) {
+        for part in &self.parts {
+            if let Part::Placeholder(placeholder) = part {
+                for alternative in &placeholder.alternatives {
+                    if let Alternative::Reference(reference) = alternative {
+                        all.insert(reference.clone());
+                    }
+                }
+                if let Some(default) = &placeholder.default {
+                    default.collect(all);
+                }
+            }
+        }
+    }
+
+    /// Puts the known values in.
+    pub(crate) fn expand(&self, known: &Known) -> Expansion {
+        let mut out = Expansion::default();
+        self.expand_into(&mut out, known);
+        out
+    }
+
+    fn expand_into(&self, out: &mut Expansion, known: &Known) {
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => out.text.push_str(text),
+                Part::Placeholder(placeholder) => placeholder.expand_into(out, known),
+            }
+        }
+    }
+
+    /// The same in the native syntax. What the host makes of an unset variable becomes a default
+    /// that is written out, so that one syntax is enough from here on.
+    pub(crate) fn to_native(&self, when_unset: WhenUnset) -> String {
+        let mut out = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => escape_into(&mut out, text),
+                Part::Placeholder(placeholder) => placeholder.write_native(&mut out, when_unset),
+            }
+        }
+        out
+    }
+}
+
+/// A text as a template that gives just this text.
+pub(crate) fn escape(text: &str) -> String {
+    let mut out = String::new();
+    escape_into(&mut out, text);
+    out
+}
+
+fn escape_into(out: &mut String, text: &str) {
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        out.push(c);
+        if c == '$' && matches!(chars.peek(), None | Some('$' | '{')) {
+            out.push('$');
+        }
+    }
+}
+
+impl Placeholder {
+    fn write_native(&self, out: &mut String, when_unset: WhenUnset) {
+        out.push_str("${");
+        for (index, alternative) in self.alternatives.iter().enumerate() {
+            if index > 0 {
+                out.push_str(" | ");
+            }
+            match alternative {
+                Alternative::Reference(reference) => out.push_str(&reference.to_string()),
+                Alternative::Value(text) => {
+                    out.push_str("value:");
+                    out.push_str(text);
+                }
+            }
+        }
+        let has_value = self
+            .alternatives
+            .iter()
+            .any(|alternative| matches!(alternative, Alternative::Value(_)));
+        match (&self.default, when_unset) {
+            (Some(default), _) => {
+                out.push_str(if self.default_when_empty { ":-" } else { "-" });
+                out.push_str(&default.to_native(when_unset));
+            }
+            (None, WhenUnset::KeepLiteral) if !has_value => {
+                out.push_str(":-");
+                escape_into(out, &self.written);
+            }
+            (None, WhenUnset::Empty) if !has_value => out.push_str(":-"),
+            (None, _) => {}
+        }
+        out.push('}');
+    }
+
+    fn expand_into(&self, out: &mut Expansion, known: &Known) {
+        let mut first_missing = None;
+        for alternative in &self.alternatives {
+            match alternative {
+                Alternative::Value(text) => {
+                    out.text.push_str(text);
+                    out.defaulted = true;
+                    return;
+                }
+                Alternative::Reference(reference) => match known.get(reference) {
+                    None => {
+                        out.needed.insert(reference.clone());
+                        return;
+                    }
+                    Some(Some(value)) if !self.default_when_empty || !value.expose().is_empty() => {
+                        out.text.push_str(value.expose());
+                        out.used.insert(reference.clone());
+                        return;
+                    }
+                    Some(_) => {
+                        first_missing.get_or_insert(reference);
+                    }
+                },
+            }
+        }
+        if let Some(default) = &self.default {
+            out.defaulted = true;
+            default.expand_into(out, known);
+            return;
+        }
+        if let Some(reference) = first_missing {
+            out.missing.push((reference.clone(), self.offset));
+        }
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Template").field(&self.references()).finish()
+    }
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    at: usize,
+    syntax: Syntax,
+    lenient: bool,
+}
+
+impl Parser<'_> {
+    fn rest(&self) -> &str {
+        &self.text[self.at..]
+    }
+
+    fn fail<T>(&self, offset: usize, message: impl Into<String>) -> Result<T, TemplateError> {
+        Err(TemplateError {
+            offset,
+            message: message.into(),
+        })
+    }
+
+    /// Reads up to the end, or up to the `close` that ends a default. The `close` is left.
+    fn template(&mut self, close: Option<char>, depth: usize) -> Result<Template, TemplateError> {
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        // Plain braces inside a default are balanced, so that `${V:-{"a":1}}` works.
+        let mut open_braces = 0_usize;
+        while let Some(next) = self.rest().chars().next() {
+            if close == Some(next) && open_braces == 0 {
+                break;
+            }
+            let start = self.at;
+            match self.placeholder(depth) {
+                Ok(Some(placeholder)) => {
+                    if !literal.is_empty() {
+                        parts.push(Part::Literal(std::mem::take(&mut literal)));
+                    }
+                    parts.push(Part::Placeholder(placeholder));
+                    continue;
+                }
+                Ok(None) => {}
+                // A host that leaves unknown text alone leaves this alone too. Only the
+                // outermost placeholder is given up, so that no text is read twice as deep.
+                Err(_) if self.lenient && depth == 0 => self.at = start,
+                Err(error) => return Err(error),
+            }
+            if self.syntax.dollar_dollar && self.rest().starts_with("$$") {
+                literal.push('$');
+                self.at += 2;
+                continue;
+            }
+            if close.is_some() {
+                match next {
+                    '{' => open_braces += 1,
+                    '}' => open_braces = open_braces.saturating_sub(1),
+                    _ => {}
+                }
+            }
+            literal.push(next);
+            self.at += next.len_utf8();
+        }
+        if !literal.is_empty() {
+            parts.push(Part::Literal(literal));
+        }
+        Ok(Template { parts })
+    }
+
+    /// Reads a placeholder when one begins here; leaves the position alone otherwise.
+    fn placeholder(&mut self, depth: usize) -> Result<Option<Placeholder>, TemplateError> {
+        let offset = self.at;
+        let rest = self.rest();
+        if self.syntax.dollar_brace && rest.starts_with("${") {
+            if depth >= MAX_DEPTH {
+                return self.fail(offset, "defaults are nested too deeply");
+            }
+            self.at += 2;
+            return self.braced(offset, depth).map(Some);
+        }
+        if self.syntax.bare_brace
+            && (rest.starts_with("{env:") || rest.starts_with("{file:"))
+            && let Some(end) = rest.find('}')
+        {
+            let inner = &rest[1..end];
+            let (scheme, name) = inner.split_once(':').unwrap_or(("", inner));
+            let reference = Reference::new(Some(scheme), name.trim());
+            self.at += end + 1;
+            return Ok(Some(self.simple(offset, reference)));
+        }
+        if self.syntax.dollar_env
+            && let Some(after) = rest.strip_prefix("$env:")
+        {
+            let length = name_length(after);
+            if length > 0 {
+                let reference = Reference::new(Some("env"), &after[..length]);
+                self.at += "$env:".len() + length;
+                return Ok(Some(self.simple(offset, reference)));
+            }
+        }
+        if self.syntax.bare_dollar
+            && let Some(after) = rest.strip_prefix('$')
+        {
+            let length = name_length(after);
+            if length > 0 {
+                let reference = Reference::new(None, &after[..length]);
+                self.at += 1 + length;
+                return Ok(Some(self.simple(offset, reference)));
+            }
+        }
+        if self.syntax.percent
+            && let Some(after) = rest.strip_prefix('%')
+        {
+            let length = name_length(after);
+            if length > 0 && after[length..].starts_with('%') {
+                let reference = Reference::new(None, &after[..length]);
+                self.at += length + 2;
+                return Ok(Some(self.simple(offset, reference)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn simple(&self, offset: usize, reference: Reference) -> Placeholder {
+        Placeholder {
+            alternatives: vec![Alternative::Reference(reference)],
+            default: None,
+            default_when_empty: false,
+            offset,
+            written: self.text[offset..self.at].to_owned(),
+        }
+    }
+
+    /// Reads what follows `${`.
+    fn braced(&mut self, offset: usize, depth: usize) -> Result<Placeholder, TemplateError> {
+        let mut alternatives = Vec::new();
+        let mut default = None;
+        let mut default_when_empty = false;
+        loop {
+            let rest = self.rest();
+            let Some(end) = rest.find(['}', '|']) else {
+                return self.fail(
+                    offset,
+                    "this `${` is never closed; add `}`, or write `$$` for a plain dollar",
+                );
+            };
+            // `:-` also stands in for an empty value, `-` for an unset one only. A name with a
+            // scheme may hold a `-` itself.
+            let (end, operator) = match rest[..end].find(":-") {
+                Some(at) => (at, ":-"),
+                None => match rest[..end].find('-') {
+                    Some(at) if !rest[..at].contains(':') => (at, "-"),
+                    _ => (end, ""),
+                },
+            };
+            let alternative = self.alternative(offset, rest[..end].trim())?;
+            self.at += end + operator.len();
+            alternatives.push(alternative);
+            if !operator.is_empty() {
+                default_when_empty = operator == ":-";
+                default = Some(self.template(Some('}'), depth + 1)?);
+            }
+            match self.rest().chars().next() {
+                Some('}') => {
+                    self.at += 1;
+                    break;
+                }
+                Some('|') => self.at += 1,
+                _ => {
+                    return self.fail(
+                        offset,
+                        "this `${` is never closed; add `}`, or write `$$` for a plain dollar",
+                    );
+                }
+            }
+        }
+        Ok(Placeholder {
+            alternatives,
+            default,
+            default_when_empty,
+            offset,
+            written: self.text[offset..self.at].to_owned(),
+        })
+    }
+
+    fn alternative(&self, offset: usize, inner: &str) -> Result<Alternative, TemplateError> {
+        if inner.is_empty() {
+            return self.fail(offset, "this `${…}` names no variable; write `${NAME}`");
+        }
+        // The editor's name for the path separator.
+        if inner == "/" {
+            return Ok(Alternative::Reference(Reference::new(None, "/")));
+        }
+        match inner.split_once(':') {
+            Some(("value", text)) => Ok(Alternative::Value(text.to_owned())),
+            Some((scheme, name)) => {
+                let is_scheme = !scheme.is_empty()
+                    && scheme
+                        .chars()
+                        .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+                if !is_scheme {
+                    return self.fail(
+                        offset,
+                        "what stands before `:` is not a scheme; write `${env:NAME}` or `${NAME:-default}`",
+                    );
+                }
+                if name.trim().is_empty() {
+                    return self.fail(
+                        offset,
+                        format!("nothing follows `{scheme}:`; write `${{{scheme}:NAME}}`"),
+                    );
+                }
+                Ok(Alternative::Reference(Reference::new(
+                    Some(scheme),
+                    name.trim(),
+                )))
+            }
+            None => {
+                let good = inner
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || "_.()".contains(c));
+                if good {
+                    Ok(Alternative::Reference(Reference::new(None, inner)))
+                } else {
+                    self.fail(
+                        offset,
+                        "this is not the name of a variable: use letters, digits and `_`, or write `$$` for a plain dollar",
+                    )
+                }
+            }
+        }
+    }
+}
+
+/// The length of the variable name at the start of a text.
+fn name_length(text: &str) -> usize {
+    if text.starts_with(|c: char| c.is_ascii_digit()) {
+        return 0;
+    }
+    text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .unwrap_or(text.len())
+}
+
+#[cfg(test)]
+mod tests;
