@@ -128,6 +128,23 @@ impl HttpPeer {
             .map_err(|error| error.with_server(&self.0.server))
     }
 
+    /// Whether the server can be reached at all: asks with OPTIONS, which runs nothing, and takes
+    /// any answer for a yes. Sends no credentials but the spec's own headers.
+    ///
+    /// Not bounded in time but for the connect.
+    ///
+    /// # Errors
+    /// As [`request_error`].
+    pub async fn reach(&self) -> Result<()> {
+        let request = PeerRequest::new(Method::OPTIONS, self.0.url.clone());
+        let response = self
+            .execute(&request, &[])
+            .await
+            .map_err(|error| error.with_server(&self.0.server))?;
+        drain(response).await;
+        Ok(())
+    }
+
     async fn exchange(&self, request: &PeerRequest) -> Result<Response> {
         let Some(authenticator) = &self.0.authenticator else {
             let response = self.execute(request, &[]).await?;
