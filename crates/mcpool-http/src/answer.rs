@@ -76,15 +76,8 @@ pub(crate) async fn read(link: &Arc<Link>, response: Response, posted: &Posted) 
                 id: id.clone(),
                 resumable: posted.resumable,
             };
-            let mut stream = events::events(Arc::clone(link), response, purpose);
-            if !posted.handshake {
-                return Ok(StreamableHttpPostResponse::Sse(stream, session));
-            }
-            // The worker reads a handshake's stream without a bound in time.
-            let message = events::answer(&mut stream)
-                .await
-                .map_err(StreamableHttpError::Client)?;
-            Ok(StreamableHttpPostResponse::Json(message, session))
+            let stream = events::events(Arc::clone(link), response, purpose);
+            Ok(StreamableHttpPostResponse::Sse(stream, session))
         }
         "application/json" => {
             let body = read_capped(response, link.bounds.message, link.bounds.body_idle)

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
 };
 
@@ -29,43 +29,74 @@ use rmcp::transport::streamable_http_client::{
 };
 
 use crate::{
-    answer::{self, PostResult, Posted, SESSION_HEADER, media_type},
+    answer::{self as post_answer, PostResult, Posted, SESSION_HEADER, media_type},
     link::{Link, bounded},
-    stream::{Events, Purpose, events},
+    stream::{Events, Purpose, Resumption, answer, events},
 };
 
 const EVENT_STREAM: &str = "text/event-stream";
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
+/// How often the stream of a handshake is resumed, and how soon if the server does not say.
+const HANDSHAKE_ROUNDS: usize = 10;
+const HANDSHAKE_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// Marks the message that is answered here and never sent: see
 /// [`HttpTransport::open`](crate::transport::HttpTransport::open).
 #[derive(Clone, Copy)]
 pub(crate) struct NeverSent;
 
-/// Notes when a request leaves the queue, so that one that never did is known to be unsent.
+/// Notes how far a message has come, so that one that never left the queue is known to be unsent,
+/// and one whose POST was cut off is not taken for sent: rmcp's worker says `Ok` to both.
 #[derive(Clone, Default)]
-pub(crate) struct Started(Arc<AtomicBool>);
+pub(crate) struct Course(Arc<AtomicU8>);
 
-impl Started {
+const QUEUED: u8 = 0;
+const STARTED: u8 = 1;
+const ACCEPTED: u8 = 2;
+
+impl Course {
     /// Attaches a note to a message. rmcp keeps extensions off the wire.
     pub(crate) fn attach(message: &mut OutgoingMessage) -> Self {
-        let started = Self::default();
+        let course = Self::default();
         match message {
             JsonRpcMessage::Request(request) => {
-                request.request.extensions_mut().insert(started.clone());
+                request.request.extensions_mut().insert(course.clone());
             }
-            // Of others nothing depends on it: they are taken for started.
-            _ => started.0.store(true, Ordering::Release),
+            JsonRpcMessage::Notification(notification) => {
+                let extensions = notification.notification.extensions_mut();
+                extensions.insert(course.clone());
+            }
+            // Answers to the server carry no note.
+            JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => course.reach(STARTED),
         }
-        started
+        course
     }
 
+    fn of(message: &OutgoingMessage) -> Option<&Self> {
+        match message {
+            JsonRpcMessage::Request(request) => request.request.extensions().get(),
+            JsonRpcMessage::Notification(note) => note.notification.extensions().get(),
+            JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => None,
+        }
+    }
+
+    fn reach(&self, point: u8) {
+        self.0.fetch_max(point, Ordering::AcqRel);
+    }
+
+    /// What is known of a message that did not get through.
     pub(crate) fn delivery(&self) -> Delivery {
         match self.0.load(Ordering::Acquire) {
-            true => Delivery::Unknown,
-            false => Delivery::NotSent,
+            QUEUED => Delivery::NotSent,
+            _ => Delivery::Unknown,
         }
+    }
+
+    /// Whether the server took the message.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.0.load(Ordering::Acquire) == ACCEPTED
     }
 }
 
@@ -96,6 +127,8 @@ impl PooledClient {
         if let Some(answer) = never_sent(&message) {
             return answer;
         }
+        let course = Course::of(&message).cloned().unwrap_or_default();
+        course.reach(STARTED);
         let link = &self.0;
         let modern = headers
             .get(&PROTOCOL_VERSION)
@@ -135,13 +168,22 @@ impl PooledClient {
                 .send(request)
                 .await
                 .map_err(StreamableHttpError::Client)?;
-            answer::read(link, response, &posted).await
+            let answer = post_answer::read(link, response, &posted).await?;
+            match answer {
+                StreamableHttpPostResponse::Sse(stream, session) if posted.handshake => {
+                    self.finish_handshake(stream, session).await
+                }
+                answer => Ok(answer),
+            }
         };
         let result = bounded(link, bound, what, exchange)
             .await
             .unwrap_or_else(|error| Err(StreamableHttpError::Client(error)));
         match &result {
-            Ok(answer) => self.answered(&message, answer),
+            Ok(answer) => {
+                course.reach(ACCEPTED);
+                self.answered(&message, answer);
+            }
             Err(StreamableHttpError::Client(error)) if !link.ended.is_cancelled() => {
                 link.note(error);
                 if posted.handshake {
@@ -153,6 +195,27 @@ impl PooledClient {
             Err(_) => {}
         }
         result
+    }
+
+    /// Reads a handshake's event stream up to the answer. The worker would do so without a bound
+    /// in time, and would not resume.
+    async fn finish_handshake(&self, mut stream: Events, session: Option<String>) -> PostResult {
+        let mut resumption = Resumption::default();
+        for _ in 0..HANDSHAKE_ROUNDS {
+            if let Some(message) = answer(&mut stream, &mut resumption).await {
+                return Ok(StreamableHttpPostResponse::Json(message, session));
+            }
+            let Some(last_event_id) = resumption.last_event_id.clone() else {
+                break;
+            };
+            tokio::time::sleep(resumption.retry.unwrap_or(HANDSHAKE_PAUSE)).await;
+            let name = session.as_deref().map(Arc::from);
+            stream = self.get(name, Some(last_event_id), Headers::new()).await?;
+        }
+        Err(StreamableHttpError::Client(Error::new(
+            ErrorKind::Protocol,
+            "the server's event stream ended without an answer to the handshake",
+        )))
     }
 
     fn answered(&self, message: &OutgoingMessage, answer: &StreamableHttpPostResponse) {
@@ -274,15 +337,12 @@ fn posted(message: &OutgoingMessage, established: bool) -> Posted {
     posted
 }
 
-/// Answers the message that is never sent; marks every other as started.
+/// Answers the message that is never sent.
 fn never_sent(message: &OutgoingMessage) -> Option<PostResult> {
     let JsonRpcMessage::Request(request) = message else {
         return None;
     };
     let extensions = request.request.extensions();
-    if let Some(started) = extensions.get::<Started>() {
-        started.0.store(true, Ordering::Release);
-    }
     extensions.get::<NeverSent>().map(|_| {
         let error = ErrorData::internal_error("never sent", None);
         let message = IncomingMessage::error(error, Some(request.id.clone()));

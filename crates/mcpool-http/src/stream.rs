@@ -1,9 +1,9 @@
 //! Turning an event stream into the events that rmcp's worker wants.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::{
-    Stream, StreamExt,
+    StreamExt,
     stream::{self, BoxStream},
 };
 use mcpool_core::{
@@ -127,21 +127,33 @@ impl Reader {
     }
 }
 
-/// Reads events up to the answer; what else comes before it is not given.
+/// Where to go on when a stream ends early.
+#[derive(Debug, Default)]
+pub(crate) struct Resumption {
+    pub(crate) last_event_id: Option<String>,
+    /// The pause that the server asked for.
+    pub(crate) retry: Option<Duration>,
+}
+
+/// Reads events up to the answer, and leaves out what comes before it; `None` when the stream
+/// ends without one.
 pub(crate) async fn answer(
-    events: &mut (impl Stream<Item = Result<Sse, SseError>> + Unpin),
-) -> Result<IncomingMessage> {
-    while let Some(event) = events.next().await {
-        let Ok(event) = event else { break };
+    events: &mut Events,
+    resumption: &mut Resumption,
+) -> Option<IncomingMessage> {
+    while let Some(Ok(event)) = events.next().await {
+        if event.id.is_some() {
+            resumption.last_event_id = event.id;
+        }
+        if let Some(retry) = event.retry {
+            resumption.retry = Some(Duration::from_millis(retry));
+        }
         let Some(data) = event.data else { continue };
         if let Ok(message @ (JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_))) =
             serde_json::from_str(&data)
         {
-            return Ok(message);
+            return Some(message);
         }
     }
-    Err(Error::new(
-        ErrorKind::Protocol,
-        "the server's event stream ended without an answer",
-    ))
+    None
 }

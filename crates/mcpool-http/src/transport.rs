@@ -24,7 +24,7 @@ use rmcp::transport::{
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
-    client::{NeverSent, PooledClient, Started, never_sent_id},
+    client::{Course, NeverSent, PooledClient, never_sent_id},
     link::{Bounds, Link},
 };
 
@@ -113,7 +113,7 @@ impl Transport for HttpTransport {
             );
             return async move { Err(error) }.boxed();
         }
-        let started = Started::attach(&mut message);
+        let course = Course::attach(&mut message);
         let sending = self
             .worker
             .lock()
@@ -121,12 +121,16 @@ impl Transport for HttpTransport {
             .send(message);
         async move {
             match sending.await {
+                // Cut off by the end of the connection: the worker takes that for a cancellation.
+                Ok(()) if link.ended.is_cancelled() && !course.is_accepted() => {
+                    Err(link.ended_error(course.delivery()))
+                }
                 Ok(()) => {
                     link.count_sent();
                     Ok(())
                 }
                 Err(error) => {
-                    let error = send_error(&link, error, &started, is_request);
+                    let error = send_error(&link, error, &course, is_request);
                     Err(error.with_server(link.peer.server()))
                 }
             }
@@ -228,7 +232,7 @@ fn name_what_is_lost(message: IncomingMessage) -> IncomingMessage {
 fn send_error(
     link: &Link,
     error: StreamableHttpError<Error>,
-    started: &Started,
+    course: &Course,
     is_request: bool,
 ) -> Error {
     let lost = |message: &str, delivery| {
@@ -236,7 +240,7 @@ fn send_error(
     };
     match error {
         StreamableHttpError::Client(error) => error,
-        StreamableHttpError::TransportChannelClosed => link.ended_error(started.delivery()),
+        StreamableHttpError::TransportChannelClosed => link.ended_error(course.delivery()),
         StreamableHttpError::SessionExpired => {
             let error = lost("the server does not know the session", Delivery::Rejected);
             // Making it anew was tried and did not help, or is not for messages like this.
