@@ -100,6 +100,11 @@ fn find_program(spec: &StdioSpec, path: Option<&OsStr>) -> Result<PathBuf> {
         Some(cwd) => own.join(cwd),
         None => own,
     };
+    // A relative entry of PATH means the child's directory, as it does for the child's own exec.
+    let path = path.and_then(|path| {
+        let entries = std::env::split_paths(path).map(|entry| cwd.join(entry));
+        std::env::join_paths(entries).ok()
+    });
     which::which_in(&spec.command, path, &cwd).map_err(|source| {
         let given = Path::new(&spec.command);
         let is_path = given.components().count() > 1;
@@ -201,12 +206,17 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::CommandNotFound);
         assert!(error.is_permanent());
 
-        let relative = StdioSpec::new("./only-here").with_cwd(dir.path());
-        let found = Plan::new(&relative, own).unwrap().program;
-        assert_eq!(
-            found.canonicalize().unwrap(),
-            program.canonicalize().unwrap()
-        );
+        let program = program.canonicalize().unwrap();
+        for relative in [
+            StdioSpec::new("./only-here").with_cwd(dir.path()),
+            StdioSpec::new("only-here")
+                .with_cwd(dir.path())
+                .with_env("PATH", "bin:."),
+        ] {
+            let found = Plan::new(&relative, own.clone()).unwrap().program;
+            assert!(found.is_absolute());
+            assert_eq!(found.canonicalize().unwrap(), program);
+        }
     }
 
     #[test]

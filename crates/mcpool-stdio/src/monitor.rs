@@ -133,6 +133,14 @@ impl StdioMonitor {
     /// Publishes the end of the process.
     pub(crate) fn process_ended(&self, status: Option<ExitStatus>) {
         if self.exit.set(status).is_ok() {
+            tracing::debug!(
+                server = %self.server,
+                transport = "stdio",
+                pid = self.pid,
+                status = self.exit_words(),
+                killed = self.killed.load(Ordering::Relaxed),
+                "server process ended"
+            );
             self.fail(Error::new(
                 ErrorKind::ProcessExited,
                 format!("the server {}", self.exit_words().unwrap_or_default()),

@@ -37,7 +37,7 @@ pub(crate) struct Member {
 }
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{kill_marked, members};
+pub(crate) use linux::{is_alive, kill_marked, members};
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn members(_group: Pid, _marker: &str) -> Vec<Member> {
@@ -46,6 +46,11 @@ pub(crate) fn members(_group: Pid, _marker: &str) -> Vec<Member> {
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn kill_marked(_pid: Pid, _marker: &str) {}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_alive(_pid: Pid) -> bool {
+    false
+}
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -90,6 +95,11 @@ mod linux {
             .collect()
     }
 
+    /// Whether a process runs; a zombie does not.
+    pub(crate) fn is_alive(pid: Pid) -> bool {
+        live(pid.as_raw_nonzero().get(), &mut Vec::new()).is_some()
+    }
+
     /// Kills a process if it carries the marker still: its number may be another's by now.
     pub(crate) fn kill_marked(pid: Pid, marker: &str) {
         // A pidfd stays with the process that is checked; kernels before 5.3 have none.
@@ -131,11 +141,21 @@ mod linux {
             return Vec::new();
         };
         let mut buffer = Vec::with_capacity(4096);
+        // What is older than this application is no descendant of it.
+        let own_start = live(std::process::id().cast_signed(), &mut buffer).map(|own| own.started);
         dir.filter_map(|item| {
             let pid: i32 = item.ok()?.file_name().to_str()?.parse().ok()?;
-            let group = live_group(pid, &mut buffer)?;
-            let number = marker_number(pid, &mut buffer);
-            Some(Entry { pid, group, number })
+            let process = live(pid, &mut buffer)?;
+            let number = if Some(process.started) < own_start {
+                None
+            } else {
+                marker_number(pid, &mut buffer)
+            };
+            Some(Entry {
+                pid,
+                group: process.group,
+                number,
+            })
         })
         .collect()
     }
@@ -146,20 +166,31 @@ mod linux {
         Some(())
     }
 
-    /// The process group of a process; `None` for zombies and kernel threads.
-    fn live_group(pid: i32, buffer: &mut Vec<u8>) -> Option<i32> {
+    /// What is read of a process that runs.
+    #[derive(Debug, PartialEq, Eq)]
+    pub(super) struct Live {
+        pub(super) group: i32,
+        /// When it was started, in ticks since the boot.
+        pub(super) started: u64,
+    }
+
+    /// Looks a process up; `None` for zombies and kernel threads.
+    fn live(pid: i32, buffer: &mut Vec<u8>) -> Option<Live> {
         read(&format!("/proc/{pid}/stat"), buffer)?;
         parse_stat(buffer)
     }
 
-    /// Reads `pid (name) state ppid pgrp …`; the name may hold anything (proc(5)).
-    pub(super) fn parse_stat(stat: &[u8]) -> Option<i32> {
+    /// Reads `pid (name) state ppid pgrp … starttime`, the fields 1 to 22; the name may hold
+    /// anything (proc_pid_stat(5)).
+    pub(super) fn parse_stat(stat: &[u8]) -> Option<Live> {
         let name_end = memchr::memrchr(b')', stat)?;
         let rest = std::str::from_utf8(&stat[name_end + 1..]).ok()?;
         let mut fields = rest.split_ascii_whitespace();
         let state = fields.next()?;
         let group: i32 = fields.nth(1)?.parse().ok()?;
-        (!matches!(state, "Z" | "X" | "x") && group > 0).then_some(group)
+        let started = fields.nth(16)?.parse().ok()?;
+        let runs = !matches!(state, "Z" | "X" | "x") && group > 0;
+        runs.then_some(Live { group, started })
     }
 
     fn marker_number(pid: i32, buffer: &mut Vec<u8>) -> Option<u64> {
@@ -182,13 +213,16 @@ mod linux {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use super::linux::{parse_environ, parse_stat};
+    use super::linux::{Live, parse_environ, parse_stat};
 
     #[test]
     fn a_name_with_spaces_and_brackets() {
-        assert_eq!(parse_stat(b"7 (a) Z 9) S 1 42 42 0"), Some(42));
-        assert_eq!(parse_stat(b"7 (gone) Z 1 42 42 0"), None);
-        assert_eq!(parse_stat(b"2 (kthreadd) S 0 0 0 0"), None);
+        let tail = "42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 0 0";
+        let stat = |head: &str| parse_stat(format!("{head} {tail}").as_bytes());
+        let (group, started) = (42, 12345);
+        assert_eq!(stat("7 (a) Z 9) S 1 42"), Some(Live { group, started }));
+        assert_eq!(stat("7 (gone) Z 1 42"), None);
+        assert_eq!(stat("2 (kthreadd) S 0 0"), None);
     }
 
     #[test]

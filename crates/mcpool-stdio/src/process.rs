@@ -166,7 +166,6 @@ impl Process {
             return state.status;
         }
         let deadline = Instant::now() + patience;
-        let mut pause = Duration::from_micros(200);
         let mut seen = HashSet::new();
         loop {
             let members = orphans::members(self.pid, &self.marker);
@@ -177,15 +176,15 @@ impl Process {
                 }
                 seen.insert(member.pid);
             }
-            // A process that was alive may have started another that is not in the picture.
-            if members.is_empty() && leader_is_dead(self.pid) {
+            let in_time = poll_until(deadline, || {
+                leader_is_dead(self.pid)
+                    && !members.iter().any(|member| orphans::is_alive(member.pid))
+            });
+            // A member that was alive may have started another that is not in the picture: look
+            // again, until there is none.
+            if members.is_empty() || !in_time {
                 break;
             }
-            if Instant::now() >= deadline {
-                break;
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(20));
         }
         self.killed.fetch_add(seen.len() as u64, Ordering::Relaxed);
         if !leader_is_dead(self.pid) {
@@ -209,6 +208,21 @@ pub(crate) const DROP_PATIENCE: Duration = Duration::from_millis(200);
 impl Drop for Process {
     fn drop(&mut self) {
         self.end(DROP_PATIENCE);
+    }
+}
+
+/// Asks until it is so, in longer and longer intervals; gives whether it was in time.
+fn poll_until(deadline: Instant, condition: impl Fn() -> bool) -> bool {
+    let mut pause = Duration::from_micros(50);
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(10));
     }
 }
 

@@ -23,6 +23,7 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// How a server is started. The job object does the work of guardian and gate.
 #[derive(Debug, Clone, Copy, Default)]
+#[allow(dead_code, reason = "the switches of other systems")]
 pub(crate) struct Launch {
     pub(crate) guardian: bool,
     pub(crate) gate: bool,
