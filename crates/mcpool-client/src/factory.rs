@@ -204,7 +204,16 @@ impl fmt::Debug for StandardFactory {
 }
 
 fn compiled_in() -> HashMap<TransportKind, Arc<dyn Connector>> {
-    #[allow(unused_mut, reason = "without any transport nothing is registered")]
-    let mut connectors: HashMap<TransportKind, Arc<dyn Connector>> = HashMap::new();
+    let connectors: &[Arc<dyn Connector>] = &[
+        #[cfg(feature = "stdio")]
+        Arc::new(mcpool_stdio::StdioConnector::new()),
+        #[cfg(feature = "sse")]
+        Arc::new(mcpool_sse::SseConnector::new(
+            mcpool_http_pool::HttpPool::shared(),
+        )),
+    ];
     connectors
+        .iter()
+        .map(|connector| (connector.kind(), Arc::clone(connector)))
+        .collect()
 }
