@@ -424,7 +424,10 @@ impl Driver {
             return;
         }
         if self.shared.is_modern()
-            && let Err(error) = handler::check_association(&request, !self.pending.is_empty())
+            && let Err(error) = handler::check_association(
+                &request,
+                self.pending.values().any(|pending| !pending.slot.listen),
+            )
         {
             self.send_answer(id, Err(error));
             return;

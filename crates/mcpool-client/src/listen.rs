@@ -128,6 +128,7 @@ async fn keep(peer: Peer, filter: SubscriptionFilter, mut report: Option<Granted
         let stream = peer.ask(Ask::new(request).listen(sender));
         tokio::pin!(stream);
         let mut waiting = true;
+        let mut refused = true;
         let end = loop {
             tokio::select! {
                 biased;
@@ -135,6 +136,7 @@ async fn keep(peer: Peer, filter: SubscriptionFilter, mut report: Option<Granted
                 outcome = &mut granted, if waiting => {
                     waiting = false;
                     if let Ok(accepted) = outcome {
+                        refused = false;
                         if !first {
                             tell_all(&peer, &accepted);
                         }
@@ -152,7 +154,7 @@ async fn keep(peer: Peer, filter: SubscriptionFilter, mut report: Option<Granted
                 let _ = report.send(Err(error));
                 return;
             }
-            if error.kind() == ErrorKind::Rpc && waiting {
+            if error.kind() == ErrorKind::Rpc && refused {
                 tracing::info!(
                     server = %peer.shared.server,
                     %error,

@@ -231,6 +231,8 @@ async fn an_open_question_does_not_outlive_the_connection() {
 async fn a_modern_server_may_ask_only_during_a_request() {
     let (application, _) = application(Duration::ZERO);
     let (client, _) = connect(true, application, |mut end| async move {
+        // The client knows by now in which era it speaks.
+        tokio::time::sleep(Duration::from_millis(1)).await;
         let refused = ask(&mut end, json!("r"), json!({"method": "roots/list"})).await;
         assert_eq!(refused["error"]["code"], -32602);
         let call = end.expect("tools/call").await;
