@@ -33,7 +33,7 @@ impl Plan {
     ) -> Result<Self> {
         check(spec)?;
         let inherited: BTreeMap<_, _> = inherited.into_iter().collect();
-        let fallback_path = inherited.get(OsStr::new("PATH")).cloned();
+        let fallback_path = path_of(&inherited);
         let mut env: BTreeMap<OsString, OsString> = inherited
             .into_iter()
             .filter(|(name, _)| {
@@ -47,7 +47,8 @@ impl Plan {
         for (name, value) in &spec.env {
             env.insert(name.into(), value.expose().into());
         }
-        let path = env.get(OsStr::new("PATH")).cloned().or(fallback_path);
+        // A child without a PATH would be left with the one that its system has built in.
+        let path = path_of(&env).or(fallback_path);
         let program = find_program(spec, path.as_deref())?;
         Ok(Self {
             program,
@@ -56,6 +57,20 @@ impl Plan {
             cwd: spec.cwd.clone(),
         })
     }
+}
+
+/// The value of `PATH`, which Windows may spell `Path`.
+fn path_of(env: &BTreeMap<OsString, OsString>) -> Option<OsString> {
+    let is_path = |name: &OsString| {
+        if cfg!(windows) {
+            name.eq_ignore_ascii_case("PATH")
+        } else {
+            name == "PATH"
+        }
+    };
+    env.iter()
+        .find(|(name, _)| is_path(name))
+        .map(|(_, value)| value.clone())
 }
 
 /// Refuses what the operating system would refuse with a worse message.

@@ -20,7 +20,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use crate::{
     command::{MARKER, Plan},
     guardian::Lease,
-    orphans,
+    orphans::{self, Member},
     pipes::Streams,
 };
 
@@ -157,18 +157,23 @@ impl Process {
         }
     }
 
-    /// Kills all that is left of the server and reaps the leader. Blocks until that is done, at
-    /// most for `patience`; a process that the kernel holds may outlast it. `None` if the
-    /// leader could not be reaped in time.
-    pub(crate) fn end(&self, patience: Duration) -> Option<ExitStatus> {
+    /// Kills all that is left of the server and reaps the leader. What is left may end by itself
+    /// within `linger` first. Blocks until that is done, at most for `patience`; a process that
+    /// the kernel holds may outlast it. `None` if the leader could not be reaped in time.
+    pub(crate) fn end(&self, linger: Duration, patience: Duration) -> Option<ExitStatus> {
         let mut state = self.state();
         if self.reaped.load(Ordering::Acquire) {
             return state.status;
         }
-        let deadline = Instant::now() + patience;
+        let linger_until = Instant::now() + linger;
+        let deadline = linger_until + patience;
         let mut seen = HashSet::new();
         loop {
             let members = orphans::members(self.pid, &self.marker);
+            if !members.is_empty() && Instant::now() < linger_until {
+                poll_until(linger_until, || !any_alive(&members));
+                continue;
+            }
             let _ = kill_process_group(self.pid, Signal::KILL);
             for member in &members {
                 if !member.in_group {
@@ -177,8 +182,7 @@ impl Process {
                 seen.insert(member.pid);
             }
             let in_time = poll_until(deadline, || {
-                leader_is_dead(self.pid)
-                    && !members.iter().any(|member| orphans::is_alive(member.pid))
+                leader_is_dead(self.pid) && !any_alive(&members)
             });
             // A member that was alive may have started another that is not in the picture: look
             // again, until there is none.
@@ -207,8 +211,12 @@ pub(crate) const DROP_PATIENCE: Duration = Duration::from_millis(200);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.end(DROP_PATIENCE);
+        self.end(Duration::ZERO, DROP_PATIENCE);
     }
+}
+
+fn any_alive(members: &[Member]) -> bool {
+    members.iter().any(|member| orphans::is_alive(member.pid))
 }
 
 /// Asks until it is so, in longer and longer intervals; gives whether it was in time.
@@ -256,4 +264,37 @@ fn signal_name(signal: i32) -> &'static str {
         .iter()
         .find(|(known, _)| known.as_raw() == signal)
         .map_or("", |(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What happens when the application dies before the server is registered.
+    #[test]
+    fn the_gate_stays_shut_at_the_end_of_stdin() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ran");
+        for (input, runs) in [(Stdio::null(), false), (Stdio::piped(), true)] {
+            let mut gate = Command::new("/bin/sh")
+                .args(["-c", GATE, "mcpool-gate", "touch"])
+                .arg(&file)
+                .stdin(input)
+                .spawn()
+                .unwrap();
+            if let Some(mut stdin) = gate.stdin.take() {
+                stdin.write_all(b"\n").unwrap();
+            }
+            assert_eq!(gate.wait().unwrap().success(), runs);
+            assert_eq!(file.exists(), runs);
+        }
+    }
+
+    #[test]
+    fn an_end_is_told_in_words() {
+        let status = |raw| describe(ExitStatus::from_raw(raw));
+        assert_eq!(status(3 << 8), "exited with status 3");
+        assert_eq!(status(9), "was killed by signal 9 (SIGKILL)");
+        assert_eq!(status(64), "was killed by signal 64");
+    }
 }

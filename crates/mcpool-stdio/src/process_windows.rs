@@ -111,8 +111,9 @@ impl Process {
     /// There is no SIGTERM: a console server is told by the end of its stdin only.
     pub(crate) fn terminate(&self) {}
 
-    /// Kills all in the job and waits for the process, at most for `patience`.
-    pub(crate) fn end(&self, patience: Duration) -> Option<ExitStatus> {
+    /// Kills all in the job and waits for the process, at most for `patience`. Nothing lingers:
+    /// there is no signal that it could obey.
+    pub(crate) fn end(&self, _linger: Duration, patience: Duration) -> Option<ExitStatus> {
         let mut state = self.state();
         if state.status.is_some() {
             return state.status;
@@ -143,7 +144,7 @@ pub(crate) const DROP_PATIENCE: Duration = Duration::from_millis(200);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.end(DROP_PATIENCE);
+        self.end(Duration::ZERO, DROP_PATIENCE);
     }
 }
 

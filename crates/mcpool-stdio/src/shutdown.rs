@@ -37,6 +37,13 @@ impl Ladder {
     }
 }
 
+/// How long what is left of a group may live on when its leader has obeyed and exited: a server
+/// behind a launcher that does not wait for it still writes its files. A quarter of the grace
+/// after SIGTERM, 500 ms by default.
+pub(crate) fn linger(policy: &ShutdownPolicy) -> Duration {
+    policy.term_grace.min(policy.total) / 4
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -19,7 +19,7 @@ use crate::{
     monitor::StdioMonitor,
     pipes::{Stderr, Stdout, Streams},
     process::{DROP_PATIENCE, Process},
-    shutdown::Ladder,
+    shutdown::{Ladder, linger},
     stderr::LineSplitter,
     stdin::{Stdin, Submitted, WriteFailure},
 };
@@ -73,6 +73,7 @@ impl StdioTransport {
             Arc::clone(&monitor),
             Arc::clone(&stdin),
             stderr,
+            linger(&spec.policy.shutdown),
         ));
         let limit = spec.policy.limits.max_message_bytes;
         Ok(Self {
@@ -255,7 +256,7 @@ impl StdioTransport {
             // The task that tends the process sees the death and publishes it.
             let _ = timeout_at(
                 began + ladder.give_up,
-                tokio::task::spawn_blocking(move || process.end(patience)),
+                tokio::task::spawn_blocking(move || process.end(Duration::ZERO, patience)),
             )
             .await;
             self.exit_by(began + ladder.give_up).await;
@@ -342,7 +343,7 @@ impl Drop for StdioTransport {
     fn drop(&mut self) {
         self.monitor.begin_close();
         self.stdin.close();
-        if let Some(status) = self.process.end(DROP_PATIENCE) {
+        if let Some(status) = self.process.end(Duration::ZERO, DROP_PATIENCE) {
             self.monitor.set_killed(self.process.killed());
             self.monitor.process_ended(Some(status));
             self.monitor.stderr_ended();
@@ -385,6 +386,7 @@ async fn tend(
     monitor: Arc<StdioMonitor>,
     stdin: Arc<Stdin>,
     stderr: Stderr,
+    linger: Duration,
 ) {
     let stderr_ended = Notify::new();
     let enough_stderr = Notify::new();
@@ -404,7 +406,7 @@ async fn tend(
                     ErrorKind::ConnectionLost,
                     "the server closed its stdin and still runs",
                 ));
-                end(&process).await;
+                end(&process, Duration::ZERO).await;
             }
         },
         async {
@@ -412,8 +414,14 @@ async fn tend(
                 tracing::warn!(server = %monitor.server(), transport = "stdio", %error,
                     "cannot wait for the server's process; it is ended");
             }
-            // The leader has exited, by itself or not: nothing of its group may stay.
-            let status = end(&process).await;
+            // The leader has exited, by itself or not: nothing of its group may stay. Only in a
+            // close may a server behind a launcher finish what it does.
+            let linger = if monitor.is_closing() {
+                linger
+            } else {
+                Duration::ZERO
+            };
+            let status = end(&process, linger).await;
             monitor.set_killed(process.killed());
             let _ = timeout(DRAIN_GRACE, stderr_ended.notified()).await;
             enough_stderr.notify_one();
@@ -424,9 +432,9 @@ async fn tend(
 }
 
 /// Kills what is left of a server, away from the runtime's threads.
-async fn end(process: &Arc<Process>) -> Option<std::process::ExitStatus> {
+async fn end(process: &Arc<Process>, linger: Duration) -> Option<std::process::ExitStatus> {
     let process = Arc::clone(process);
-    tokio::task::spawn_blocking(move || process.end(KILL_PATIENCE))
+    tokio::task::spawn_blocking(move || process.end(linger, KILL_PATIENCE))
         .await
         .unwrap_or_default()
 }

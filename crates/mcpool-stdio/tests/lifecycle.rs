@@ -162,6 +162,53 @@ async fn close_kills_the_whole_stubborn_family() {
 }
 
 #[tokio::test]
+async fn a_server_behind_a_launcher_may_finish_in_a_close() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("flushed");
+    // The launcher exits with the end of stdin and does not wait for the server behind it.
+    let script = format!(
+        "exec 3<&0; (cat <&3 >/dev/null; sleep 0.05; echo done >'{}') & cat >/dev/null",
+        file.display()
+    );
+    let mut spec = sh(&script);
+    spec.policy.shutdown.term_grace = 4 * PATIENCE;
+    spec.policy.shutdown.total = 8 * PATIENCE;
+    let mut transport = open(spec).await;
+    within(transport.close()).await.unwrap();
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "done\n");
+    assert_eq!(transport.monitor().diagnostics().killed_processes, 0);
+}
+
+#[tokio::test]
+async fn what_stays_behind_an_obedient_leader_is_killed_in_a_close() {
+    let fixture = stubborn();
+    let process = fixture.process();
+    let server = std::iter::once(process.command.as_str())
+        .chain(process.args.iter().map(String::as_str))
+        .map(|word| format!("'{word}'"))
+        .collect::<Vec<_>>()
+        .join(" ");
+    let mut launcher = fixture.spec("test");
+    launcher.transport = mcpool_core::TransportSpec::Stdio({
+        let mut launcher = process.clone();
+        launcher.command = "/bin/sh".into();
+        launcher.args = vec!["-c".into(), format!("{server} & exec cat >/dev/null")];
+        launcher
+    });
+    let mut transport = open(hasty(launcher)).await;
+    until("leader, launcher, server and detached child run", || {
+        let marks = std::fs::read_dir(fixture.marker().dir()).unwrap().count();
+        fixture.marker().processes().len() == 4 && marks == 3
+    })
+    .await;
+    within(transport.close()).await.unwrap();
+    assert_eq!(fixture.marker().processes(), [] as [u32; 0]);
+    let diagnostics = transport.monitor().diagnostics();
+    assert_eq!(diagnostics.exit_status.unwrap(), "exited with status 0");
+    assert_eq!(diagnostics.killed_processes, 3);
+}
+
+#[tokio::test]
 async fn a_close_that_had_to_kill_says_so_each_time() {
     let mut transport = open(hasty(sh(
         "trap '' TERM; echo ready >&2; while :; do sleep 1000; done",
