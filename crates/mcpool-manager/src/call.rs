@@ -34,6 +34,11 @@ pub(crate) trait Operation: Sync {
     /// The protocol's name for it.
     fn method(&self) -> &'static str;
 
+    /// Whether the spec lets it through.
+    fn permitted(&self, _server: &Server) -> Result<()> {
+        Ok(())
+    }
+
     /// What the server promises about running it twice.
     fn traits(&self, _server: &Server) -> ToolTraits {
         ToolTraits::default()
@@ -116,6 +121,7 @@ async fn attempts<O: Operation>(
     options: &CallOptions,
     mut deadline: Deadline,
 ) -> Result<O::Output> {
+    operation.permitted(server)?;
     let mut replayed = false;
     loop {
         let inside = enter(server, options.not_ready, deadline).await?;
@@ -271,6 +277,8 @@ async fn enter(server: &Arc<Server>, not_ready: NotReady, deadline: Deadline) ->
                 });
             }
             Err(Refused::Full) => {
+                // Instances that sleep could help.
+                server.want();
                 if tokio::time::timeout_at(deadline.waiting, freed)
                     .await
                     .is_err()

@@ -401,6 +401,17 @@ pub(crate) async fn get<T: Listed>(
     }
 }
 
+/// The last good list, marked as stale; the error when there is none.
+pub(crate) fn last_good<T: Listed>(server: &Server, error: Error) -> Result<Arc<Listing<T>>> {
+    match T::cache(&server.catalog).cached() {
+        Some(known) => Ok(Arc::new(Listing {
+            stale: Some(error),
+            ..Listing::clone(&known)
+        })),
+        None => Err(error),
+    }
+}
+
 /// The fetch that is under way, or a new one.
 fn join_or_start<T: Listed>(shared: &Arc<Shared>, server: &Arc<Server>) -> Result<Flight<T>> {
     let cache = T::cache(&server.catalog);

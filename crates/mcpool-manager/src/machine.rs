@@ -415,3 +415,6 @@ fn climb(
     state.ladder = state.ladder.saturating_add(1);
     state.phase = Phase::Backoff { until: now + delay };
 }
+
+#[cfg(test)]
+mod tests;

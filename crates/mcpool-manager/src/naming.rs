@@ -106,3 +106,6 @@ fn replaced(text: &str) -> String {
         .map(|c| if is_allowed(c) { c } else { '_' })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,11 +7,14 @@
 use futures::future::BoxFuture;
 use mcpool_core::{
     Client, RequestOptions, Result, ToolTraits,
-    model::{CallToolResult, GetPromptResult, JsonObject, LoggingLevel, ReadResourceResult},
+    model::{
+        CallToolResult, CompleteRequestParams, CompleteResult, GetPromptResult, JsonObject,
+        LoggingLevel, ReadResourceResult,
+    },
 };
 use serde_json::Value;
 
-use crate::{call::Operation, server::Server};
+use crate::{call::Operation, catalog, server::Server};
 
 pub(crate) struct CallTool<'a> {
     pub(crate) name: &'a str,
@@ -23,6 +26,16 @@ impl Operation for CallTool<'_> {
 
     fn method(&self) -> &'static str {
         "tools/call"
+    }
+
+    fn permitted(&self, server: &Server) -> Result<()> {
+        if server.spec().tools.permits(self.name) {
+            return Ok(());
+        }
+        Err(catalog::unknown_tool(format!(
+            "the tool {:?} is hidden by the server's tool filter",
+            self.name
+        )))
     }
 
     fn traits(&self, server: &Server) -> ToolTraits {
@@ -49,6 +62,26 @@ impl Operation for CallTool<'_> {
         options: &'a RequestOptions,
     ) -> BoxFuture<'a, Result<CallToolResult>> {
         client.call_tool(self.name, self.arguments.clone(), options)
+    }
+}
+
+pub(crate) struct Complete {
+    pub(crate) params: CompleteRequestParams,
+}
+
+impl Operation for Complete {
+    type Output = CompleteResult;
+
+    fn method(&self) -> &'static str {
+        "completion/complete"
+    }
+
+    fn run<'a>(
+        &'a self,
+        client: &'a dyn Client,
+        options: &'a RequestOptions,
+    ) -> BoxFuture<'a, Result<CompleteResult>> {
+        client.complete(self.params.clone(), options)
     }
 }
 

@@ -85,3 +85,86 @@ pub(crate) fn outcome_unknown(cause: Error) -> Error {
         .wrap(ErrorKind::OutcomeUnknown, message)
         .with_delivery(Delivery::Unknown)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLENTY: Duration = Duration::from_secs(60);
+
+    fn verdict(error: &Error, method: &str, tool: ToolTraits) -> Verdict {
+        decide(error, method, tool, false, PLENTY)
+    }
+
+    #[test]
+    fn a_lost_connection_is_judged_by_delivery() {
+        let call = "tools/call";
+        let untrusted = ToolTraits::new(true, true, false);
+        let trusted = ToolTraits::new(true, false, true);
+        for (delivery, method, tool, want) in [
+            (Delivery::NotSent, call, untrusted, Verdict::Replay),
+            (Delivery::Rejected, call, untrusted, Verdict::Replay),
+            (Delivery::Unknown, call, untrusted, Verdict::OutcomeUnknown),
+            (Delivery::Unknown, call, trusted, Verdict::Replay),
+            (Delivery::Unknown, "tools/list", untrusted, Verdict::Replay),
+            (
+                Delivery::Unknown,
+                "vendor/thing",
+                untrusted,
+                Verdict::OutcomeUnknown,
+            ),
+            (Delivery::Answered, call, trusted, Verdict::Return),
+        ] {
+            let error = Error::new(ErrorKind::ConnectionLost, "gone").with_delivery(delivery);
+            assert_eq!(verdict(&error, method, tool), want, "{delivery:?} {method}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_sent_a_third_time() {
+        let lost = Error::new(ErrorKind::ConnectionLost, "gone").with_delivery(Delivery::NotSent);
+        let none = ToolTraits::default();
+        assert_eq!(
+            decide(&lost, "tools/call", none, true, PLENTY),
+            Verdict::Return
+        );
+    }
+
+    #[test]
+    fn refusals_mean_what_they_say() {
+        let none = ToolTraits::default();
+        for kind in [
+            ErrorKind::AuthRequired,
+            ErrorKind::Forbidden,
+            ErrorKind::Timeout,
+            ErrorKind::Rpc,
+        ] {
+            assert_eq!(
+                verdict(&Error::new(kind, "no"), "tools/list", none),
+                Verdict::Return
+            );
+        }
+        let limited = |pause| Error::new(ErrorKind::RateLimited, "slow").with_retry_after(pause);
+        let pause = Duration::from_secs(3);
+        assert_eq!(
+            verdict(&limited(pause), "tools/call", none),
+            Verdict::ReplayAfter(pause)
+        );
+        // Past the deadline, or without a word of when: the caller decides.
+        assert_eq!(
+            verdict(&limited(PLENTY), "tools/call", none),
+            Verdict::Return
+        );
+        let silent = Error::new(ErrorKind::RateLimited, "slow");
+        assert_eq!(verdict(&silent, "tools/call", none), Verdict::Return);
+    }
+
+    #[test]
+    fn the_unknown_outcome_keeps_its_cause() {
+        let error = outcome_unknown(Error::new(ErrorKind::ProcessExited, "it exited with 1"));
+        assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+        assert_eq!(error.delivery(), Delivery::Unknown);
+        assert!(error.message().contains("it exited with 1"));
+        assert!(std::error::Error::source(&error).is_some());
+    }
+}

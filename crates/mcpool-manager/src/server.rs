@@ -16,7 +16,6 @@ use mcpool_core::{
 };
 use tokio::{
     sync::{Notify, Semaphore, mpsc, oneshot, watch},
-    task::AbortHandle,
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -52,7 +51,6 @@ pub(crate) struct Instance {
     wanted: AtomicBool,
     pub(crate) wanted_signal: Notify,
     observed: Mutex<Observed>,
-    pub(crate) abort: Mutex<Option<AbortHandle>>,
 }
 
 /// What a supervisor is told.
@@ -158,7 +156,6 @@ impl Server {
                     wanted: AtomicBool::new(false),
                     wanted_signal: Notify::new(),
                     observed: Mutex::new(Observed::new(initial.clone())),
-                    abort: Mutex::new(None),
                 };
                 (instance, receiver)
             })
@@ -202,6 +199,8 @@ impl Server {
     /// Marks it as removed or replaced.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
+        // Those who wait for it must look again.
+        self.state.send_modify(|_| {});
     }
 
     pub(crate) fn is_retired(&self) -> bool {
@@ -289,12 +288,12 @@ impl Server {
             let before = observed.state.as_str();
             change(&mut observed);
             let after = observed.state.as_str();
-            if before != after {
-                let now = Instant::now();
-                let spent = now.duration_since(observed.state_since);
-                metrics::state_left(&self.name, before, spent);
-                observed.state_since = now;
+            if before == after {
+                return;
             }
+            let now = Instant::now();
+            metrics::state_left(&self.name, before, now.duration_since(observed.state_since));
+            observed.state_since = now;
         }
         let mut change = None;
         // The watch's own lock makes reading the instances and publishing their best one step.
@@ -320,6 +319,9 @@ impl Server {
 
     /// Why a call cannot wait for this server; `None` when waiting may help.
     pub(crate) fn hopeless(&self) -> Option<Error> {
+        if self.is_retired() {
+            return Some(gone().with_server(&self.name));
+        }
         let state = self.state.borrow();
         let error = match &*state {
             ServerState::Disabled => Error::new(

@@ -1,9 +1,10 @@
 //! The task behind one connection. It alone connects, probes, reconnects and closes: it feeds
 //! the state machine with what happens and carries out what the machine says.
 
+mod publication;
+
 use std::{
     future::Future,
-    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -14,28 +15,27 @@ use futures::{
     stream::FuturesUnordered,
 };
 use mcpool_core::{
-    Client, CloseReason, Diagnostics, DisconnectCause, Error, ErrorKind, EventKind, ProbeReport,
-    ServerNotice, ServerSpec, ServerState,
+    CloseReason, Diagnostics, DisconnectCause, Error, ErrorKind, EventKind, ProbeReport,
+    ServerNotice, ServerState,
+    model::{Prompt, Resource, ResourceTemplate, Tool},
 };
 use tokio::{
-    sync::{broadcast, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::Instant,
 };
 use tracing::Instrument;
 
 use crate::{
-    catalog::{self, Listing},
+    catalog,
+    connection::{self, ConnectFailure, Connected, Connection, Heard},
     machine::{self, Effect, Failure, Input, Phase, State, Traffic, What},
     manager::Shared,
     metrics,
-    server::{Command, Instance, Observed, Server, gone, lock},
+    server::{Command, Instance, Server},
     slot::Live,
 };
 
-/// How much longer than its own bound an operation of a client may take before it is given up.
-const GRACE: Duration = Duration::from_secs(2);
-/// The same for a probe, whose bound is part of a promise.
-const PROBE_GRACE: Duration = Duration::from_millis(250);
+pub(crate) use publication::wall_clock;
 
 /// The supervisor of one instance.
 pub(crate) struct Supervisor {
@@ -48,7 +48,7 @@ pub(crate) struct Supervisor {
     epoch: u64,
     /// Set when a connect is due but an old process has to go first.
     connect_due: bool,
-    connect: Option<BoxFuture<'static, ConnectOutcome>>,
+    connect: Option<BoxFuture<'static, Result<Connected, ConnectFailure>>>,
     probe: Option<BoxFuture<'static, Result<ProbeReport, Error>>>,
     closings: FuturesUnordered<BoxFuture<'static, Diagnostics>>,
     /// Who waits for a connection.
@@ -63,33 +63,10 @@ pub(crate) struct Supervisor {
     last_cause: DisconnectCause,
 }
 
-/// A live connection and what is watched of it.
-struct Connection {
-    live: Arc<Live>,
-    closed: BoxFuture<'static, CloseReason>,
-    notices: Option<broadcast::Receiver<ServerNotice>>,
-    since: Instant,
-}
-
 /// Somebody who waits for a connection and puts up with so many failures.
 struct Waiter {
     failures_left: u32,
     reply: oneshot::Sender<Result<(), Error>>,
-}
-
-/// What came of a connect.
-enum ConnectOutcome {
-    Connected {
-        client: Arc<dyn Client>,
-        tools: Listing<mcpool_core::model::Tool>,
-        elapsed: Duration,
-    },
-    Failed {
-        error: Error,
-        elapsed: Duration,
-        /// A client that was connected but of no use.
-        client: Option<Arc<dyn Client>>,
-    },
 }
 
 impl Supervisor {
@@ -153,6 +130,11 @@ impl Supervisor {
                 heard = hear(&mut self.live) => match heard {
                     Heard::Closed(reason) => self.lost(reason),
                     Heard::Notice(notice) => self.notice(notice),
+                    Heard::Missed(missed) => {
+                        tracing::debug!(server = %self.server.name, missed, "notices were missed");
+                        // A change may be among them.
+                        catalog::changed_all(&self.shared, &self.server);
+                    }
                 },
                 Some(diagnostics) = self.closings.next(), if !self.closings.is_empty() => {
                     self.closed(&diagnostics);
@@ -253,103 +235,6 @@ impl Supervisor {
         self.settle();
     }
 
-    /// Tells everybody the state.
-    fn publish(&mut self) {
-        let state = self.server_state();
-        if let Phase::Backoff { until } = self.state.phase
-            && !matches!(
-                self.instance().observed().state,
-                ServerState::Backoff { .. }
-            )
-        {
-            let delay = until.saturating_duration_since(Instant::now());
-            tracing::info!(
-                server = %self.server.name,
-                attempt = self.state.attempts.saturating_add(1),
-                ?delay,
-                cause = self.last_cause.as_str(),
-                "the next connect is planned"
-            );
-            self.emit(EventKind::RetryScheduled {
-                attempt: self.state.attempts.saturating_add(1),
-                delay,
-            });
-        }
-        let attempts = self.state.attempts;
-        let held = matches!(self.state.phase, Phase::Idle { held: true });
-        let misses = match &self.state.phase {
-            Phase::Ready(ready) => ready.misses,
-            _ => 0,
-        };
-        let error = self.last_error.clone();
-        self.server
-            .observe(self.index, &self.shared.events, |observed| {
-                observed.state = state;
-                observed.attempts = attempts;
-                observed.held = held;
-                observed.misses = misses;
-                observed.last_error = error;
-            });
-        self.shared.view.announce(&self.server, &self.shared.events);
-    }
-
-    fn server_state(&self) -> ServerState {
-        let attempts = self.state.attempts;
-        let error = self.last_error.clone();
-        match &self.state.phase {
-            Phase::Disabled => ServerState::Disabled,
-            Phase::Idle { .. } => ServerState::Idle,
-            Phase::Connecting => ServerState::Connecting { attempt: attempts },
-            Phase::Ready(_) => ServerState::Ready,
-            Phase::Backoff { until } => ServerState::Backoff {
-                attempt: attempts,
-                until: wall_clock(*until),
-                cause: self.last_cause,
-                error,
-            },
-            Phase::AuthRequired => ServerState::AuthRequired {
-                error: error.unwrap_or_else(|| {
-                    Error::new(ErrorKind::AuthRequired, "somebody has to log in")
-                        .with_server(&self.server.name)
-                }),
-            },
-            Phase::Dormant { until } => ServerState::Dormant {
-                next_probe: until.map(wall_clock),
-                error,
-            },
-            Phase::Closed => ServerState::Closed,
-        }
-    }
-
-    /// Answers those who wait for a connection, as far as their answer is known.
-    fn settle(&mut self) {
-        let answer = match &self.state.phase {
-            Phase::Connecting | Phase::Backoff { .. } => return,
-            Phase::Ready(_) => Ok(()),
-            Phase::Idle { .. } => Err(Error::new(
-                ErrorKind::Cancelled,
-                "the server was disconnected while it was being connected",
-            )),
-            Phase::AuthRequired | Phase::Dormant { .. } => {
-                Err(self.last_error.clone().unwrap_or_else(|| {
-                    Error::new(ErrorKind::GivenUp, "the server could not be connected")
-                }))
-            }
-            Phase::Disabled => Err(Error::new(
-                ErrorKind::Disabled,
-                "the server is disabled; enable it first",
-            )),
-            Phase::Closed => Err(gone()),
-        };
-        for waiter in self.connecting.drain(..) {
-            let answer = answer.clone();
-            // Nobody waits any more: no harm done.
-            let _ = waiter
-                .reply
-                .send(answer.map_err(|e: Error| e.with_server(&self.server.name)));
-        }
-    }
-
     /// Starts the connect that is due, once what was there before is gone.
     fn start_connect_if_due(&mut self) {
         let spec = self.server.spec();
@@ -367,54 +252,39 @@ impl Supervisor {
             transport = spec.transport.as_str(),
             attempt = self.state.attempts,
         );
-        let connect = connect(
+        let connect = connection::connect(
             Arc::clone(&self.shared),
             Arc::clone(&self.server),
             self.index,
             spec,
         );
-        self.connect = Some(
-            AssertUnwindSafe(connect)
-                .catch_unwind()
-                .map(|outcome| {
-                    outcome.unwrap_or_else(|_| ConnectOutcome::Failed {
-                        error: Error::new(ErrorKind::Internal, "the client factory panicked"),
-                        elapsed: Duration::ZERO,
-                        client: None,
-                    })
-                })
-                .instrument(span)
-                .boxed(),
-        );
+        self.connect = Some(connect.instrument(span).boxed());
     }
 
-    fn connect_ended(&mut self, outcome: ConnectOutcome) {
+    fn connect_ended(&mut self, outcome: Result<Connected, ConnectFailure>) {
         match outcome {
-            ConnectOutcome::Connected {
-                client,
-                tools,
-                elapsed,
-            } => self.connected(client, tools, elapsed),
-            ConnectOutcome::Failed {
+            Ok(connected) => self.connected(connected),
+            Err(ConnectFailure {
                 error,
                 elapsed,
                 client,
-            } => {
+            }) => {
                 if let Some(client) = client {
-                    let bound = self.close_bound();
-                    self.closings.push(close(client, bound).boxed());
+                    self.closings
+                        .push(connection::close(client, self.close_bound()).boxed());
                 }
                 self.connect_failed(error, elapsed);
             }
         }
     }
 
-    fn connected(
-        &mut self,
-        client: Arc<dyn Client>,
-        tools: Listing<mcpool_core::model::Tool>,
-        elapsed: Duration,
-    ) {
+    fn connected(&mut self, connected: Connected) {
+        let Connected {
+            client,
+            notices,
+            tools,
+            elapsed,
+        } = connected;
         self.epoch += 1;
         self.last_error = None;
         let live = Live::new(Arc::clone(&client), self.epoch);
@@ -431,16 +301,12 @@ impl Supervisor {
             "connected"
         );
         metrics::connected(&self.server.name, elapsed);
-        let watched = Arc::clone(&client);
-        self.live = Some(Connection {
-            live: Arc::clone(&live),
-            closed: async move { watched.closed().await }.boxed(),
-            notices: Some(client.notices()),
-            since: Instant::now(),
-        });
+        self.live = Some(Connection::new(Arc::clone(&live), notices));
         let attempt = self.state.attempts;
         self.server.catalog.reconnected();
-        self.server.catalog.tools.store(tools);
+        let before = self.server.catalog.tools.cached();
+        let tools = self.server.catalog.tools.store(tools);
+        catalog::told_rejected(&self.shared, &self.server, before.as_deref(), &tools);
         self.server
             .observe(self.index, &self.shared.events, |observed| {
                 observed.was_connected = true;
@@ -534,44 +400,8 @@ impl Supervisor {
         let spec = self.server.spec();
         let shared = Arc::clone(&self.shared);
         let span = tracing::debug_span!("probe", server = %self.server.name, instance = self.index);
-        let probe = async move {
-            let _permit = if budgeted {
-                Some(shared.budget.acquire(&spec.transport).await?)
-            } else {
-                None
-            };
-            let timeout = spec.policy.health.timeout;
-            let started = Instant::now();
-            let answer = tokio::time::timeout(timeout + PROBE_GRACE, client.probe(timeout))
-                .await
-                .unwrap_or_else(|_| {
-                    Err(Error::new(
-                        ErrorKind::Timeout,
-                        format!("the probe was not answered within {timeout:?}"),
-                    ))
-                });
-            match answer {
-                // A refusal is an answer, and an answer is life.
-                Err(error) if matches!(error.kind(), ErrorKind::Rpc | ErrorKind::RateLimited) => {
-                    Ok(ProbeReport::new(
-                        started.elapsed(),
-                        mcpool_core::ProbeMethod::Ping,
-                    ))
-                }
-                other => other,
-            }
-        };
-        self.probe = Some(
-            AssertUnwindSafe(probe)
-                .catch_unwind()
-                .map(|result| {
-                    result.unwrap_or_else(|_| {
-                        Err(Error::new(ErrorKind::Internal, "the probe panicked"))
-                    })
-                })
-                .instrument(span)
-                .boxed(),
-        );
+        let probe = connection::probe(shared, spec, client, budgeted);
+        self.probe = Some(probe.instrument(span).boxed());
     }
 
     fn probe_ended(&mut self, result: Result<ProbeReport, Error>) {
@@ -654,8 +484,12 @@ impl Supervisor {
             let _ = reply.send(Err(error.clone()));
         }
         let cut = live.in_flight();
-        // Whoever slipped in before an idle connection's gate was shut may finish.
-        let patient = cause == DisconnectCause::IdleTimeout;
+        // Whoever slipped in before an idle connection's gate was shut may finish, and so may
+        // those whose credentials were still good.
+        let patient = matches!(
+            cause,
+            DisconnectCause::IdleTimeout | DisconnectCause::AuthRequired
+        );
         if !patient {
             live.kill(cause);
             if cut > 0 {
@@ -674,7 +508,7 @@ impl Supervisor {
                     let _ = tokio::time::timeout(drain, live.drained()).await;
                     live.kill(cause);
                 }
-                close(Arc::clone(&live.client), bound).await
+                connection::close(Arc::clone(&live.client), bound).await
             }
             .boxed(),
         );
@@ -683,65 +517,20 @@ impl Supervisor {
     }
 
     fn close_bound(&self) -> Duration {
-        self.server.spec().policy.shutdown.total + GRACE
+        self.server.spec().policy.shutdown.total + connection::GRACE
     }
 
-    fn closed(&mut self, diagnostics: &Diagnostics) {
-        if !diagnostics.stderr_tail.is_empty() && self.live.is_none() {
-            let tail = diagnostics.stderr_tail.clone();
-            self.note(|observed| observed.stderr_tail = tail);
-        }
-        if diagnostics.killed_processes > 0 {
-            self.emit(EventKind::OrphansKilled {
-                count: usize::try_from(diagnostics.killed_processes).unwrap_or(usize::MAX),
-            });
-        }
-        if self.closings.is_empty() {
-            // Dropping the senders answers as well; a reply says it was done.
-            for reply in self.closing.drain(..) {
-                let _ = reply.send(());
-            }
-        }
-    }
-
-    fn when_closed(&mut self, reply: oneshot::Sender<()>) {
-        if self.closings.is_empty() {
-            // Nobody waits any more: no harm done.
-            let _ = reply.send(());
-        } else {
-            self.closing.push(reply);
-        }
-    }
-
-    fn notice(&mut self, notice: Result<ServerNotice, broadcast::error::RecvError>) {
-        let notice = match notice {
-            Ok(notice) => notice,
-            Err(broadcast::error::RecvError::Closed) => {
-                if let Some(connection) = &mut self.live {
-                    connection.notices = None;
-                }
-                return;
-            }
-            Err(broadcast::error::RecvError::Lagged(missed)) => {
-                tracing::debug!(server = %self.server.name, missed, "notices were missed");
-                // A change may be among them.
-                catalog::changed_all(&self.shared, &self.server);
-                return;
-            }
-        };
+    fn notice(&self, notice: ServerNotice) {
         match notice {
             ServerNotice::ToolsChanged => {
-                catalog::changed::<mcpool_core::model::Tool>(&self.shared, &self.server);
+                catalog::changed::<Tool>(&self.shared, &self.server);
             }
             ServerNotice::PromptsChanged => {
-                catalog::changed::<mcpool_core::model::Prompt>(&self.shared, &self.server);
+                catalog::changed::<Prompt>(&self.shared, &self.server);
             }
             ServerNotice::ResourcesChanged => {
-                catalog::changed::<mcpool_core::model::Resource>(&self.shared, &self.server);
-                catalog::changed::<mcpool_core::model::ResourceTemplate>(
-                    &self.shared,
-                    &self.server,
-                );
+                catalog::changed::<Resource>(&self.shared, &self.server);
+                catalog::changed::<ResourceTemplate>(&self.shared, &self.server);
             }
             ServerNotice::ResourceUpdated { uri } => {
                 self.emit(EventKind::ResourceUpdated { uri });
@@ -774,14 +563,6 @@ impl Supervisor {
             }
         }
     }
-
-    fn note(&self, change: impl FnOnce(&mut Observed)) {
-        self.server.observe(self.index, &self.shared.events, change);
-    }
-
-    fn emit(&self, kind: EventKind) {
-        self.shared.events.emit(&self.server.name, kind);
-    }
 }
 
 impl Drop for Supervisor {
@@ -796,73 +577,6 @@ impl Drop for Supervisor {
     }
 }
 
-/// One connect: in its turn, bounded, until the tools are listed and the ledger is restored.
-async fn connect(
-    shared: Arc<Shared>,
-    server: Arc<Server>,
-    index: usize,
-    spec: Arc<ServerSpec>,
-) -> ConnectOutcome {
-    let permit = shared.budget.acquire(&spec.transport).await;
-    let started = Instant::now();
-    let failed = |error, client| ConnectOutcome::Failed {
-        error,
-        elapsed: started.elapsed(),
-        client,
-    };
-    let _permit = match permit {
-        Ok(permit) => permit,
-        Err(error) => return failed(error, None),
-    };
-    let startup = spec.policy.timeouts.startup;
-    let client = match tokio::time::timeout(startup + GRACE, shared.factory.connect(&spec)).await {
-        Ok(Ok(client)) => client,
-        Ok(Err(error)) => return failed(error, None),
-        Err(_) => {
-            let error = Error::new(
-                ErrorKind::Timeout,
-                format!("the server was not ready within {startup:?}"),
-            );
-            return failed(error, None);
-        }
-    };
-    let connected = started.elapsed();
-    let bound = spec.policy.timeouts.request_max;
-    let version = server.catalog.tools.version();
-    let listed = tokio::time::timeout(bound, catalog::fetch(&*client, version, &spec)).await;
-    let tools = match listed {
-        Ok(Ok(tools)) => tools,
-        Ok(Err(error)) => {
-            let error = error.with_operation("tools/list");
-            return failed(error, Some(client));
-        }
-        Err(_) => {
-            let error = Error::new(ErrorKind::Timeout, "the tools were not listed in time")
-                .with_operation("tools/list");
-            return failed(error, Some(client));
-        }
-    };
-    if index == 0 {
-        for error in server.continuity.restore(&*client).await {
-            tracing::warn!(server = %server.name, %error, "not restored after the reconnect");
-        }
-    }
-    ConnectOutcome::Connected {
-        client,
-        tools,
-        elapsed: connected,
-    }
-}
-
-/// Closes a client in the orderly way, bounded, and says what it left.
-async fn close(client: Arc<dyn Client>, bound: Duration) -> Diagnostics {
-    let close = AssertUnwindSafe(client.close()).catch_unwind();
-    if !matches!(tokio::time::timeout(bound, close).await, Ok(Ok(()))) {
-        tracing::warn!(server = %client.info().server, "the close did not end in time; the connection is dropped");
-    }
-    client.diagnostics()
-}
-
 async fn or_never<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     match future {
         Some(future) => future.await,
@@ -870,28 +584,10 @@ async fn or_never<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     }
 }
 
-/// What a live connection says by itself.
-enum Heard {
-    Closed(CloseReason),
-    Notice(Result<ServerNotice, broadcast::error::RecvError>),
-}
-
 async fn hear(connection: &mut Option<Connection>) -> Heard {
-    let Some(Connection {
-        closed, notices, ..
-    }) = connection
-    else {
-        return future::pending().await;
-    };
-    let notice = async {
-        match notices {
-            Some(notices) => notices.recv().await,
-            None => future::pending().await,
-        }
-    };
-    tokio::select! {
-        reason = closed => Heard::Closed(reason),
-        notice = notice => Heard::Notice(notice),
+    match connection {
+        Some(connection) => connection.hear().await,
+        None => future::pending().await,
     }
 }
 
@@ -902,25 +598,14 @@ fn sleep_until(deadline: Option<Instant>) -> impl Future<Output = ()> {
     }
 }
 
-/// The same moment by the wall clock.
-pub(crate) fn wall_clock(moment: Instant) -> SystemTime {
-    let (now, wall) = (Instant::now(), SystemTime::now());
-    if moment >= now {
-        wall.checked_add(moment - now).unwrap_or(wall)
-    } else {
-        wall.checked_sub(now - moment).unwrap_or(wall)
-    }
-}
-
 /// Starts the supervisors of a server.
 pub(crate) fn start(
     shared: &Arc<Shared>,
     server: &Arc<Server>,
     receivers: Vec<mpsc::UnboundedReceiver<Command>>,
 ) {
-    for (index, (instance, commands)) in server.instances.iter().zip(receivers).enumerate() {
+    for (index, commands) in receivers.into_iter().enumerate() {
         let task = Supervisor::run(Arc::clone(shared), Arc::clone(server), index, commands);
-        let handle = shared.spawn(task);
-        *lock(&instance.abort) = Some(handle.abort_handle());
+        shared.supervise(&server.name, task);
     }
 }

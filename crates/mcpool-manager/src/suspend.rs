@@ -1,6 +1,16 @@
 //! Notices that the machine slept: its boot clock went on while its monotonic clock stood still.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use mcpool_core::EventKind;
+
+use crate::{manager::Shared, server::Command};
+
+/// How often the clocks are compared. A sleep is noticed so long after the waking at most.
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Reads the two clocks whose difference is the time asleep. Give the builder your own for tests.
 pub trait SuspendClock: Send + Sync + 'static {
@@ -86,4 +96,36 @@ impl SuspendDetector {
         self.last = now;
         (asleep >= Self::SHORTEST).then_some(asleep)
     }
+}
+
+/// Watches for the sleep of the machine, once for a whole manager, and has every connection probed
+/// after it.
+pub(crate) fn watch(shared: &Arc<Shared>) {
+    if shared.watching_sleep.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let watched = Arc::clone(shared);
+    shared.spawn(async move {
+        let mut detector = SuspendDetector::new(Arc::clone(&watched.clock));
+        let mut ticks = tokio::time::interval(INTERVAL);
+        loop {
+            tokio::select! {
+                () = watched.root.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let Some(asleep) = detector.look() else {
+                continue;
+            };
+            tracing::info!(?asleep, "the machine slept; every connection is probed");
+            for server in watched.all() {
+                watched
+                    .events
+                    .emit(&server.name, EventKind::Resumed { asleep });
+                for instance in &server.instances {
+                    // A supervisor that is gone has nothing to probe.
+                    let _ = instance.tell(Command::Resumed);
+                }
+            }
+        }
+    });
 }
