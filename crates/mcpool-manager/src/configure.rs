@@ -235,10 +235,10 @@ impl ConnectionManager {
                     server.replace_spec(spec);
                     if switched {
                         for instance in &server.instances {
-                            let (reply, _) = oneshot::channel();
+                            let (reply, _nobody_waits) = oneshot::channel();
                             // A supervisor that is gone has nothing to switch.
                             let _ = instance.tell(if enabled {
-                                Command::Enable
+                                Command::Enable { reply }
                             } else {
                                 Command::Disable { reply }
                             });

@@ -172,7 +172,7 @@ impl ConnectionManager {
         future::join_all(closes).await;
     }
 
-    /// Switches a server on; it is connected again unless it is lazy.
+    /// Switches a server on. It starts to connect, which is not waited for, unless it is lazy.
     ///
     /// ```
     /// # use std::{sync::Arc, time::Duration};
@@ -185,19 +185,16 @@ impl ConnectionManager {
     /// # let manager = ConnectionManager::new(factory);
     /// # manager.start(vec![files.clone()]).await?;
     /// manager.disable("files").await?;
-    /// manager.enable("files")?;
+    /// manager.enable("files").await?;
     /// manager.call_tool("files", "echo", None, &CallOptions::new()).await?;
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
     /// `UnknownServer`, `Closed`.
-    pub fn enable(&self, name: &str) -> Result<()> {
+    pub async fn enable(&self, name: &str) -> Result<()> {
         let server = self.shared.server(name)?;
-        server
-            .instances
-            .iter()
-            .try_for_each(|instance| instance.tell(Command::Enable))
+        told(&server, |reply| Command::Enable { reply }).await
     }
 
     /// Switches a server off: closes its connection, waits for that, and refuses calls with

@@ -62,8 +62,8 @@ pub(crate) enum Command {
     },
     /// Close, and stay so; told when the old connection is closed.
     Disconnect { reply: oneshot::Sender<()> },
-    /// Switch on.
-    Enable,
+    /// Switch on; told when that is done.
+    Enable { reply: oneshot::Sender<()> },
     /// Switch off; told when the old connection is closed.
     Disable { reply: oneshot::Sender<()> },
     /// Trouble was met on a connection; told when it was looked into.

@@ -167,7 +167,11 @@ impl Supervisor {
                 self.feed(What::Disconnect);
                 self.when_closed(reply);
             }
-            Command::Enable => self.feed(What::Enable),
+            Command::Enable { reply } => {
+                self.feed(What::Enable);
+                // Nobody waits any more: no harm done.
+                let _ = reply.send(());
+            }
             Command::Disable { reply } => {
                 self.last_error = None;
                 self.feed(What::Disable);

@@ -1,10 +1,19 @@
-//! The verbs, on scripted clients under the paused clock.
+//! Starting, stopping, switching: the verbs of the life cycle.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Barrier},
+    time::Duration,
+};
 
-use crate::scripted::{Act, Op, World, lost, refused, spec};
-use mcpool_core::{ErrorKind, ServerState, StartMode};
+use mcpool_core::{ErrorKind, EventKind, ServerState, StartMode};
 use mcpool_manager::{CallOptions, ConnectionManager, Refresh};
+use tokio::time::Instant;
+
+use crate::scripted::{Act, Op, World, eventually, refused, spec};
+
+fn options() -> CallOptions {
+    CallOptions::new()
+}
 
 #[tokio::test(start_paused = true)]
 async fn start_connects_calls_and_shuts_down() {
@@ -15,17 +24,14 @@ async fn start_connects_calls_and_shuts_down() {
     assert!(report.connected.iter().all(|(_, result)| result.is_ok()));
 
     let result = manager
-        .call_tool("a", "echo", None, &CallOptions::new())
+        .call_tool("a", "echo", None, &options())
         .await
         .unwrap();
     assert_eq!(result.content[0].as_text().unwrap().text, "a:echo");
     let tools = manager.tools(Refresh::IfStale).await;
     let names: Vec<_> = tools.entries.iter().map(|e| &*e.qualified_name).collect();
     assert_eq!(names, ["a__echo", "a__add", "b__echo", "b__add"]);
-    manager
-        .call("b__add", None, &CallOptions::new())
-        .await
-        .unwrap();
+    manager.call("b__add", None, &options()).await.unwrap();
 
     let status = manager.status("a").unwrap();
     assert_eq!((status.state, status.tools), ("ready", 2));
@@ -35,26 +41,74 @@ async fn start_connects_calls_and_shuts_down() {
     assert!(report.forced.is_empty());
     assert_eq!(world.clients().now(), 0);
     let error = manager
-        .call_tool("a", "echo", None, &CallOptions::new())
+        .call_tool("a", "echo", None, &options())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed);
+    let error = manager.start(vec![spec("a")]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    let again = manager.shutdown(Duration::from_secs(10)).await;
+    assert!(again.closed.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_connection_comes_back() {
+async fn the_client_of_the_first_call_is_the_client_of_the_last() {
     let world = World::new();
     let manager = ConnectionManager::new(world.factory());
     manager.start(vec![spec("a")]).await.unwrap();
-    let fake = world.server("a");
-    fake.next(Op::Connect, Act::Fail(refused()));
-    fake.die();
+    let first = manager.client("a").unwrap();
+    for _ in 0..10_000 {
+        manager
+            .call_tool("a", "echo", None, &options())
+            .await
+            .unwrap();
+    }
+    assert!(Arc::ptr_eq(&first, &manager.client("a").unwrap()));
+    assert_eq!(world.server("a").count(Op::Connect), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_a_slow_and_a_hanging_server_delay_nobody() {
+    let world = World::new();
+    world
+        .server("dead")
+        .always(Op::Connect, Act::Fail(refused()));
+    world.server("hanging").always(Op::Connect, Act::Never);
+    world
+        .server("slow")
+        .always(Op::Connect, Act::Slow(Duration::from_secs(20)));
+    let manager = ConnectionManager::new(world.factory());
+    for name in ["dead", "hanging", "slow", "good"] {
+        manager.add(spec(name)).unwrap();
+    }
+    let started = Instant::now();
     manager
-        .call_tool("a", "echo", None, &CallOptions::new())
+        .call_tool("good", "echo", None, &options())
         .await
         .unwrap();
-    assert_eq!(fake.count(Op::Connect), 3);
-    let _ = lost();
+    assert_eq!(started.elapsed(), Duration::ZERO);
+
+    let results = manager.connect_all().await;
+    let of = |name: &str| {
+        let found = results.iter().find(|(n, _)| n.as_str() == name).unwrap();
+        found.1.as_ref().map_err(|error| error.kind())
+    };
+    assert_eq!(of("good"), Ok(&()));
+    assert_eq!(of("slow"), Ok(&()));
+    assert_eq!(of("dead"), Err(ErrorKind::Connect));
+    assert_eq!(of("hanging"), Err(ErrorKind::Timeout));
+    // The start-up time-out of the hanging one, and no more.
+    assert!(
+        started.elapsed() < Duration::from_secs(40),
+        "{:?}",
+        started.elapsed()
+    );
+
+    // The view has what there is, and says what is missing.
+    let tools = manager.tools(Refresh::IfStale).await;
+    assert_eq!(tools.of("good").count(), 2);
+    let problems: Vec<_> = tools.problems.iter().map(|(n, _)| n.as_str()).collect();
+    assert_eq!(problems, ["dead", "hanging"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -64,25 +118,517 @@ async fn a_thousand_first_calls_make_one_connect() {
     manager
         .add(spec("a").with_start(StartMode::Lazy(None)))
         .unwrap();
-    world
-        .server("a")
-        .always(Op::Connect, Act::Slow(Duration::from_secs(1)));
-    let calls: Vec<_> = (0..1000)
-        .map(|_| {
-            let manager = manager.clone();
-            tokio::spawn(async move {
-                manager
-                    .call_tool("a", "echo", None, &CallOptions::new())
-                    .await
-            })
-        })
-        .collect();
+    let fake = world.server("a");
+    fake.always(Op::Connect, Act::Slow(Duration::from_secs(1)));
+    assert_eq!(fake.count(Op::Connect), 0);
+    let call = |_| {
+        let manager = manager.clone();
+        tokio::spawn(async move { manager.call_tool("a", "echo", None, &options()).await })
+    };
+    // Whoever triggers the connect is cancelled before it is done.
+    let first = call(0);
+    eventually("the connect is under way", || fake.count(Op::Connect) == 1).await;
+    let calls: Vec<_> = (1..1000).map(call).collect();
+    first.abort();
     for call in calls {
         call.await.unwrap().unwrap();
     }
-    assert_eq!(world.server("a").count(Op::Connect), 1);
+    assert_eq!(fake.count(Op::Connect), 1);
+
+    // The same when it drops under load.
+    fake.always(Op::Call, Act::Slow(Duration::from_millis(10)));
+    let calls: Vec<_> = (0..1000).map(call).collect();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    fake.die();
+    for call in calls {
+        match call.await.unwrap() {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), ErrorKind::OutcomeUnknown),
+        }
+    }
+    assert_eq!(fake.count(Op::Connect), 2);
     assert!(matches!(
         &*manager.watch("a").unwrap().borrow(),
         ServerState::Ready
     ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_background_server_is_not_waited_for_and_an_eager_one_is() {
+    let world = World::new();
+    for name in ["eager", "background"] {
+        world
+            .server(name)
+            .always(Op::Connect, Act::Slow(Duration::from_secs(3)));
+    }
+    let manager = ConnectionManager::new(world.factory());
+    let background = spec("background").with_start(StartMode::Background);
+    let started = Instant::now();
+    let report = manager.start(vec![background]).await.unwrap();
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    assert!(report.connected.is_empty());
+    manager
+        .start(vec![
+            spec("eager"),
+            spec("background").with_start(StartMode::Background),
+        ])
+        .await
+        .unwrap();
+    assert_eq!(started.elapsed(), Duration::from_secs(3));
+    assert_eq!(manager.status("background").unwrap().state, "ready");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_lazy_server_is_closed_and_comes_back_on_use() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    let idle = Duration::from_secs(60);
+    manager
+        .add(spec("a").with_start(StartMode::Lazy(Some(idle))))
+        .unwrap();
+    let fake = world.server("a");
+    let mut state = manager.watch("a").unwrap();
+    for round in 1..=3 {
+        manager
+            .call_tool("a", "echo", None, &options())
+            .await
+            .unwrap();
+        assert_eq!(fake.count(Op::Connect), round);
+        let used = Instant::now();
+        state
+            .wait_for(|state| matches!(state, ServerState::Idle))
+            .await
+            .unwrap();
+        // Heartbeats are no use: they did not keep it open.
+        let late = used.elapsed();
+        assert!(
+            (idle..idle + Duration::from_secs(1)).contains(&late),
+            "{late:?}"
+        );
+        // Its tools stay known while it sleeps.
+        let tools = manager.tools(Refresh::IfStale).await;
+        assert_eq!(tools.len(), 2);
+        assert_eq!(fake.count(Op::Connect), round);
+        eventually("the old connection is closed", || {
+            world.clients().now() == 0
+        })
+        .await;
+    }
+    assert!(fake.count(Op::Probe) > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_running_keeps_a_lazy_server_open() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    let idle = Duration::from_secs(5);
+    manager
+        .add(spec("a").with_start(StartMode::Lazy(Some(idle))))
+        .unwrap();
+    let fake = world.server("a");
+    fake.next(Op::Call, Act::Slow(Duration::from_secs(300)));
+    manager
+        .call_tool("a", "echo", None, &options())
+        .await
+        .unwrap();
+    assert_eq!(fake.count(Op::Connect), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn disconnect_stays_so_until_connect() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a"), spec("b")]).await.unwrap();
+    world.server("a").always(Op::Call, Act::Never);
+    let in_flight = {
+        let manager = manager.clone();
+        tokio::spawn(async move { manager.call_tool("a", "echo", None, &options()).await })
+    };
+    eventually("the call runs", || world.server("a").count(Op::Call) == 1).await;
+    manager.disconnect("a").await.unwrap();
+    assert_eq!(world.clients().now(), 1);
+    let error = in_flight.await.unwrap().unwrap_err();
+    assert!(
+        matches!(
+            error.kind(),
+            ErrorKind::Cancelled | ErrorKind::OutcomeUnknown
+        ),
+        "{error:?}"
+    );
+    let error = manager
+        .call_tool("a", "echo", None, &options())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotConnected);
+    assert_eq!(
+        manager.client("a").unwrap_err().kind(),
+        ErrorKind::NotConnected
+    );
+    // Its tools left the view with it.
+    let tools = manager.tools(Refresh::IfStale).await;
+    assert_eq!(tools.len(), 2);
+    assert_eq!(tools.of("a").count(), 0);
+    world.server("a").always(Op::Call, Act::Ok);
+    manager.connect("a").await.unwrap();
+    manager
+        .call_tool("a", "echo", None, &options())
+        .await
+        .unwrap();
+    assert_eq!(manager.tools(Refresh::IfStale).await.len(), 4);
+    manager.disconnect_all().await;
+    assert_eq!(world.clients().now(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disconnect_cancels_a_pending_reconnect() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    let fake = world.server("a");
+    fake.always(Op::Connect, Act::Fail(refused()));
+    manager.start(vec![spec("a")]).await.unwrap();
+    assert!(manager.is_reconnecting("a").unwrap());
+    manager.disconnect("a").await.unwrap();
+    assert!(!manager.is_reconnecting("a").unwrap());
+    let before = fake.count(Op::Connect);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(fake.count(Op::Connect), before);
+    // One that hangs is dropped.
+    fake.always(Op::Connect, Act::Never);
+    let connecting = {
+        let manager = manager.clone();
+        tokio::spawn(async move { manager.connect("a").await })
+    };
+    eventually("it connects", || world.connecting().now() == 1).await;
+    manager.disconnect("a").await.unwrap();
+    assert_eq!(world.connecting().now(), 0);
+    let error = connecting.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disabled_server_refuses_with_its_own_kind() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    manager
+        .start(vec![spec("a"), spec("off").with_enabled(false)])
+        .await
+        .unwrap();
+    let refusal = async |name: &str| {
+        let call = manager.call_tool(name, "echo", None, &options()).await;
+        call.unwrap_err().kind()
+    };
+    assert_eq!(refusal("off").await, ErrorKind::Disabled);
+    assert_eq!(
+        manager.connect("off").await.unwrap_err().kind(),
+        ErrorKind::Disabled
+    );
+    assert!(!manager.status("off").unwrap().enabled);
+    assert_eq!(world.server("off").count(Op::Connect), 0);
+    manager.enable("off").await.unwrap();
+    manager
+        .call_tool("off", "echo", None, &options())
+        .await
+        .unwrap();
+    manager.disable("a").await.unwrap();
+    assert_eq!(refusal("a").await, ErrorKind::Disabled);
+    // `connect_all` leaves it alone.
+    let all = manager.connect_all().await;
+    assert_eq!(all.len(), 1);
+    assert_eq!(manager.tools(Refresh::IfStale).await.of("a").count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn connect_with_retries_as_often_as_it_was_told() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    let fake = world.server("a");
+    fake.always(Op::Connect, Act::Fail(refused()));
+    let mut policy = mcpool_core::ServerPolicy::default();
+    policy.reconnect = mcpool_core::ReconnectPolicy::retrying(0);
+    policy.reconnect.jitter = mcpool_core::Jitter::None;
+    manager
+        .add(
+            spec("a")
+                .with_policy(policy)
+                .with_start(StartMode::Lazy(None)),
+        )
+        .unwrap();
+    let started = Instant::now();
+    let error = manager.connect_with("a", 3).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connect);
+    assert_eq!(fake.count(Op::Connect), 4);
+    assert_eq!(started.elapsed(), Duration::from_secs(1 + 2 + 4));
+    // A permanent error ends it at once.
+    let missing = mcpool_core::Error::new(ErrorKind::CommandNotFound, "no such command");
+    fake.always(Op::Connect, Act::Fail(missing));
+    let error = manager.connect_with("a", 3).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CommandNotFound);
+    assert_eq!(fake.count(Op::Connect), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_required_server_that_fails_fails_the_start_and_the_others_run() {
+    let world = World::new();
+    world
+        .server("must")
+        .always(Op::Connect, Act::Fail(refused()));
+    let manager = ConnectionManager::new(world.factory());
+    let mut must = spec("must");
+    must.required = true;
+    let error = manager.start(vec![must, spec("other")]).await.unwrap_err();
+    assert_eq!(error.server().unwrap().as_str(), "must");
+    manager
+        .call_tool("other", "echo", None, &options())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_isolated_client_is_its_callers_own() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a")]).await.unwrap();
+    let mine = manager.isolated("a").await.unwrap();
+    assert_eq!(world.clients().now(), 2);
+    // Another task closes it; the shared one does not mind.
+    tokio::spawn(async move { mine.close().await })
+        .await
+        .unwrap();
+    assert_eq!(world.clients().now(), 1);
+    manager
+        .call_tool("a", "echo", None, &options())
+        .await
+        .unwrap();
+    assert_eq!(world.server("a").count(Op::Connect), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_the_shutdown_holds_against_a_client_that_never_closes() {
+    let world = World::new();
+    world.server("stubborn").always(Op::Close, Act::Never);
+    let manager = ConnectionManager::new(world.factory());
+    manager
+        .start(vec![spec("stubborn"), spec("good")])
+        .await
+        .unwrap();
+    let started = Instant::now();
+    let report = manager.shutdown(Duration::from_secs(1)).await;
+    assert_eq!(started.elapsed(), Duration::from_secs(1));
+    let names = |list: &[mcpool_core::ServerName]| -> Vec<String> {
+        list.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(names(&report.forced), ["stubborn"]);
+    assert_eq!(names(&report.closed), ["good"]);
+    assert_eq!(world.clients().now(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_in_flight_end_with_the_shutdown() {
+    let world = World::new();
+    world.server("a").always(Op::Call, Act::Never);
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a")]).await.unwrap();
+    let calls: Vec<_> = (0..5)
+        .map(|_| {
+            let manager = manager.clone();
+            tokio::spawn(async move { manager.call_tool("a", "echo", None, &options()).await })
+        })
+        .collect();
+    eventually("they run", || world.calling().now() == 5).await;
+    let report = manager.shutdown(Duration::from_secs(5)).await;
+    assert_eq!(report.cancelled_calls, 5);
+    for call in calls {
+        assert!(call.await.unwrap().is_err());
+    }
+    assert_eq!(world.calling().now(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_last_handle_ends_everything() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a"), spec("b")]).await.unwrap();
+    manager
+        .add(spec("c").with_start(StartMode::Lazy(None)))
+        .unwrap();
+    world
+        .server("down")
+        .always(Op::Connect, Act::Fail(refused()));
+    manager.add(spec("down")).unwrap();
+    let mut events = manager.events();
+    let other = manager.clone();
+    drop(manager);
+    other
+        .call_tool("a", "echo", None, &options())
+        .await
+        .unwrap();
+    drop(other);
+    while events.recv().await.is_some() {}
+    eventually("all is gone", || {
+        world.clients().now() == 0
+            && tokio::runtime::Handle::current()
+                .metrics()
+                .num_alive_tasks()
+                == 0
+    })
+    .await;
+    assert_eq!(world.server("a").count(Op::Close), 1);
+}
+
+#[test]
+fn dropping_the_manager_after_its_runtime_releases_every_client() {
+    let world = World::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let manager = ConnectionManager::new(world.factory());
+    runtime
+        .block_on(manager.start(vec![spec("a"), spec("b")]))
+        .unwrap();
+    assert_eq!(world.clients().now(), 2);
+    drop(runtime);
+    drop(manager);
+    assert_eq!(world.clients().now(), 0);
+}
+
+#[test]
+fn one_global_manager_whoever_asks_first() {
+    let makers = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let barrier = Arc::new(Barrier::new(16));
+    let make = |makers: Arc<std::sync::atomic::AtomicUsize>| {
+        ConnectionManager::global(move || {
+            makers.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            ConnectionManager::new(World::new().factory())
+        })
+    };
+    let threads: Vec<_> = (0..16)
+        .map(|_| {
+            let (makers, barrier) = (Arc::clone(&makers), Arc::clone(&barrier));
+            std::thread::spawn(move || {
+                barrier.wait();
+                make(makers)
+            })
+        })
+        .collect();
+    let managers: Vec<_> = threads.into_iter().map(|t| t.join().unwrap()).collect();
+    assert_eq!(makers.load(std::sync::atomic::Ordering::SeqCst), 1);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        managers[0].start(vec![spec("a")]).await.unwrap();
+        assert_eq!(managers[15].names().len(), 1);
+        managers[3].shutdown(Duration::from_secs(5)).await;
+    });
+    // After its end the next one to ask gets a new one.
+    assert!(!make(Arc::clone(&makers)).is_shut_down());
+    assert_eq!(makers.load(std::sync::atomic::Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn named_tasks_end_with_the_manager() {
+    struct OnDrop(
+        tokio::sync::mpsc::UnboundedSender<&'static str>,
+        &'static str,
+    );
+    impl Drop for OnDrop {
+        fn drop(&mut self) {
+            let _ = self.0.send(self.1);
+        }
+    }
+    let manager = ConnectionManager::new(World::new().factory());
+    let (sender, mut dropped) = tokio::sync::mpsc::unbounded_channel();
+    for name in ["one", "two", "three"] {
+        let guard = OnDrop(sender.clone(), name);
+        manager
+            .spawn_task(name, async move {
+                let _guard = guard;
+                std::future::pending::<()>().await;
+            })
+            .unwrap();
+    }
+    let twice = manager.spawn_task("one", async {}).unwrap_err();
+    assert_eq!(twice.kind(), ErrorKind::InvalidArgument);
+    assert!(manager.cancel_task("two").await);
+    assert_eq!(dropped.try_recv().unwrap(), "two");
+    assert!(!manager.cancel_task("two").await);
+    assert_eq!(manager.task_names(), ["one", "three"]);
+    manager.shutdown(Duration::from_secs(1)).await;
+    assert!(dropped.try_recv().is_ok() && dropped.try_recv().is_ok());
+    assert!(manager.task_names().is_empty());
+    assert!(manager.spawn_task("late", async {}).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_learns_how_many_events_it_missed() {
+    let world = World::new();
+    let manager = ConnectionManager::builder(world.factory())
+        .with_event_capacity(4)
+        .build();
+    let mut slow = manager.events();
+    let mut quick = manager.events();
+    let counting = tokio::spawn(async move {
+        let mut seen = 0u64;
+        while let Some(item) = quick.recv().await {
+            assert!(matches!(item, mcpool_manager::EventItem::Event(_)));
+            seen += 1;
+        }
+        seen
+    });
+    for _ in 0..20 {
+        manager.start(vec![spec("a")]).await.unwrap();
+        manager.remove("a").await.unwrap();
+    }
+    manager.shutdown(Duration::from_secs(5)).await;
+    let total = counting.await.unwrap();
+    let mut read = 0u64;
+    while let Some(item) = slow.recv().await {
+        if matches!(item, mcpool_manager::EventItem::Event(_)) {
+            read += 1;
+        }
+    }
+    assert!(slow.missed() > 0);
+    assert_eq!(read + slow.missed(), total);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_tell_the_whole_story() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    let mut events = manager.events();
+    let fake = world.server("a");
+    fake.next(Op::Connect, Act::Fail(refused()));
+    manager.add(spec("a")).unwrap();
+    let mut state = manager.watch("a").unwrap();
+    state.wait_for(ServerState::is_ready).await.unwrap();
+    manager.health_check("a").await.unwrap();
+    manager.shutdown(Duration::from_secs(5)).await;
+    let mut story = Vec::new();
+    while let Some(event) = events.next_event().await {
+        story.push(match event.kind {
+            EventKind::StateChanged { to, .. } => to.to_owned(),
+            EventKind::ConnectFailed { attempt, .. } => format!("failed {attempt}"),
+            EventKind::RetryScheduled { attempt, .. } => format!("retry {attempt}"),
+            EventKind::Connected { attempt, .. } => format!("connected {attempt}"),
+            EventKind::ToolsChanged { added, removed, .. } => {
+                format!("tools +{} -{}", added.len(), removed.len())
+            }
+            EventKind::HeartbeatOk { .. } => "heartbeat".to_owned(),
+            EventKind::Disconnected { cause, .. } => format!("disconnected: {}", cause.as_str()),
+            other => format!("{other:?}"),
+        });
+    }
+    assert_eq!(
+        story,
+        [
+            "connecting",
+            "failed 1",
+            "retry 2",
+            "backoff",
+            "connecting",
+            "connected 2",
+            "ready",
+            "tools +2 -0",
+            "heartbeat",
+            "disconnected: shutdown",
+            "closed",
+            "tools +0 -2",
+        ]
+    );
 }

@@ -1,0 +1,321 @@
+//! The verbs for programs without a runtime.
+//!
+//! A [`BlockingManager`] has a runtime of its own, on threads of its own. A verb hands its work to
+//! that runtime and waits on a plain channel, so that it may be called from any thread: also from
+//! inside an application's own tokio runtime, where it blocks the thread but panics nowhere.
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use mcpool_testkit::scripted_client::ScriptedFactory;
+//! use std::time::Duration;
+//! use mcpool_core::{ErrorKind, ServerSpec, StdioSpec};
+//! use mcpool_manager::{CallOptions, Refresh, blocking::{BlockingManager, CancelToken}};
+//!
+//! # fn main() -> mcpool_core::Result<()> {
+//! # let factory = Arc::new(ScriptedFactory::new());
+//! let manager = BlockingManager::new(factory)?;
+//! manager.start(vec![ServerSpec::stdio("files", StdioSpec::new("mcp-server-files"))?])?;
+//! assert_eq!(manager.tools(Refresh::IfStale)?.len(), 1);
+//!
+//! // Bounded in time, and cancelled by another thread.
+//! let cancel = CancelToken::new();
+//! let hurried = manager.with_timeout(Duration::from_secs(5)).with_cancel(cancel.clone());
+//! hurried.call("files__echo", None, &CallOptions::new())?;
+//! std::thread::spawn(move || cancel.cancel());
+//! let endless = hurried.run(|_| std::future::pending::<()>());
+//! assert_eq!(endless.unwrap_err().kind(), ErrorKind::Cancelled);
+//!
+//! manager.shutdown(Duration::from_secs(6))?;
+//! # Ok(()) }
+//! ```
+mod verbs;
+
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use mcpool_core::{ClientFactory, Error, ErrorKind, Result};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    ConnectionManager, EventItem, EventStream, ShutdownReport, manager::Builder, server::lock,
+};
+
+/// How long connections may take to close after the last handle was dropped.
+const LAST_CLOSE: Duration = Duration::from_secs(6);
+
+/// Ends a blocking verb from another thread. Cloning it gives the same token.
+#[derive(Debug, Clone, Default)]
+pub struct CancelToken(CancellationToken);
+
+impl CancelToken {
+    /// A token that is not cancelled.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ends every verb that runs under this token, and every later one at once. A call in flight
+    /// is cancelled at its server.
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    /// Whether it was cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.is_cancelled()
+    }
+}
+
+/// A [`ConnectionManager`] for programs without a runtime. See the
+/// [module documentation](crate::blocking).
+///
+/// A handle: cloning it shares the manager. [`with_timeout`](BlockingManager::with_timeout) and
+/// [`with_cancel`](BlockingManager::with_cancel) give handles whose verbs are bounded. When the
+/// last handle is dropped, everything is closed in the background, within a few seconds.
+///
+/// Every verb fails with `Timeout` when the handle's time-out passes, with `Cancelled` when its
+/// token is cancelled, with `Closed` after the shutdown, and with `InvalidArgument` when it is
+/// called from a thread of its own runtime (a progress callback), which it would block for ever.
+#[derive(Clone)]
+pub struct BlockingManager {
+    manager: ConnectionManager,
+    runtime: Arc<OwnRuntime>,
+    timeout: Option<Duration>,
+    cancel: Option<CancelToken>,
+}
+
+/// The runtime, and the thread that owns it: dropping a runtime blocks, which is forbidden inside
+/// another one, so that only a thread of its own may do it.
+struct OwnRuntime {
+    handle: Handle,
+    stop: CancellationToken,
+    owner: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl BlockingManager {
+    /// A manager with every default.
+    ///
+    /// # Errors
+    /// `Internal` when no thread can be started.
+    pub fn new(factory: Arc<dyn ClientFactory>) -> Result<Self> {
+        Self::from_builder(ConnectionManager::builder(factory))
+    }
+
+    /// A manager that was set up. Its runtime is its own, whatever the builder was given.
+    ///
+    /// # Errors
+    /// `Internal` when no thread can be started.
+    pub fn from_builder(builder: Builder) -> Result<Self> {
+        let failed = |error: std::io::Error| {
+            Error::new(ErrorKind::Internal, "the runtime cannot be started").with_source(error)
+        };
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let owner = std::thread::Builder::new()
+            .name("mcpool-blocking".to_owned())
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(2)
+                    .thread_name("mcpool-worker")
+                    .enable_all()
+                    .build();
+                let runtime = match runtime {
+                    Ok(runtime) => runtime,
+                    Err(error) => {
+                        // The other end waits.
+                        let _ = sender.send(Err(error));
+                        return;
+                    }
+                };
+                let manager = builder.with_runtime(runtime.handle().clone()).build();
+                let shared = Arc::clone(&manager.shared);
+                // The other end waits.
+                let _ = sender.send(Ok((manager, runtime.handle().clone())));
+                runtime.block_on(async {
+                    stopped.cancelled().await;
+                    shared.root.cancel();
+                    shared.tasks.close();
+                    // What is not closed by then is dropped with the runtime.
+                    let _ = tokio::time::timeout(LAST_CLOSE, shared.tasks.wait()).await;
+                });
+                runtime.shutdown_background();
+            })
+            .map_err(failed)?;
+        let (manager, handle) = receiver
+            .recv()
+            .map_err(|_| Error::new(ErrorKind::Internal, "the runtime's thread has died"))?
+            .map_err(failed)?;
+        Ok(Self {
+            manager,
+            runtime: Arc::new(OwnRuntime {
+                handle,
+                stop,
+                owner: Mutex::new(Some(owner)),
+            }),
+            timeout: None,
+            cancel: None,
+        })
+    }
+
+    /// A handle of the same manager whose verbs take so long at most.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self {
+            timeout: Some(timeout),
+            ..self.clone()
+        }
+    }
+
+    /// A handle of the same manager whose verbs this token ends.
+    #[must_use]
+    pub fn with_cancel(&self, cancel: CancelToken) -> Self {
+        Self {
+            cancel: Some(cancel),
+            ..self.clone()
+        }
+    }
+
+    /// The manager itself, for the verbs that do not wait.
+    #[must_use]
+    pub fn manager(&self) -> &ConnectionManager {
+        &self.manager
+    }
+
+    /// Runs any asynchronous work on the manager's runtime and waits for it. When the time-out
+    /// passes or the token is cancelled, the work is dropped.
+    ///
+    /// # Errors
+    /// `Timeout`, `Cancelled`, `Closed`, `InvalidArgument`: see [`BlockingManager`].
+    pub fn run<F, Fut>(&self, work: F) -> Result<Fut::Output>
+    where
+        F: FnOnce(ConnectionManager) -> Fut,
+        Fut: Future + Send + 'static,
+        Fut::Output: Send + 'static,
+    {
+        if Handle::try_current().is_ok_and(|here| here.id() == self.runtime.handle.id()) {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "a blocking verb was called from a thread of its own runtime",
+            ));
+        }
+        let work = {
+            let _inside = self.runtime.handle.enter();
+            work(self.manager.clone())
+        };
+        let (timeout, cancel) = (self.timeout, self.cancel.clone());
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.runtime.handle.spawn(async move {
+            let cancelled = async {
+                match &cancel {
+                    Some(token) => token.0.cancelled().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let too_late = async {
+                match timeout {
+                    Some(timeout) => {
+                        tokio::time::sleep(timeout).await;
+                        timeout
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            let result = tokio::select! {
+                biased;
+                () = cancelled => Err(Error::new(
+                    ErrorKind::Cancelled,
+                    "the operation was cancelled by its token",
+                )),
+                output = work => Ok(output),
+                timeout = too_late => Err(Error::new(
+                    ErrorKind::Timeout,
+                    format!("the operation did not end within {timeout:?}"),
+                )),
+            };
+            // The caller cannot go away: it waits.
+            let _ = sender.send(result);
+        });
+        receiver.recv().unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::Closed,
+                "the blocking manager was shut down, or the operation panicked",
+            ))
+        })
+    }
+
+    /// [`ConnectionManager::shutdown`], and the end of the runtime and of its threads. Not bounded
+    /// by the handle's own time-out.
+    ///
+    /// # Errors
+    /// `Closed` when it was shut down before.
+    pub fn shutdown(&self, deadline: Duration) -> Result<ShutdownReport> {
+        let unbounded = Self {
+            timeout: None,
+            cancel: None,
+            ..self.clone()
+        };
+        let report = unbounded.run(move |m| async move { m.shutdown(deadline).await })?;
+        self.runtime.stop.cancel();
+        let owner = lock(&self.runtime.owner).take();
+        if let Some(owner) = owner {
+            // A panic there has been reported by its hook.
+            let _ = owner.join();
+        }
+        Ok(report)
+    }
+
+    /// What happens from now on, for a thread to wait for.
+    #[must_use]
+    pub fn events(&self) -> BlockingEvents {
+        BlockingEvents {
+            manager: self.clone(),
+            stream: Arc::new(tokio::sync::Mutex::new(self.manager.events())),
+        }
+    }
+}
+
+/// The events of a [`BlockingManager`]: an iterator that waits.
+///
+/// It ends after the manager's shutdown, and when a handle's time-out or token ends the waiting.
+pub struct BlockingEvents {
+    manager: BlockingManager,
+    stream: Arc<tokio::sync::Mutex<EventStream>>,
+}
+
+impl BlockingEvents {
+    /// The next event, waiting so long at most; `None` at the end.
+    ///
+    /// # Errors
+    /// `Timeout` when nothing happened.
+    pub fn next_within(&mut self, timeout: Duration) -> Result<Option<EventItem>> {
+        let stream = Arc::clone(&self.stream);
+        self.manager
+            .with_timeout(timeout)
+            .run(|_| async move { stream.lock().await.recv().await })
+    }
+}
+
+impl Iterator for BlockingEvents {
+    type Item = EventItem;
+
+    fn next(&mut self) -> Option<EventItem> {
+        let stream = Arc::clone(&self.stream);
+        self.manager
+            .run(|_| async move { stream.lock().await.recv().await })
+            .ok()
+            .flatten()
+    }
+}

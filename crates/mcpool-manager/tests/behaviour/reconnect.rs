@@ -1,0 +1,471 @@
+//! Losing connections and getting them back: schedule, evidence, heartbeats, suspend.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use mcpool_core::{
+    ConnectBudget, DisconnectCause, Error, ErrorKind, EventKind, Jitter, ReconnectPolicy,
+    ServerPolicy, ServerSpec, ServerState, model::LoggingLevel,
+};
+use mcpool_manager::{CallOptions, ConnectionManager, Refresh, SuspendClock};
+use tokio::time::Instant;
+
+use crate::scripted::{Act, Op, World, eventually, refused, spec};
+
+fn with_reconnect(name: &str, reconnect: ReconnectPolicy) -> ServerSpec {
+    let mut policy = ServerPolicy::default();
+    policy.reconnect = reconnect;
+    spec(name).with_policy(policy)
+}
+
+fn exact(mut policy: ReconnectPolicy) -> ReconnectPolicy {
+    policy.jitter = Jitter::None;
+    policy
+}
+
+/// The pauses between the connects that were asked for, in milliseconds.
+fn pauses(world: &World, name: &str) -> Vec<u128> {
+    let times = world.server(name).connect_times.lock().unwrap().clone();
+    times
+        .windows(2)
+        .map(|pair| (pair[1] - pair[0]).as_millis())
+        .collect()
+}
+
+async fn until(manager: &ConnectionManager, name: &str, state: &str) {
+    let mut watch = manager.watch(name).unwrap();
+    tokio::time::timeout(
+        Duration::from_secs(100_000),
+        watch.wait_for(|s| s.as_str() == state),
+    )
+    .await
+    .unwrap_or_else(|_| panic!("{name} never became {state}"))
+    .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_schedule_is_exact() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    for (name, policy) in [
+        ("default", exact(ReconnectPolicy::default())),
+        ("five", ReconnectPolicy::five_then_stop()),
+        ("retrying", exact(ReconnectPolicy::retrying(6))),
+    ] {
+        world.server(name).always(Op::Connect, Act::Fail(refused()));
+        manager.add(with_reconnect(name, policy)).unwrap();
+    }
+    for name in ["default", "five", "retrying"] {
+        until(&manager, name, "dormant").await;
+    }
+    assert_eq!(
+        pauses(&world, "default")[..10],
+        [
+            500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000, 30_000
+        ]
+    );
+    assert_eq!(pauses(&world, "five"), [1000, 2000, 4000, 8000, 16_000]);
+    assert_eq!(
+        pauses(&world, "retrying"),
+        [1000, 2000, 4000, 8000, 16_000, 30_000]
+    );
+    // The default goes on, slowly; the other two have given up for good.
+    tokio::time::sleep(Duration::from_secs(3 * 3600)).await;
+    let slow = &pauses(&world, "default")[10..];
+    assert!(slow.len() >= 29, "{slow:?}");
+    assert!(
+        slow.iter().all(|p| (240_000..=360_000).contains(p)),
+        "{slow:?}"
+    );
+    assert_eq!(world.server("five").count(Op::Connect), 6);
+    let status = manager.status("five").unwrap();
+    assert_eq!(status.state, "dormant");
+    assert_eq!(status.next_retry_at, None);
+    let error = manager
+        .call_tool("five", "echo", None, &CallOptions::new())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::GivenUp);
+    // A caller's word starts it anew.
+    world.server("five").always(Op::Connect, Act::Ok);
+    manager.connect("five").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_connects_and_dies_climbs_the_ladder() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    manager
+        .start(vec![with_reconnect("a", exact(ReconnectPolicy::default()))])
+        .await
+        .unwrap();
+    let fake = world.server("a");
+    for _ in 0..6 {
+        until(&manager, "a", "ready").await;
+        fake.die();
+        until(&manager, "a", "backoff").await;
+    }
+    until(&manager, "a", "ready").await;
+    assert_eq!(pauses(&world, "a"), [500, 1000, 2000, 4000, 8000, 16_000]);
+    // A stable minute, and the next loss is mended at once.
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    let died = Instant::now();
+    fake.die();
+    manager
+        .call_tool("a", "echo", None, &CallOptions::new())
+        .await
+        .unwrap();
+    assert_eq!(died.elapsed(), Duration::ZERO);
+    assert_eq!(manager.status("a").unwrap().attempt, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn permanent_errors_are_not_retried() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    for (name, kind, state) in [
+        ("command", ErrorKind::CommandNotFound, "dormant"),
+        ("config", ErrorKind::InvalidSpec, "dormant"),
+        ("version", ErrorKind::VersionMismatch, "dormant"),
+        ("login", ErrorKind::AuthRequired, "auth_required"),
+        ("forbidden", ErrorKind::Forbidden, "auth_required"),
+    ] {
+        let error = Error::new(kind, "no");
+        world.server(name).always(Op::Connect, Act::Fail(error));
+        manager.add(spec(name)).unwrap();
+        let error = manager.connect(name).await.unwrap_err();
+        assert_eq!(error.kind(), kind);
+        tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+        assert_eq!(manager.status(name).unwrap().state, state, "{name}");
+        assert!(world.server(name).count(Op::Connect) <= 2, "{name}");
+    }
+    let error = manager
+        .call_tool("login", "echo", None, &CallOptions::new())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AuthRequired);
+    // After a login it connects at once.
+    world.server("login").always(Op::Connect, Act::Ok);
+    manager.connect("login").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_honoured() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    let busy = Error::new(ErrorKind::RateLimited, "come back later")
+        .with_retry_after(Duration::from_secs(90));
+    world.server("a").next(Op::Connect, Act::Fail(busy));
+    manager.add(spec("a")).unwrap();
+    until(&manager, "a", "ready").await;
+    assert_eq!(pauses(&world, "a"), [90_000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_runs_out_is_noticed_by_a_call() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a")]).await.unwrap();
+    let expired = Error::new(ErrorKind::AuthRequired, "the token has expired");
+    world.server("a").next(Op::Call, Act::Fail(expired));
+    let error = manager
+        .call_tool("a", "echo", None, &CallOptions::new())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AuthRequired);
+    until(&manager, "a", "auth_required").await;
+    assert_eq!(world.server("a").count(Op::Call), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_come_at_their_interval_and_one_at_a_time() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a")]).await.unwrap();
+    let fake = world.server("a");
+    fake.always(Op::Probe, Act::Slow(Duration::from_secs(1)));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let probes = fake.count(Op::Probe);
+    assert!((3600 / 51..=3600 / 41).contains(&probes), "{probes}");
+    let status = manager.status("a").unwrap();
+    assert_eq!(status.heartbeat_latency, Some(Duration::from_secs(1)));
+    assert_eq!(status.consecutive_misses, 0);
+    assert!(status.last_heartbeat.is_some());
+    // Those who ask join the probe that is under way.
+    let checks: Vec<_> = (0..50)
+        .map(|_| {
+            let manager = manager.clone();
+            tokio::spawn(async move { manager.health_check_all().await })
+        })
+        .collect();
+    for check in checks {
+        assert!(check.await.unwrap()[0].1.is_ok());
+    }
+    assert_eq!(world.probing().most(), 1);
+    assert!(fake.count(Op::Probe) <= probes + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_with_traffic_is_not_probed() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a")]).await.unwrap();
+    for _ in 0..200 {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        manager
+            .call_tool("a", "echo", None, &CallOptions::new())
+            .await
+            .unwrap();
+    }
+    assert_eq!(world.server("a").count(Op::Probe), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_half_open_connection_is_noticed_and_its_calls_end() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a")]).await.unwrap();
+    let mut events = manager.events();
+    let fake = world.server("a");
+    // The packets are dropped: nothing is answered any more, and nothing says so.
+    fake.always(Op::Call, Act::Never);
+    fake.always(Op::Probe, Act::Never);
+    fake.next(Op::Close, Act::Never);
+    let started = Instant::now();
+    let options = CallOptions::new().with_timeout(Duration::from_secs(3600));
+    let call = manager.call_tool("a", "echo", None, &options);
+    let error = call.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+    // Heartbeat and its jitter, two time-outs and their grace.
+    let bound = Duration::from_secs_f64(45.0 * 1.1 + 2.0 * 5.5);
+    assert!(started.elapsed() <= bound, "{:?}", started.elapsed());
+    let mut misses = Vec::new();
+    loop {
+        match events.next_event().await.unwrap().kind {
+            EventKind::HeartbeatMissed { misses: n, .. } => misses.push(n),
+            EventKind::Disconnected { cause, .. } => {
+                assert_eq!(cause, DisconnectCause::HeartbeatFailed);
+                break;
+            }
+            EventKind::CallsCancelled { count } => assert_eq!(count, 1),
+            _ => {}
+        }
+    }
+    assert_eq!(misses, [1, 2]);
+    fake.always(Op::Probe, Act::Ok);
+    fake.always(Op::Call, Act::Ok);
+    manager
+        .call_tool("a", "echo", None, &CallOptions::new())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_missed_heartbeat_is_forgiven() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a")]).await.unwrap();
+    let fake = world.server("a");
+    fake.next(Op::Probe, Act::Never);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(fake.count(Op::Connect), 1);
+    // A server that answers with an error lives.
+    let refusal = Error::from_rpc(mcpool_core::model::ErrorData::method_not_found::<
+        mcpool_core::model::PingRequestMethod,
+    >());
+    fake.always(Op::Probe, Act::Fail(refusal));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(fake.count(Op::Connect), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_callers_report_is_evidence_not_proof() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a")]).await.unwrap();
+    let fake = world.server("a");
+    manager.report_connection_lost("a").unwrap();
+    eventually("it is probed", || fake.count(Op::Probe) == 1).await;
+    assert_eq!(fake.count(Op::Connect), 1);
+    // With a server that does not answer, the report and one probe are enough.
+    fake.always(Op::Probe, Act::Never);
+    let reported = Instant::now();
+    manager.report_connection_lost("a").unwrap();
+    eventually("it is connected again", || fake.count(Op::Connect) == 2).await;
+    assert!(
+        reported.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        reported.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_check_all_is_bounded_and_says_who_is_ill() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    world
+        .server("down")
+        .always(Op::Connect, Act::Fail(refused()));
+    manager
+        .start(vec![
+            spec("good"),
+            spec("mute"),
+            spec("down"),
+            spec("off").with_enabled(false),
+        ])
+        .await
+        .unwrap();
+    world.server("mute").always(Op::Probe, Act::Never);
+    let started = Instant::now();
+    let results = manager.health_check_all().await;
+    assert!(started.elapsed() <= Duration::from_secs(6));
+    let kinds: Vec<_> = results
+        .iter()
+        .map(|(name, r)| (name.as_str(), r.as_ref().err().map(Error::kind)))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            ("down", Some(ErrorKind::NotConnected)),
+            ("good", None),
+            ("mute", Some(ErrorKind::Timeout)),
+            ("off", Some(ErrorKind::Disabled)),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reconnect_restores_what_the_application_had_set_up() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a")]).await.unwrap();
+    let fake = world.server("a");
+    let options = CallOptions::new();
+    for uri in ["file:///a", "file:///b", "file:///c"] {
+        manager.subscribe("a", uri, &options).await.unwrap();
+    }
+    manager
+        .unsubscribe("a", "file:///b", &options)
+        .await
+        .unwrap();
+    manager
+        .set_log_level("a", LoggingLevel::Warning, &options)
+        .await
+        .unwrap();
+    fake.subscribed.lock().unwrap().clear();
+    fake.log_levels.lock().unwrap().clear();
+    let mut events = manager.events();
+    fake.set_tools(&["echo", "brand_new"]);
+    fake.die();
+    until(&manager, "a", "backoff").await;
+    until(&manager, "a", "ready").await;
+    assert_eq!(*fake.subscribed.lock().unwrap(), ["file:///a", "file:///c"]);
+    assert_eq!(*fake.log_levels.lock().unwrap(), [LoggingLevel::Warning]);
+    loop {
+        if let EventKind::ToolsChanged {
+            added,
+            removed,
+            changed,
+            generation,
+        } = events.next_event().await.unwrap().kind
+        {
+            assert_eq!(
+                (&*added, &*removed),
+                (&["brand_new".to_owned()][..], &["add".to_owned()][..])
+            );
+            assert!(changed.is_empty());
+            let tools = manager.tools(Refresh::Cached).await;
+            assert_eq!(tools.generation, generation);
+            break;
+        }
+    }
+}
+
+struct Sleeper(AtomicU64);
+
+impl SuspendClock for Sleeper {
+    fn drift(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_sleep_everything_is_probed_once_within_the_budget() {
+    let world = World::new();
+    let clock = Arc::new(Sleeper(AtomicU64::new(1000)));
+    let manager = ConnectionManager::builder(world.factory())
+        .with_budget(ConnectBudget::new(3, 3))
+        .with_suspend_clock(Arc::clone(&clock) as Arc<dyn SuspendClock>)
+        .build();
+    let names: Vec<String> = (0..20).map(|n| format!("s{n:02}")).collect();
+    manager
+        .start(names.iter().map(|name| spec(name)).collect())
+        .await
+        .unwrap();
+    let mut events = manager.events();
+    for (n, name) in names.iter().enumerate() {
+        // Half of the connections did not survive.
+        let act = if n % 2 == 0 {
+            Act::Never
+        } else {
+            Act::Slow(Duration::from_millis(200))
+        };
+        world.server(name).next(Op::Probe, act);
+    }
+    clock.0.store(1000 + 3600, Ordering::SeqCst);
+    let slept = Instant::now();
+    eventually("the dead half is connected again", || {
+        names
+            .iter()
+            .step_by(2)
+            .all(|n| world.server(n).count(Op::Connect) == 2)
+    })
+    .await;
+    // 20 probes, three at a time, ten of them five seconds long, then the connects.
+    assert!(
+        slept.elapsed() < Duration::from_secs(45),
+        "{:?}",
+        slept.elapsed()
+    );
+    assert!(world.probing().most() <= 3, "{}", world.probing().most());
+    for name in &names {
+        assert_eq!(world.server(name).count(Op::Probe), 1, "{name}");
+    }
+    let resumed = events.next_event().await.unwrap();
+    assert!(
+        matches!(resumed.kind, EventKind::Resumed { asleep } if asleep == Duration::from_secs(3600))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panicking_factory_is_an_error_not_an_end() {
+    struct Panics(World, AtomicU64);
+    #[async_trait::async_trait]
+    impl mcpool_core::ClientFactory for Panics {
+        async fn connect(
+            &self,
+            spec: &ServerSpec,
+        ) -> mcpool_core::Result<Arc<dyn mcpool_core::Client>> {
+            assert!(
+                self.1.fetch_add(1, Ordering::SeqCst) > 0,
+                "the first connect panics"
+            );
+            mcpool_core::ClientFactory::connect(&self.0, spec).await
+        }
+    }
+    let world = World::new();
+    let manager = ConnectionManager::new(Arc::new(Panics(world.clone(), AtomicU64::new(0))));
+    manager.add(spec("a")).unwrap();
+    let error = manager.connect("a").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    until(&manager, "a", "ready").await;
+    assert!(matches!(
+        &*manager.watch("a").unwrap().borrow(),
+        ServerState::Ready
+    ));
+}
