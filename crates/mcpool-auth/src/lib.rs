@@ -1,1 +1,66 @@
-//! mcpool-auth.
+//! OAuth for MCP servers.
+//!
+//! [`OAuth`] gives every HTTP server of an application its credentials: it implements
+//! [`AuthenticatorProvider`](mcpool_core::AuthenticatorProvider), so that Streamable HTTP and
+//! legacy SSE use the same tokens. On rmcp's `AuthorizationManager` for discovery, registration
+//! and the code exchange; what that leaves out is here:
+//!
+//! - logins by a person, from a terminal ([`InteractiveLogin`]) or a user interface of the
+//!   application's own ([`LoginAgent`]);
+//! - logins without a person: client credentials with a secret or a signed assertion,
+//!   enterprise-managed authorization, workload identity (see
+//!   [`OAuthGrant`](mcpool_core::OAuthGrant));
+//! - tokens bound to a key (DPoP, RFC 9449);
+//! - stores: [`FileStore`], [`MemoryStore`], `KeyringStore` with the feature `keyring`, and the
+//!   trait [`TokenStore`] for another;
+//! - one refresh, however many calls and processes need it;
+//! - a guard on every address that metadata names.
+//!
+//! # What is refused, and why
+//!
+//! | attack | rule |
+//! |---|---|
+//! | mix-up: the code of one authorization server sent to another | `iss` is compared (RFC 9207) |
+//! | metadata that claims another issuer | `issuer` must be where it was read (RFC 8414) |
+//! | metadata that points inside the network | addresses are checked as written and as resolved |
+//! | a redirect to another origin | never followed, at any hop |
+//! | a replayed redirect | `state` is good once |
+//! | a server that asks for a token for another server | its `resource` must cover its URL (RFC 9728) |
+//! | an authorization server without PKCE | S256 or nothing |
+//! | a token sent elsewhere | only to the origin of its server |
+//!
+//! # Cargo features
+//!
+//! - `browser` (default): [`SystemBrowser`], which opens the user's browser.
+//! - `keyring`: `KeyringStore`, the operating system's keyring.
+#![deny(missing_docs)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod account;
+mod address;
+mod client;
+mod discovery;
+mod dpop;
+mod error;
+mod file_store;
+mod grant;
+mod headless;
+mod http;
+mod interactive;
+#[cfg(feature = "keyring")]
+mod keyring_store;
+mod login;
+mod oauth;
+mod store;
+mod token;
+
+pub use file_store::FileStore;
+pub use grant::{ClientAuth, Grant, GrantKey, TokenKind};
+#[cfg(feature = "browser")]
+pub use interactive::SystemBrowser;
+pub use interactive::{Browser, InteractiveLogin};
+#[cfg(feature = "keyring")]
+pub use keyring_store::KeyringStore;
+pub use login::{LoginAgent, LoginPrompt, RedirectReceiver};
+pub use oauth::{LoginState, LoginStatus, OAuth};
+pub use store::{MemoryStore, StoreLock, TokenStore};

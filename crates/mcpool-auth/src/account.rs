@@ -1,0 +1,676 @@
+//! The tokens of one server in use: gives requests their credentials, and renews them, once for
+//! all who wait.
+
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use mcpool_core::{
+    AuthChallenge, AuthDecision, AuthRequest, Authenticator, Error, ErrorKind, HttpSpec, OAuthSpec,
+    Result, Secret,
+};
+use rmcp::transport::auth::WWWAuthenticateParams;
+use tokio::time::Instant;
+use url::Url;
+
+use crate::{
+    address::AddressPolicy,
+    discovery::{Discovered, discover},
+    dpop::DpopKey,
+    error::refused,
+    grant::{ClientAuth, Grant, GrantKey, TokenKind, now, union},
+    headless,
+    http::{OAuthHttp, redacted},
+    login::{self, ClientIdentity, LoginAgent},
+    store::TokenStore,
+    token::{self, Client, TokenFailure, read_secret},
+};
+
+/// How often more scope is asked for before a 403 is believed.
+const MAX_STEP_UPS: u32 = 3;
+/// After this long without one, step-ups are counted anew.
+const STEP_UP_WINDOW: Duration = Duration::from_secs(600);
+/// A token that is refused this soon after it came was never good.
+const FRESH: Duration = Duration::from_secs(60);
+/// With a transport that does not say which token was refused: one that came just now was not.
+const JUST_NOW: Duration = Duration::from_secs(5);
+
+/// The [`Authenticator`] of one server. Streamable HTTP and legacy SSE share it.
+#[derive(Clone)]
+pub(crate) struct Account(Arc<Inner>);
+
+struct Inner {
+    key: GrantKey,
+    server: Url,
+    http: HttpSpec,
+    spec: OAuthSpec,
+    policy: AddressPolicy,
+    store: Arc<dyn TokenStore>,
+    agent: Option<Arc<dyn LoginAgent>>,
+    identity: ClientIdentity,
+    live: Mutex<Option<Live>>,
+    /// Held by whoever renews. Everybody else waits here, and finds the new token then.
+    flight: tokio::sync::Mutex<Flight>,
+}
+
+/// The grant in use.
+#[derive(Clone)]
+struct Live {
+    grant: Arc<Grant>,
+    dpop: Option<Arc<DpopKey>>,
+    since: Instant,
+}
+
+#[derive(Default)]
+struct Flight {
+    step_ups: u32,
+    last_step_up: Option<Instant>,
+    /// The token that the last refresh after a 401 brought.
+    from_refresh: Option<Secret>,
+    /// The token that the last login or headless grant brought.
+    from_login: Option<Secret>,
+}
+
+impl Account {
+    pub(crate) fn new(
+        http: HttpSpec,
+        spec: OAuthSpec,
+        store: Arc<dyn TokenStore>,
+        agent: Option<Arc<dyn LoginAgent>>,
+        identity: ClientIdentity,
+    ) -> Result<Self> {
+        let server = server_url(&http)?;
+        let configured: Vec<Url> = match &spec.grant {
+            mcpool_core::OAuthGrant::EnterpriseManaged { idp, .. } => {
+                vec![idp.issuer.clone(), idp.token_endpoint.clone()]
+            }
+            _ => Vec::new(),
+        }
+        .into_iter()
+        .chain(spec.issuer.clone())
+        .filter_map(|url| Url::parse(&url).ok())
+        .collect();
+        let proxies: Vec<String> = http.proxy.clone().into_iter().chain(env_proxies()).collect();
+        Ok(Self(Arc::new(Inner {
+            key: GrantKey::new(server.as_str(), spec.account.clone()),
+            policy: AddressPolicy::new(&server, &configured, &proxies),
+            server,
+            http,
+            spec,
+            store,
+            agent,
+            identity,
+            live: Mutex::default(),
+            flight: tokio::sync::Mutex::default(),
+        })))
+    }
+
+    pub(crate) fn key(&self) -> &GrantKey {
+        &self.0.key
+    }
+
+    /// Whether it was made for this very server and settings.
+    pub(crate) fn is_for(&self, http: &HttpSpec, spec: &OAuthSpec) -> bool {
+        self.0.http == *http && self.0.spec == *spec
+    }
+
+    /// The stored grant, the newest first, whether or not it is in use.
+    pub(crate) async fn stored(&self) -> Result<Option<Grant>> {
+        Ok(self.0.store.load(&self.0.key).await?.into_iter().next())
+    }
+
+    /// Gets a new grant whatever is there, by the spec's flow.
+    pub(crate) async fn log_in(
+        &self,
+        agent: &dyn LoginAgent,
+        challenge: Option<&str>,
+    ) -> Result<Grant> {
+        let mut flight = self.0.flight.lock().await;
+        let stored = self.stored().await?;
+        let asked = stored.as_ref().map(Grant::all_scopes).unwrap_or_default();
+        let live = self
+            .new_grant(&mut flight, Some(agent), challenge, asked, stored.as_ref())
+            .await?;
+        Ok((*live.grant).clone())
+    }
+
+    /// Revokes, where the authorization server can (RFC 7009), and forgets. Whether there was
+    /// anything.
+    pub(crate) async fn log_out(&self) -> Result<bool> {
+        let _flight = self.0.flight.lock().await;
+        let _lock = self.0.store.lock(&self.0.key).await?;
+        let grants = self.0.store.load(&self.0.key).await.unwrap_or_default();
+        let removed = self.0.store.remove(&self.0.key, None).await?;
+        self.set_live(None);
+        for grant in &grants {
+            if let Err(error) = self.revoke(grant).await {
+                tracing::warn!(server = %self.0.key.server, %error, "the tokens were not revoked");
+            }
+        }
+        Ok(removed)
+    }
+
+    async fn revoke(&self, grant: &Grant) -> Result<()> {
+        let Some(endpoint) = &grant.revocation_endpoint else {
+            return Ok(());
+        };
+        let http = self.oauth_http(None).await?;
+        let endpoint = parse_endpoint(endpoint)?;
+        let client = self.client_of(grant).await?;
+        let tokens = [
+            ("refresh_token", grant.refresh_token.as_ref()),
+            ("access_token", Some(&grant.access_token)),
+        ];
+        for (hint, token) in tokens {
+            let Some(token) = token else { continue };
+            let (authorization, mut fields) = token::prove(&client);
+            fields.extend([("token", token.expose()), ("token_type_hint", hint)]);
+            http.post_form(&endpoint, authorization.as_ref(), &fields)
+                .await
+                .map_err(|failure| crate::error::from_http(&failure))?;
+        }
+        Ok(())
+    }
+
+    fn live(&self) -> Option<Live> {
+        self.0
+            .live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set_live(&self, live: Option<Live>) {
+        *self.0.live.lock().unwrap_or_else(PoisonError::into_inner) = live;
+    }
+
+    /// Puts a grant to use.
+    fn adopt(&self, grant: Grant) -> Result<Live> {
+        // The key may be in use already, with nonces.
+        let dpop = match (&grant.dpop_key, self.live()) {
+            (None, _) => None,
+            (Some(key), Some(live)) if live.grant.dpop_key.as_ref() == Some(key) => live.dpop,
+            (Some(key), _) => Some(Arc::new(DpopKey::from_pkcs8(key)?)),
+        };
+        let live = Live {
+            grant: Arc::new(grant),
+            dpop,
+            since: Instant::now(),
+        };
+        self.set_live(Some(live.clone()));
+        Ok(live)
+    }
+
+    /// The grant in use, else the stored one.
+    async fn current(&self) -> Result<Option<Live>> {
+        if let Some(live) = self.live() {
+            return Ok(Some(live));
+        }
+        match self.stored().await? {
+            Some(grant) => Ok(Some(self.adopt(grant)?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn oauth_http(&self, dpop: Option<(&Url, &Arc<DpopKey>)>) -> Result<Arc<OAuthHttp>> {
+        let client = crate::client::build(&self.0.http, &self.0.server, &self.0.policy).await?;
+        let http = OAuthHttp::new(client, self.0.policy.clone());
+        if let Some((endpoint, key)) = dpop {
+            http.sign_with(endpoint.clone(), Arc::clone(key));
+        }
+        Ok(Arc::new(http))
+    }
+
+    /// The client that a grant belongs to. A configured secret is read anew.
+    async fn client_of(&self, grant: &Grant) -> Result<Client> {
+        let secret = match (&grant.client_secret, &self.0.spec.client_secret) {
+            (Some(secret), _) => Some(secret.clone()),
+            (None, Some(source)) if self.0.spec.client_id.as_ref() == Some(&grant.client_id) => {
+                Some(read_secret(source, "the client secret").await?)
+            }
+            _ => None,
+        };
+        Ok(Client {
+            id: grant.client_id.clone(),
+            auth: match grant.client_auth {
+                ClientAuth::None if secret.is_some() => ClientAuth::Basic,
+                auth => auth,
+            },
+            secret,
+        })
+    }
+
+    /// Renews a grant that the caller holds for stale, unless somebody did meanwhile: in this
+    /// process, or in another one. Call it with the flight held.
+    ///
+    /// `Ok(None)` when only a new login helps.
+    async fn renew(&self, stale: &Live) -> Result<Option<Live>> {
+        let account = self.clone();
+        let stale = stale.clone();
+        // Runs to its end even if the caller goes away: a refresh token may be good only once,
+        // and what it brought must reach the store.
+        detached(async move { account.renew_under_lock(&stale).await }).await
+    }
+
+    async fn renew_under_lock(&self, stale: &Live) -> Result<Option<Live>> {
+        let _lock = self.0.store.lock(&self.0.key).await?;
+        let stored = self.stored().await?;
+        let grant = match stored {
+            Some(grant) if grant.access_token != stale.grant.access_token => {
+                if !grant.is_stale(now()) {
+                    tracing::debug!(server = %self.0.key.server, "another process refreshed");
+                    return self.adopt(grant).map(Some);
+                }
+                grant
+            }
+            Some(grant) => grant,
+            // Logged out meanwhile.
+            None => {
+                self.set_live(None);
+                return Ok(None);
+            }
+        };
+        let Some(refresh_token) = grant.refresh_token.clone() else {
+            return Ok(None);
+        };
+        let endpoint = parse_endpoint(&grant.token_endpoint)?;
+        let key = match &stale.dpop {
+            Some(key) if stale.grant.dpop_key == grant.dpop_key => Some(Arc::clone(key)),
+            _ => match &grant.dpop_key {
+                Some(key) => Some(Arc::new(DpopKey::from_pkcs8(key)?)),
+                None => None,
+            },
+        };
+        let http = self
+            .oauth_http(key.as_ref().map(|key| (&endpoint, key)))
+            .await?;
+        let client = self.client_of(&grant).await?;
+        let fields = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", refresh_token.expose()),
+            ("resource", grant.resource.as_str()),
+        ];
+        match token::request(&http, &endpoint, &client, &fields).await {
+            Ok(tokens) => {
+                let grant = tokens.renew(grant);
+                self.0.store.save(&grant).await?;
+                tracing::debug!(server = %self.0.key.server, "refreshed the access token");
+                self.adopt(grant).map(Some)
+            }
+            Err(TokenFailure::Rejected(answer)) => {
+                tracing::warn!(
+                    server = %self.0.key.server,
+                    error = %answer.error,
+                    "the refresh token was refused: a login is needed"
+                );
+                let mut dead = grant;
+                dead.refresh_token = None;
+                self.0.store.save(&dead).await?;
+                self.adopt(dead)?;
+                Ok(None)
+            }
+            Err(TokenFailure::Other(error)) => Err(error),
+        }
+    }
+
+    /// Gets a grant by the spec's flow and puts it to use. Call it with the flight held.
+    async fn new_grant(
+        &self,
+        flight: &mut Flight,
+        agent: Option<&dyn LoginAgent>,
+        challenge: Option<&str>,
+        more_scopes: Vec<String>,
+        earlier: Option<&Grant>,
+    ) -> Result<Live> {
+        let live = if self.0.spec.grant.is_headless() {
+            self.headless_grant(challenge, more_scopes, earlier).await?
+        } else {
+            let agent = agent.ok_or_else(|| self.login_needed())?;
+            self.person_grant(agent, challenge, more_scopes, earlier)
+                .await?
+        };
+        flight.from_login = Some(live.grant.access_token.clone());
+        Ok(live)
+    }
+
+    async fn headless_grant(
+        &self,
+        challenge: Option<&str>,
+        more_scopes: Vec<String>,
+        refused: Option<&Grant>,
+    ) -> Result<Live> {
+        let account = self.clone();
+        let challenge = challenge.map(str::to_owned);
+        let refused = refused.map(|grant| grant.access_token.clone());
+        detached(async move {
+            let _lock = account.0.store.lock(&account.0.key).await?;
+            if let Some(grant) = account.stored().await?
+                && refused.is_some_and(|refused| refused != grant.access_token)
+                && !grant.is_stale(now())
+            {
+                return account.adopt(grant);
+            }
+            let http = account.oauth_http(None).await?;
+            let inner = &account.0;
+            let found = discover(&http, &inner.server, &inner.spec, challenge.as_deref()).await?;
+            let scopes = account.scopes(&found, &more_scopes);
+            let grant = headless::obtain(&http, found, &inner.spec, &inner.key, scopes).await?;
+            inner.store.save(&grant).await?;
+            account.adopt(grant)
+        })
+        .await
+    }
+
+    async fn person_grant(
+        &self,
+        agent: &dyn LoginAgent,
+        challenge: Option<&str>,
+        more_scopes: Vec<String>,
+        earlier: Option<&Grant>,
+    ) -> Result<Live> {
+        let inner = &self.0;
+        let http = self.oauth_http(None).await?;
+        let found = discover(&http, &inner.server, &inner.spec, challenge).await?;
+        // What another authorization server granted says nothing to this one.
+        let earlier = earlier.filter(|grant| grant.issuer == found.issuer);
+        let more_scopes = if earlier.is_some() { more_scopes } else { Vec::new() };
+        let scopes = self.scopes(&found, &more_scopes);
+        let mut receiver = agent.prepare(inner.spec.redirect_port).await?;
+        let redirect_uri = receiver.redirect_uri().to_owned();
+        let pending = login::begin(
+            http,
+            found,
+            &inner.spec,
+            &inner.identity,
+            &inner.key,
+            earlier,
+            scopes,
+            &redirect_uri,
+        )
+        .await?;
+        let redirect = receiver.receive(&pending.prompt).await?;
+        let account = self.clone();
+        // From here on the code is used up: what it brings must reach the store.
+        let outcome = detached(async move {
+            let grant = pending.finish(&redirect).await?;
+            let _lock = account.0.store.lock(&account.0.key).await?;
+            account.0.store.save(&grant).await?;
+            account.adopt(grant)
+        })
+        .await;
+        receiver
+            .finished(outcome.as_ref().map(|_| ()))
+            .await;
+        outcome
+    }
+
+    /// What to ask for: what the spec says, else what the server asks for; and what was granted
+    /// or missing before, so that a step-up loses nothing (MCP 2026-07-28, step-up: the union).
+    fn scopes(&self, found: &Discovered, more: &[String]) -> Vec<String> {
+        let base = match self.0.spec.scopes.is_empty() {
+            true => &found.scopes,
+            false => &self.0.spec.scopes,
+        };
+        union(more, base)
+    }
+
+    fn login_needed(&self) -> Error {
+        refused(format!("a login is needed at {}", self.0.key.server))
+    }
+
+    /// What to do about a 401.
+    async fn unauthorized(
+        &self,
+        flight: &mut Flight,
+        live: Option<Live>,
+        challenge: Option<&str>,
+    ) -> Result<AuthDecision> {
+        if let Some(live) = &live {
+            let token = &live.grant.access_token;
+            // A token that a refresh has just brought is not helped by one more refresh.
+            if flight.from_refresh.as_ref() != Some(token)
+                && let Some(renewed) = self.renew(live).await?
+            {
+                flight.from_refresh = Some(renewed.grant.access_token.clone());
+                return Ok(AuthDecision::Retry);
+            }
+        }
+        let agent = self.0.agent.clone();
+        if agent.is_none() && !self.0.spec.grant.is_headless() {
+            return Ok(AuthDecision::GiveUp);
+        }
+        if let Some(live) = &live
+            && flight.from_login.as_ref() == Some(&live.grant.access_token)
+            && live.since.elapsed() < FRESH
+        {
+            // The one thing that may help: the server has another authorization server now.
+            let http = self.oauth_http(None).await?;
+            let found = discover(&http, &self.0.server, &self.0.spec, challenge).await?;
+            if found.issuer == live.grant.issuer {
+                return Err(refused(format!(
+                    "the server refuses the token that {} has just issued for it: it may be \
+                     meant for another audience",
+                    live.grant.issuer
+                )));
+            }
+        }
+        let earlier = live.as_ref().map(|live| &*live.grant);
+        let asked = earlier.map(Grant::all_scopes).unwrap_or_default();
+        self.new_grant(flight, agent.as_deref(), challenge, asked, earlier)
+            .await?;
+        Ok(AuthDecision::Retry)
+    }
+
+    /// What to do about a 403 `insufficient_scope`.
+    async fn insufficient_scope(
+        &self,
+        flight: &mut Flight,
+        live: Option<Live>,
+        challenge: Option<&str>,
+        wanted: &str,
+    ) -> Result<AuthDecision> {
+        let Some(live) = live else {
+            return Ok(AuthDecision::GiveUp);
+        };
+        let wanted: Vec<String> = wanted.split_whitespace().map(str::to_owned).collect();
+        let granted = &live.grant.scopes;
+        if wanted.iter().all(|scope| granted.contains(scope)) {
+            return Ok(AuthDecision::GiveUp);
+        }
+        if flight
+            .last_step_up
+            .is_some_and(|at| at.elapsed() > STEP_UP_WINDOW)
+        {
+            flight.step_ups = 0;
+        }
+        if flight.step_ups >= MAX_STEP_UPS {
+            tracing::warn!(server = %self.0.key.server, "the server asks for more scope again and again");
+            return Ok(AuthDecision::GiveUp);
+        }
+        let asked = union(&live.grant.all_scopes(), &wanted);
+        let agent = self.0.agent.clone();
+        if agent.is_none() && !self.0.spec.grant.is_headless() {
+            // The next login asks for the union.
+            let mut grant = (*live.grant).clone();
+            grant.wanted_scopes = wanted;
+            let _lock = self.0.store.lock(&self.0.key).await?;
+            self.0.store.save(&grant).await?;
+            self.adopt(grant)?;
+            return Ok(AuthDecision::GiveUp);
+        }
+        flight.step_ups += 1;
+        flight.last_step_up = Some(Instant::now());
+        let earlier = Some(&*live.grant);
+        self.new_grant(flight, agent.as_deref(), challenge, asked, earlier)
+            .await?;
+        Ok(AuthDecision::Retry)
+    }
+
+    /// The URL of a request, if it may get our token at all.
+    fn same_origin(&self, url: &str) -> Option<Url> {
+        Url::parse(url)
+            .ok()
+            .filter(|url| url.origin() == self.0.server.origin())
+    }
+
+    fn headers(live: &Live, method: &str, url: &Url) -> Result<Vec<(String, Secret)>> {
+        let token = live.grant.access_token.expose();
+        let name = "Authorization".to_owned();
+        match (live.grant.kind, &live.dpop) {
+            (TokenKind::Bearer, _) => Ok(vec![(name, Secret::new(format!("Bearer {token}")))]),
+            (TokenKind::Dpop, Some(key)) => Ok(vec![
+                (name, Secret::new(format!("DPoP {token}"))),
+                (
+                    "DPoP".to_owned(),
+                    key.proof(method, url, Some(token))?.into(),
+                ),
+            ]),
+            (TokenKind::Dpop, None) => Err(refused("the key of the stored token is lost; log in again")),
+        }
+    }
+}
+
+#[async_trait]
+impl Authenticator for Account {
+    async fn authorize(&self, request: AuthRequest<'_>) -> Result<Vec<(String, Secret)>> {
+        let Some(url) = self.same_origin(request.url) else {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "refused for safety: a token is sent to the origin of its server only",
+            ));
+        };
+        let Some(mut live) = self.current().await? else {
+            return Ok(Vec::new());
+        };
+        if live.grant.is_stale(now()) {
+            let flight = self.0.flight.lock().await;
+            // Somebody may have renewed while we waited.
+            let again = self.current().await?;
+            let renewed = match again {
+                Some(again) if !again.grant.is_stale(now()) => Ok(Some(again)),
+                Some(again) => self.renew(&again).await,
+                None => Ok(None),
+            };
+            drop(flight);
+            let ended = live.grant.is_expired(now());
+            live = match renewed {
+                Ok(Some(live)) => live,
+                // Still good for some seconds.
+                Ok(None) | Err(_) if !ended => live,
+                Err(error) => return Err(error),
+                // The server's challenge starts a new grant.
+                Ok(None) if self.0.agent.is_some() || self.0.spec.grant.is_headless() => {
+                    return Ok(Vec::new());
+                }
+                Ok(None) => {
+                    return Err(refused(format!(
+                        "the login at {} has ended: log in again",
+                        live.grant.issuer
+                    )));
+                }
+            };
+        }
+        Self::headers(&live, request.method, &url)
+    }
+
+    async fn challenged(
+        &self,
+        request: AuthRequest<'_>,
+        challenge: &AuthChallenge,
+    ) -> Result<AuthDecision> {
+        let Some(url) = self.same_origin(request.url) else {
+            return Ok(AuthDecision::GiveUp);
+        };
+        let header = challenge.www_authenticate.as_deref();
+        let params =
+            header.map(|header| WWWAuthenticateParams::parse(header, &self.0.server));
+        let error = params.as_ref().and_then(|params| params.error.as_deref());
+
+        if let (Some(nonce), Some(key)) = (
+            &challenge.dpop_nonce,
+            self.live().and_then(|live| live.dpop),
+        ) {
+            key.set_nonce(&url, nonce);
+            if challenge.status == 401 && error == Some("use_dpop_nonce") {
+                return Ok(AuthDecision::Retry);
+            }
+        }
+
+        let mut flight = self.0.flight.lock().await;
+        let live = self.current().await?;
+        if let Some(live) = &live {
+            let renewed_meanwhile = match &challenge.refused {
+                Some(refused) => {
+                    refused.expose().split_once(' ').map(|(_, token)| token)
+                        != Some(live.grant.access_token.expose())
+                }
+                None => live.since.elapsed() < JUST_NOW && challenge.status == 401,
+            };
+            if renewed_meanwhile {
+                return Ok(AuthDecision::Retry);
+            }
+        }
+        match (challenge.status, error) {
+            (401, _) => self.unauthorized(&mut flight, live, header).await,
+            (403, Some("insufficient_scope")) => {
+                let wanted = params.and_then(|params| params.scope).unwrap_or_default();
+                self.insufficient_scope(&mut flight, live, header, &wanted)
+                    .await
+            }
+            _ => Ok(AuthDecision::GiveUp),
+        }
+    }
+
+    fn observe_nonce(&self, url: &str, nonce: &str) {
+        if let (Some(url), Some(key)) =
+            (self.same_origin(url), self.live().and_then(|live| live.dpop))
+        {
+            key.set_nonce(&url, nonce);
+        }
+    }
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account").field("key", &self.0.key).finish()
+    }
+}
+
+/// Runs to the end, whatever becomes of the caller. Every step inside is bounded in time.
+async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    tokio::spawn(work).await.map_err(|error| {
+        Error::new(ErrorKind::Internal, "the credentials were not renewed").with_source(error)
+    })?
+}
+
+fn parse_endpoint(url: &str) -> Result<Url> {
+    Url::parse(url)
+        .map_err(|_| refused("the stored login is damaged: its endpoint is not a URL; log in again"))
+}
+
+/// The server's URL without what is no part of its identity, or secret: user, query, fragment.
+fn server_url(http: &HttpSpec) -> Result<Url> {
+    Url::parse(&http.url)
+        .ok()
+        .and_then(|url| Url::parse(&redacted(&url)).ok())
+        .filter(|url| url.has_host())
+        .ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidSpec,
+                format!("the url {} is not valid", http.redacted_url()),
+            )
+        })
+}
+
+fn env_proxies() -> impl Iterator<Item = String> {
+    ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"]
+        .into_iter()
+        .flat_map(|name| [name.to_owned(), name.to_ascii_lowercase()])
+        .filter_map(|name| std::env::var(name).ok())
+}

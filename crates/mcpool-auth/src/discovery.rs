@@ -1,0 +1,242 @@
+//! Finding the authorization server of an MCP server (RFC 9728, RFC 8414), by rmcp, and checking
+//! what was found.
+
+use std::sync::Arc;
+
+use mcpool_core::{DpopChoice, OAuthSpec, Result};
+use reqwest::{Method, StatusCode, header};
+use rmcp::transport::auth::{
+    AuthorizationManager, AuthorizationMetadata, AuthorizationMetadataSource, OAuthHttpClient,
+    WWWAuthenticateParams,
+};
+use url::Url;
+
+use crate::{
+    error::{Step, from_http, from_rmcp, refused},
+    grant::ClientAuth,
+    http::OAuthHttp,
+};
+
+/// What is known of a server's authorization server.
+pub(crate) struct Discovered {
+    /// Set up with the metadata.
+    pub(crate) manager: AuthorizationManager,
+    pub(crate) metadata: AuthorizationMetadata,
+    /// The issuer; for a server without metadata (MCP 2025-03-26) its own origin.
+    pub(crate) issuer: String,
+    /// The `resource` to ask for (RFC 8707): as published, to the letter.
+    pub(crate) resource: String,
+    pub(crate) token_endpoint: Url,
+    /// Whether both sides take tokens that are bound to a key.
+    pub(crate) dpop: bool,
+    /// Whether anything was published at all.
+    pub(crate) published: bool,
+    /// The scopes that the challenge, else the server's metadata, ask for.
+    pub(crate) scopes: Vec<String>,
+}
+
+impl Discovered {
+    /// How a client with or without a secret proves itself here.
+    pub(crate) fn client_auth(&self, has_secret: bool) -> ClientAuth {
+        if !has_secret {
+            return ClientAuth::None;
+        }
+        let offered = self.strings("token_endpoint_auth_methods_supported");
+        let has = |name: &str| offered.iter().any(|method| method == name);
+        // Nothing said means basic (RFC 8414, section 2).
+        if has("client_secret_post") && !has("client_secret_basic") {
+            ClientAuth::Post
+        } else {
+            ClientAuth::Basic
+        }
+    }
+
+    /// A list of strings from the metadata.
+    pub(crate) fn strings(&self, field: &str) -> Vec<String> {
+        self.metadata
+            .additional_fields
+            .get(field)
+            .and_then(|list| list.as_array())
+            .map(|list| {
+                list.iter()
+                    .filter_map(|item| item.as_str().map(str::to_owned))
+                    .collect()
+            })
+            .unwrap_or_default()
+    }
+
+    /// A text from the metadata.
+    pub(crate) fn text(&self, field: &str) -> Option<String> {
+        self.metadata
+            .additional_fields
+            .get(field)?
+            .as_str()
+            .map(str::to_owned)
+    }
+}
+
+/// Finds the authorization server: from the challenge that the server sent, else by asking it.
+pub(crate) async fn discover(
+    http: &Arc<OAuthHttp>,
+    server: &Url,
+    spec: &OAuthSpec,
+    challenge: Option<&str>,
+) -> Result<Discovered> {
+    let asked;
+    let challenge = match challenge {
+        Some(challenge) => Some(challenge),
+        None => {
+            asked = probe_challenge(http, server).await;
+            asked.as_deref()
+        }
+    };
+    let step = |error| from_rmcp(&error, Step::Discovery, http);
+    let mut manager = AuthorizationManager::new_with_oauth_http_client(
+        server.as_str(),
+        Arc::clone(http) as Arc<dyn OAuthHttpClient>,
+    )
+    .await
+    .map_err(step)?;
+    let resolution = manager
+        .resolve_metadata_from_challenge(challenge)
+        .await
+        .map_err(step)?;
+    let metadata = resolution.metadata;
+    manager.set_metadata(metadata.clone());
+
+    let issuer = metadata
+        .issuer
+        .clone()
+        .unwrap_or_else(|| server.origin().ascii_serialization());
+    if let Some(pinned) = &spec.issuer
+        && *pinned != issuer
+    {
+        return Err(refused(format!(
+            "refused for safety: the server names {} as its authorization server, but {pinned} \
+             is configured",
+            crate::http::shorten(&issuer)
+        )));
+    }
+    let token_endpoint = Url::parse(&metadata.token_endpoint)
+        .map_err(|_| refused("the authorization server's token endpoint is not a URL"))?;
+    http.check(&token_endpoint)
+        .map_err(|failure| from_http(&failure))?;
+
+    // rmcp checked the document that it took; one that it only guessed at and dropped says
+    // nothing about this server.
+    let resource_metadata = http
+        .resource_metadata()
+        .filter(|metadata| covers(&metadata.resource, server));
+    let resource = resource_metadata
+        .as_ref()
+        .map_or_else(|| server.to_string(), |metadata| metadata.resource.clone());
+    let offers_dpop = metadata
+        .additional_fields
+        .get("dpop_signing_alg_values_supported")
+        .and_then(|list| list.as_array())
+        .is_some_and(|list| list.iter().any(|item| *item == *crate::dpop::ALGORITHM));
+    let server_takes_dpop = challenge.is_some_and(has_dpop_scheme)
+        || resource_metadata
+            .as_ref()
+            .is_some_and(|metadata| metadata.takes_dpop());
+    let dpop = match spec.dpop {
+        DpopChoice::Never => false,
+        DpopChoice::Always => true,
+        _ => offers_dpop && server_takes_dpop,
+    };
+    let scopes = challenge
+        .and_then(|challenge| WWWAuthenticateParams::parse(challenge, server).scope)
+        .map(|scope| scope.split_whitespace().map(str::to_owned).collect())
+        .or_else(|| resource_metadata.map(|metadata| metadata.scopes_supported))
+        .unwrap_or_default();
+    Ok(Discovered {
+        manager,
+        issuer,
+        resource,
+        token_endpoint,
+        dpop,
+        published: resolution.source != AuthorizationMetadataSource::LegacyEndpointFallback,
+        metadata,
+        scopes,
+    })
+}
+
+/// Asks the server for a challenge, without any side effect: a GET, which Streamable HTTP and
+/// legacy SSE both know, and a `ping` where only POST is guarded.
+async fn probe_challenge(http: &OAuthHttp, server: &Url) -> Option<String> {
+    const PING: &str = r#"{"jsonrpc":"2.0","id":"mcpool-auth","method":"ping"}"#;
+    for (method, accept, body) in [
+        (Method::GET, "text/event-stream", ""),
+        (Method::POST, "application/json, text/event-stream", PING),
+    ] {
+        // A server that cannot be asked is found out by rmcp's own discovery, with its error.
+        let Ok(answer) = http.probe(method, server, accept, body).await else {
+            continue;
+        };
+        if answer.status == StatusCode::UNAUTHORIZED {
+            let challenges: Vec<&str> = answer
+                .headers
+                .get_all(header::WWW_AUTHENTICATE)
+                .iter()
+                .filter_map(|value| value.to_str().ok())
+                .collect();
+            if !challenges.is_empty() {
+                return Some(challenges.join(", "));
+            }
+        }
+    }
+    None
+}
+
+/// Whether a challenge names the DPoP scheme (RFC 9449, section 7.1).
+fn has_dpop_scheme(challenge: &str) -> bool {
+    challenge
+        .split(',')
+        .filter_map(|part| part.split_whitespace().next())
+        .any(|word| word.eq_ignore_ascii_case("dpop"))
+}
+
+/// Whether a resource identifier is the server, or a part of its URL that the server lies in.
+fn covers(resource: &str, server: &Url) -> bool {
+    let Ok(resource) = Url::parse(resource) else {
+        return false;
+    };
+    let path = resource.path();
+    resource.origin() == server.origin()
+        && (server.path() == path
+            || server
+                .path()
+                .strip_prefix(path)
+                .is_some_and(|rest| path.ends_with('/') || rest.starts_with('/')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dpop_scheme_is_seen_among_others() {
+        assert!(has_dpop_scheme("DPoP resource_metadata=\"https://x\""));
+        assert!(has_dpop_scheme("Bearer realm=\"x\", DPoP algs=\"ES256\""));
+        assert!(!has_dpop_scheme("Bearer scope=\"dpop\""));
+    }
+
+    #[test]
+    fn a_resource_covers_the_server_only_along_path_segments() {
+        let server: Url = "https://mcp.example/team/mcp".parse().unwrap();
+        for (resource, covered) in [
+            ("https://mcp.example/team/mcp", true),
+            ("https://mcp.example/team", true),
+            ("https://mcp.example/", true),
+            ("https://mcp.example", true),
+            ("https://mcp.example/te", false),
+            ("https://mcp.example/other", false),
+            ("https://evil.example/team/mcp", false),
+            ("http://mcp.example/team/mcp", false),
+            ("https://mcp.example:444/team/mcp", false),
+            ("not a url", false),
+        ] {
+            assert_eq!(covers(resource, &server), covered, "{resource}");
+        }
+    }
+}

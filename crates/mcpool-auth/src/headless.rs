@@ -1,0 +1,252 @@
+//! Tokens without a person: client credentials, signed assertions, an enterprise's identity
+//! provider, a workload's own identity.
+
+use std::sync::Arc;
+
+use mcpool_core::{DpopChoice, Error, ErrorKind, IdentityProvider, OAuthGrant, OAuthSpec, Result};
+use oauth2::ClientSecret;
+use rmcp::transport::auth::{
+    ClientCredentialsConfig, JwtSigningAlgorithm,
+    enterprise::{
+        EmaAuthorizationServer, EmaClientAuthentication, EmaError, EmaExchangeRequest,
+    },
+};
+
+use crate::{
+    discovery::Discovered,
+    dpop::DpopKey,
+    error::{Step, from_http, from_rmcp, refused},
+    grant::{ClientAuth, Grant, GrantKey, TokenKind, now},
+    http::OAuthHttp,
+    token::{self, Client, TokenFailure, Tokens, read_secret},
+};
+
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+/// Gets a token by the grant of the spec. A refusal is final: no second try, no other grant.
+pub(crate) async fn obtain(
+    http: &Arc<OAuthHttp>,
+    mut discovered: Discovered,
+    spec: &OAuthSpec,
+    key: &GrantKey,
+    scopes: Vec<String>,
+) -> Result<Grant> {
+    let client_id = spec.client_id.clone().ok_or_else(|| {
+        Error::new(
+            ErrorKind::InvalidSpec,
+            "this OAuth grant needs a client id: set client_id",
+        )
+    })?;
+    // rmcp's enterprise exchange takes bearer tokens only.
+    let is_enterprise = matches!(spec.grant, OAuthGrant::EnterpriseManaged { .. });
+    let dpop = match discovered.dpop && !is_enterprise {
+        true => {
+            let dpop = Arc::new(DpopKey::generate()?);
+            http.sign_with(discovered.token_endpoint.clone(), Arc::clone(&dpop));
+            Some(dpop)
+        }
+        false => None,
+    };
+    let tokens = match &spec.grant {
+        OAuthGrant::AuthorizationCode => {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "an authorization code needs a person",
+            ));
+        }
+        OAuthGrant::ClientCredentials => {
+            let Some(source) = &spec.client_secret else {
+                return Err(Error::new(
+                    ErrorKind::InvalidSpec,
+                    "client credentials need a secret: set client_secret",
+                ));
+            };
+            let secret = read_secret(source, "the client secret").await?;
+            let config = ClientCredentialsConfig::ClientSecret {
+                client_id: client_id.clone(),
+                client_secret: secret.expose().to_owned(),
+                scopes: scopes.clone(),
+                resource: Some(discovered.resource.clone()),
+            };
+            client_credentials(http, &mut discovered, &config).await?
+        }
+        OAuthGrant::PrivateKeyJwt {
+            key: source,
+            algorithm,
+        } => {
+            let pem = read_secret(source, "the private key").await?;
+            let config = ClientCredentialsConfig::PrivateKeyJwt {
+                client_id: client_id.clone(),
+                signing_key: pem.expose().as_bytes().to_vec(),
+                signing_algorithm: signing_algorithm(algorithm.as_deref())?,
+                token_endpoint_audience: None,
+                scopes: scopes.clone(),
+                resource: Some(discovered.resource.clone()),
+            };
+            client_credentials(http, &mut discovered, &config).await?
+        }
+        OAuthGrant::EnterpriseManaged { idp, id_token } => {
+            let id_token = read_secret(id_token, "the ID token").await?;
+            enterprise(http, &discovered, spec, idp, &client_id, id_token.expose(), &scopes)
+                .await?
+        }
+        OAuthGrant::WorkloadIdentity { assertion } => {
+            let assertion = read_secret(assertion, "the workload's token").await?;
+            let secret = match &spec.client_secret {
+                Some(source) => Some(read_secret(source, "the client secret").await?),
+                None => None,
+            };
+            let client = Client {
+                id: client_id.clone(),
+                auth: discovered.client_auth(secret.is_some()),
+                secret,
+            };
+            let scope = scopes.join(" ");
+            let mut fields = vec![
+                ("grant_type", JWT_BEARER),
+                ("assertion", assertion.expose()),
+                ("resource", discovered.resource.as_str()),
+            ];
+            if !scope.is_empty() {
+                fields.push(("scope", &scope));
+            }
+            token::request(http, &discovered.token_endpoint, &client, &fields)
+                .await
+                .map_err(|failure| match failure {
+                    TokenFailure::Other(error) => error,
+                    TokenFailure::Rejected(answer) => refused(format!(
+                        "the authorization server refused the workload's token: {answer}"
+                    )),
+                })?
+        }
+        _ => {
+            return Err(Error::new(
+                ErrorKind::InvalidSpec,
+                "this OAuth grant is not supported",
+            ));
+        }
+    };
+    if spec.dpop == DpopChoice::Always && tokens.kind != TokenKind::Dpop {
+        return Err(refused("the token is not bound to a key, as dpop demands"));
+    }
+    let mut grant = Grant {
+        key: key.clone(),
+        issuer: discovered.issuer.clone(),
+        resource: discovered.resource.clone(),
+        token_endpoint: discovered.token_endpoint.to_string(),
+        revocation_endpoint: discovered.text("revocation_endpoint"),
+        client_id,
+        client_secret: None,
+        client_auth: ClientAuth::None,
+        redirect_uri: None,
+        access_token: tokens.access.clone(),
+        kind: tokens.kind,
+        refresh_token: None,
+        scopes,
+        wanted_scopes: Vec::new(),
+        issued_at: now(),
+        expires_at: None,
+        dpop_key: dpop
+            .filter(|_| tokens.kind == TokenKind::Dpop)
+            .map(|dpop| dpop.pkcs8().clone()),
+    };
+    grant = tokens.renew(grant);
+    // The credentials themselves renew it; a refresh token would be one more secret to keep.
+    grant.refresh_token = None;
+    Ok(grant)
+}
+
+async fn client_credentials(
+    http: &Arc<OAuthHttp>,
+    discovered: &mut Discovered,
+    config: &ClientCredentialsConfig,
+) -> Result<Tokens> {
+    let step = |error| from_rmcp(&error, Step::Token, http);
+    let manager = &mut discovered.manager;
+    manager
+        .validate_client_credentials_metadata(config)
+        .map_err(step)?;
+    manager.configure_client_credentials(config).map_err(step)?;
+    let response = manager
+        .exchange_client_credentials(config)
+        .await
+        .map_err(step)?;
+    Tokens::from_rmcp(&response)
+}
+
+async fn enterprise(
+    http: &Arc<OAuthHttp>,
+    discovered: &Discovered,
+    spec: &OAuthSpec,
+    idp: &IdentityProvider,
+    client_id: &str,
+    id_token: &str,
+    scopes: &[String],
+) -> Result<Tokens> {
+    let mut provider =
+        EmaAuthorizationServer::new(&idp.issuer, &idp.token_endpoint, &idp.client_id);
+    if let Some(source) = &idp.client_secret {
+        let secret = read_secret(source, "the client secret at the identity provider").await?;
+        provider = provider.with_client_authentication(EmaClientAuthentication::ClientSecretBasic(
+            ClientSecret::new(secret.expose().to_owned()),
+        ));
+    }
+    let mut resource_server = EmaAuthorizationServer::new(
+        &discovered.issuer,
+        discovered.token_endpoint.as_str(),
+        client_id,
+    );
+    if let Some(source) = &spec.client_secret {
+        let secret = read_secret(source, "the client secret").await?;
+        let secret = ClientSecret::new(secret.expose().to_owned());
+        let authentication = match discovered.client_auth(true) {
+            ClientAuth::Post => EmaClientAuthentication::ClientSecretPost(secret),
+            _ => EmaClientAuthentication::ClientSecretBasic(secret),
+        };
+        resource_server = resource_server.with_client_authentication(authentication);
+    }
+    let token = EmaExchangeRequest::new_with_id_token(
+        provider,
+        resource_server,
+        &discovered.resource,
+        id_token,
+    )
+    .with_scopes(scopes.iter().cloned())
+    .exchange(http.as_ref(), http.as_ref())
+    .await
+    .map_err(|error| match (http.failure(), error) {
+        (Some(failure), EmaError::RequestFailed(_)) => from_http(&failure),
+        (_, error) => match http.oauth_error() {
+            Some(answer) => refused(format!("enterprise-managed authorization: {answer}")),
+            None => refused(format!("enterprise-managed authorization: {error}")),
+        },
+    })?;
+    let mut scopes: Vec<String> = token.scopes.into_iter().collect();
+    scopes.sort();
+    Ok(Tokens {
+        access: token.access_token.secret().as_str().into(),
+        kind: TokenKind::Bearer,
+        refresh: None,
+        lifetime: token.expires_in.map(|lifetime| lifetime.as_secs()),
+        scopes: Some(scopes),
+    })
+}
+
+fn signing_algorithm(name: Option<&str>) -> Result<JwtSigningAlgorithm> {
+    Ok(match name.unwrap_or("ES256") {
+        "ES256" => JwtSigningAlgorithm::ES256,
+        "ES384" => JwtSigningAlgorithm::ES384,
+        "RS256" => JwtSigningAlgorithm::RS256,
+        "RS384" => JwtSigningAlgorithm::RS384,
+        "RS512" => JwtSigningAlgorithm::RS512,
+        other => {
+            return Err(Error::new(
+                ErrorKind::InvalidSpec,
+                format!(
+                    "the signing algorithm {other:?} is not supported: use ES256, ES384, RS256, \
+                     RS384 or RS512"
+                ),
+            ));
+        }
+    })
+}

@@ -1,0 +1,271 @@
+//! The front: credentials for every server, and the verbs of a user: log in, log out, look.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+use mcpool_core::{
+    Authenticator, AuthenticatorProvider, Error, ErrorKind, HttpSpec, OAuthSpec, Result,
+    ServerSpec, TransportSpec,
+};
+
+use crate::{
+    Grant, GrantKey, LoginAgent, TokenStore,
+    account::Account,
+    grant::now,
+    login::ClientIdentity,
+};
+
+/// OAuth for all servers of an application.
+///
+/// Give it to the client factory, and each HTTP server gets the credentials that the store has
+/// for it. A server that wants a login and has none ends in
+/// [`AuthRequired`](ErrorKind::AuthRequired); [`login`](Self::login) helps, and so does an agent
+/// that logs in by itself ([`with_agent`](Self::with_agent)). Headless grants need neither.
+///
+/// Clones share everything.
+///
+/// ```
+/// use std::sync::Arc;
+/// use mcpool_auth::{MemoryStore, OAuth};
+///
+/// let oauth = OAuth::new(Arc::new(MemoryStore::new())).with_client_name("My application");
+/// # let _ = oauth;
+/// ```
+#[derive(Clone)]
+pub struct OAuth {
+    store: Arc<dyn TokenStore>,
+    agent: Option<Arc<dyn LoginAgent>>,
+    identity: ClientIdentity,
+    accounts: Arc<Mutex<HashMap<GrantKey, Account>>>,
+}
+
+impl fmt::Debug for OAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OAuth")
+            .field("store", &self.store)
+            .field("agent", &self.agent)
+            .finish_non_exhaustive()
+    }
+}
+
+impl OAuth {
+    /// OAuth with the tokens of this store.
+    #[must_use]
+    pub fn new(store: Arc<dyn TokenStore>) -> Self {
+        Self {
+            store,
+            agent: None,
+            identity: ClientIdentity {
+                name: "mcpool".to_owned(),
+                metadata_url: None,
+            },
+            accounts: Arc::default(),
+        }
+    }
+
+    /// Logs in with this agent as soon as a server asks for it, in the middle of a request.
+    ///
+    /// For agents that answer by themselves. A person may take minutes, and the request that
+    /// waits has a time-out: leave it out then, and call [`login`](Self::login).
+    #[must_use]
+    pub fn with_agent(mut self, agent: Arc<dyn LoginAgent>) -> Self {
+        self.agent = Some(agent);
+        self
+    }
+
+    /// Sets the name under which this client registers itself. Default `mcpool`.
+    #[must_use]
+    pub fn with_client_name(mut self, name: impl Into<String>) -> Self {
+        self.identity.name = name.into();
+        self
+    }
+
+    /// Sets the https URL of this client's metadata document, for servers whose spec has none.
+    #[must_use]
+    pub fn with_client_metadata_url(mut self, url: impl Into<String>) -> Self {
+        self.identity.metadata_url = Some(url.into());
+        self
+    }
+
+    /// Logs in at a server: by the agent, or by the spec's headless grant. What there was before
+    /// is replaced; scopes that were granted, or missing, before are asked for again.
+    ///
+    /// `challenge` is the `WWW-Authenticate` header that the server sent, where it is known (see
+    /// [`Error::challenge`]); without it the server is asked for one.
+    ///
+    /// Dropping the future gives the login up; a login whose code was taken already is stored
+    /// all the same.
+    ///
+    /// # Errors
+    /// [`AuthRequired`](ErrorKind::AuthRequired) when the login failed or was refused for
+    /// safety; [`Connect`](ErrorKind::Connect) when somebody cannot be reached;
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a stdio server.
+    pub async fn login(
+        &self,
+        spec: &ServerSpec,
+        agent: &dyn LoginAgent,
+        challenge: Option<&str>,
+    ) -> Result<LoginStatus> {
+        let named = |error: Error| error.with_server(&spec.name).with_operation("login");
+        let account = self.account(spec).map_err(named)?;
+        let grant = account.log_in(agent, challenge).await.map_err(named)?;
+        Ok(LoginStatus::of(account.key().clone(), Some(&grant)))
+    }
+
+    /// Forgets the tokens of a server, and revokes them where the authorization server can
+    /// (RFC 7009). Whether there were any.
+    ///
+    /// # Errors
+    /// When the store cannot be written; that revoking failed is only logged.
+    pub async fn logout(&self, spec: &ServerSpec) -> Result<bool> {
+        let named = |error: Error| error.with_server(&spec.name).with_operation("logout");
+        let account = self.account(spec).map_err(named)?;
+        account.log_out().await.map_err(named)
+    }
+
+    /// What is stored for a server. Asks nobody.
+    ///
+    /// # Errors
+    /// When the store cannot be read; [`InvalidArgument`](ErrorKind::InvalidArgument) for a stdio
+    /// server.
+    pub async fn status(&self, spec: &ServerSpec) -> Result<LoginStatus> {
+        let named = |error: Error| error.with_server(&spec.name).with_operation("auth status");
+        let account = self.account(spec).map_err(named)?;
+        let grant = account.stored().await.map_err(named)?;
+        Ok(LoginStatus::of(account.key().clone(), grant.as_ref()))
+    }
+
+    fn account(&self, spec: &ServerSpec) -> Result<Account> {
+        let http = http_of(spec).ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                "only servers behind a URL have logins",
+            )
+        })?;
+        let oauth = http.oauth.as_deref().cloned().unwrap_or_default();
+        self.account_for(http, oauth)
+    }
+
+    fn account_for(&self, http: &HttpSpec, oauth: OAuthSpec) -> Result<Account> {
+        let account = Account::new(
+            http.clone(),
+            oauth.clone(),
+            Arc::clone(&self.store),
+            self.agent.clone(),
+            self.identity.clone(),
+        )?;
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = accounts
+            .entry(account.key().clone())
+            .or_insert_with(|| account.clone());
+        if !known.is_for(http, &oauth) {
+            *known = account;
+        }
+        Ok(known.clone())
+    }
+}
+
+#[async_trait]
+impl AuthenticatorProvider for OAuth {
+    async fn authenticator(&self, spec: &ServerSpec) -> Result<Option<Arc<dyn Authenticator>>> {
+        let Some(http) = http_of(spec) else {
+            return Ok(None);
+        };
+        let writes_its_own = http
+            .headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+        if writes_its_own && http.oauth.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Arc::new(self.account(spec)?)))
+    }
+}
+
+fn http_of(spec: &ServerSpec) -> Option<&HttpSpec> {
+    match &spec.transport {
+        TransportSpec::Http(http) | TransportSpec::Sse(http) | TransportSpec::Auto(http) => {
+            Some(http)
+        }
+        _ => None,
+    }
+}
+
+/// Whether there is a login, and how long it lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoginStatus {
+    /// The server, and the account there.
+    pub key: GrantKey,
+    /// Whether the stored tokens can be used.
+    pub state: LoginState,
+    /// Who issued them.
+    pub issuer: Option<String>,
+    /// What they allow.
+    pub scopes: Vec<String>,
+    /// What the server asked for beyond that: the next login asks for it.
+    pub wanted_scopes: Vec<String>,
+    /// When the access token ends.
+    pub expires_at: Option<SystemTime>,
+}
+
+/// Whether stored tokens can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoginState {
+    /// There are none.
+    LoggedOut,
+    /// They are good.
+    LoggedIn,
+    /// The access token has ended; the next request refreshes it.
+    Refreshable,
+    /// The access token has ended, and nothing renews it but a login.
+    Ended,
+}
+
+impl LoginState {
+    /// The word for it in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LoggedOut => "logged_out",
+            Self::LoggedIn => "logged_in",
+            Self::Refreshable => "refreshable",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+impl LoginStatus {
+    fn of(key: GrantKey, grant: Option<&Grant>) -> Self {
+        let Some(grant) = grant else {
+            return Self {
+                key,
+                state: LoginState::LoggedOut,
+                issuer: None,
+                scopes: Vec::new(),
+                wanted_scopes: Vec::new(),
+                expires_at: None,
+            };
+        };
+        Self {
+            key,
+            state: match (grant.is_expired(now()), &grant.refresh_token) {
+                (false, _) => LoginState::LoggedIn,
+                (true, Some(_)) => LoginState::Refreshable,
+                (true, None) => LoginState::Ended,
+            },
+            issuer: Some(grant.issuer.clone()),
+            scopes: grant.scopes.clone(),
+            wanted_scopes: grant.wanted_scopes.clone(),
+            expires_at: grant
+                .expires_at
+                .map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds)),
+        }
+    }
+}
