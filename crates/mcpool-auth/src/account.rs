@@ -94,7 +94,12 @@ impl Account {
         .chain(spec.issuer.clone())
         .filter_map(|url| Url::parse(&url).ok())
         .collect();
-        let proxies: Vec<String> = http.proxy.clone().into_iter().chain(env_proxies()).collect();
+        let proxies: Vec<String> = http
+            .proxy
+            .clone()
+            .into_iter()
+            .chain(env_proxies())
+            .collect();
         Ok(Self(Arc::new(Inner {
             key: GrantKey::new(server.as_str(), spec.account.clone()),
             policy: AddressPolicy::new(&server, &configured, &proxies),
@@ -294,7 +299,7 @@ impl Account {
             ("refresh_token", refresh_token.expose()),
             ("resource", grant.resource.as_str()),
         ];
-        match token::request(&http, &endpoint, &client, &fields).await {
+        match token::request(&http, &endpoint, Some(&client), &fields).await {
             Ok(tokens) => {
                 let grant = tokens.renew(grant);
                 self.0.store.save(&grant).await?;
@@ -377,7 +382,11 @@ impl Account {
         let found = discover(&http, &inner.server, &inner.spec, challenge).await?;
         // What another authorization server granted says nothing to this one.
         let earlier = earlier.filter(|grant| grant.issuer == found.issuer);
-        let more_scopes = if earlier.is_some() { more_scopes } else { Vec::new() };
+        let more_scopes = if earlier.is_some() {
+            more_scopes
+        } else {
+            Vec::new()
+        };
         let scopes = self.scopes(&found, &more_scopes);
         let mut receiver = agent.prepare(inner.spec.redirect_port).await?;
         let redirect_uri = receiver.redirect_uri().to_owned();
@@ -402,9 +411,7 @@ impl Account {
             account.adopt(grant)
         })
         .await;
-        receiver
-            .finished(outcome.as_ref().map(|_| ()))
-            .await;
+        receiver.finished(outcome.as_ref().map(|_| ())).await;
         outcome
     }
 
@@ -529,7 +536,9 @@ impl Account {
                     key.proof(method, url, Some(token))?.into(),
                 ),
             ]),
-            (TokenKind::Dpop, None) => Err(refused("the key of the stored token is lost; log in again")),
+            (TokenKind::Dpop, None) => {
+                Err(refused("the key of the stored token is lost; log in again"))
+            }
         }
     }
 }
@@ -586,8 +595,7 @@ impl Authenticator for Account {
             return Ok(AuthDecision::GiveUp);
         };
         let header = challenge.www_authenticate.as_deref();
-        let params =
-            header.map(|header| WWWAuthenticateParams::parse(header, &self.0.server));
+        let params = header.map(|header| WWWAuthenticateParams::parse(header, &self.0.server));
         let error = params.as_ref().and_then(|params| params.error.as_deref());
 
         if let (Some(nonce), Some(key)) = (
@@ -626,9 +634,10 @@ impl Authenticator for Account {
     }
 
     fn observe_nonce(&self, url: &str, nonce: &str) {
-        if let (Some(url), Some(key)) =
-            (self.same_origin(url), self.live().and_then(|live| live.dpop))
-        {
+        if let (Some(url), Some(key)) = (
+            self.same_origin(url),
+            self.live().and_then(|live| live.dpop),
+        ) {
             key.set_nonce(&url, nonce);
         }
     }
@@ -650,8 +659,9 @@ async fn detached<T: Send + 'static>(
 }
 
 fn parse_endpoint(url: &str) -> Result<Url> {
-    Url::parse(url)
-        .map_err(|_| refused("the stored login is damaged: its endpoint is not a URL; log in again"))
+    Url::parse(url).map_err(|_| {
+        refused("the stored login is damaged: its endpoint is not a URL; log in again")
+    })
 }
 
 /// The server's URL without what is no part of its identity, or secret: user, query, fragment.

@@ -113,9 +113,8 @@ impl Resolve for GuardedResolver {
         let policy = self.0.clone();
         Box::pin(async move {
             let host = normalize(name.as_str());
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0))
-                .await?
-                .collect();
+            let found: Vec<SocketAddr> =
+                tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
             let trusted = policy.is_trusted_host(&host);
             let allowed: Vec<SocketAddr> = found
                 .into_iter()
@@ -277,12 +276,28 @@ mod tests {
             ("http://10.0.0.1/x", false),
             ("http://169.254.169.254/x", false),
         ] {
-            assert_eq!(on_loopback.check_url(&url.parse().unwrap()).is_ok(), ok, "{url}");
+            assert_eq!(
+                on_loopback.check_url(&url.parse().unwrap()).is_ok(),
+                ok,
+                "{url}"
+            );
         }
         let private = policy("https://10.0.0.1/mcp", &[]);
-        assert!(private.check_url(&"https://10.0.0.2/x".parse().unwrap()).is_ok());
-        assert!(private.check_url(&"http://10.0.0.2/x".parse().unwrap()).is_err());
-        assert!(private.check_url(&"https://127.0.0.1/x".parse().unwrap()).is_err());
+        assert!(
+            private
+                .check_url(&"https://10.0.0.2/x".parse().unwrap())
+                .is_ok()
+        );
+        assert!(
+            private
+                .check_url(&"http://10.0.0.2/x".parse().unwrap())
+                .is_err()
+        );
+        assert!(
+            private
+                .check_url(&"https://127.0.0.1/x".parse().unwrap())
+                .is_err()
+        );
     }
 
     #[tokio::test]

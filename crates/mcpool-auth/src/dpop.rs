@@ -16,6 +16,8 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use crate::jwt;
+
 /// The one algorithm that we sign with: every DPoP server has to know it (RFC 9449, section 11.6
 /// asks for an asymmetric one, and this is the one that all of them implement).
 pub(crate) const ALGORITHM: &str = "ES256";
@@ -50,9 +52,8 @@ impl DpopKey {
         let document = URL_SAFE_NO_PAD
             .decode(pkcs8.expose())
             .map_err(|_| broken("the stored DPoP key is damaged"))?;
-        let pair =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &document, &random)
-                .map_err(|_| broken("the stored DPoP key is damaged"))?;
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &document, &random)
+            .map_err(|_| broken("the stored DPoP key is damaged"))?;
         Ok(Self {
             pair,
             pkcs8: pkcs8.clone(),
@@ -117,16 +118,13 @@ impl DpopKey {
                 "y": URL_SAFE_NO_PAD.encode(y),
             },
         });
-        let input = format!(
-            "{}.{}",
-            URL_SAFE_NO_PAD.encode(header.to_string()),
-            URL_SAFE_NO_PAD.encode(claims.to_string())
-        );
-        let signature = self
-            .pair
-            .sign(&self.random, input.as_bytes())
-            .map_err(|_| broken("the DPoP proof could not be signed"))?;
-        Ok(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature)))
+        jwt::compact(&header, claims, |input| {
+            let signature = self
+                .pair
+                .sign(&self.random, input)
+                .map_err(|_| broken("the DPoP proof could not be signed"))?;
+            Ok(signature.as_ref().to_vec())
+        })
     }
 }
 

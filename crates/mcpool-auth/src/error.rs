@@ -16,8 +16,6 @@ pub(crate) enum Step {
     Registration,
     /// Taking the browser's redirect.
     Callback,
-    /// Getting a token.
-    Token,
 }
 
 /// A login was refused, or is needed: nothing that trying again would change.
@@ -79,10 +77,7 @@ pub(crate) fn from_rmcp(error: &AuthError, step: Step, http: &OAuthHttp) -> Erro
             )),
             _ => Error::new(
                 ErrorKind::AuthRequired,
-                format!(
-                    "the server's metadata at {} cannot be used",
-                    redacted(url)
-                ),
+                format!("the server's metadata at {} cannot be used", redacted(url)),
             ),
         },
         AuthError::PkceUnsupported => refused(no_pkce()),
@@ -120,14 +115,12 @@ fn from_answer(step: Step, http: &OAuthHttp, error: &AuthError) -> Error {
             "the authorization server did not register this client; configure a client id"
         }
         Step::Callback => "the login was not completed",
-        Step::Token => "the authorization server gave no token",
     };
     match http.oauth_error() {
-        Some(answer) if answer.status >= 500 => Error::new(
-            ErrorKind::HttpStatus,
-            format!("{what}: {answer}"),
-        )
-        .with_http_status(answer.status),
+        Some(answer) if answer.status >= 500 => {
+            Error::new(ErrorKind::HttpStatus, format!("{what}: {answer}"))
+                .with_http_status(answer.status)
+        }
         Some(answer) => refused(format!("{what}: {answer}")),
         None => refused(format!("{what}: {}", describe(error))),
     }

@@ -64,7 +64,9 @@ impl FileStore {
             )
             .with_source(error)
         })?;
-        Ok(Self::new(base.data_dir().join("mcpool").join("credentials")))
+        Ok(Self::new(
+            base.data_dir().join("mcpool").join("credentials"),
+        ))
     }
 
     /// The directory.
@@ -105,7 +107,8 @@ impl FileStore {
 
     fn write(&self, key: &GrantKey, grants: Vec<Grant>) -> Result<()> {
         let path = self.path(key, "json");
-        let failed = |error: std::io::Error| unusable("cannot be written", &path).with_source(error);
+        let failed =
+            |error: std::io::Error| unusable("cannot be written", &path).with_source(error);
         make_private_directory(&self.directory).map_err(failed)?;
         let text = serde_json::to_vec_pretty(&Document {
             version: VERSION,

@@ -78,7 +78,11 @@ pub struct Grant {
     pub client_id: String,
     /// The secret that the client got when it was registered dynamically. A configured secret is
     /// never stored.
-    #[serde(default, with = "exposed_option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "exposed_option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub client_secret: Option<Secret>,
     /// How the client proves itself.
     #[serde(default)]
@@ -93,7 +97,11 @@ pub struct Grant {
     #[serde(default)]
     pub kind: TokenKind,
     /// The refresh token.
-    #[serde(default, with = "exposed_option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "exposed_option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub refresh_token: Option<Secret>,
     /// The scopes that were granted.
     #[serde(default)]
@@ -107,7 +115,11 @@ pub struct Grant {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<u64>,
     /// The key that the tokens are bound to: PKCS#8, base64url.
-    #[serde(default, with = "exposed_option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "exposed_option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub dpop_key: Option<Secret>,
 }
 

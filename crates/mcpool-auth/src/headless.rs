@@ -5,19 +5,17 @@ use std::sync::Arc;
 
 use mcpool_core::{DpopChoice, Error, ErrorKind, IdentityProvider, OAuthGrant, OAuthSpec, Result};
 use oauth2::ClientSecret;
-use rmcp::transport::auth::{
-    ClientCredentialsConfig, JwtSigningAlgorithm,
-    enterprise::{
-        EmaAuthorizationServer, EmaClientAuthentication, EmaError, EmaExchangeRequest,
-    },
+use rmcp::transport::auth::enterprise::{
+    EmaAuthorizationServer, EmaClientAuthentication, EmaError, EmaExchangeRequest,
 };
 
 use crate::{
     discovery::Discovered,
     dpop::DpopKey,
-    error::{Step, from_http, from_rmcp, refused},
+    error::{from_http, refused},
     grant::{ClientAuth, Grant, GrantKey, TokenKind, now},
-    http::OAuthHttp,
+    http::{OAuthHttp, shorten},
+    jwt,
     token::{self, Client, TokenFailure, Tokens, read_secret},
 };
 
@@ -26,7 +24,7 @@ const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// Gets a token by the grant of the spec. A refusal is final: no second try, no other grant.
 pub(crate) async fn obtain(
     http: &Arc<OAuthHttp>,
-    mut discovered: Discovered,
+    discovered: Discovered,
     spec: &OAuthSpec,
     key: &GrantKey,
     scopes: Vec<String>,
@@ -62,33 +60,41 @@ pub(crate) async fn obtain(
                 ));
             };
             let secret = read_secret(source, "the client secret").await?;
-            let config = ClientCredentialsConfig::ClientSecret {
-                client_id: client_id.clone(),
-                client_secret: secret.expose().to_owned(),
-                scopes: scopes.clone(),
-                resource: Some(discovered.resource.clone()),
+            let client = Client {
+                id: client_id.clone(),
+                auth: discovered.client_auth(true),
+                secret: Some(secret),
             };
-            client_credentials(http, &mut discovered, &config).await?
+            let fields = [("grant_type", "client_credentials")];
+            request(http, &discovered, Some(&client), &fields, &scopes).await?
         }
         OAuthGrant::PrivateKeyJwt {
             key: source,
             algorithm,
         } => {
             let pem = read_secret(source, "the private key").await?;
-            let config = ClientCredentialsConfig::PrivateKeyJwt {
-                client_id: client_id.clone(),
-                signing_key: pem.expose().as_bytes().to_vec(),
-                signing_algorithm: signing_algorithm(algorithm.as_deref())?,
-                token_endpoint_audience: None,
-                scopes: scopes.clone(),
-                resource: Some(discovered.resource.clone()),
-            };
-            client_credentials(http, &mut discovered, &config).await?
+            // RFC 7523, section 3: `aud` is the authorization server, by its issuer.
+            let assertion =
+                jwt::client_assertion(&client_id, &discovered.issuer, &pem, algorithm.as_deref())?;
+            let fields = [
+                ("grant_type", "client_credentials"),
+                ("client_assertion_type", jwt::ASSERTION_TYPE),
+                ("client_assertion", &assertion),
+            ];
+            request(http, &discovered, None, &fields, &scopes).await?
         }
         OAuthGrant::EnterpriseManaged { idp, id_token } => {
             let id_token = read_secret(id_token, "the ID token").await?;
-            enterprise(http, &discovered, spec, idp, &client_id, id_token.expose(), &scopes)
-                .await?
+            enterprise(
+                http,
+                &discovered,
+                spec,
+                idp,
+                &client_id,
+                id_token.expose(),
+                &scopes,
+            )
+            .await?
         }
         OAuthGrant::WorkloadIdentity { assertion } => {
             let assertion = read_secret(assertion, "the workload's token").await?;
@@ -101,23 +107,11 @@ pub(crate) async fn obtain(
                 auth: discovered.client_auth(secret.is_some()),
                 secret,
             };
-            let scope = scopes.join(" ");
-            let mut fields = vec![
+            let fields = [
                 ("grant_type", JWT_BEARER),
                 ("assertion", assertion.expose()),
-                ("resource", discovered.resource.as_str()),
             ];
-            if !scope.is_empty() {
-                fields.push(("scope", &scope));
-            }
-            token::request(http, &discovered.token_endpoint, &client, &fields)
-                .await
-                .map_err(|failure| match failure {
-                    TokenFailure::Other(error) => error,
-                    TokenFailure::Rejected(answer) => refused(format!(
-                        "the authorization server refused the workload's token: {answer}"
-                    )),
-                })?
+            request(http, &discovered, Some(&client), &fields, &scopes).await?
         }
         _ => {
             return Err(Error::new(
@@ -156,22 +150,29 @@ pub(crate) async fn obtain(
     Ok(grant)
 }
 
-async fn client_credentials(
+/// One token request, for the resource and the scopes. A refusal is final.
+async fn request(
     http: &Arc<OAuthHttp>,
-    discovered: &mut Discovered,
-    config: &ClientCredentialsConfig,
+    discovered: &Discovered,
+    client: Option<&Client>,
+    fields: &[(&str, &str)],
+    scopes: &[String],
 ) -> Result<Tokens> {
-    let step = |error| from_rmcp(&error, Step::Token, http);
-    let manager = &mut discovered.manager;
-    manager
-        .validate_client_credentials_metadata(config)
-        .map_err(step)?;
-    manager.configure_client_credentials(config).map_err(step)?;
-    let response = manager
-        .exchange_client_credentials(config)
+    let scope = scopes.join(" ");
+    let mut fields = fields.to_vec();
+    fields.push(("resource", &discovered.resource));
+    if !scope.is_empty() {
+        fields.push(("scope", &scope));
+    }
+    token::request(http, &discovered.token_endpoint, client, &fields)
         .await
-        .map_err(step)?;
-    Tokens::from_rmcp(&response)
+        .map_err(|failure| match failure {
+            TokenFailure::Other(error) => error,
+            TokenFailure::Rejected(answer) => refused(format!(
+                "{} gave no token: {answer}",
+                shorten(&discovered.issuer)
+            )),
+        })
 }
 
 async fn enterprise(
@@ -229,24 +230,5 @@ async fn enterprise(
         refresh: None,
         lifetime: token.expires_in.map(|lifetime| lifetime.as_secs()),
         scopes: Some(scopes),
-    })
-}
-
-fn signing_algorithm(name: Option<&str>) -> Result<JwtSigningAlgorithm> {
-    Ok(match name.unwrap_or("ES256") {
-        "ES256" => JwtSigningAlgorithm::ES256,
-        "ES384" => JwtSigningAlgorithm::ES384,
-        "RS256" => JwtSigningAlgorithm::RS256,
-        "RS384" => JwtSigningAlgorithm::RS384,
-        "RS512" => JwtSigningAlgorithm::RS512,
-        other => {
-            return Err(Error::new(
-                ErrorKind::InvalidSpec,
-                format!(
-                    "the signing algorithm {other:?} is not supported: use ES256, ES384, RS256, \
-                     RS384 or RS512"
-                ),
-            ));
-        }
     })
 }

@@ -167,9 +167,9 @@ impl OAuthHttp {
 
     /// Checks a URL that somebody else will open: the authorization endpoint, by the browser.
     pub(crate) fn check(&self, url: &Url) -> Result<(), HttpFailure> {
-        self.policy.check_url(url).map_err(|why| {
-            HttpFailure::Refused(format!("{} was not asked: {why}", redacted(url)))
-        })
+        self.policy
+            .check_url(url)
+            .map_err(|why| HttpFailure::Refused(format!("{} was not asked: {why}", redacted(url))))
     }
 
     /// Sends a form to a token or revocation endpoint; redirects are not followed.

@@ -38,7 +38,10 @@ pub trait Browser: Send + Sync + fmt::Debug {
 /// The user's own browser.
 #[cfg(feature = "browser")]
 #[derive(Debug, Clone, Copy, Default)]
-#[expect(clippy::exhaustive_structs, reason = "a unit struct has nothing to add")]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a unit struct has nothing to add"
+)]
 pub struct SystemBrowser;
 
 #[cfg(feature = "browser")]

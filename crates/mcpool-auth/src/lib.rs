@@ -47,6 +47,7 @@ mod grant;
 mod headless;
 mod http;
 mod interactive;
+mod jwt;
 #[cfg(feature = "keyring")]
 mod keyring_store;
 mod login;

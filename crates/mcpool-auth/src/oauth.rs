@@ -14,10 +14,7 @@ use mcpool_core::{
 };
 
 use crate::{
-    Grant, GrantKey, LoginAgent, TokenStore,
-    account::Account,
-    grant::now,
-    login::ClientIdentity,
+    Grant, GrantKey, LoginAgent, TokenStore, account::Account, grant::now, login::ClientIdentity,
 };
 
 /// OAuth for all servers of an application.

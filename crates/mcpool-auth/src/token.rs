@@ -1,7 +1,7 @@
 //! Token requests that rmcp does not make for us, and what answers them.
 
-use mcpool_core::{Error, ErrorKind, Result, Secret, SecretSource};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use mcpool_core::{Error, ErrorKind, Result, Secret, SecretSource};
 use oauth2::TokenResponse;
 use rmcp::transport::auth::OAuthTokenResponse;
 use url::{Url, form_urlencoded};
@@ -122,14 +122,14 @@ fn kind(name: &str) -> Result<TokenKind> {
     }
 }
 
-/// Asks a token endpoint with a form of our own.
+/// Asks a token endpoint with a form of our own. Without a client, the form itself proves it.
 pub(crate) async fn request(
     http: &OAuthHttp,
     endpoint: &Url,
-    client: &Client,
+    client: Option<&Client>,
     fields: &[(&str, &str)],
 ) -> Result<Tokens, TokenFailure> {
-    let (authorization, client_fields) = prove(client);
+    let (authorization, client_fields) = client.map(prove).unwrap_or_default();
     let mut fields = fields.to_vec();
     fields.extend(client_fields);
     let answer = http
@@ -165,7 +165,8 @@ fn transient(status: u16, why: &str) -> Error {
 
 /// The header and the fields by which a client proves itself (RFC 6749, section 2.3.1).
 pub(crate) fn prove(client: &Client) -> (Option<Secret>, Vec<(&str, &str)>) {
-    let encode = |text: &str| -> String { form_urlencoded::byte_serialize(text.as_bytes()).collect() };
+    let encode =
+        |text: &str| -> String { form_urlencoded::byte_serialize(text.as_bytes()).collect() };
     match (&client.secret, client.auth) {
         (Some(secret), ClientAuth::Basic) => {
             let pair = format!("{}:{}", encode(&client.id), encode(secret.expose()));
@@ -259,10 +260,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "  s3cret\n").unwrap();
         let source = SecretSource::File(file.path().to_owned());
-        assert_eq!(
-            read_secret(&source, "x").await.unwrap().expose(),
-            "s3cret"
-        );
+        assert_eq!(read_secret(&source, "x").await.unwrap().expose(), "s3cret");
         let source = SecretSource::Env("MCPOOL_NO_SUCH_VARIABLE".into());
         let error = read_secret(&source, "the client secret").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidSpec);

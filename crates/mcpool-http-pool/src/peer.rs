@@ -20,6 +20,10 @@ use crate::{
 
 const DPOP_NONCE: &str = "dpop-nonce";
 
+/// After how many refusals the authenticator is asked no more. One request may need each of: a
+/// first token, a DPoP nonce, a renewed token, more scope.
+const MAX_REFUSALS: u32 = 4;
+
 /// A request to a server, without what [`HttpPeer`] adds.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -113,8 +117,8 @@ impl HttpPeer {
     /// Sends a request and gives the answer, whatever its status but 401 and 403.
     ///
     /// The spec's headers are added, then the request's, then the credentials. After a 401 or 403
-    /// the authenticator is asked, and the request is sent once more if it says so: it was
-    /// refused, not run. A `DPoP-Nonce` in a good answer is passed on (RFC 9449, section 8.2).
+    /// the authenticator is asked, and the request is sent again if it says so, up to 4 times: it
+    /// was refused, not run. A `DPoP-Nonce` in a good answer is passed on (RFC 9449, section 8.2).
     ///
     /// Not bounded in time but for the connect. Dropping the future closes the connection, or
     /// the HTTP/2 stream.
@@ -153,7 +157,7 @@ impl HttpPeer {
                 _ => Ok(response),
             };
         };
-        let mut asked = false;
+        let mut refusals = 0;
         loop {
             let about = AuthRequest::new(request.method.as_str(), request.url.as_str());
             let credentials = authenticator
@@ -171,10 +175,10 @@ impl HttpPeer {
                 }
                 return Ok(response);
             }
-            if asked {
+            if refusals == MAX_REFUSALS {
                 return Err(refused(response).await);
             }
-            asked = true;
+            refusals += 1;
             let mut refusal = AuthChallenge::new(response.status().as_u16());
             refusal.www_authenticate = challenge(response.headers());
             refusal.dpop_nonce = nonce;

@@ -65,6 +65,25 @@ impl ClientSettings {
     }
 }
 
+impl ClientSettings {
+    /// Starts a client of the caller's own with these settings: for one that needs a resolver or
+    /// redirects of its own. It is not pooled.
+    ///
+    /// TLS works wherever the system has root certificates, also when `tls` is off.
+    ///
+    /// # Errors
+    /// As [`HttpPool::client`].
+    pub async fn builder(&self) -> Result<reqwest::ClientBuilder> {
+        let settings = self.clone();
+        off_thread(move || {
+            let ca = settings.ca_file.as_deref().map(tls::read_ca_file);
+            let ca = ca.transpose()?;
+            builder(&settings, tls_or_none(&settings, ca.as_deref())?)
+        })
+        .await
+    }
+}
+
 impl fmt::Debug for ClientSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientSettings")
@@ -222,15 +241,28 @@ async fn off_thread<T: Send + 'static>(
 }
 
 fn build(settings: &ClientSettings, ca: Option<&[u8]>) -> Result<reqwest::Client> {
-    let tls = match tls::trusting_platform(ca) {
-        _ if !settings.tls && settings.direct => tls::trusting_nobody()?,
-        Ok(tls) => tls,
-        Err(error) if settings.tls || ca.is_some() => return Err(error),
-        Err(error) => {
-            tracing::debug!(%error, "no TLS, which plain HTTP does not need");
-            tls::trusting_nobody()?
-        }
+    let tls = if settings.tls || !settings.direct {
+        tls_or_none(settings, ca)?
+    } else {
+        tls::trusting_nobody()?
     };
+    builder(settings, tls)?.build().map_err(|error| {
+        Error::new(ErrorKind::Internal, "cannot make an HTTP client")
+            .with_source(error.without_url())
+    })
+}
+
+fn tls_or_none(settings: &ClientSettings, ca: Option<&[u8]>) -> Result<rustls::ClientConfig> {
+    match tls::trusting_platform(ca) {
+        Err(error) if !settings.tls && ca.is_none() => {
+            tracing::debug!(%error, "no TLS, which plain HTTP does not need");
+            tls::trusting_nobody()
+        }
+        result => result,
+    }
+}
+
+fn builder(settings: &ClientSettings, tls: rustls::ClientConfig) -> Result<reqwest::ClientBuilder> {
     let mut builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .user_agent(USER_AGENT)
@@ -258,10 +290,7 @@ fn build(settings: &ClientSettings, ca: Option<&[u8]>) -> Result<reqwest::Client
     } else if settings.direct {
         builder = builder.no_proxy();
     }
-    builder.build().map_err(|error| {
-        Error::new(ErrorKind::Internal, "cannot make an HTTP client")
-            .with_source(error.without_url())
-    })
+    Ok(builder)
 }
 
 #[cfg(test)]
