@@ -25,7 +25,7 @@ use crate::{
     grant::{ClientAuth, Grant, GrantKey, TokenKind, now, union},
     headless,
     http::{OAuthHttp, redacted},
-    login::{self, ClientIdentity, LoginAgent},
+    login::{self, ClientIdentity, LoginAgent, LoginRequest},
     store::TokenStore,
     token::{self, Client, TokenFailure, read_secret},
 };
@@ -390,17 +390,15 @@ impl Account {
         let scopes = self.scopes(&found, &more_scopes);
         let mut receiver = agent.prepare(inner.spec.redirect_port).await?;
         let redirect_uri = receiver.redirect_uri().to_owned();
-        let pending = login::begin(
-            http,
-            found,
-            &inner.spec,
-            &inner.identity,
-            &inner.key,
+        let request = LoginRequest {
+            spec: &inner.spec,
+            identity: &inner.identity,
+            key: &inner.key,
             earlier,
             scopes,
-            &redirect_uri,
-        )
-        .await?;
+            redirect_uri: &redirect_uri,
+        };
+        let pending = login::begin(http, found, request).await?;
         let redirect = receiver.receive(&pending.prompt).await?;
         let account = self.clone();
         // From here on the code is used up: what it brings must reach the store.

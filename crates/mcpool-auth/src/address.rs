@@ -136,16 +136,6 @@ impl Resolve for GuardedResolver {
 #[error("{0} resolves to an address inside this network, where the server is not")]
 pub(crate) struct RefusedHost(pub(crate) String);
 
-/// Whether the URL is on this machine.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => is_localhost(name),
-        None => false,
-    }
-}
-
 fn normalize(host: &str) -> String {
     host.trim_end_matches('.').to_ascii_lowercase()
 }

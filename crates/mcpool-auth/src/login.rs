@@ -94,16 +94,22 @@ pub(crate) struct PendingLogin {
     pub(crate) prompt: LoginPrompt,
 }
 
+/// Whose login it is, and what for.
+pub(crate) struct LoginRequest<'a> {
+    pub(crate) spec: &'a OAuthSpec,
+    pub(crate) identity: &'a ClientIdentity,
+    pub(crate) key: &'a GrantKey,
+    /// The grant that there was, whose registration may be used again.
+    pub(crate) earlier: Option<&'a Grant>,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) redirect_uri: &'a str,
+}
+
 /// Prepares a login: registers the client if it must, and makes the URL.
 pub(crate) async fn begin(
     http: Arc<OAuthHttp>,
     mut discovered: Discovered,
-    spec: &OAuthSpec,
-    identity: &ClientIdentity,
-    key: &GrantKey,
-    earlier: Option<&Grant>,
-    scopes: Vec<String>,
-    redirect_uri: &str,
+    request: LoginRequest<'_>,
 ) -> Result<PendingLogin> {
     let metadata = &discovered.metadata;
     // MCP 2025-11-25: metadata that does not name S256 means no PKCE, and then the client must
@@ -120,17 +126,9 @@ pub(crate) async fn begin(
     http.check(&endpoint)
         .map_err(|failure| from_http(&failure))?;
 
-    let scopes = with_offline_access(scopes, metadata.scopes_supported.as_deref());
-    let (client, registered) = client(
-        &http,
-        &mut discovered,
-        spec,
-        identity,
-        earlier,
-        &scopes,
-        redirect_uri,
-    )
-    .await?;
+    let supported = metadata.scopes_supported.as_deref();
+    let scopes = with_offline_access(request.scopes.clone(), supported);
+    let (client, registered) = client(&http, &mut discovered, &request, &scopes).await?;
     let step = |error| from_rmcp(&error, Step::Registration, &http);
     let manager = &mut discovered.manager;
     manager.configure_client(client.clone()).map_err(step)?;
@@ -149,7 +147,7 @@ pub(crate) async fn begin(
     };
     Ok(PendingLogin {
         prompt: LoginPrompt {
-            server: key.server.clone(),
+            server: request.key.server.clone(),
             issuer: discovered.issuer.clone(),
             scopes: scopes.clone(),
             url,
@@ -157,12 +155,12 @@ pub(crate) async fn begin(
         },
         http,
         discovered,
-        key: key.clone(),
+        key: request.key.clone(),
         client,
         registered,
         scopes,
         dpop,
-        dpop_choice: spec.dpop,
+        dpop_choice: request.spec.dpop,
     })
 }
 
@@ -266,12 +264,16 @@ impl PendingLogin {
 async fn client(
     http: &Arc<OAuthHttp>,
     discovered: &mut Discovered,
-    spec: &OAuthSpec,
-    identity: &ClientIdentity,
-    earlier: Option<&Grant>,
+    request: &LoginRequest<'_>,
     scopes: &[String],
-    redirect_uri: &str,
 ) -> Result<(OAuthClientConfig, bool)> {
+    let LoginRequest {
+        spec,
+        identity,
+        earlier,
+        redirect_uri,
+        ..
+    } = *request;
     if let Some(id) = &spec.client_id {
         let mut client = OAuthClientConfig::new(id, redirect_uri);
         if let Some(source) = &spec.client_secret {

@@ -1,0 +1,273 @@
+//! Logins, refreshes and step-ups against the test authorization server.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use mcpool_auth::{LoginState, MemoryStore, OAuth, TokenStore};
+use mcpool_core::{
+    AuthRequest, ErrorKind, HttpSpec, OAuthGrant, OAuthSpec, SecretSource, ServerSpec,
+};
+use support::{Robot, authenticator, call, in_memory, spec, start};
+
+#[tokio::test]
+async fn a_login_leads_to_a_token_that_both_transports_use() {
+    let server = start(|_| {});
+    let oauth = in_memory();
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+
+    let error = call(&oauth, &spec, "ping").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AuthRequired);
+    let challenge = error.challenge().unwrap().to_owned();
+    assert_eq!(
+        oauth.status(&spec).await.unwrap().state,
+        LoginState::LoggedOut
+    );
+
+    let robot = Robot::default();
+    let status = oauth.login(&spec, &robot, Some(&challenge)).await.unwrap();
+    assert_eq!(status.state, LoginState::LoggedIn);
+    assert_eq!(status.issuer.as_deref(), Some(server.issuer().as_str()));
+    assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
+    assert_eq!(server.count("served"), 1);
+
+    // The same server behind its SSE transport: one set of tokens for one URL.
+    let sse = ServerSpec::sse("guarded", HttpSpec::new(server.mcp_url())).unwrap();
+    let headers = authenticator(&oauth, &sse)
+        .await
+        .authorize(AuthRequest::new("GET", &server.mcp_url()))
+        .await
+        .unwrap();
+    assert_eq!(headers.len(), 1);
+}
+
+#[tokio::test]
+async fn a_login_without_a_challenge_asks_the_server_for_one() {
+    let server = start(|options| options.scope = Some("mcp:read".into()));
+    let oauth = in_memory();
+    for url in [server.mcp_url(), server.sse_url()] {
+        let spec = spec(&url, OAuthSpec::new());
+        let status = oauth.login(&spec, &Robot::default(), None).await.unwrap();
+        assert_eq!(status.scopes, ["mcp:read"]);
+    }
+}
+
+#[tokio::test]
+async fn logging_out_revokes_and_forgets() {
+    let server = start(|_| {});
+    let oauth = in_memory();
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    oauth.login(&spec, &Robot::default(), None).await.unwrap();
+    assert!(oauth.logout(&spec).await.unwrap());
+    assert_eq!(server.count("revoke"), 2);
+    assert!(!oauth.logout(&spec).await.unwrap());
+    let error = call(&oauth, &spec, "ping").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AuthRequired);
+}
+
+#[tokio::test]
+async fn a_401_refreshes_once_for_all_who_were_refused_and_replays() {
+    let server = start(|options| options.think = Duration::from_millis(50));
+    let oauth = in_memory();
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    oauth.login(&spec, &Robot::default(), None).await.unwrap();
+    server.expire_tokens();
+    let calls = (0..40).map(|_| call(&oauth, &spec, "ping"));
+    for status in futures::future::join_all(calls).await {
+        assert_ne!(status.unwrap(), 401);
+    }
+    assert_eq!(server.count("refresh_token"), 1);
+    assert_eq!(server.count("served"), 40);
+}
+
+#[tokio::test]
+async fn a_token_is_refreshed_before_it_ends() {
+    // Of two seconds, a tenth rounds to nothing: stale when it ends. The guard would refuse it.
+    let server = start(|options| options.token_lifetime = Some(Duration::from_secs(2)));
+    let oauth = in_memory();
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    oauth.login(&spec, &Robot::default(), None).await.unwrap();
+    let ends = oauth.status(&spec).await.unwrap().expires_at.unwrap();
+    // The clock is the system's: wait for its event.
+    while std::time::SystemTime::now() < ends {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
+    assert_eq!(server.count("refresh_token"), 1);
+}
+
+#[tokio::test]
+async fn a_refused_refresh_needs_a_login_and_an_unreachable_server_does_not() {
+    let server = start(|_| {});
+    let store = MemoryStore::new();
+    let oauth = OAuth::new(Arc::new(store.clone()));
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    oauth.login(&spec, &Robot::default(), None).await.unwrap();
+
+    server.expire_tokens();
+    server.refuse_token_requests(true);
+    let error = call(&oauth, &spec, "ping").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
+    let key = oauth.status(&spec).await.unwrap().key;
+    assert!(store.load(&key).await.unwrap()[0].refresh_token.is_some());
+
+    server.refuse_token_requests(false);
+    assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
+
+    server.revoke_all();
+    let error = call(&oauth, &spec, "ping").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AuthRequired);
+    // It is not asked again with a token that is known to be dead.
+    let before = server.count("refresh_token");
+    let error = call(&oauth, &spec, "ping").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AuthRequired);
+    assert_eq!(server.count("refresh_token"), before);
+}
+
+#[tokio::test]
+async fn a_dropped_call_does_not_lose_the_refreshed_token() {
+    let server = start(|options| options.think = Duration::from_millis(200));
+    let oauth = in_memory();
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    oauth.login(&spec, &Robot::default(), None).await.unwrap();
+    server.expire_tokens();
+    {
+        let mut dropped = Box::pin(call(&oauth, &spec, "ping"));
+        let asked = mcpool_testkit::eventually(Duration::from_secs(20), || {
+            server.count("refresh_token") == 1
+        });
+        tokio::select! {
+            _ = &mut dropped => panic!("it ended before it was dropped"),
+            asked = asked => assert!(asked),
+        }
+    }
+    // The refresh token was good once; what it brought must be there.
+    assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
+    assert_eq!(server.count("refresh_token"), 1);
+    assert_eq!(server.count("refused"), 0);
+}
+
+#[tokio::test]
+async fn step_up_asks_for_the_union() {
+    let server = start(|options| {
+        options.scope = Some("mcp:read".into());
+        options.call_scope = Some("mcp:write".into());
+    });
+    let robot = Arc::new(Robot::default());
+    let oauth = in_memory().with_agent(robot.clone());
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
+    assert_ne!(call(&oauth, &spec, "tools/call").await.unwrap(), 403);
+    assert_eq!(robot.logins.load(Ordering::SeqCst), 2);
+    let scopes = oauth.status(&spec).await.unwrap().scopes;
+    assert_eq!(scopes, ["mcp:read", "mcp:write"]);
+    assert_eq!(robot.seen.lock().unwrap()[1].0.scopes, scopes);
+    // The same redirect URI: the registration is used again.
+    assert_eq!(server.count("register"), 1);
+}
+
+#[tokio::test]
+async fn step_up_without_a_person_is_remembered_for_the_login() {
+    let server = start(|options| {
+        options.scope = Some("mcp:read".into());
+        options.call_scope = Some("mcp:write".into());
+    });
+    let oauth = in_memory();
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    oauth.login(&spec, &Robot::default(), None).await.unwrap();
+    let error = call(&oauth, &spec, "tools/call").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Forbidden);
+    let status = oauth.status(&spec).await.unwrap();
+    assert_eq!(status.wanted_scopes, ["mcp:write"]);
+    let status = oauth.login(&spec, &Robot::default(), None).await.unwrap();
+    assert_eq!(status.scopes, ["mcp:read", "mcp:write"]);
+    assert!(status.wanted_scopes.is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_never_has_enough_is_asked_a_few_times_only() {
+    let server = start(|options| {
+        options.scope = Some("mcp:read".into());
+        options.call_scope = Some("mcp:write".into());
+        options.never_enough = true;
+    });
+    let robot = Arc::new(Robot::default());
+    let oauth = in_memory().with_agent(robot.clone());
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    for _ in 0..5 {
+        let error = call(&oauth, &spec, "tools/call").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Forbidden);
+    }
+    assert_eq!(robot.logins.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn client_credentials_need_no_person() {
+    let server = start(|options| {
+        options.client = Some(("robot".into(), "canary-secret".into()));
+        options.no_refresh = true;
+    });
+    let oauth = in_memory();
+    let secret = SecretSource::Value("canary-secret".into());
+    let settings = OAuthSpec::new()
+        .with_grant(OAuthGrant::ClientCredentials)
+        .with_client("robot", Some(secret));
+    let spec = spec(&server.mcp_url(), settings);
+    assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
+    assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
+    assert_eq!(server.count("client_credentials"), 1);
+    let TokenCount(before) = TokenCount(server.count("client_credentials"));
+    server.expire_tokens();
+    // Refused within a minute of its birth by the same authorization server: said, not looped.
+    let error = call(&oauth, &spec, "ping").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AuthRequired);
+    assert_eq!(server.count("client_credentials"), before);
+}
+
+struct TokenCount(u64);
+
+#[tokio::test]
+async fn a_wrong_client_secret_is_told_once() {
+    let server = start(|options| options.client = Some(("robot".into(), "right".into())));
+    let oauth = in_memory();
+    let settings = OAuthSpec::new()
+        .with_grant(OAuthGrant::ClientCredentials)
+        .with_client("robot", Some(SecretSource::Value("canary-wrong".into())));
+    let spec = spec(&server.mcp_url(), settings);
+    let error = call(&oauth, &spec, "ping").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AuthRequired);
+    assert!(error.to_string().contains("invalid_client"), "{error}");
+    assert!(!format!("{error:?}").contains("canary"));
+    assert_eq!(server.count("client_credentials"), 1);
+}
+
+#[tokio::test]
+async fn a_server_without_registration_says_what_to_do() {
+    let server = start(|options| options.client = Some(("known".into(), "s".into())));
+    let oauth = in_memory();
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let error = oauth
+        .login(&spec, &Robot::default(), None)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("set client_id"), "{error}");
+    assert!(error.to_string().contains(support::REDIRECT), "{error}");
+}
+
+#[tokio::test]
+async fn accounts_at_one_server_are_kept_apart() {
+    let server = start(|_| {});
+    let oauth = in_memory();
+    let home = spec(&server.mcp_url(), OAuthSpec::new().with_account("home"));
+    let work = spec(&server.mcp_url(), OAuthSpec::new().with_account("work"));
+    oauth.login(&home, &Robot::default(), None).await.unwrap();
+    assert_eq!(
+        oauth.status(&work).await.unwrap().state,
+        LoginState::LoggedOut
+    );
+    assert!(oauth.logout(&home).await.unwrap());
+}

@@ -1,0 +1,131 @@
+//! A person that says yes at once, and requests through the authenticator under test.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use mcpool_auth::{LoginAgent, LoginPrompt, MemoryStore, OAuth, RedirectReceiver};
+use mcpool_core::{
+    Authenticator, AuthenticatorProvider, ConnectRequest, HttpSpec, OAuthSpec, Result, ServerSpec,
+    TransportSpec,
+};
+use mcpool_http_pool::{
+    ClientSettings, HttpPeer, HttpPool, PeerRequest,
+    reqwest::{
+        self, Method,
+        header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION},
+        redirect::Policy,
+    },
+};
+use mcpool_testkit::fixtures::authz::{AuthzFixture, AuthzOptions};
+
+pub const REDIRECT: &str = "http://127.0.0.1:53682/callback";
+
+/// Opens the login page without a browser, and takes the redirect from its answer.
+#[derive(Debug, Default)]
+pub struct Robot {
+    pub logins: AtomicUsize,
+    /// Gives this redirect instead of the real one.
+    pub instead: std::sync::Mutex<Option<String>>,
+    pub seen: Arc<std::sync::Mutex<Vec<(LoginPrompt, String)>>>,
+}
+
+#[async_trait]
+impl LoginAgent for Robot {
+    async fn prepare(&self, _port: Option<u16>) -> Result<Box<dyn RedirectReceiver>> {
+        self.logins.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(RobotReceiver {
+            instead: self.instead.lock().unwrap().take(),
+            seen: Arc::clone(&self.seen),
+        }))
+    }
+}
+
+struct RobotReceiver {
+    instead: Option<String>,
+    seen: Arc<std::sync::Mutex<Vec<(LoginPrompt, String)>>>,
+}
+
+#[async_trait]
+impl RedirectReceiver for RobotReceiver {
+    fn redirect_uri(&self) -> &str {
+        REDIRECT
+    }
+
+    async fn receive(&mut self, prompt: &LoginPrompt) -> Result<String> {
+        let redirect = match self.instead.take() {
+            Some(redirect) => redirect,
+            None => follow(&prompt.url).await,
+        };
+        self.seen
+            .lock()
+            .unwrap()
+            .push((prompt.clone(), redirect.clone()));
+        Ok(redirect)
+    }
+}
+
+/// Where the authorization server sends the browser.
+pub async fn follow(url: &str) -> String {
+    let response = plain_client().await.get(url).send().await.unwrap();
+    let location = response
+        .headers()
+        .get(LOCATION)
+        .unwrap_or_else(|| panic!("no redirect from {url}: {}", response.status()));
+    location.to_str().unwrap().to_owned()
+}
+
+pub async fn plain_client() -> reqwest::Client {
+    let url = "http://127.0.0.1:1/";
+    ClientSettings::new(&HttpSpec::new(url), &url.parse().unwrap())
+        .builder()
+        .await
+        .unwrap()
+        .redirect(Policy::none())
+        .build()
+        .unwrap()
+}
+
+pub fn options(change: impl FnOnce(&mut AuthzOptions)) -> AuthzOptions {
+    let mut options = AuthzOptions::default();
+    change(&mut options);
+    options
+}
+
+pub fn start(change: impl FnOnce(&mut AuthzOptions)) -> AuthzFixture {
+    AuthzFixture::start(options(change)).unwrap()
+}
+
+pub fn spec(url: &str, oauth: OAuthSpec) -> ServerSpec {
+    ServerSpec::http("guarded", HttpSpec::new(url).with_oauth(oauth)).unwrap()
+}
+
+pub fn in_memory() -> OAuth {
+    OAuth::new(Arc::new(MemoryStore::new()))
+}
+
+pub async fn authenticator(oauth: &OAuth, spec: &ServerSpec) -> Arc<dyn Authenticator> {
+    oauth.authenticator(spec).await.unwrap().unwrap()
+}
+
+/// Sends one JSON-RPC request as a transport does.
+pub async fn call(oauth: &OAuth, spec: &ServerSpec, method: &str) -> Result<u16> {
+    let TransportSpec::Http(http) = &spec.transport else {
+        panic!("not an HTTP spec");
+    };
+    let request = ConnectRequest::new(Arc::new(spec.clone()))
+        .with_authenticator(authenticator(oauth, spec).await);
+    let peer = HttpPeer::new(&HttpPool::shared(), &request, http).await?;
+    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{}}}}"#);
+    let request = PeerRequest::new(Method::POST, peer.url().clone())
+        .with_header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        .with_header(
+            ACCEPT,
+            HeaderValue::from_static("application/json, text/event-stream"),
+        )
+        .with_body(body);
+    Ok(peer.send(request).await?.status().as_u16())
+}
