@@ -34,7 +34,7 @@ use crate::{
 const MAX_STEP_UPS: u32 = 3;
 /// After this long without one, step-ups are counted anew.
 const STEP_UP_WINDOW: Duration = Duration::from_secs(600);
-/// A token that is refused this soon after it came was never good.
+/// Tokens of a grant that is refused this soon were never good.
 const FRESH: Duration = Duration::from_secs(60);
 /// With a transport that does not say which token was refused: one that came just now was not.
 const JUST_NOW: Duration = Duration::from_secs(5);
@@ -71,8 +71,8 @@ struct Flight {
     last_step_up: Option<Instant>,
     /// The token that the last refresh after a 401 brought.
     from_refresh: Option<Secret>,
-    /// The token that the last login or headless grant brought.
-    from_login: Option<Secret>,
+    /// When the last login or headless grant was.
+    granted: Option<Instant>,
 }
 
 impl Account {
@@ -338,7 +338,7 @@ impl Account {
             self.person_grant(agent, challenge, more_scopes, earlier)
                 .await?
         };
-        flight.from_login = Some(live.grant.access_token.clone());
+        flight.granted = Some(Instant::now());
         Ok(live)
     }
 
@@ -449,8 +449,7 @@ impl Account {
             return Ok(AuthDecision::GiveUp);
         }
         if let Some(live) = &live
-            && flight.from_login.as_ref() == Some(&live.grant.access_token)
-            && live.since.elapsed() < FRESH
+            && flight.granted.is_some_and(|at| at.elapsed() < FRESH)
         {
             // The one thing that may help: the server has another authorization server now.
             let http = self.oauth_http(None).await?;

@@ -529,16 +529,13 @@ mod tests {
         assert_eq!(without_unknown_fields(registration.clone()), registration);
     }
 
-    #[test]
-    fn the_code_takes_its_place_only_where_it_belongs() {
-        let server: Url = "https://mcp.example/mcp".parse().unwrap();
-        let http = OAuthHttp::new(
-            reqwest::Client::builder()
-                .tls_backend_preconfigured(())
-                .build()
-                .unwrap_or_default(),
-            AddressPolicy::new(&server, &[], &[]),
-        );
+    #[tokio::test]
+    async fn the_code_takes_its_place_only_where_it_belongs() {
+        let server: Url = "http://127.0.0.1:1/mcp".parse().unwrap();
+        let policy = AddressPolicy::new(&server, &[], &[]);
+        let spec = mcpool_core::HttpSpec::new(server.as_str());
+        let client = crate::client::build(&spec, &server, &policy).await.unwrap();
+        let http = OAuthHttp::new(client, policy);
         http.set_code("a&b".into());
         let body = format!("code={CODE_PLACEHOLDER}&state={CODE_PLACEHOLDER}&x=1");
         let sent = String::from_utf8(http.with_code(body.into_bytes())).unwrap();

@@ -22,15 +22,15 @@ use mcpool_http_pool::{
 };
 use mcpool_testkit::fixtures::authz::{AuthzFixture, AuthzOptions};
 
-pub const REDIRECT: &str = "http://127.0.0.1:53682/callback";
+pub(crate) const REDIRECT: &str = "http://127.0.0.1:53682/callback";
 
 /// Opens the login page without a browser, and takes the redirect from its answer.
 #[derive(Debug, Default)]
-pub struct Robot {
-    pub logins: AtomicUsize,
+pub(crate) struct Robot {
+    pub(crate) logins: AtomicUsize,
     /// Gives this redirect instead of the real one.
-    pub instead: std::sync::Mutex<Option<String>>,
-    pub seen: Arc<std::sync::Mutex<Vec<(LoginPrompt, String)>>>,
+    pub(crate) instead: std::sync::Mutex<Option<String>>,
+    pub(crate) seen: Arc<std::sync::Mutex<Vec<(LoginPrompt, String)>>>,
 }
 
 #[async_trait]
@@ -69,7 +69,7 @@ impl RedirectReceiver for RobotReceiver {
 }
 
 /// Where the authorization server sends the browser.
-pub async fn follow(url: &str) -> String {
+pub(crate) async fn follow(url: &str) -> String {
     let response = plain_client().await.get(url).send().await.unwrap();
     let location = response
         .headers()
@@ -78,7 +78,7 @@ pub async fn follow(url: &str) -> String {
     location.to_str().unwrap().to_owned()
 }
 
-pub async fn plain_client() -> reqwest::Client {
+pub(crate) async fn plain_client() -> reqwest::Client {
     let url = "http://127.0.0.1:1/";
     ClientSettings::new(&HttpSpec::new(url), &url.parse().unwrap())
         .builder()
@@ -89,30 +89,30 @@ pub async fn plain_client() -> reqwest::Client {
         .unwrap()
 }
 
-pub fn options(change: impl FnOnce(&mut AuthzOptions)) -> AuthzOptions {
+pub(crate) fn options(change: impl FnOnce(&mut AuthzOptions)) -> AuthzOptions {
     let mut options = AuthzOptions::default();
     change(&mut options);
     options
 }
 
-pub fn start(change: impl FnOnce(&mut AuthzOptions)) -> AuthzFixture {
+pub(crate) fn start(change: impl FnOnce(&mut AuthzOptions)) -> AuthzFixture {
     AuthzFixture::start(options(change)).unwrap()
 }
 
-pub fn spec(url: &str, oauth: OAuthSpec) -> ServerSpec {
+pub(crate) fn spec(url: &str, oauth: OAuthSpec) -> ServerSpec {
     ServerSpec::http("guarded", HttpSpec::new(url).with_oauth(oauth)).unwrap()
 }
 
-pub fn in_memory() -> OAuth {
+pub(crate) fn in_memory() -> OAuth {
     OAuth::new(Arc::new(MemoryStore::new()))
 }
 
-pub async fn authenticator(oauth: &OAuth, spec: &ServerSpec) -> Arc<dyn Authenticator> {
+pub(crate) async fn authenticator(oauth: &OAuth, spec: &ServerSpec) -> Arc<dyn Authenticator> {
     oauth.authenticator(spec).await.unwrap().unwrap()
 }
 
 /// Sends one JSON-RPC request as a transport does.
-pub async fn call(oauth: &OAuth, spec: &ServerSpec, method: &str) -> Result<u16> {
+pub(crate) async fn call(oauth: &OAuth, spec: &ServerSpec, method: &str) -> Result<u16> {
     let TransportSpec::Http(http) = &spec.transport else {
         panic!("not an HTTP spec");
     };
