@@ -207,7 +207,7 @@ impl Process {
 }
 
 /// How long a drop may wait for the kernel to end a killed process.
-pub(crate) const DROP_PATIENCE: Duration = Duration::from_millis(200);
+pub(crate) const DROP_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Drop for Process {
     fn drop(&mut self) {

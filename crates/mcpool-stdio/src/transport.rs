@@ -36,7 +36,7 @@ const KILL_PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// Dropping it kills the server's process group and everything else that carries the server's
 /// marker, synchronously and with no runtime running as well. This takes the time that the kernel
-/// needs to end the processes, mostly a few milliseconds, at most 200 ms.
+/// needs to end the processes: a few milliseconds, at most a second.
 pub struct StdioTransport {
     monitor: Arc<StdioMonitor>,
     process: Arc<Process>,

@@ -138,7 +138,11 @@ async fn a_server_stuck_in_a_write_is_closed_in_order() {
 
 #[tokio::test]
 async fn sigterm_comes_before_sigkill() {
-    let mut transport = open(hasty(sh("echo ready >&2; while :; do sleep 1000; done"))).await;
+    let mut spec = sh("while :; do sleep 1000; done");
+    spec.policy.shutdown.stdin_grace = Duration::from_millis(50);
+    spec.policy.shutdown.term_grace = PATIENCE;
+    spec.policy.shutdown.total = 2 * PATIENCE;
+    let mut transport = open(spec).await;
     within(transport.close()).await.unwrap();
     let diagnostics = transport.monitor().diagnostics();
     assert_eq!(
@@ -195,7 +199,10 @@ async fn what_stays_behind_an_obedient_leader_is_killed_in_a_close() {
         launcher.args = vec!["-c".into(), format!("{server} & exec cat >/dev/null")];
         launcher
     });
-    let mut transport = open(hasty(launcher)).await;
+    launcher.policy.shutdown.stdin_grace = PATIENCE;
+    launcher.policy.shutdown.term_grace = Duration::from_millis(100);
+    launcher.policy.shutdown.total = 2 * PATIENCE;
+    let mut transport = open(launcher).await;
     until("leader, launcher, server and detached child run", || {
         let marks = std::fs::read_dir(fixture.marker().dir()).unwrap().count();
         fixture.marker().processes().len() == 4 && marks == 3
@@ -230,16 +237,29 @@ async fn a_close_that_had_to_kill_says_so_each_time() {
 
 #[tokio::test]
 async fn close_keeps_to_its_total_and_may_be_dropped_and_begun_again() {
-    let mut spec = sh("trap '' TERM; while :; do sleep 1000; done");
-    spec.policy.shutdown.total = Duration::from_millis(600);
+    let mut spec = sh("trap '' TERM; echo ready >&2; while :; do sleep 1000; done");
+    spec.policy.shutdown.total = Duration::from_secs(2);
     let mut transport = open(spec).await;
+    let monitor = transport.monitor();
+    until("it ignores SIGTERM", || {
+        !monitor.diagnostics().stderr_tail.is_empty()
+    })
+    .await;
     let began = Instant::now();
-    for _ in 0..5 {
-        let part = tokio::time::timeout(Duration::from_millis(20), transport.close());
+    for _ in 0..3 {
+        let part = tokio::time::timeout(Duration::from_millis(10), transport.close());
         assert!(part.await.is_err(), "it is not killed so soon");
     }
-    let _ = within(transport.close()).await;
-    assert!(began.elapsed() >= Duration::from_millis(480));
+    within(transport.close()).await.unwrap_err();
+    let took = began.elapsed();
+    assert!(
+        took >= Duration::from_millis(1_600),
+        "graces were kept: {took:?}"
+    );
+    assert!(
+        took < Duration::from_secs(3),
+        "the total was kept: {took:?}"
+    );
     assert!(!leaks::is_alive(
         transport.monitor().diagnostics().pid.unwrap()
     ));

@@ -41,7 +41,7 @@ async fn many_servers_end_together() {
     drop(start(&obedient).await);
     let files = leaks::descriptor_count();
     for (name, spec, bound) in [
-        ("obey the end of stdin", &obedient, Duration::from_secs(2)),
+        ("obey the end of stdin", &obedient, Duration::from_secs(4)),
         ("ignore everything", &stubborn, Duration::from_secs(6)),
     ] {
         let began = Instant::now();
