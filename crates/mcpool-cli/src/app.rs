@@ -1,28 +1,186 @@
-//! What every command needs: the flags, the servers, and the one manager that is closed at the
-//! end whatever happens.
+//! What every command needs: the flags, the servers of the config, and the one manager that is
+//! closed at the end whatever happens.
 
-use crate::{args::Global, exit::Failure, render};
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use mcpool::{ConnectionManager, Error, ServerName, ServerSpec, StandardFactory, StartMode};
+
+use crate::{
+    args::Global,
+    config_files,
+    exit::{Exit, Failure},
+    render::{self, progress::Connecting},
+};
+
+/// How long the servers together may take to end. Each has its own bound below this.
+const SHUTDOWN: Duration = Duration::from_secs(8);
 
 /// The program's state.
 pub(crate) struct App {
     /// The flags that every command has.
     pub(crate) global: Global,
+    manager: OnceLock<ConnectionManager>,
+    config_broken: AtomicBool,
+}
+
+/// How the connect of one server went.
+pub(crate) struct Attempt {
+    /// The server.
+    pub(crate) server: ServerName,
+    /// What came of it.
+    pub(crate) result: Result<(), Error>,
 }
 
 impl App {
     /// With these flags and nothing connected.
     pub(crate) fn new(global: Global) -> Self {
-        Self { global }
+        Self {
+            global,
+            manager: OnceLock::new(),
+            config_broken: AtomicBool::new(false),
+        }
+    }
+
+    /// The manager with the servers of the config, or with one of them, none connected yet.
+    pub(crate) async fn configured(
+        &self,
+        only: Option<&str>,
+    ) -> Result<&ConnectionManager, Failure> {
+        let mut specs = self.load()?;
+        if let Some(name) = only {
+            let known = specs.iter().map(|spec| spec.name.to_string()).collect();
+            specs.retain(|spec| spec.name.as_str() == name);
+            if specs.is_empty() {
+                return Err(unknown_server(name, known));
+            }
+        }
+        for spec in &mut specs {
+            // The command decides when it connects.
+            spec.start = StartMode::Lazy(None);
+        }
+        self.managed(specs).await
+    }
+
+    /// The servers of the config. Its connect budget becomes the manager's.
+    pub(crate) fn load(&self) -> Result<Vec<ServerSpec>, Failure> {
+        let loaded = config_files::load(&self.global)?;
+        let broken = loaded.problems.iter().any(|problem| problem.is_error());
+        self.config_broken.store(broken, Ordering::Relaxed);
+        let mut builder = ConnectionManager::builder(Arc::new(StandardFactory::new()));
+        if let Some(budget) = loaded.budget() {
+            builder = builder.with_budget(budget);
+        }
+        self.manager.get_or_init(|| builder.build());
+        Ok(loaded.servers)
+    }
+
+    /// The exit code of a command that is about all servers: an entry of the config that could
+    /// not be used counts, unless something else is wrong.
+    pub(crate) fn overall(&self, exit: Exit) -> Exit {
+        match exit {
+            Exit::Good if self.config_broken.load(Ordering::Relaxed) => Exit::Usage,
+            exit => exit,
+        }
+    }
+
+    /// A manager of these servers, started as their specs say.
+    pub(crate) async fn managed(
+        &self,
+        mut specs: Vec<ServerSpec>,
+    ) -> Result<&ConnectionManager, Failure> {
+        if let Some(timeout) = self.global.connect_timeout {
+            for spec in &mut specs {
+                spec.policy.timeouts.startup = timeout;
+            }
+        }
+        let manager = self.manager();
+        manager.start(specs).await?;
+        Ok(manager)
+    }
+
+    /// The manager, made when it is first asked for.
+    pub(crate) fn manager(&self) -> &ConnectionManager {
+        self.manager
+            .get_or_init(|| ConnectionManager::new(Arc::new(StandardFactory::new())))
+    }
+
+    /// Connects every server that is not disabled, each once, and waits for all of them.
+    pub(crate) async fn connect_all(&self, manager: &ConnectionManager) -> Vec<Attempt> {
+        let names: Vec<ServerName> = manager
+            .status_all()
+            .into_iter()
+            .filter(|status| status.enabled)
+            .map(|status| status.name)
+            .collect();
+        let progress = Connecting::start(&names);
+        let mut pending: FuturesUnordered<_> = names
+            .iter()
+            .map(|name| async move {
+                // No retries: a person who waits wants to know what is wrong now.
+                let result = manager.connect_with(name.as_str(), 0).await;
+                Attempt {
+                    server: name.clone(),
+                    result,
+                }
+            })
+            .collect();
+        let mut attempts = Vec::with_capacity(names.len());
+        while let Some(attempt) = pending.next().await {
+            progress.done(&attempt.server, attempt.result.is_ok());
+            attempts.push(attempt);
+        }
+        attempts.sort_by(|a, b| a.server.cmp(&b.server));
+        attempts
+    }
+
+    /// The manager with this server alone, connected; or says why not.
+    pub(crate) async fn connected(&self, server: &str) -> Result<&ConnectionManager, Failure> {
+        let manager = self.configured(Some(server)).await?;
+        let progress = Connecting::start(&manager.names());
+        manager.connect_with(server, 0).await?;
+        drop(progress);
+        Ok(manager)
     }
 
     /// Closes every connection, bounded in time.
-    pub(crate) async fn shutdown(&self) {}
+    pub(crate) async fn shutdown(&self) {
+        if let Some(manager) = self.manager.get() {
+            manager.shutdown(SHUTDOWN).await;
+        }
+    }
 
-    /// Says why a command failed: to people on standard error, to programs on standard output.
+    /// Says why a command failed: to people on standard error, to programs on standard output
+    /// as well.
     pub(crate) fn report(&self, failure: &Failure) {
         if self.global.json {
-            let _ = render::json(&failure.to_json());
+            // Standard error still says what happened when standard output is closed.
+            let _ = render::document(&failure.to_json());
         }
-        eprintln!("{}", failure.to_text());
+        eprintln!("{}", render::printable(&failure.to_text()));
     }
+
+    /// Names the servers that could not be connected on standard error, and gives the exit code
+    /// that they stand for.
+    pub(crate) fn report_attempts(&self, attempts: &[Attempt]) -> Exit {
+        let failed = || attempts.iter().filter_map(|a| a.result.as_ref().err());
+        for error in failed() {
+            let text = Failure::from(error.clone()).to_text();
+            eprintln!("{}", render::printable(&text));
+        }
+        self.overall(Exit::of_all(failed().map(Error::kind)))
+    }
+}
+
+fn unknown_server(name: &str, known: Vec<String>) -> Failure {
+    Failure::usage(match known.join(", ") {
+        known if known.is_empty() => format!("no server is called {name}: the config has none"),
+        known => format!("no server is called {name}; there are: {known}"),
+    })
 }

@@ -91,7 +91,7 @@ pub(crate) enum Command {
         server: Option<String>,
     },
     /// Keep every server alive and show a live table; with --json one event a line
-    Watch,
+    Watch(WatchArgs),
     /// Measure how fast a server answers through mcpool
     Bench(BenchArgs),
     /// Look at config files and edit them
@@ -122,6 +122,14 @@ pub(crate) struct CallArgs {
     /// How long to wait for the answer ("30s"); progress starts it anew
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
+}
+
+/// `mcpool watch`
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Probe each server so often ("5s") instead of as its config says
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) every: Option<Duration>,
 }
 
 /// `mcpool bench`

@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, fmt::Write as _, process::ExitCode};
 
-use mcpool::{Delivery, Error, ErrorKind};
+use mcpool::{Delivery, Error, ErrorKind, ErrorStatus};
 use serde_json::{Value, json};
 
 /// The exit codes, which are part of the command line's contract.
@@ -43,7 +43,11 @@ impl Exit {
 
     /// The code for an error.
     pub(crate) fn of(error: &Error) -> Self {
-        match error.kind() {
+        Self::of_kind(error.kind())
+    }
+
+    fn of_kind(kind: ErrorKind) -> Self {
+        match kind {
             ErrorKind::InvalidSpec
             | ErrorKind::Unresolved
             | ErrorKind::InvalidArgument
@@ -68,10 +72,10 @@ impl Exit {
     }
 
     /// The code for a list of failures: login if that is all that is needed, else unreachable.
-    pub(crate) fn of_all<'a>(errors: impl IntoIterator<Item = &'a Error>) -> Self {
+    pub(crate) fn of_all(kinds: impl IntoIterator<Item = ErrorKind>) -> Self {
         let mut exit = Self::Good;
-        for error in errors {
-            exit = match (exit, Self::of(error)) {
+        for kind in kinds {
+            exit = match (exit, Self::of_kind(kind)) {
                 (Self::Good | Self::LoginNeeded, Self::LoginNeeded) => Self::LoginNeeded,
                 _ => Self::Unreachable,
             };
@@ -152,7 +156,7 @@ impl Failure {
     /// For programs.
     pub(crate) fn to_json(&self) -> Value {
         let error = match &self.error {
-            Some(error) => error_json(error),
+            Some(error) => json!(ErrorStatus::from(error)),
             None => json!({"kind": self.kind, "message": self.message, "stderr_tail": []}),
         };
         json!({ "error": error })
@@ -168,20 +172,6 @@ impl From<Error> for Failure {
             error: Some(error),
         }
     }
-}
-
-/// An error as it stands in JSON output.
-pub(crate) fn error_json(error: &Error) -> Value {
-    let tail: Vec<&str> = error
-        .stderr_tail()
-        .iter()
-        .map(|line| line.text.as_str())
-        .collect();
-    let mut message = error.message().to_owned();
-    for cause in causes(error) {
-        let _ = write!(message, ": {cause}");
-    }
-    json!({"kind": error.kind().as_str(), "message": message, "stderr_tail": tail})
 }
 
 /// The sources of an error, outermost first, without those that only repeat.
@@ -236,11 +226,10 @@ mod tests {
 
     #[test]
     fn many_failures_need_a_login_only_if_all_do() {
-        let login = error(ErrorKind::AuthRequired);
-        let dead = error(ErrorKind::Connect);
+        let (login, dead) = (ErrorKind::AuthRequired, ErrorKind::Connect);
         assert_eq!(Exit::of_all([]), Exit::Good);
-        assert_eq!(Exit::of_all([&login, &login]), Exit::LoginNeeded);
-        assert_eq!(Exit::of_all([&login, &dead]), Exit::Unreachable);
-        assert_eq!(Exit::of_all([&dead, &login]), Exit::Unreachable);
+        assert_eq!(Exit::of_all([login, login]), Exit::LoginNeeded);
+        assert_eq!(Exit::of_all([login, dead]), Exit::Unreachable);
+        assert_eq!(Exit::of_all([dead, login]), Exit::Unreachable);
     }
 }

@@ -1,14 +1,14 @@
 //! `mcpool`: shows, calls, watches and measures MCP servers.
 
-#![allow(dead_code, reason = "being built")]
-
 mod app;
 mod args;
 mod arguments;
 mod commands;
+mod config_files;
 mod demo_servers;
 mod exit;
 mod logging;
+mod processes;
 mod render;
 mod signals;
 

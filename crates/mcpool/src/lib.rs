@@ -1,11 +1,178 @@
-//! Connection manager for Model Context Protocol servers.
+//! Keeps connections to many [MCP](https://modelcontextprotocol.io) servers alive for one
+//! application.
+//!
+//! This crate is the facade: it re-exports the crates that do the work and has no logic of its
+//! own. This page is the tour.
+//!
+//! # The shortest program
+//!
+//! A [`ServerSpec`] says what a server is. A [`ConnectionManager`] keeps many of them connected.
+//! A [`StandardFactory`] knows how to connect over stdio, Streamable HTTP and legacy SSE.
+//!
+//! ```no_run
+//! use std::{sync::Arc, time::Duration};
+//! use mcpool::{CallOptions, ConnectionManager, Refresh, ServerSpec, StandardFactory, StdioSpec};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> mcpool::Result<()> {
+//! let manager = ConnectionManager::new(Arc::new(StandardFactory::new()));
+//!
+//! // Connects to all at once. A server that fails does not hold up the others.
+//! let files = StdioSpec::new("mcp-server-filesystem").with_args(["/srv"]);
+//! manager
+//!     .start(vec![
+//!         ServerSpec::stdio("files", files)?,
+//!         ServerSpec::url("docs", "https://example.com/mcp")?,
+//!     ])
+//!     .await?;
+//!
+//! // All tools of all servers, under unique names. The snapshot never changes.
+//! let snapshot = manager.tools(Refresh::IfStale).await;
+//! for entry in snapshot.entries.iter() {
+//!     println!("{} is {} of {}", entry.qualified_name, entry.name, entry.server);
+//! }
+//!
+//! // A call waits for a server that is being connected again. Dropping its future cancels it.
+//! let arguments = serde_json::json!({"path": "/srv"}).as_object().cloned();
+//! let result = manager
+//!     .call("files__list_directory", arguments, &CallOptions::new())
+//!     .await?;
+//! println!("{:?}", result.content);
+//!
+//! // Every process and socket is gone after this, or after the last handle is dropped.
+//! manager.shutdown(Duration::from_secs(5)).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does by itself
+//!
+//! - **Connects again.** A lost server is connected again after a growing, random pause:
+//!   [`ReconnectPolicy`]. When the fast attempts are spent, it is tried now and then for ever.
+//! - **Notices death.** By the end of the process or the connection, and by a heartbeat where
+//!   there is no traffic: [`HealthPolicy`].
+//! - **Replays only what may be replayed.** Each failed request says what is known of its
+//!   [`Delivery`]. One that may have run is not sent again, unless it only reads:
+//!   [`replay`](fn@replay).
+//! - **Finds out** which transport and which protocol version a server speaks, and keeps the
+//!   [`ConnectEvidence`].
+//! - **Leaves nothing behind.** Stdio servers run in process groups of their own, which do not
+//!   outlive the application, however it ends.
+//!
+//! # Policies
+//!
+//! Every number can be set for each server.
+//!
+//! ```
+//! use std::time::Duration;
+//! use mcpool::{ReconnectPolicy, ServerPolicy, ServerSpec, StartMode};
+//!
+//! let mut policy = ServerPolicy::default();
+//! policy.reconnect = ReconnectPolicy::five_then_stop();
+//! policy.health.interval = Duration::from_secs(30);
+//! policy.timeouts.request = Duration::from_secs(120);
+//!
+//! let spec = ServerSpec::url("search", "https://example.com/mcp")?
+//!     .with_policy(policy)
+//!     // Connected by its first use, closed after ten minutes without one.
+//!     .with_start(StartMode::Lazy(Some(Duration::from_secs(600))));
+//! assert_eq!(spec.policy.reconnect.max_attempts, Some(5));
+//! # Ok::<(), mcpool::Error>(())
+//! ```
+//!
+//! # States and events
+//!
+//! ```no_run
+//! # #[cfg(feature = "manager")]
+//! # async fn example(manager: mcpool::ConnectionManager) -> mcpool::Result<()> {
+//! use mcpool::EventKind;
+//!
+//! for status in manager.status_all() {
+//!     println!("{}: {} ({:?})", status.name, status.state, status.coarse);
+//! }
+//! let mut events = manager.events();
+//! while let Some(event) = events.next_event().await {
+//!     if let EventKind::RetryScheduled { attempt, delay } = event.kind {
+//!         println!("{}: attempt {attempt} in {delay:?}", event.server);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Errors
+//!
+//! One type, [`Error`], with a [kind](Error::kind) to match on, the server, the operation, the
+//! last lines of a stdio server's stderr, and two answers: [`Error::retry`] says what the caller
+//! may do, [`Error::delivery`] what is known of the request.
+//!
+//! ```
+//! use mcpool::{Delivery, Error, ErrorKind, Retry};
+//!
+//! let error = Error::new(ErrorKind::ConnectionLost, "the server went away");
+//! assert_eq!(error.retry(), Retry::Reconnect);
+//! assert_eq!(error.delivery(), Delivery::Unknown);
+//! ```
+//!
+//! # A client of one's own
+//!
+//! Beside the shared connections of a manager, [`StandardFactory::isolated`] makes a client that
+//! shares nothing: its own process or session, closed when it is dropped, from any task.
+//!
+//! ```no_run
+//! use mcpool::{RequestOptions, ServerSpec, StandardFactory, StdioSpec};
+//!
+//! # async fn example() -> mcpool::Result<()> {
+//! let spec = ServerSpec::stdio("memory", StdioSpec::new("mcp-server-memory"))?;
+//! let client = StandardFactory::new().isolated(&spec).await?;
+//! println!("{} tools", client.list_tools(&RequestOptions::new()).await?.tools.len());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Config files
+//!
+//! [`config`] reads the `mcpServers` files that people have, says everything that is wrong at
+//! once, and gives specs whose `${VARIABLES}` are filled in at connect time.
+//!
+//! ```
+//! # #[cfg(feature = "config")]
+//! # fn example() -> mcpool::Result<()> {
+//! use mcpool::config::Loader;
+//!
+//! let text = r#"{ "mcpServers": { "files": { "command": "mcp-server-filesystem" } } }"#;
+//! let loaded = Loader::new().with_text("mcp.json", text).load()?;
+//! assert_eq!(loaded.servers[0].name.as_str(), "files");
+//! # Ok(())
+//! # }
+//! # #[cfg(feature = "config")]
+//! # example().unwrap();
+//! ```
+//!
+//! # Swap a layer
+//!
+//! There are two seams, both object-safe traits, both with mocks behind the feature `mock`:
+//!
+//! - a [`Connector`] opens a [`Transport`], which carries messages. Bring your own with
+//!   [`StandardFactory::with_connector`];
+//! - a [`ClientFactory`] turns a spec into a connected [`Client`]. The manager takes any.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `manager` | yes | `ConnectionManager` and what belongs to it |
+//! | `config` | yes | the module `config` |
+//! | `stdio`, `http`, `sse` | yes | the transport |
+//! | `auth` | no | the module `auth`: OAuth |
+//! | `metrics` | no | metrics through the `metrics` facade |
+//! | `mock` | no | the module `mock`: mockall mocks of the seams |
 #![deny(missing_docs)]
-#![allow(
-    unused_imports,
-    unreachable_pub,
-    reason = "the crates below are being filled"
-)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "auth")]
+#[doc(inline)]
+pub use mcpool_auth as auth;
 #[doc(inline)]
 pub use mcpool_client::*;
 #[cfg(feature = "config")]
@@ -16,3 +183,8 @@ pub use mcpool_core::*;
 #[cfg(feature = "manager")]
 #[doc(inline)]
 pub use mcpool_manager::*;
+
+/// Runs the README's examples as tests.
+#[cfg(all(doctest, feature = "manager"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

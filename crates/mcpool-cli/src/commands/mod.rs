@@ -1,12 +1,25 @@
 //! The commands, one file each.
 
+mod bench;
+mod call;
 pub(crate) mod config;
+mod demo;
+mod doctor;
+mod health;
+mod prompts;
+mod resources;
+mod status;
+mod tools;
+mod watch;
+
+use mcpool::{Client, Error};
 
 use crate::{
     app::App,
     args::Command,
     demo_servers,
     exit::{Exit, Failure},
+    render,
 };
 
 /// What a command gives: its exit code, or why it could not do what it was asked.
@@ -15,12 +28,45 @@ pub(crate) type Outcome = Result<Exit, Failure>;
 /// Runs a command. Dropping the future cancels what it does.
 pub(crate) async fn run(app: &App, command: Command) -> Outcome {
     match command {
+        Command::Demo => demo::run(app).await,
+        Command::Status => status::run(app).await,
+        Command::Tools { server } => tools::run(app, server.as_deref()).await,
+        Command::Call(args) => call::run(app, args).await,
+        Command::Resources { server, read } => {
+            resources::run(app, server.as_deref(), read.as_deref()).await
+        }
+        Command::Prompts {
+            server,
+            get,
+            arguments,
+        } => prompts::run(app, server.as_deref(), get.as_deref(), &arguments).await,
+        Command::Health => health::run(app).await,
+        Command::Doctor { server } => doctor::run(app, server.as_deref()).await,
+        Command::Watch(args) => watch::run(app, args).await,
+        Command::Bench(args) => bench::run(app, args).await,
         Command::Config { command } => config::run(app, command).await,
         Command::Trust(args) => config::trust(app, args).await,
         Command::DemoServer => match demo_servers::serve_stdio().await {
             Ok(()) => Ok(Exit::Good),
             Err(error) => Err(Failure::internal(error.to_string())),
         },
-        _ => Err(Failure::internal("this command is being built")),
     }
+}
+
+/// Whether a server says that it has this: `tools`, `resources`, `prompts`.
+fn offers(client: &dyn Client, capability: &str) -> bool {
+    serde_json::to_value(&client.info().peer)
+        .is_ok_and(|peer| !peer["capabilities"][capability].is_null())
+}
+
+/// Names the lists that could not be fetched on standard error; gives the worse exit code.
+fn report_lists(exit: Exit, failed: &[Error]) -> Outcome {
+    for error in failed {
+        let text = Failure::from(error.clone()).to_text();
+        eprintln!("{}", render::printable(&text));
+    }
+    Ok(match (exit, failed.is_empty()) {
+        (exit, true) => exit,
+        (_, false) => Exit::Unreachable,
+    })
 }

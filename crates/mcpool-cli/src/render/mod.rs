@@ -1,6 +1,9 @@
 //! Output: tables for people, JSON for programs, progress on standard error.
 
+pub(crate) mod json;
+pub(crate) mod progress;
 pub(crate) mod table;
+pub(crate) mod tui;
 
 use std::io::{self, Write as _};
 
@@ -20,8 +23,20 @@ pub(crate) fn text(text: &str) -> Result<Exit, Failure> {
     }
 }
 
+/// Writes one line at once; `false` when the reader has gone away.
+pub(crate) fn line(text: &str) -> Result<bool, Failure> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::internal(format!(
+            "cannot write to standard output: {error}"
+        ))),
+    }
+}
+
 /// Writes one JSON document, indented, to standard output.
-pub(crate) fn json(value: &impl Serialize) -> Result<Exit, Failure> {
+pub(crate) fn document(value: &impl Serialize) -> Result<Exit, Failure> {
     let mut document = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::internal(format!("cannot write JSON: {error}")))?;
     document.push('\n');

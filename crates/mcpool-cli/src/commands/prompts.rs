@@ -1,0 +1,117 @@
+//! `mcpool prompts [SERVER] [--get NAME KEY=VALUE …]`: lists prompts; gets one.
+
+use futures::future::join_all;
+use mcpool::{CallOptions, ConnectionManager, Error, RequestOptions, ServerName, model::Prompt};
+use serde_json::{Value, json};
+
+use super::Outcome;
+use crate::{
+    app::App,
+    arguments::{self, Object},
+    exit::Exit,
+    render::{self, table},
+};
+
+/// Runs it.
+pub(crate) async fn run(
+    app: &App,
+    server: Option<&str>,
+    get: Option<&str>,
+    pairs: &[String],
+) -> Outcome {
+    if let (Some(server), Some(name)) = (server, get) {
+        return get_one(app, server, name, pairs).await;
+    }
+    let manager = app.configured(server).await?;
+    let attempts = app.connect_all(manager).await;
+    let connected = attempts.iter().filter(|a| a.result.is_ok());
+    let lists = join_all(connected.map(|a| list(manager, &a.server))).await;
+    let mut failed = Vec::new();
+    let mut prompts = Vec::new();
+    for outcome in lists {
+        match outcome {
+            Ok(list) => prompts.extend(list),
+            Err(error) => failed.push(error),
+        }
+    }
+    if app.global.json {
+        let prompts: Vec<Value> = prompts.iter().map(prompt_json).collect();
+        render::document(&json!({ "prompts": prompts }))?;
+    } else {
+        let mut table = table::new(&["SERVER", "PROMPT", "ARGUMENTS", "DESCRIPTION"]);
+        for (server, prompt) in &prompts {
+            table.add_row([
+                table::cell(server.as_str()),
+                table::cell(&prompt.name),
+                table::cell(&argument_names(prompt)),
+                table::cell(table::summary(prompt.description.as_deref().unwrap_or(""))),
+            ]);
+        }
+        render::text(&table::show(&table))?;
+    }
+    let exit = app.report_attempts(&attempts);
+    super::report_lists(exit, &failed)
+}
+
+async fn list(
+    manager: &ConnectionManager,
+    server: &ServerName,
+) -> Result<Vec<(ServerName, Prompt)>, Error> {
+    let client = manager.client(server.as_str())?;
+    if !super::offers(&*client, "prompts") {
+        return Ok(Vec::new());
+    }
+    let prompts = client.list_prompts(&RequestOptions::new()).await?;
+    Ok(prompts
+        .into_iter()
+        .map(|prompt| (server.clone(), prompt))
+        .collect())
+}
+
+fn prompt_json((server, prompt): &(ServerName, Prompt)) -> Value {
+    json!({
+        "server": server.as_str(),
+        "name": prompt.name,
+        "description": prompt.description,
+        "arguments": prompt.arguments,
+    })
+}
+
+/// `name, other?`: a question mark where it may be left out.
+fn argument_names(prompt: &Prompt) -> String {
+    let names: Vec<String> = prompt
+        .arguments
+        .iter()
+        .flatten()
+        .map(|argument| match argument.required {
+            Some(true) => argument.name.clone(),
+            _ => format!("{}?", argument.name),
+        })
+        .collect();
+    names.join(", ")
+}
+
+async fn get_one(app: &App, server: &str, name: &str, pairs: &[String]) -> Outcome {
+    // Arguments of prompts are strings (MCP, "Prompts"): nothing is read as JSON.
+    let schema: Object = pairs
+        .iter()
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(key, _)| (key.to_owned(), json!({"type": "string"})))
+        .collect();
+    let schema: Object = std::iter::once(("properties".to_owned(), schema.into())).collect();
+    let arguments = arguments::from_pairs(pairs, Some(&schema))?;
+    let manager = app.connected(server).await?;
+    let result = manager
+        .get_prompt(server, name, Some(arguments), &CallOptions::new())
+        .await?;
+    if app.global.json {
+        return render::document(&result);
+    }
+    let messages = serde_json::to_value(&result.messages).unwrap_or_default();
+    for message in messages.as_array().into_iter().flatten() {
+        let role = message["role"].as_str().unwrap_or_default();
+        let content = super::call::content_text(&message["content"]);
+        render::text(&format!("{role}: {}\n", render::printable(&content)))?;
+    }
+    Ok(Exit::Good)
+}

@@ -1,0 +1,130 @@
+//! `mcpool resources [SERVER] [--read URI]`: lists resources and templates; reads one.
+
+use futures::future::join_all;
+use mcpool::{
+    CallOptions, ConnectionManager, Error, RequestOptions, ServerName, model::ResourceContents,
+};
+use serde_json::{Value, json};
+
+use super::Outcome;
+use crate::{
+    app::App,
+    exit::Exit,
+    render::{self, table},
+};
+
+/// One line of the list.
+struct Entry {
+    server: ServerName,
+    /// A resource's URI, or a template's pattern.
+    uri: String,
+    name: String,
+    mime_type: Option<String>,
+    description: Option<String>,
+    template: bool,
+}
+
+/// Runs it.
+pub(crate) async fn run(app: &App, server: Option<&str>, read: Option<&str>) -> Outcome {
+    if let (Some(server), Some(uri)) = (server, read) {
+        return read_one(app, server, uri).await;
+    }
+    let manager = app.configured(server).await?;
+    let attempts = app.connect_all(manager).await;
+    let connected = attempts.iter().filter(|a| a.result.is_ok());
+    let lists = join_all(connected.map(|a| list(manager, &a.server))).await;
+    let mut failed = Vec::new();
+    let mut entries = Vec::new();
+    for outcome in lists {
+        match outcome {
+            Ok(list) => entries.extend(list),
+            Err(error) => failed.push(error),
+        }
+    }
+    if app.global.json {
+        let resources: Vec<Value> = entries.iter().map(entry_json).collect();
+        render::document(&json!({ "resources": resources }))?;
+    } else {
+        let mut table = table::new(&["SERVER", "URI", "NAME", "TYPE", "DESCRIPTION"]);
+        for entry in &entries {
+            table.add_row([
+                table::cell(entry.server.as_str()),
+                table::cell(&entry.uri),
+                table::cell(&entry.name),
+                table::cell(entry.mime_type.as_deref().unwrap_or("-")),
+                table::cell(table::summary(entry.description.as_deref().unwrap_or(""))),
+            ]);
+        }
+        render::text(&table::show(&table))?;
+    }
+    let exit = app.report_attempts(&attempts);
+    super::report_lists(exit, &failed)
+}
+
+/// The resources and templates of one server; none where it does not offer them.
+async fn list(manager: &ConnectionManager, server: &ServerName) -> Result<Vec<Entry>, Error> {
+    let client = manager.client(server.as_str())?;
+    if !super::offers(&*client, "resources") {
+        return Ok(Vec::new());
+    }
+    let options = RequestOptions::new();
+    let resources = client.list_resources(&options).await?;
+    // Templates are optional: a server that has resources may refuse to list them.
+    let templates = client
+        .list_resource_templates(&options)
+        .await
+        .unwrap_or_default();
+    let resources = resources.into_iter().map(|resource| Entry {
+        server: server.clone(),
+        uri: resource.uri.clone(),
+        name: resource.name.clone(),
+        mime_type: resource.mime_type.clone(),
+        description: resource.description.clone(),
+        template: false,
+    });
+    let templates = templates.into_iter().map(|template| Entry {
+        server: server.clone(),
+        uri: template.uri_template.clone(),
+        name: template.name.clone(),
+        mime_type: template.mime_type.clone(),
+        description: template.description.clone(),
+        template: true,
+    });
+    Ok(resources.chain(templates).collect())
+}
+
+fn entry_json(entry: &Entry) -> Value {
+    json!({
+        "server": entry.server.as_str(),
+        "uri": entry.uri,
+        "template": entry.template,
+        "name": entry.name,
+        "mime_type": entry.mime_type,
+        "description": entry.description,
+    })
+}
+
+async fn read_one(app: &App, server: &str, uri: &str) -> Outcome {
+    let manager = app.connected(server).await?;
+    let result = manager
+        .read_resource(server, uri, &CallOptions::new())
+        .await?;
+    if app.global.json {
+        return render::document(&result);
+    }
+    for contents in &result.contents {
+        match contents {
+            ResourceContents::TextResourceContents { text, .. } => {
+                render::text(&render::printable(text))?;
+                if !text.ends_with('\n') {
+                    render::text("\n")?;
+                }
+            }
+            other => {
+                let block = json!({"type": "resource", "resource": other});
+                render::text(&format!("{}\n", super::call::content_text(&block)))?;
+            }
+        }
+    }
+    Ok(Exit::Good)
+}

@@ -1,0 +1,120 @@
+//! `mcpool status`: connects to every server and shows how it went.
+
+use std::time::Duration;
+
+use mcpool::{ConnectionManager, ErrorStatus, Refresh, ServerStatus};
+use serde_json::{Value, json};
+
+use super::Outcome;
+use crate::{
+    app::{App, Attempt},
+    exit::Exit,
+    render::{self, table},
+};
+
+/// One line of the table.
+struct Row {
+    status: ServerStatus,
+    error: Option<ErrorStatus>,
+}
+
+impl Row {
+    fn ready(&self) -> bool {
+        self.status.state == "ready"
+    }
+}
+
+/// Runs it.
+pub(crate) async fn run(app: &App) -> Outcome {
+    let manager = app.configured(None).await?;
+    let attempts = app.connect_all(manager).await;
+    let rows = rows(manager, &attempts).await;
+    if app.global.json {
+        let servers: Vec<Value> = rows.iter().map(row_json).collect();
+        render::document(&json!({ "servers": servers }))?;
+    } else {
+        render::text(&rows_text(&rows))?;
+    }
+    let errors = rows.iter().filter_map(|row| row.error.as_ref());
+    Ok(app.overall(Exit::of_all(errors.map(|error| error.kind))))
+}
+
+/// The status table of a manager as it is now, for other commands.
+pub(crate) async fn table_now(manager: &ConnectionManager) -> String {
+    rows_text(&rows(manager, &[]).await)
+}
+
+async fn rows(manager: &ConnectionManager, attempts: &[Attempt]) -> Vec<Row> {
+    // A server that is connected and does not list its tools is broken as well.
+    let snapshot = manager.tools(Refresh::IfStale).await;
+    let row = |status: ServerStatus| {
+        let attempt = attempts
+            .iter()
+            .find(|attempt| attempt.server == status.name)
+            .and_then(|attempt| attempt.result.as_ref().err());
+        let list = snapshot
+            .problems
+            .iter()
+            .find(|(server, _)| *server == status.name)
+            .map(|(_, error)| error);
+        let error = attempt
+            .or(list.filter(|_| status.enabled))
+            .map(ErrorStatus::from);
+        Row { status, error }
+    };
+    manager.status_all().into_iter().map(row).collect()
+}
+
+fn row_json(row: &Row) -> Value {
+    let status = &row.status;
+    json!({
+        "name": status.name.as_str(),
+        "state": status.state,
+        "transport": status.transport,
+        "protocol": status.protocol,
+        "tools": row.ready().then_some(status.tools),
+        "connect_ms": status.connect_ms,
+        "error": row.error,
+    })
+}
+
+fn rows_text(rows: &[Row]) -> String {
+    let mut table = table::new(&[
+        "NAME",
+        "STATE",
+        "TRANSPORT",
+        "PROTOCOL",
+        "TOOLS",
+        "CONNECT",
+        "ERROR",
+    ]);
+    for row in rows {
+        let status = &row.status;
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let connect = status.connect_ms.map(Duration::from_millis);
+        table.add_row([
+            table::cell(status.name.as_str()),
+            table::cell(status.state),
+            table::cell(status.transport),
+            table::cell(&or_dash(status.protocol.clone())),
+            table::cell(&or_dash(row.ready().then(|| status.tools.to_string()))),
+            table::cell(&or_dash(connect.map(table::milliseconds))),
+            table::cell(row.error.as_ref().map_or("", |error| &error.message)),
+        ]);
+    }
+    let mut text = table::show(&table);
+    for row in rows {
+        let tail = row.error.as_ref().map_or(&[][..], |e| &e.stderr_tail);
+        if tail.is_empty() {
+            continue;
+        }
+        text.push_str(&format!("\n{}: last lines of stderr\n", row.status.name));
+        for line in tail.iter().rev().take(STDERR_LINES).rev() {
+            text.push_str(&format!("  {}\n", render::printable(line)));
+        }
+    }
+    text
+}
+
+/// How many lines of a broken server's stderr are shown.
+const STDERR_LINES: usize = 5;

@@ -1,0 +1,159 @@
+//! `mcpool watch`: keeps every server of the config alive and shows how they are.
+
+use std::{
+    io::IsTerminal as _,
+    time::{Duration, SystemTime},
+};
+
+use mcpool::{ConnectionManager, EventItem, EventStream, StartMode};
+use ratatui::crossterm::event::{self, KeyCode, KeyEventKind, KeyModifiers};
+use tokio::{sync::mpsc, time::MissedTickBehavior};
+
+use super::Outcome;
+use crate::{
+    app::App,
+    args::WatchArgs,
+    exit::{Exit, Failure},
+    render::{self, json, tui::Screen},
+};
+
+/// How often the table is drawn when nothing happens: the seconds to the next retry run.
+const REDRAW: Duration = Duration::from_millis(250);
+
+/// Runs it until a key or a signal ends it.
+pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
+    let mut specs = app.load()?;
+    for spec in &mut specs {
+        if spec.start == StartMode::Eager {
+            // Connect behind the table, so that one sees it happen.
+            spec.start = StartMode::Background;
+        }
+        if let Some(every) = args.every {
+            spec.policy.health.interval = every;
+        }
+    }
+    // Before the start, so that no event is missed.
+    let events = app.manager().events();
+    let manager = app.managed(specs).await?;
+    if app.global.json {
+        return lines(events, |item| match item {
+            EventItem::Missed(count) => json::missed(*count).to_string(),
+            EventItem::Event(event) => json::event(event).to_string(),
+            _ => String::new(),
+        })
+        .await;
+    }
+    if !std::io::stdout().is_terminal() {
+        return lines(events, line).await;
+    }
+    table(manager, events).await
+}
+
+/// One line for each event, until the manager is shut down.
+async fn lines(mut events: EventStream, show: impl Fn(&EventItem) -> String) -> Outcome {
+    while let Some(item) = events.recv().await {
+        if !render::line(&show(&item))? {
+            // Nobody reads any more.
+            break;
+        }
+    }
+    Ok(Exit::Good)
+}
+
+/// An event for people: time, server, what happened, in `key=value`.
+fn line(item: &EventItem) -> String {
+    let value = match item {
+        EventItem::Event(event) => json::event(event),
+        EventItem::Missed(count) => json::missed(*count),
+        _ => return String::new(),
+    };
+    let mut words = Vec::new();
+    for (key, value) in value.as_object().into_iter().flatten() {
+        let text = match value {
+            serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Object(error) => {
+                error["message"].as_str().unwrap_or_default().to_owned()
+            }
+            serde_json::Value::Null => continue,
+            other => other.to_string(),
+        };
+        words.push(match key.as_str() {
+            "at" => text.get(11..23).unwrap_or(&text).to_owned(),
+            "server" | "event" => text,
+            _ => format!("{key}={text}"),
+        });
+    }
+    render::printable(&words.join(" "))
+}
+
+/// Gives the terminal back, also when the future is dropped.
+struct Restore;
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        ratatui::restore();
+    }
+}
+
+async fn table(manager: &ConnectionManager, mut events: EventStream) -> Outcome {
+    let own = |error: std::io::Error| Failure::internal(format!("the terminal: {error}"));
+    let mut terminal = ratatui::try_init().map_err(own)?;
+    let _restore = Restore;
+    let mut keys = keys();
+    let mut screen = Screen::default();
+    let mut tick = tokio::time::interval(REDRAW);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let servers = manager.status_all();
+        terminal
+            .draw(|frame| screen.draw(frame, &servers, SystemTime::now()))
+            .map_err(own)?;
+        tokio::select! {
+            _ = tick.tick() => {}
+            key = keys.recv() => match key {
+                Some(Key::Quit) | None => return Ok(Exit::Good),
+                Some(Key::Interrupt) => return Ok(Exit::Signal(2)),
+                Some(Key::Redraw) => {}
+            },
+            item = events.recv() => match item {
+                None => return Ok(Exit::Good),
+                Some(EventItem::Event(event)) => {
+                    let text = line(&EventItem::Event(event.clone()));
+                    screen.note(&event, text);
+                }
+                Some(_) => {}
+            },
+        }
+    }
+}
+
+/// What a key, or another event of the terminal, asks for.
+enum Key {
+    Quit,
+    Interrupt,
+    Redraw,
+}
+
+/// The keys, read on a thread of their own, which ends with the program.
+fn keys() -> mpsc::Receiver<Key> {
+    let (sender, receiver) = mpsc::channel(16);
+    std::thread::spawn(move || {
+        while let Ok(event) = event::read() {
+            let key = match event {
+                event::Event::Key(key) if key.kind == KeyEventKind::Press => match key.code {
+                    KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => {
+                        Key::Interrupt
+                    }
+                    KeyCode::Char('q') | KeyCode::Esc => Key::Quit,
+                    _ => continue,
+                },
+                event::Event::Resize(..) => Key::Redraw,
+                _ => continue,
+            };
+            if sender.blocking_send(key).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}

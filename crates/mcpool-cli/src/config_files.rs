@@ -1,0 +1,82 @@
+//! Which config files are used, and what is in them.
+
+use std::path::PathBuf;
+
+use etcetera::{BaseStrategy as _, choose_base_strategy};
+use mcpool::config::{Loaded, Loader, Severity};
+
+use crate::{args::Global, exit::Failure, render};
+
+/// Files that are looked for in the working directory, first wins.
+const PROJECT_FILES: [&str; 2] = ["mcp.json", ".mcp.json"];
+
+/// The files to load, by where they come from: it decides whether their commands are trusted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Files {
+    /// `--config` or `$MCPOOL_CONFIG`.
+    Named(Vec<PathBuf>),
+    /// In the working directory.
+    Project(PathBuf),
+    /// In the user's config directory.
+    User(PathBuf),
+}
+
+/// The files that the flags name, or the first of the default places that exists.
+pub(crate) fn find(global: &Global) -> Result<Files, Failure> {
+    if !global.config.is_empty() {
+        return Ok(Files::Named(global.config.clone()));
+    }
+    if let Some(path) = std::env::var_os("MCPOOL_CONFIG").filter(|path| !path.is_empty()) {
+        return Ok(Files::Named(vec![path.into()]));
+    }
+    let project = PROJECT_FILES.iter().map(PathBuf::from);
+    if let Some(path) = project.clone().find(|path| path.is_file()) {
+        return Ok(Files::Project(path));
+    }
+    let user = user_file();
+    match user.clone().filter(|path| path.is_file()) {
+        Some(path) => Ok(Files::User(path)),
+        None => Err(Failure::usage(nothing_found(project.chain(user)))),
+    }
+}
+
+/// `mcpool/mcp.json` in the user's config directory.
+pub(crate) fn user_file() -> Option<PathBuf> {
+    let dirs = choose_base_strategy().ok()?;
+    Some(dirs.config_dir().join("mcpool").join("mcp.json"))
+}
+
+/// A loader of these files.
+pub(crate) fn loader(files: Files) -> Loader {
+    match files {
+        Files::Named(paths) => paths.into_iter().fold(Loader::new(), Loader::with_file),
+        Files::Project(path) => Loader::new().with_project_file(path),
+        Files::User(path) => Loader::new().with_user_file(path),
+    }
+}
+
+/// Loads them. Errors and warnings go to standard error, notes too with `-v`; a file that cannot
+/// be understood at all is a failure.
+pub(crate) fn load(global: &Global) -> Result<Loaded, Failure> {
+    let loaded = loader(find(global)?).load()?;
+    let least = match global.verbose {
+        0 => Severity::Warning,
+        _ => Severity::Note,
+    };
+    for problem in loaded.problems.iter().filter(|p| p.severity >= least) {
+        eprintln!("{}", render::printable(&problem.render()));
+    }
+    if loaded.problems.iter().any(|problem| problem.spoils_file()) {
+        return Err(Failure::usage("the config cannot be used"));
+    }
+    Ok(loaded)
+}
+
+fn nothing_found(places: impl Iterator<Item = PathBuf>) -> String {
+    let places: Vec<String> = places.map(|place| place.display().to_string()).collect();
+    format!(
+        "no config: none of {} exists, and neither --config nor $MCPOOL_CONFIG is set; \
+         `mcpool demo` needs none",
+        places.join(", ")
+    )
+}

@@ -1,0 +1,100 @@
+//! Progress on standard error while servers connect, on a terminal only.
+
+use std::{cell::RefCell, time::Duration};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mcpool::ServerName;
+
+/// How many names are shown of those that are waited for.
+const SHOWN: usize = 4;
+
+/// One line that says who is still being waited for. Dropping it clears the line.
+pub(crate) struct Connecting {
+    bar: ProgressBar,
+    total: usize,
+    state: RefCell<State>,
+}
+
+struct State {
+    waiting: Vec<ServerName>,
+    ready: usize,
+}
+
+impl Connecting {
+    /// Shows the line, after a moment, so that fast servers do not make it flicker.
+    pub(crate) fn start(names: &[ServerName]) -> Self {
+        // indicatif draws nothing where standard error is not a terminal.
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed:.dim}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(120));
+        let progress = Self {
+            bar,
+            total: names.len(),
+            state: RefCell::new(State {
+                waiting: names.to_vec(),
+                ready: 0,
+            }),
+        };
+        progress.show();
+        progress
+    }
+
+    /// This server is done.
+    pub(crate) fn done(&self, server: &ServerName, ready: bool) {
+        {
+            let mut state = self.state.borrow_mut();
+            state.waiting.retain(|name| name != server);
+            state.ready += usize::from(ready);
+        }
+        self.show();
+    }
+
+    fn show(&self) {
+        let state = self.state.borrow();
+        self.bar.set_message(line(self.total, &state));
+    }
+}
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn line(total: usize, state: &State) -> String {
+    let names: Vec<&str> = state
+        .waiting
+        .iter()
+        .take(SHOWN)
+        .map(ServerName::as_str)
+        .collect();
+    let more = match state.waiting.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "{} of {total} connected, waiting for {}{more}",
+        state.ready,
+        names.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_names_who_is_waited_for() {
+        let names = |n: usize| (0..n).map(|i| format!("s{i}").parse().unwrap()).collect();
+        let state = State {
+            waiting: names(6),
+            ready: 2,
+        };
+        assert_eq!(
+            line(8, &state),
+            "2 of 8 connected, waiting for s0, s1, s2, s3 and 2 more"
+        );
+    }
+}

@@ -1,0 +1,269 @@
+//! What the commands print, and how they exit.
+
+use serde_json::{Value, json};
+
+use crate::support::{PROGRAM, Place, good, scripted};
+
+fn keys(object: &Value) -> Vec<&str> {
+    object
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
+
+#[test]
+fn a_broken_server_does_not_hide_the_good_ones() {
+    let place = Place::with(json!({
+        "good": good(),
+        "absent": {"command": "/does/not/exist"},
+        "exits": {"command": "sh", "args": ["-c", "echo I need a token >&2; exit 1"]},
+    }));
+    let status = place.run(&["status", "--json"]).json(4);
+    let servers = status["servers"].as_array().unwrap();
+    assert_eq!(servers.len(), 3);
+    let of = |name: &str| {
+        servers
+            .iter()
+            .find(|server| server["name"] == name)
+            .unwrap()
+    };
+    assert_eq!(
+        keys(of("good")),
+        [
+            "name",
+            "state",
+            "transport",
+            "protocol",
+            "tools",
+            "connect_ms",
+            "error"
+        ]
+    );
+    assert_eq!(of("good")["state"], "ready");
+    assert_eq!(of("good")["transport"], "stdio");
+    assert_eq!(of("good")["tools"], 2);
+    assert_eq!(of("good")["error"], Value::Null);
+    assert_eq!(of("absent")["error"]["kind"], "command_not_found");
+    let exits = &of("exits")["error"];
+    assert_eq!(keys(exits), ["kind", "message", "stderr_tail"]);
+    assert_eq!(exits["kind"], "process_exited");
+    assert_eq!(exits["stderr_tail"][0], "I need a token");
+
+    let text = place.run(&["status"]);
+    assert_eq!(text.code(), 4);
+    assert!(
+        text.stdout().contains("I need a token"),
+        "{}",
+        text.stdout()
+    );
+
+    let tools = place.run(&["tools", "--json"]).json(4);
+    let tools = tools["tools"].as_array().unwrap();
+    assert_eq!(tools.len(), 2);
+    assert_eq!(
+        keys(&tools[0]),
+        [
+            "server",
+            "name",
+            "qualified_name",
+            "description",
+            "input_schema"
+        ]
+    );
+    assert_eq!(tools[0]["qualified_name"], "good__echo");
+    assert_eq!(tools[0]["input_schema"]["type"], "object");
+}
+
+#[test]
+fn a_call_prints_the_result_and_nothing_else() {
+    let place = Place::with(json!({"good": good(), "absent": {"command": "/does/not/exist"}}));
+    let run = place.run(&["call", "good", "echo", "message=1"]);
+    assert_eq!(
+        (run.code(), run.stdout().as_str()),
+        (0, "1\n"),
+        "{}",
+        run.stderr()
+    );
+    let result = place
+        .run(&["call", "good", "add", "a=1", "b=2", "--json"])
+        .json(0);
+    assert_eq!(result["content"][0]["text"], "3");
+    let result = place
+        .run(&[
+            "call",
+            "good",
+            "add",
+            "--json",
+            "--args",
+            r#"{"a":1,"b":2.5}"#,
+        ])
+        .json(0);
+    assert_eq!(result["content"][0]["text"], "3.5");
+}
+
+#[test]
+fn the_exit_code_says_what_is_wrong() {
+    let place = Place::with(json!({
+        "good": good(),
+        "absent": {"command": "/does/not/exist"},
+        "refuses": scripted(
+            r#"printf '{"jsonrpc":"2.0","id":%s,"result":{"isError":true,"content":[{"type":"text","text":"disk full"}]}}\n' "$id""#
+        ),
+        "dies": scripted("exit 7"),
+        "off": {"command": PROGRAM, "args": ["demo-server"], "enabled": false},
+    }));
+    for (args, code) in [
+        (&["call", "good", "echo", "message=hi"][..], 0),
+        (&["call", "nobody", "echo"], 2),
+        (&["call", "off", "echo", "message=hi"], 2),
+        (&["call", "good", "echo", "--args", "[]"], 2),
+        (&["call", "good"], 2),
+        (&["frobnicate"], 2),
+        (&["call", "absent", "echo"], 4),
+        (&["call", "good", "no_such_tool"], 5),
+        (&["call", "refuses", "t"], 5),
+        (&["call", "dies", "t"], 6),
+    ] {
+        let run = place.run(args);
+        assert_eq!(
+            run.code(),
+            code,
+            "{args:?}\n{}\n{}",
+            run.stdout(),
+            run.stderr()
+        );
+    }
+    let refused = place.run(&["call", "refuses", "t"]);
+    assert!(
+        refused.stdout().contains("disk full"),
+        "{}",
+        refused.stdout()
+    );
+    let dead = place.run(&["call", "dies", "t", "--json"]).json(6);
+    assert_eq!(dead["error"]["kind"], "outcome_unknown");
+}
+
+#[test]
+fn without_a_config_it_says_where_it_looked() {
+    let run = Place::empty().run(&["status"]);
+    assert_eq!(run.code(), 2);
+    for place in ["mcp.json", ".mcp.json", "--config", "MCPOOL_CONFIG"] {
+        assert!(run.stderr().contains(place), "{}", run.stderr());
+    }
+}
+
+#[test]
+fn the_config_is_looked_for_in_the_documented_order() {
+    let place = Place::empty();
+    let write = |name: &str, server: &str| {
+        let path = place.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let config = json!({"mcpServers": {server: {"command": "/none", "enabled": false}}});
+        std::fs::write(path, config.to_string()).unwrap();
+    };
+    let found = |variable: Option<&str>| {
+        let mut command = place.command(&["status", "--json"]);
+        if let Some(variable) = variable {
+            command.env("MCPOOL_CONFIG", variable);
+        }
+        let output = command.output().unwrap();
+        let status: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+        status["servers"][0]["name"].as_str().unwrap().to_owned()
+    };
+    write("config/mcpool/mcp.json", "user");
+    assert_eq!(found(None), "user");
+    write("named.json", "variable");
+    assert_eq!(found(Some("named.json")), "variable");
+}
+
+#[test]
+fn a_broken_file_is_a_config_error() {
+    let place = Place::empty();
+    std::fs::write(place.path().join("servers.json"), "{\"mcpServers\": {").unwrap();
+    let run = place.run(&["status"]);
+    assert_eq!(run.code(), 2);
+    assert!(run.stderr().contains("servers.json"), "{}", run.stderr());
+}
+
+#[test]
+fn bench_counts_every_call() {
+    let place = Place::with(json!({"good": good()}));
+    let args = [
+        "bench",
+        "good",
+        "echo",
+        "--args",
+        r#"{"message":"x"}"#,
+        "-n",
+        "200",
+        "-c",
+        "8",
+    ];
+    let figures = place.run(&[&args[..], &["--json"]].concat()).json(0);
+    assert_eq!(
+        keys(&figures),
+        [
+            "calls",
+            "concurrency",
+            "connect_ms",
+            "calls_per_s",
+            "p50_us",
+            "p90_us",
+            "p99_us",
+            "errors",
+            "rss_bytes"
+        ]
+    );
+    assert_eq!(figures["calls"], 200);
+    assert_eq!(figures["concurrency"], 8);
+    assert_eq!(figures["errors"], 0);
+    let of = |key: &str| figures[key].as_u64().unwrap();
+    assert!(of("p50_us") <= of("p90_us") && of("p90_us") <= of("p99_us"));
+    assert!(of("rss_bytes") > 1 << 20);
+}
+
+#[test]
+fn health_and_doctor_tell_of_each_server() {
+    let place = Place::with(json!({"good": good(), "absent": {"command": "/does/not/exist"}}));
+    let health = place.run(&["health", "--json"]).json(4);
+    let of = |name: &str| {
+        let servers = health["servers"].as_array().unwrap();
+        servers
+            .iter()
+            .find(|server| server["name"] == name)
+            .unwrap()
+            .clone()
+    };
+    assert_eq!(of("good")["healthy"], true);
+    assert_eq!(of("absent")["healthy"], false);
+    assert_eq!(of("absent")["error"]["kind"], "command_not_found");
+
+    let doctor = place.run(&["doctor", "good", "--json"]).json(0);
+    let evidence = &doctor["servers"][0]["evidence"];
+    let attempts = evidence["attempts"].as_array().unwrap();
+    assert!(
+        attempts.iter().any(|attempt| attempt["ok"] == true),
+        "{evidence}"
+    );
+    assert_ne!(evidence["conclusion"], "");
+}
+
+#[test]
+fn a_reader_that_leaves_is_not_an_error() {
+    use std::process::Stdio;
+    let place = Place::with(json!({"good": good()}));
+    let mut child = place
+        .command(&["tools"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+}

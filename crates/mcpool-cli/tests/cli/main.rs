@@ -1,0 +1,8 @@
+//! The program from outside: its output, its exit codes, and the processes that it leaves.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod commands;
+mod demo;
+mod signals;
+mod support;

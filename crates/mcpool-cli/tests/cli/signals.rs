@@ -1,0 +1,104 @@
+//! A signal, at any moment, leaves no process behind. Each server carries an argument of its own
+//! that tells its processes from all others.
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::support::{Place, good, processes_with, until};
+
+/// A server that never answers and has a child of its own.
+fn hangs(mark: &str) -> Value {
+    json!({"command": "sh", "args": ["-c", "sleep 1000 & wait", mark]})
+}
+
+fn mark(test: &str) -> String {
+    format!("mark-{test}-{}", std::process::id())
+}
+
+fn appears(mark: &str) {
+    until("the server's process starts", || {
+        (processes_with(mark) > 0).then_some(())
+    });
+}
+
+fn disappears(mark: &str) {
+    until("the server's process ends", || {
+        (processes_with(mark) == 0).then_some(())
+    });
+}
+
+#[test]
+fn ctrl_c_while_connecting() {
+    let mark = mark("int");
+    let place = Place::with(json!({"slow": hangs(&mark), "good": good()}));
+    let running = place.start(&["status"]);
+    appears(&mark);
+    running.signal(Signal::SIGINT);
+    assert_eq!(running.wait(), Some(130));
+    assert_eq!(processes_with(&mark), 0);
+}
+
+#[test]
+fn sigterm_while_connecting() {
+    let mark = mark("term");
+    let place = Place::with(json!({"slow": hangs(&mark)}));
+    let running = place.start(&["tools"]);
+    appears(&mark);
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.wait(), Some(143));
+    assert_eq!(processes_with(&mark), 0);
+}
+
+#[test]
+fn sigkill_while_connecting() {
+    let mark = mark("kill");
+    let place = Place::with(json!({"slow": hangs(&mark)}));
+    let running = place.start(&["status"]);
+    appears(&mark);
+    running.signal(Signal::SIGKILL);
+    assert_eq!(running.wait(), None);
+    disappears(&mark);
+}
+
+#[test]
+fn watch_tells_of_a_death_and_of_the_return() {
+    let mark = mark("watch");
+    let mut server = good();
+    // `demo-server` takes no arguments: mark it by the path that it is started through.
+    let place = Place::empty();
+    let link = place.path().join(&mark);
+    std::os::unix::fs::symlink(crate::support::PROGRAM, &link).unwrap();
+    server["command"] = json!(link);
+    let config = json!({"mcpServers": {"good": server}});
+    std::fs::write(place.path().join("servers.json"), config.to_string()).unwrap();
+
+    let running = place.start(&["watch", "--json"]);
+    let connected = |line: &str| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        event["event"] == "connected"
+    };
+    running.wait_for(connected);
+    let name = link.to_string_lossy();
+    assert_eq!(processes_with(&name), 1);
+    kill_by_argument(&name);
+    running.wait_for(|line| line.contains("\"disconnected\""));
+    running.wait_for(connected);
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.wait(), Some(143));
+    assert_eq!(processes_with(&name), 0);
+}
+
+fn kill_by_argument(argument: &str) {
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
+            continue;
+        };
+        let text = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if text
+            .split(|byte| *byte == 0)
+            .any(|word| word == argument.as_bytes())
+        {
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Runs the program on a config in a directory of its own.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::{Value, json};
+
+/// Long enough for a loaded machine; nothing waits for it to pass.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mcpool");
+
+/// A server that works: the program's own demo server.
+pub(crate) fn good() -> Value {
+    json!({"command": PROGRAM, "args": ["demo-server"]})
+}
+
+/// A stdio server in `sh` that speaks just enough, and does this on `tools/call`.
+pub(crate) fn scripted(on_call: &str) -> Value {
+    let script = format!(
+        r#"while read -r line; do
+  id=$(printf '%s' "$line" | sed -n 's/.*"id":\("[^"]*"\|[0-9]*\).*/\1/p')
+  case "$line" in
+    *'"initialize"'*) printf '{{"jsonrpc":"2.0","id":%s,"result":{{"protocolVersion":"2025-06-18","capabilities":{{"tools":{{}}}},"serverInfo":{{"name":"s","version":"1"}}}}}}\n' "$id" ;;
+    *'"tools/list"'*) printf '{{"jsonrpc":"2.0","id":%s,"result":{{"tools":[{{"name":"t","inputSchema":{{"type":"object"}}}}]}}}}\n' "$id" ;;
+    *'"tools/call"'*) {on_call} ;;
+    *'"id"'*) printf '{{"jsonrpc":"2.0","id":%s,"error":{{"code":-32601,"message":"no"}}}}\n' "$id" ;;
+  esac
+done"#
+    );
+    json!({"command": "sh", "args": ["-c", script]})
+}
+
+/// A directory with a config.
+pub(crate) struct Place(tempfile::TempDir);
+
+impl Place {
+    pub(crate) fn empty() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn with(servers: Value) -> Self {
+        let place = Self::empty();
+        let config = json!({ "mcpServers": servers });
+        std::fs::write(place.path().join("servers.json"), config.to_string()).unwrap();
+        place
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The program with these arguments, in this directory, with no config of the user's.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command
+            .current_dir(self.path())
+            .env("XDG_CONFIG_HOME", self.path().join("config"))
+            .env("HOME", self.path())
+            .env_remove("MCPOOL_CONFIG")
+            .env_remove("MCPOOL_LOG")
+            .args(args)
+            .stdin(Stdio::null());
+        if self.path().join("servers.json").exists() {
+            command.args(["--config", "servers.json"]);
+        }
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Run {
+        Run(self.command(args).output().unwrap())
+    }
+
+    /// Starts it and gives its lines of standard output as they come.
+    pub(crate) fn start(&self, args: &[&str]) -> Running {
+        let mut child = self
+            .command(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = mpsc::channel();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Running { child, lines }
+    }
+}
+
+/// What came of a run.
+pub(crate) struct Run(Output);
+
+impl Run {
+    pub(crate) fn code(&self) -> i32 {
+        self.0.status.code().unwrap_or(-1)
+    }
+
+    pub(crate) fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.0.stdout).into_owned()
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.0.stderr).into_owned()
+    }
+
+    /// Standard output as one JSON document, after a look at the exit code.
+    pub(crate) fn json(&self, code: i32) -> Value {
+        assert_eq!(self.code(), code, "{}\n{}", self.stdout(), self.stderr());
+        serde_json::from_slice(&self.0.stdout).unwrap()
+    }
+}
+
+/// The program while it runs. Killed when dropped.
+pub(crate) struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Running {
+    /// Waits for a line that satisfies this.
+    pub(crate) fn wait_for(&self, wanted: impl Fn(&str) -> bool) -> String {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE).expect("no such line");
+            if wanted(&line) {
+                return line;
+            }
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// Waits for its end and gives the exit code; `None` when a signal killed it.
+    pub(crate) fn wait(mut self) -> Option<i32> {
+        let status = until("the program ends", || self.child.try_wait().unwrap());
+        status.code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Polls for what no event tells, within [`PATIENCE`].
+pub(crate) fn until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = poll() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// How many processes have this among their arguments.
+pub(crate) fn processes_with(argument: &str) -> usize {
+    let found = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter(|entry| {
+            let mut text = Vec::new();
+            std::fs::File::open(entry.path().join("cmdline"))
+                .and_then(|mut file| file.read_to_end(&mut text))
+                .is_ok_and(|_| {
+                    text.split(|byte| *byte == 0)
+                        .any(|word| word == argument.as_bytes())
+                })
+        });
+    found.count()
+}
