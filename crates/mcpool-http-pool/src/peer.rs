@@ -226,6 +226,10 @@ impl HttpPeer {
         if let Some(body) = &request.body {
             builder = builder.body(body.clone());
         }
+        // An idle connection that the server has closed is told from a good one only once the
+        // runtime has looked at its socket. A request that is written to it before that is lost,
+        // and nobody can say whether it ran. One turn of the runtime costs a microsecond.
+        tokio::task::yield_now().await;
         builder.send().await.map_err(request_error)
     }
 }

@@ -35,7 +35,8 @@ pub(crate) const SESSION_HEADER: &str = "mcp-session-id";
 pub(crate) struct Posted {
     /// The id of a request; `None` for every other message.
     pub(crate) id: Option<RequestId>,
-    /// `initialize`, or `server/discover` while the era is not known.
+    /// `initialize`, the first or one that renews a lost session, or `server/discover` while the
+    /// era is not known.
     pub(crate) handshake: bool,
     pub(crate) discover: bool,
     pub(crate) session_attached: bool,

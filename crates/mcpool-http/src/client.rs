@@ -55,6 +55,7 @@ pub(crate) struct Course(Arc<AtomicU8>);
 const QUEUED: u8 = 0;
 const STARTED: u8 = 1;
 const ACCEPTED: u8 = 2;
+const REJECTED: u8 = 3;
 
 impl Course {
     /// Attaches a note to a message. rmcp keeps extensions off the wire.
@@ -83,13 +84,14 @@ impl Course {
     }
 
     fn reach(&self, point: u8) {
-        self.0.fetch_max(point, Ordering::AcqRel);
+        self.0.store(point, Ordering::Release);
     }
 
     /// What is known of a message that did not get through.
     pub(crate) fn delivery(&self) -> Delivery {
         match self.0.load(Ordering::Acquire) {
             QUEUED => Delivery::NotSent,
+            REJECTED => Delivery::Rejected,
             _ => Delivery::Unknown,
         }
     }
@@ -192,6 +194,7 @@ impl PooledClient {
                     link.verify(error).await;
                 }
             }
+            Err(StreamableHttpError::SessionExpired) => course.reach(REJECTED),
             Err(_) => {}
         }
         result
@@ -332,7 +335,7 @@ fn posted(message: &OutgoingMessage, established: bool) -> Posted {
         posted.id = Some(request.id.clone());
         posted.discover = matches!(request.request, ClientRequest::DiscoverRequest(_));
         let initialize = matches!(request.request, ClientRequest::InitializeRequest(_));
-        posted.handshake = (posted.discover || initialize) && !established;
+        posted.handshake = initialize || (posted.discover && !established);
     }
     posted
 }

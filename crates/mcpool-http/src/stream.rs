@@ -43,11 +43,11 @@ pub(crate) fn events(link: Arc<Link>, response: Response, purpose: Purpose) -> E
     };
     stream::unfold(Some((parsed, reader)), |state| async move {
         let (mut parsed, mut reader) = state?;
-        let item = parsed.next().await?;
-        match item {
-            Ok(event) => Some((reader.event(event), Some((parsed, reader)))),
+        match parsed.next().await {
+            Some(Ok(event)) => Some((reader.event(event), Some((parsed, reader)))),
             // The parser cannot go on after an error.
-            Err(error) => Some((reader.broken(error).await, None)),
+            Some(Err(error)) => Some((reader.broken(error).await, None)),
+            None => Some((reader.finished(), None)),
         }
     })
     .map(stream::iter)
@@ -109,6 +109,7 @@ impl Reader {
             self.link.verify(&cause).await;
         }
         match self.purpose {
+            // Only a broken connection is worth resuming.
             Purpose::Answer { id, .. }
                 if !self.seen_id || cause.kind() != ErrorKind::ConnectionLost =>
             {
@@ -116,15 +117,34 @@ impl Reader {
                     ErrorKind::TooLarge | ErrorKind::Protocol => cause,
                     _ => Error::new(ErrorKind::ConnectionLost, cause.message()),
                 };
-                let message = IncomingMessage::error(lost.to_rpc(), Some(id));
-                match serde_json::to_string(&message) {
-                    Ok(data) => vec![Ok(Sse::default().data(data))],
-                    Err(_) => vec![Err(error)],
-                }
+                lost_answer(&lost, id)
             }
             _ => vec![Err(error)],
         }
     }
+
+    /// After an answer nobody reads on, so what is said here is only heard when there was none.
+    fn finished(self) -> Vec<Result<Sse, SseError>> {
+        match self.purpose {
+            Purpose::Answer { id, .. } if !self.seen_id => lost_answer(
+                &Error::new(
+                    ErrorKind::ConnectionLost,
+                    "the server ended the event stream without an answer",
+                ),
+                id,
+            ),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// The event that ends exactly this request with this error.
+fn lost_answer(error: &Error, id: RequestId) -> Vec<Result<Sse, SseError>> {
+    let message = IncomingMessage::error(error.to_rpc(), Some(id));
+    serde_json::to_string(&message)
+        .map(|data| Ok(Sse::default().data(data)))
+        .into_iter()
+        .collect()
 }
 
 /// Where to go on when a stream ends early.

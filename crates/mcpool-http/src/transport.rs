@@ -37,10 +37,11 @@ const RESUME_BASE: Duration = Duration::from_millis(100);
 const RESUME_CAP: Duration = Duration::from_secs(10);
 const RESUME_TIMES: usize = 10;
 
-/// What rmcp's worker answers, in the server's name, to requests that were in flight when it
-/// made a session anew.
+/// What rmcp's worker answers in the server's name: to requests that were in flight when it made a
+/// session anew, and to one whose stream ended and could not be resumed.
 const LOST_WITH_SESSION: &str =
     "streamable HTTP session was re-initialized before the response arrived";
+const LOST_WITH_STREAM: &str = "streamable HTTP response stream closed before its final response";
 
 type Worker = StreamableHttpClientTransport<PooledClient>;
 
@@ -211,21 +212,19 @@ fn is_initialize(message: &OutgoingMessage) -> bool {
 
 /// An error that the worker gave in the server's name becomes one that says what is known.
 fn name_what_is_lost(message: IncomingMessage) -> IncomingMessage {
-    match message {
-        JsonRpcMessage::Error(mut answer)
-            if answer.error.code == ErrorCode::INTERNAL_ERROR
-                && answer.error.data.is_none()
-                && answer.error.message == LOST_WITH_SESSION =>
-        {
-            answer.error = Error::new(
-                ErrorKind::ConnectionLost,
-                "the server lost the session while the request was under way",
-            )
-            .to_rpc();
-            JsonRpcMessage::Error(answer)
-        }
-        other => other,
+    let JsonRpcMessage::Error(mut answer) = message else {
+        return message;
+    };
+    let lost = match &*answer.error.message {
+        _ if answer.error.code != ErrorCode::INTERNAL_ERROR => None,
+        LOST_WITH_SESSION => Some("the server lost the session while the request was under way"),
+        LOST_WITH_STREAM => Some("the answer's event stream broke and could not be resumed"),
+        _ => None,
+    };
+    if let Some(lost) = lost {
+        answer.error = Error::new(ErrorKind::ConnectionLost, lost).to_rpc();
     }
+    JsonRpcMessage::Error(answer)
 }
 
 /// Finds our own error in rmcp's, and says of rmcp's own errors what they mean.
