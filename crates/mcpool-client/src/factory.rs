@@ -207,6 +207,10 @@ fn compiled_in() -> HashMap<TransportKind, Arc<dyn Connector>> {
     let connectors: &[Arc<dyn Connector>] = &[
         #[cfg(feature = "stdio")]
         Arc::new(mcpool_stdio::StdioConnector::new()),
+        #[cfg(feature = "http")]
+        Arc::new(mcpool_http::HttpConnector::new(
+            mcpool_http_pool::HttpPool::shared(),
+        )),
         #[cfg(feature = "sse")]
         Arc::new(mcpool_sse::SseConnector::new(
             mcpool_http_pool::HttpPool::shared(),
