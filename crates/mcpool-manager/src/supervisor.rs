@@ -321,6 +321,8 @@ impl Supervisor {
             });
         // Calls see the connection before anybody is told that the server is ready.
         self.instance().slot.fill(live);
+        // Those who wait for room among the other instances have some now.
+        self.server.freed.notify_waiters();
         self.emit(EventKind::Connected {
             transport,
             elapsed,

@@ -1,9 +1,21 @@
 //! How the manager behaves, on scripted clients: under the paused clock but for a few tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
-#![allow(deprecated, reason = "the log level is deprecated by MCP 2026-07-28")]
+#![allow(
+    deprecated,
+    reason = "the log level is deprecated by MCP 2026-07-28, spoken by older servers"
+)]
 
+#[cfg(feature = "blocking")]
+mod blocking;
+mod cancellation;
+mod catalog;
+mod delivery;
 mod herd;
+mod instances;
 mod lifecycle;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod reconnect;
+mod reload;
 #[allow(dead_code, reason = "a vocabulary for tests")]
 mod scripted;

@@ -1,0 +1,263 @@
+//! What becomes of a request: delivery decides, the deadline bounds, nothing is lost in silence.
+
+use std::time::Duration;
+
+use mcpool_core::{
+    Delivery, Error, ErrorKind, ReconnectPolicy, ServerPolicy, ServerSpec, model::ToolAnnotations,
+};
+use mcpool_manager::{CallOptions, ConnectionManager};
+use tokio::time::Instant;
+
+use crate::scripted::{Act, Fake, Op, World, eventually, refused, spec, tool};
+
+async fn started(spec: ServerSpec) -> (World, std::sync::Arc<Fake>, ConnectionManager) {
+    let world = World::new();
+    let name = spec.name.to_string();
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec]).await.unwrap();
+    let fake = world.server(&name);
+    (world, fake, manager)
+}
+
+async fn call(manager: &ConnectionManager, tool: &str) -> Result<(), Error> {
+    let options = CallOptions::new();
+    manager.call_tool("a", tool, None, &options).await.map(drop)
+}
+
+fn lost(delivery: Delivery) -> Act {
+    Act::Fail(Error::new(ErrorKind::ConnectionLost, "it broke").with_delivery(delivery))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_did_not_run_is_sent_once_more() {
+    for delivery in [Delivery::NotSent, Delivery::Rejected] {
+        let (_world, fake, manager) = started(spec("a")).await;
+        fake.next(Op::Call, lost(delivery));
+        call(&manager, "echo").await.unwrap();
+        assert_eq!(fake.count(Op::Call), 2);
+        // But not twice more.
+        fake.next(Op::Call, lost(delivery));
+        fake.next(Op::Call, lost(delivery));
+        let error = call(&manager, "echo").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionLost);
+        assert_eq!(fake.count(Op::Call), 4);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_session_is_replayed_on_a_connection_that_lives() {
+    let (_world, fake, manager) = started(spec("a")).await;
+    let session = Error::new(ErrorKind::HttpStatus, "the session is unknown")
+        .with_http_status(404)
+        .with_delivery(Delivery::Rejected);
+    fake.next(Op::Call, Act::Fail(session));
+    call(&manager, "echo").await.unwrap();
+    // The connection was looked into before the request was sent again.
+    assert_eq!(fake.count(Op::Probe), 1);
+    // A 404 that says nothing of the kind is the caller's.
+    let missing = Error::new(ErrorKind::HttpStatus, "not found").with_http_status(404);
+    fake.next(Op::Call, Act::Fail(missing));
+    let error = call(&manager, "echo").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::HttpStatus);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_run_is_not_sent_again() {
+    let (_world, fake, manager) = started(spec("a")).await;
+    fake.next(Op::Call, lost(Delivery::Unknown));
+    let error = call(&manager, "echo").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+    assert_eq!(error.delivery(), Delivery::Unknown);
+    assert_eq!(error.server().unwrap().as_str(), "a");
+    assert_eq!(error.operation(), Some("tools/call"));
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("it broke"), "{cause}");
+    assert_eq!(fake.count(Op::Call), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn harmless_tools_are_replayed_only_where_the_server_is_trusted() {
+    for trusted in [false, true] {
+        let mut policy = ServerPolicy::default();
+        policy.trust_annotations = trusted;
+        let world = World::new();
+        let fake = world.server("a");
+        let mut reader = tool("read");
+        reader.annotations = Some(ToolAnnotations::new().read_only(true));
+        *fake.tools.lock().unwrap() = vec![reader, tool("write")];
+        let manager = ConnectionManager::new(world.factory());
+        manager
+            .start(vec![spec("a").with_policy(policy)])
+            .await
+            .unwrap();
+        fake.next(Op::Call, lost(Delivery::Unknown));
+        let read = call(&manager, "read").await.map_err(|e| e.kind());
+        let want = if trusted {
+            Ok(())
+        } else {
+            Err(ErrorKind::OutcomeUnknown)
+        };
+        assert_eq!(read, want);
+        fake.next(Op::Call, lost(Delivery::Unknown));
+        let write = call(&manager, "write").await.map_err(|e| e.kind());
+        assert_eq!(write, Err(ErrorKind::OutcomeUnknown));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_are_replayed() {
+    let (_world, fake, manager) = started(spec("a")).await;
+    fake.next(Op::Call, lost(Delivery::Unknown));
+    manager
+        .read_resource("a", "file:///x", &CallOptions::new())
+        .await
+        .unwrap();
+    assert_eq!(fake.count(Op::Call), 2);
+    // A raw request is not known to be harmless.
+    fake.next(Op::Call, lost(Delivery::Unknown));
+    let options = CallOptions::new();
+    let raw = manager.request("a", "tools/list", None, &options);
+    assert_eq!(raw.await.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_limit_is_waited_out_within_the_deadline() {
+    let (_world, fake, manager) = started(spec("a")).await;
+    let limited =
+        Error::new(ErrorKind::RateLimited, "slow down").with_retry_after(Duration::from_secs(2));
+    let begun = Instant::now();
+    fake.next(Op::Call, Act::Fail(limited.clone()));
+    call(&manager, "echo").await.unwrap();
+    assert_eq!(begun.elapsed(), Duration::from_secs(2));
+    assert_eq!(fake.count(Op::Connect), 1);
+
+    fake.next(Op::Call, Act::Fail(limited));
+    let begun = Instant::now();
+    let hurried = CallOptions::new().with_timeout(Duration::from_secs(1));
+    let error = manager
+        .call_tool("a", "echo", None, &hurried)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RateLimited);
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(2)));
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_deadline_bounds_everything() {
+    let (_world, fake, manager) = started(spec("a")).await;
+    let options = CallOptions::new().with_timeout(Duration::from_secs(3));
+    // The request itself.
+    fake.next(Op::Call, Act::Never);
+    let begun = Instant::now();
+    let error = manager
+        .call_tool("a", "echo", None, &options)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert_eq!(error.delivery(), Delivery::Unknown);
+    assert_eq!(begun.elapsed(), Duration::from_secs(3));
+    assert_eq!(fake.count(Op::Call), 1);
+
+    // The waiting for the server.
+    fake.always(Op::Connect, Act::Fail(refused()));
+    fake.die();
+    let begun = Instant::now();
+    let error = manager
+        .call_tool("a", "echo", None, &options)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotConnected);
+    assert_eq!(error.delivery(), Delivery::NotSent);
+    assert_eq!(begun.elapsed(), Duration::from_secs(3));
+    // It says why.
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("refused"), "{cause}");
+
+    // Not waiting at all.
+    let begun = Instant::now();
+    let options = CallOptions::new().fail_fast();
+    let error = manager
+        .call_tool("a", "echo", None, &options)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotConnected);
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_end_at_once_when_waiting_is_in_vain() {
+    let (_world, fake, manager) = started(spec("a")).await;
+    fake.always(Op::Connect, Act::Never);
+    fake.die();
+    let waiting = |manager: &ConnectionManager| {
+        let manager = manager.clone();
+        tokio::spawn(async move { call(&manager, "echo").await })
+    };
+    let waiter = waiting(&manager);
+    eventually("it connects", || fake.count(Op::Connect) == 2).await;
+    let begun = Instant::now();
+    manager.disable("a").await.unwrap();
+    let error = waiter.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Disabled);
+    assert!(begun.elapsed() < Duration::from_millis(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_in_flight_ends_the_moment_its_connection_dies() {
+    let (_world, fake, manager) = started(spec("a")).await;
+    fake.next(Op::Call, Act::Never);
+    let call = {
+        let manager = manager.clone();
+        tokio::spawn(async move { call(&manager, "echo").await })
+    };
+    eventually("it runs", || fake.count(Op::Call) == 1).await;
+    let died = Instant::now();
+    fake.die();
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+    assert_eq!(died.elapsed(), Duration::ZERO);
+}
+
+/// Two hundred deaths under load: every call ends, none runs twice.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_lost_and_nothing_runs_twice() {
+    let mut policy = ServerPolicy::default();
+    policy.reconnect = ReconnectPolicy::heartbeat();
+    policy.reconnect.base = Duration::from_millis(1);
+    policy.reconnect.cap = Duration::from_millis(20);
+    let (world, fake, manager) = started(spec("a").with_policy(policy)).await;
+    fake.always(Op::Call, Act::Slow(Duration::from_millis(3)));
+    let callers: Vec<_> = (0..20)
+        .map(|_| {
+            let manager = manager.clone();
+            tokio::spawn(async move {
+                let (mut ok, mut unknown) = (0usize, 0usize);
+                for _ in 0..200 {
+                    match call(&manager, "echo").await {
+                        Ok(()) => ok += 1,
+                        Err(error) if error.kind() == ErrorKind::OutcomeUnknown => unknown += 1,
+                        Err(error) => panic!("neither an end nor a clear error: {error:?}"),
+                    }
+                }
+                (ok, unknown)
+            })
+        })
+        .collect();
+    for _ in 0..200 {
+        tokio::time::sleep(Duration::from_millis(7)).await;
+        fake.die();
+    }
+    let (mut ok, mut unknown) = (0, 0);
+    for caller in callers {
+        let (o, u) = caller.await.unwrap();
+        ok += o;
+        unknown += u;
+    }
+    assert_eq!(ok + unknown, 20 * 200);
+    assert!(unknown > 0);
+    // What reached the server ended as one of the two, once.
+    assert_eq!(fake.count(Op::Call), ok + unknown);
+    println!("4000 calls over 200 deaths: {ok} ok, {unknown} of unknown outcome");
+    assert_eq!(world.calling().now(), 0);
+}

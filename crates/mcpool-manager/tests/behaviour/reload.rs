@@ -1,0 +1,167 @@
+//! A new configuration as a difference: what stays keeps its connection, what goes drains.
+
+use std::{sync::Arc, time::Duration};
+
+use mcpool_core::{ErrorKind, StdioSpec, ToolFilter, TransportSpec};
+use mcpool_manager::{CallOptions, ConnectionManager, Refresh};
+use tokio::time::Instant;
+
+use crate::scripted::{Act, Op, World, eventually, spec};
+
+fn names(list: &[mcpool_core::ServerName]) -> Vec<&str> {
+    list.iter().map(mcpool_core::ServerName::as_str).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_config_is_no_work_and_a_changed_one_is_a_difference() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    let specs = vec![spec("keep"), spec("change"), spec("adjust"), spec("drop")];
+    manager.start(specs.clone()).await.unwrap();
+    assert!(manager.start(specs).await.unwrap().diff.is_empty());
+    assert_eq!(world.clients().most(), 4);
+
+    let (keep, adjust) = (
+        manager.client("keep").unwrap(),
+        manager.client("adjust").unwrap(),
+    );
+    let mut changed = spec("change");
+    changed.transport = TransportSpec::Stdio(StdioSpec::new("another"));
+    let adjusted = spec("adjust").with_tools(ToolFilter::allow(["echo"]));
+    let wanted = vec![spec("new"), spec("keep"), changed, adjusted];
+
+    let plan = manager.plan(&wanted).unwrap();
+    assert_eq!(names(&plan.added), ["new"]);
+    assert_eq!(names(&plan.removed), ["drop"]);
+    assert_eq!(names(&plan.replaced), ["change"]);
+    assert_eq!(names(&plan.adjusted), ["adjust"]);
+    assert_eq!(names(&plan.unchanged), ["keep"]);
+    // A plan changes nothing.
+    assert_eq!(
+        names(&manager.names()),
+        ["adjust", "change", "drop", "keep"]
+    );
+    assert_eq!(world.server("change").count(Op::Connect), 1);
+
+    assert_eq!(manager.apply(wanted).await.unwrap(), plan);
+    assert_eq!(names(&manager.names()), ["adjust", "change", "keep", "new"]);
+    assert!(Arc::ptr_eq(&keep, &manager.client("keep").unwrap()));
+    assert!(Arc::ptr_eq(&adjust, &manager.client("adjust").unwrap()));
+    eventually("the new ones are there", || {
+        manager.status_all().iter().all(|s| s.state == "ready")
+    })
+    .await;
+    assert_eq!(world.server("change").count(Op::Connect), 2);
+    assert_eq!(world.server("drop").live().len(), 0);
+    let tools = manager.tools(Refresh::IfStale).await;
+    assert_eq!(tools.of("adjust").count(), 1);
+    assert_eq!(tools.len(), 7);
+    let error = manager
+        .call_tool("drop", "echo", None, &CallOptions::new())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownServer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_servers_of_one_name_are_refused_and_nothing_changes() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a")]).await.unwrap();
+    let error = manager.apply(vec![spec("b"), spec("b")]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidSpec);
+    assert_eq!(names(&manager.names()), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_in_flight_on_a_removed_server_drain() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a"), spec("b")]).await.unwrap();
+    for name in ["a", "b"] {
+        world
+            .server(name)
+            .next(Op::Call, Act::Slow(Duration::from_secs(5)));
+    }
+    world.server("b").next(Op::Call, Act::Never);
+    let call = |name: &'static str| {
+        let manager = manager.clone();
+        tokio::spawn(async move {
+            manager
+                .call_tool(name, "echo", None, &CallOptions::new())
+                .await
+        })
+    };
+    let (drains, also, hangs) = (call("a"), call("b"), call("b"));
+    eventually("they run", || world.calling().now() == 3).await;
+    let begun = Instant::now();
+    manager.apply(Vec::new()).await.unwrap();
+    // Until the drain time, because one of them never ends.
+    assert_eq!(begun.elapsed().as_secs(), 10);
+    drains.await.unwrap().unwrap();
+    let mut ends = [also.await.unwrap(), hangs.await.unwrap()];
+    ends.sort_by_key(Result::is_err);
+    assert!(ends[0].is_ok());
+    assert!(ends[1].is_err());
+    assert_eq!(world.clients().now(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_goes_to_the_replacement() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    let fake = world.server("a");
+    fake.next(Op::Connect, Act::Never);
+    manager.add(spec("a")).unwrap();
+    let waiting = {
+        let manager = manager.clone();
+        tokio::spawn(async move {
+            manager
+                .call_tool("a", "echo", None, &CallOptions::new())
+                .await
+        })
+    };
+    eventually("it connects", || fake.count(Op::Connect) == 1).await;
+    let mut better = spec("a");
+    better.transport = TransportSpec::Stdio(StdioSpec::new("better"));
+    manager.add(better).unwrap();
+    waiting.await.unwrap().unwrap();
+    assert_eq!(fake.count(Op::Connect), 2);
+    assert_eq!(world.connecting().now(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replaced_server_keeps_its_tools_in_the_view() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a")]).await.unwrap();
+    let generation = manager.tools(Refresh::Cached).await.generation;
+    world
+        .server("a")
+        .next(Op::Connect, Act::Slow(Duration::from_secs(5)));
+    let mut other = spec("a");
+    other.transport = TransportSpec::Stdio(StdioSpec::new("other"));
+    manager.apply(vec![other]).await.unwrap();
+    assert_eq!(manager.tools(Refresh::Cached).await.len(), 2);
+    manager.connect("a").await.unwrap();
+    // It came back with the same tools: nobody was bothered.
+    assert_eq!(manager.tools(Refresh::Cached).await.generation, generation);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_config_may_switch_a_server_off_and_on() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a")]).await.unwrap();
+    manager
+        .apply(vec![spec("a").with_enabled(false)])
+        .await
+        .unwrap();
+    eventually("it is off", || {
+        manager.status("a").unwrap().state == "disabled"
+    })
+    .await;
+    eventually("it is closed", || world.clients().now() == 0).await;
+    manager.apply(vec![spec("a")]).await.unwrap();
+    eventually("it is on", || manager.status("a").unwrap().state == "ready").await;
+}
