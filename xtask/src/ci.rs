@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use crate::{
-    Outcome, layers, test,
+    Outcome, documented, layers, test,
     tools::{self, cargo, find_or_install, is_ci},
 };
 
@@ -72,6 +72,11 @@ const STEPS: &[Step] = &[
         name: "unused",
         what: "no dependency is declared and not used (cargo-machete)",
         run: unused,
+    },
+    Step {
+        name: "documented",
+        what: "docs/dependencies.md says why each dependency is there",
+        run: documented::run,
     },
     Step {
         name: "deny",

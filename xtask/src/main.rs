@@ -5,6 +5,7 @@
 
 mod bench;
 mod ci;
+mod documented;
 mod layers;
 mod servers;
 mod test;

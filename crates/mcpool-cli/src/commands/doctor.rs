@@ -83,24 +83,25 @@ fn to_json(finding: &Finding) -> Value {
 fn to_text(finding: &Finding) -> String {
     let mut out = format!("{}\n", finding.server);
     // Writing to a `String` cannot fail.
-    if let Some(evidence) = &finding.evidence {
-        for attempt in &evidence.attempts {
-            let mark = if attempt.ok { "ok  " } else { "no  " };
-            let _ = writeln!(
-                out,
-                "  {mark}{:<6} {:<18} {:>6} ms  {}",
-                attempt.transport.as_str(),
-                attempt.tried,
-                attempt.elapsed_ms,
-                attempt.outcome
-            );
+    for attempt in finding.evidence.iter().flat_map(|e| &e.attempts) {
+        let mark = if attempt.ok { "ok  " } else { "no  " };
+        let _ = writeln!(
+            out,
+            "  {mark}{:<6} {:<18} {:>6} ms  {}",
+            attempt.transport.as_str(),
+            attempt.tried,
+            attempt.elapsed_ms,
+            attempt.outcome
+        );
+    }
+    match (&finding.error, &finding.evidence) {
+        (Some(error), _) => {
+            let _ = writeln!(out, "  failed: {} ({})", error.message(), error.kind());
         }
-        if !evidence.conclusion.is_empty() {
+        (None, Some(evidence)) => {
             let _ = writeln!(out, "  {}", evidence.conclusion);
         }
-    }
-    if let Some(error) = &finding.error {
-        let _ = writeln!(out, "  failed: {} ({})", error.message(), error.kind());
+        (None, None) => {}
     }
     if !finding.stderr.is_empty() {
         out.push_str("  stderr:\n");

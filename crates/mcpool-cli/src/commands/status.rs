@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcpool::{ConnectionManager, ErrorStatus, Refresh, ServerStatus};
+use mcpool::{ConnectionManager, Error, ErrorStatus, Refresh, ServerStatus};
 use serde_json::{Value, json};
 
 use super::Outcome;
@@ -15,7 +15,7 @@ use crate::{
 /// One line of the table.
 struct Row {
     status: ServerStatus,
-    error: Option<ErrorStatus>,
+    error: Option<Error>,
 }
 
 impl Row {
@@ -36,7 +36,7 @@ pub(crate) async fn run(app: &App) -> Outcome {
         render::text(&rows_text(&rows))?;
     }
     let errors = rows.iter().filter_map(|row| row.error.as_ref());
-    Ok(app.overall(Exit::of_all(errors.map(|error| error.kind))))
+    Ok(app.overall(Exit::of_all(errors.map(Error::kind))))
 }
 
 /// The status table of a manager as it is now, for other commands.
@@ -57,9 +57,7 @@ async fn rows(manager: &ConnectionManager, attempts: &[Attempt]) -> Vec<Row> {
             .iter()
             .find(|(server, _)| *server == status.name)
             .map(|(_, error)| error);
-        let error = attempt
-            .or(list.filter(|_| status.enabled))
-            .map(ErrorStatus::from);
+        let error = attempt.or(list.filter(|_| status.enabled)).cloned();
         Row { status, error }
     };
     manager.status_all().into_iter().map(row).collect()
@@ -74,7 +72,7 @@ fn row_json(row: &Row) -> Value {
         "protocol": status.protocol,
         "tools": row.ready().then_some(status.tools),
         "connect_ms": status.connect_ms,
-        "error": row.error,
+        "error": row.error.as_ref().map(ErrorStatus::from),
     })
 }
 
@@ -99,18 +97,18 @@ fn rows_text(rows: &[Row]) -> String {
             table::cell(&or_dash(status.protocol.clone())),
             table::cell(&or_dash(row.ready().then(|| status.tools.to_string()))),
             table::cell(&or_dash(connect.map(table::milliseconds))),
-            table::cell(row.error.as_ref().map_or("", |error| &error.message)),
+            table::cell(row.error.as_ref().map_or("", Error::message)),
         ]);
     }
     let mut text = table::show(&table);
     for row in rows {
-        let tail = row.error.as_ref().map_or(&[][..], |e| &e.stderr_tail);
+        let tail = row.error.as_ref().map_or(&[][..], Error::stderr_tail);
         if tail.is_empty() {
             continue;
         }
         text.push_str(&format!("\n{}: last lines of stderr\n", row.status.name));
         for line in tail.iter().rev().take(STDERR_LINES).rev() {
-            text.push_str(&format!("  {}\n", render::printable(line)));
+            text.push_str(&format!("  {}\n", render::printable(&line.text)));
         }
     }
     text

@@ -166,6 +166,7 @@ fn sparkline(latencies: &[Duration]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ratatui::{Terminal, backend::TestBackend};
 
     #[test]
     fn the_slowest_is_the_highest_bar() {
@@ -176,6 +177,25 @@ mod tests {
         assert_eq!(sparkline(&ms(&[5])), "█");
         assert_eq!(sparkline(&[Duration::ZERO]), "▁");
         assert_eq!(sparkline(&[]), "");
+    }
+
+    #[test]
+    fn events_are_shown_below_the_table_newest_last() {
+        let mut screen = Screen::default();
+        for n in 0..30 {
+            let latency = Duration::from_millis(n);
+            let event = Event::now("s".parse().unwrap(), EventKind::HeartbeatOk { latency });
+            screen.note(&event, format!("event {n}"));
+        }
+        assert_eq!(screen.latencies.values().next().unwrap().len(), SPARKS);
+        let mut terminal = Terminal::new(TestBackend::new(60, 12)).unwrap();
+        terminal
+            .draw(|frame| screen.draw(frame, &[], SystemTime::now()))
+            .unwrap();
+        let shown = terminal.backend().to_string();
+        assert!(shown.contains("mcpool: 0 of 0 ready"), "{shown}");
+        assert!(shown.contains("event 29"), "{shown}");
+        assert!(!shown.contains("event 1 "), "{shown}");
     }
 
     #[test]
