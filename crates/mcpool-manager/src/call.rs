@@ -10,10 +10,7 @@ use futures::future::BoxFuture;
 use mcpool_core::{
     Client, Delivery, Error, ErrorKind, RequestOptions, Result, ServerState, ToolTraits,
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
-    time::Instant,
-};
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     manager::Shared,
@@ -57,14 +54,13 @@ struct Inside {
     server: Arc<Server>,
     index: usize,
     live: Arc<Live>,
-    _place: OwnedSemaphorePermit,
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
         self.live.leave();
         metrics::in_flight(&self.server.name, -1.0);
-        self.server.freed.notify_one();
+        self.server.queue.left();
     }
 }
 
@@ -250,43 +246,36 @@ async fn send<O: Operation>(
 
 /// Waits for a live connection with room and goes in.
 async fn enter(server: &Arc<Server>, not_ready: NotReady, deadline: Deadline) -> Result<Inside> {
-    ready(server, not_ready, deadline).await?;
-    let place = match Arc::clone(&server.queue).try_acquire_owned() {
-        Ok(place) => place,
-        Err(_) => {
-            let queued = Arc::clone(&server.queue).acquire_owned();
-            match tokio::time::timeout_at(deadline.waiting, queued).await {
-                Ok(Ok(place)) => place,
-                Ok(Err(_)) => return Err(crate::server::gone()),
-                Err(_) => return Err(overloaded(server, deadline)),
-            }
-        }
-    };
-    let most = server.spec_max_in_flight();
+    // The way of nearly every call. Whoever comes while others queue must queue as well.
+    if !server.queue.is_busy()
+        && let Ok(inside) = admit(server)
+    {
+        return Ok(inside);
+    }
     loop {
-        // Made before looking, so that no room that is freed meanwhile is missed.
-        let freed = server.freed.notified();
-        match admit(server, most) {
-            Ok((index, live)) => {
-                metrics::in_flight(&server.name, 1.0);
-                return Ok(Inside {
-                    server: Arc::clone(server),
-                    index,
-                    live,
-                    _place: place,
-                });
-            }
-            Err(Refused::Full) => {
-                // Instances that sleep could help.
-                server.want();
-                if tokio::time::timeout_at(deadline.waiting, freed)
-                    .await
-                    .is_err()
-                {
-                    return Err(overloaded(server, deadline));
+        ready(server, not_ready, deadline).await?;
+        let turn = server.queue.turn();
+        let Ok(_turn) = tokio::time::timeout_at(deadline.waiting, turn).await else {
+            return Err(overloaded(server, deadline));
+        };
+        loop {
+            // Made before looking, so that no room that is freed meanwhile is missed.
+            let freed = server.queue.freed();
+            match admit(server) {
+                Ok(inside) => return Ok(inside),
+                Err(Refused::Full) => {
+                    // Instances that sleep could help.
+                    server.want();
+                    if tokio::time::timeout_at(deadline.waiting, freed)
+                        .await
+                        .is_err()
+                    {
+                        return Err(overloaded(server, deadline));
+                    }
                 }
+                // Wait for a connection, and let the others wait in their own ways.
+                Err(Refused::Shut) => break,
             }
-            Err(Refused::Shut) => ready(server, not_ready, deadline).await?,
         }
     }
 }
@@ -304,7 +293,8 @@ fn overloaded(server: &Server, deadline: Deadline) -> Error {
 }
 
 /// Goes into the least busy of the live connections.
-fn admit(server: &Server, most: usize) -> Result<(usize, Arc<Live>), Refused> {
+fn admit(server: &Arc<Server>) -> Result<Inside, Refused> {
+    let most = server.max_in_flight();
     loop {
         let least_busy = server
             .instances
@@ -316,7 +306,14 @@ fn admit(server: &Server, most: usize) -> Result<(usize, Arc<Live>), Refused> {
             return Err(Refused::Shut);
         };
         match live.enter(most) {
-            Ok(()) => return Ok((index, live)),
+            Ok(()) => {
+                metrics::in_flight(&server.name, 1.0);
+                return Ok(Inside {
+                    server: Arc::clone(server),
+                    index,
+                    live,
+                });
+            }
             // Full although it was the least busy: so are the others.
             Err(Refused::Full) if live.in_flight() >= most => return Err(Refused::Full),
             // It changed under our eyes: look again.

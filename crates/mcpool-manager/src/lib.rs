@@ -24,6 +24,7 @@ pub mod naming;
 mod observe;
 mod operations;
 mod options;
+mod queue;
 mod reload;
 mod replay;
 mod requests;

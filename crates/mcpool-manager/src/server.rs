@@ -15,13 +15,14 @@ use mcpool_core::{
     StartMode, StderrLine, TransportKind,
 };
 use tokio::{
-    sync::{Notify, Semaphore, mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    catalog::Catalog, continuity::Continuity, events::EventBus, machine::Rules, metrics, slot::Slot,
+    catalog::Catalog, continuity::Continuity, events::EventBus, machine::Rules, metrics,
+    queue::Queue, slot::Slot,
 };
 
 /// One server.
@@ -31,10 +32,8 @@ pub(crate) struct Server {
     pub(crate) instances: Box<[Instance]>,
     /// The state of the whole server: the best of its instances.
     state: watch::Sender<ServerState>,
-    /// Fair queue in front of all instances.
-    pub(crate) queue: Arc<Semaphore>,
-    /// Told when a call leaves an instance.
-    pub(crate) freed: Notify,
+    /// Where calls wait while every instance is full.
+    pub(crate) queue: Queue,
     pub(crate) catalog: Catalog,
     pub(crate) continuity: Continuity,
     /// Ends the supervisors.
@@ -160,20 +159,12 @@ impl Server {
                 (instance, receiver)
             })
             .unzip();
-        let places = spec
-            .policy
-            .limits
-            .max_in_flight
-            .max(1)
-            .saturating_mul(count)
-            .min(Semaphore::MAX_PERMITS);
         let server = Arc::new(Self {
             name: spec.name.clone(),
             spec: ArcSwap::from_pointee(spec),
             instances: instances.into_boxed_slice(),
             state: watch::channel(initial).0,
-            queue: Arc::new(Semaphore::new(places)),
-            freed: Notify::new(),
+            queue: Queue::default(),
             catalog: Catalog::default(),
             continuity: Continuity::default(),
             stop,
@@ -187,7 +178,7 @@ impl Server {
     }
 
     /// How many requests one instance may have in flight.
-    pub(crate) fn spec_max_in_flight(&self) -> usize {
+    pub(crate) fn max_in_flight(&self) -> usize {
         self.spec.load().policy.limits.max_in_flight.max(1)
     }
 

@@ -112,6 +112,9 @@ impl Supervisor {
             self.start_connect_if_due();
             let deadline = machine::deadline(&self.state);
             tokio::select! {
+                // Callers first, so that they join what is under way; what a server says last, so
+                // that one that talks without end holds up nothing.
+                biased;
                 () = stop.cancelled() => break,
                 Some(command) = self.commands.recv() => self.command(command),
                 () = server.instances[self.index].wanted_signal.notified() => {
@@ -127,6 +130,13 @@ impl Supervisor {
                     self.probe = None;
                     self.probe_ended(result);
                 }
+                Some(diagnostics) = self.closings.next(), if !self.closings.is_empty() => {
+                    self.closed(&diagnostics);
+                }
+                () = sleep_until(deadline) => {
+                    let traffic = self.traffic();
+                    self.feed(What::Tick(traffic));
+                }
                 heard = hear(&mut self.live) => match heard {
                     Heard::Closed(reason) => self.lost(reason),
                     Heard::Notice(notice) => self.notice(notice),
@@ -136,13 +146,6 @@ impl Supervisor {
                         catalog::changed_all(&self.shared, &self.server);
                     }
                 },
-                Some(diagnostics) = self.closings.next(), if !self.closings.is_empty() => {
-                    self.closed(&diagnostics);
-                }
-                () = sleep_until(deadline) => {
-                    let traffic = self.traffic();
-                    self.feed(What::Tick(traffic));
-                }
             }
         }
         self.feed(What::Shutdown);
@@ -322,7 +325,7 @@ impl Supervisor {
         // Calls see the connection before anybody is told that the server is ready.
         self.instance().slot.fill(live);
         // Those who wait for room among the other instances have some now.
-        self.server.freed.notify_waiters();
+        self.server.queue.look_again();
         self.emit(EventKind::Connected {
             transport,
             elapsed,
@@ -519,7 +522,7 @@ impl Supervisor {
             .boxed(),
         );
         // Those who wait for room must look for another connection.
-        self.server.freed.notify_waiters();
+        self.server.queue.look_again();
     }
 
     fn close_bound(&self) -> Duration {

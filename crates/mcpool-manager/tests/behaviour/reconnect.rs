@@ -10,7 +10,7 @@ use std::{
 
 use mcpool_core::{
     ConnectBudget, DisconnectCause, Error, ErrorKind, EventKind, Jitter, ReconnectPolicy,
-    ServerPolicy, ServerSpec, ServerState, model::LoggingLevel,
+    ServerPolicy, ServerSpec, ServerState, StartMode, model::LoggingLevel,
 };
 use mcpool_manager::{CallOptions, ConnectionManager, Refresh, SuspendClock};
 use tokio::time::Instant;
@@ -460,7 +460,9 @@ async fn a_panicking_factory_is_an_error_not_an_end() {
     }
     let world = World::new();
     let manager = ConnectionManager::new(Arc::new(Panics(world.clone(), AtomicU64::new(0))));
-    manager.add(spec("a")).unwrap();
+    manager
+        .add(spec("a").with_start(StartMode::Lazy(None)))
+        .unwrap();
     let error = manager.connect("a").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
     until(&manager, "a", "ready").await;

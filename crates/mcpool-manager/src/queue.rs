@@ -1,0 +1,73 @@
+//! Where calls wait for room: first come, first served, and free of charge while there is room.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, futures::Notified};
+
+/// The queue in front of one server's instances.
+///
+/// Only the first in the queue looks for room; the others wait for their turn to be the first.
+pub(crate) struct Queue {
+    /// One permit: being the first.
+    first: Semaphore,
+    /// How many wait, the first one included.
+    waiting: AtomicUsize,
+    freed: Notify,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            first: Semaphore::new(1),
+            waiting: AtomicUsize::new(0),
+            freed: Notify::new(),
+        }
+    }
+}
+
+/// Being the first in the queue. Dropping it makes the next one the first.
+pub(crate) struct Turn<'a> {
+    _first: Option<SemaphorePermit<'a>>,
+    _waiting: Waiting<'a>,
+}
+
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Queue {
+    /// Whether anybody waits.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
+    }
+
+    /// Waits to be the first. Dropping the future leaves the queue.
+    pub(crate) async fn turn(&self) -> Turn<'_> {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        let waiting = Waiting(&self.waiting);
+        Turn {
+            // The semaphore is never closed; if it were, everybody would be the first.
+            _first: self.first.acquire().await.ok(),
+            _waiting: waiting,
+        }
+    }
+
+    /// The next time that somebody leaves, from the making of this future on.
+    pub(crate) fn freed(&self) -> Notified<'_> {
+        self.freed.notified()
+    }
+
+    /// Somebody left.
+    pub(crate) fn left(&self) {
+        self.freed.notify_one();
+    }
+
+    /// There may be room elsewhere, or none to wait for.
+    pub(crate) fn look_again(&self) {
+        self.freed.notify_waiters();
+    }
+}
