@@ -276,11 +276,14 @@ impl Driver {
         );
     }
 
-    fn cancel(&mut self, id: RequestId, reason: &'static str) {
+    fn cancel(&mut self, id: RequestId, reason: Option<&'static str>) {
         let Some(pending) = self.pending.remove(&id) else {
             return;
         };
         pending.send.abort();
+        let Some(reason) = reason else {
+            return;
+        };
         let params = CancelledNotificationParam::new(Some(id), Some(reason.to_owned()));
         self.send_notification(CancelledNotification::new(params).into(), None);
     }

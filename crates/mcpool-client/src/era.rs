@@ -149,10 +149,7 @@ fn judge_rpc(error: Error, tried: &[ProtocolVersion], ours: &[ProtocolVersion]) 
                 None => judge_versions(&supported),
             }
         }
-        // Errors that only a server of the modern era gives.
-        ErrorCode::HEADER_MISMATCH | ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY => {
-            Verdict::Fatal(error)
-        }
+        code if is_modern_code(code) => Verdict::Fatal(error),
         _ => Verdict::Legacy(error.message().to_owned()),
     }
 }
@@ -192,10 +189,25 @@ pub(crate) fn contradicts_legacy(error: &Error) -> bool {
     }
 }
 
-/// Whether a failure over Streamable HTTP leaves legacy HTTP+SSE possible: 400, 404 or 405, and
-/// no JSON-RPC error in the body (MCP 2025-03-26, "Backwards Compatibility").
+/// Whether a failure over Streamable HTTP leaves legacy HTTP+SSE possible: 400, 404 or 405 (MCP
+/// 2025-03-26, "Backwards Compatibility"), also with a JSON-RPC error in the body, unless it is
+/// one of the modern era.
 pub(crate) fn suggests_sse(error: &Error) -> bool {
-    error.kind() == ErrorKind::HttpStatus && matches!(error.http_status(), Some(400 | 404 | 405))
+    match error.kind() {
+        ErrorKind::HttpStatus => matches!(error.http_status(), Some(400 | 404 | 405)),
+        ErrorKind::Rpc => error.rpc().is_some_and(|rpc| !is_modern_code(rpc.code)),
+        _ => false,
+    }
+}
+
+/// The codes that only a server of the modern era gives (MCP 2026-07-28, "Errors").
+fn is_modern_code(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::HEADER_MISMATCH
+            | ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY
+            | ErrorCode::UNSUPPORTED_PROTOCOL_VERSION
+    )
 }
 
 /// What was found out about a server.

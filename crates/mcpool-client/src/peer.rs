@@ -92,9 +92,11 @@ pub(crate) enum Command {
         notification: Box<ClientNotification>,
         done: oneshot::Sender<Result<()>>,
     },
+    /// Nobody waits for the answer any more.
     Cancel {
         id: RequestId,
-        reason: &'static str,
+        /// What the server is told; `None` tells it nothing.
+        reason: Option<&'static str>,
     },
 }
 
@@ -350,9 +352,9 @@ impl Peer {
         }
         let mut guard = CancelOnDrop {
             peer: self,
-            id: (!handshake).then_some(id),
+            id: Some(id),
             slot: &slot,
-            reason: "the caller no longer waits",
+            reason: (!handshake).then_some("the caller no longer waits"),
         };
 
         let started = Instant::now();
@@ -379,7 +381,7 @@ impl Peer {
             };
             wake = (active + idle).min(deadline);
             if wake <= now {
-                guard.reason = "the request timed out";
+                guard.reason = guard.reason.and(Some("the request timed out"));
                 let delivery = if slot.abandon() {
                     Delivery::NotSent
                 } else {
@@ -485,7 +487,7 @@ struct CancelOnDrop<'a> {
     peer: &'a Peer,
     id: Option<RequestId>,
     slot: &'a Slot,
-    reason: &'static str,
+    reason: Option<&'static str>,
 }
 
 impl Drop for CancelOnDrop<'_> {

@@ -626,6 +626,26 @@ async fn http_400_404_405_on_both_posts_mean_legacy_sse() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_json_rpc_error_of_the_old_era_leaves_sse_possible_and_the_first_error_stands() {
+    let refuse = |mut end: ServerEnd| async move {
+        while let Some(message) = end.recv().await {
+            end.error(&message, -32000, Value::Null);
+        }
+    };
+    let (factory, _) = Scripted::new(TransportKind::Http, refuse).factory();
+    let client = with_sse(factory).connect(&auto_spec()).await.unwrap();
+    assert_eq!(client.info().transport, TransportKind::Sse);
+
+    // Where that fails too, the first error is told.
+    let (factory, _) = Scripted::new(TransportKind::Http, refuse).factory();
+    let sse = Scripted::new(TransportKind::Sse, legacy_script);
+    let sse = sse.refusing(|_, _| Some(http_status(404)));
+    let factory = factory.with_connector(std::sync::Arc::new(sse));
+    let error = factory.connect(&auto_spec()).await.unwrap_err();
+    assert_eq!(error.rpc().unwrap().code.0, -32000);
+}
+
+#[tokio::test(start_paused = true)]
 async fn other_failures_do_not_lead_to_sse() {
     for error in [
         || http_status(500),
