@@ -221,3 +221,27 @@ fn compiled_in() -> HashMap<TransportKind, Arc<dyn Connector>> {
         .map(|connector| (connector.kind(), Arc::clone(connector)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mcpool_core::{HttpSpec, StdioSpec};
+
+    #[tokio::test]
+    async fn a_transport_that_is_not_compiled_in_names_its_feature() {
+        let mut factory = StandardFactory::new();
+        factory.connectors.clear();
+        let http = || HttpSpec::new("http://localhost/");
+        for (spec, feature) in [
+            (ServerSpec::stdio("s", StdioSpec::new("x")), "`stdio`"),
+            (ServerSpec::http("s", http()), "`http`"),
+            (ServerSpec::sse("s", http()), "`sse`"),
+            (ServerSpec::url("s", "http://localhost/"), "`http`"),
+        ] {
+            let error = factory.connect(&spec.unwrap()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidSpec);
+            assert!(error.message().contains(feature), "{error}");
+            assert!(error.is_permanent());
+        }
+    }
+}
