@@ -4,11 +4,23 @@
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Place, good, processes_with, until};
+use crate::support::{PROGRAM, Place, Running, good, processes_with, until};
 
 /// A server that never answers and has a child of its own.
 fn hangs(mark: &str) -> Value {
     json!({"command": "sh", "args": ["-c", "sleep 1000 & wait", mark]})
+}
+
+/// A launcher like `npx`, whose child serves, and then neither SIGTERM nor the end of its input
+/// ends what is left. The mark is a number of seconds, so that `sleep` carries it as well.
+fn launcher(mark: &str) -> Value {
+    let inner = format!("trap '' TERM; {PROGRAM} demo-server; while true; do sleep {mark}; done");
+    json!({"command": "sh", "args": ["-c", r#"sh -c "$1" "$2"; true"#, "launcher", inner, mark]})
+}
+
+/// How often: a few times, or as `MCPOOL_STRESS` says.
+fn rounds() -> usize {
+    std::env::var("MCPOOL_STRESS").map_or(3, |text| text.parse().unwrap())
 }
 
 fn mark(test: &str) -> String {
@@ -61,13 +73,44 @@ fn sigkill_while_connecting() {
 }
 
 #[test]
+fn sigkill_of_many_with_a_stubborn_launcher() {
+    let mark = format!("1001.{}", std::process::id());
+    let place = Place::with(json!({"stubborn": launcher(&mark)}));
+    for _ in 0..rounds() {
+        let running = place.start(&["watch", "--json"]);
+        running.wait_for(|line| line.contains("\"connected\""));
+        assert!(processes_with(&mark) > 0);
+        running.signal(Signal::SIGKILL);
+        assert_eq!(running.wait(), None);
+    }
+    disappears(&mark);
+}
+
+#[test]
+fn clean_exits_of_many_with_a_stubborn_launcher() {
+    let mark = format!("1002.{}", std::process::id());
+    let place = Place::with(json!({"stubborn": launcher(&mark)}));
+    let args = ["call", "stubborn", "echo", "message=hi"];
+    let mut left = rounds();
+    while left > 0 {
+        let batch: Vec<Running> = (0..left.min(10)).map(|_| place.start(&args)).collect();
+        left -= batch.len();
+        for running in batch {
+            running.wait_for(|line| line == "hi");
+            assert_eq!(running.wait(), Some(0));
+        }
+    }
+    assert_eq!(processes_with(&mark), 0);
+}
+
+#[test]
 fn watch_tells_of_a_death_and_of_the_return() {
     let mark = mark("watch");
     let mut server = good();
     // `demo-server` takes no arguments: mark it by the path that it is started through.
     let place = Place::empty();
     let link = place.path().join(&mark);
-    std::os::unix::fs::symlink(crate::support::PROGRAM, &link).unwrap();
+    std::os::unix::fs::symlink(PROGRAM, &link).unwrap();
     server["command"] = json!(link);
     let config = json!({"mcpServers": {"good": server}});
     std::fs::write(place.path().join("servers.json"), config.to_string()).unwrap();
