@@ -221,9 +221,14 @@ impl Finished {
     }
 }
 
+/// The binary that is tested: `MCPOOL_BIN`, or the one beside the running test, built when it is
+/// older than the sources.
 fn binary() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
+        if let Some(path) = std::env::var_os("MCPOOL_BIN") {
+            return path.into();
+        }
         let crates = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates");
         built_binary("mcpool-cli", "mcpool", Path::new(crates))
     })
