@@ -1,9 +1,10 @@
 //! The caller's side of one JSON-RPC connection: sends requests and waits for their answers.
 //!
-//! Why not rmcp's own session loop: measured against what this crate promises, it keeps pending
-//! calls waiting while it drains and closes a dead transport (up to ten seconds), runs each
-//! notification in a task of its own (progress out of order), and serves lists from a cache. So
-//! rmcp gives the messages, and this file and [`driver`](crate::driver) give the session.
+//! rmcp's own session is not used, because of what it does on the same transports: pending calls
+//! wait until a dead transport is drained and closed, each notification runs in a task of its own
+//! (so progress may come out of order), and a list may come from a cache when the server is dead.
+//! `tests/rmcp_session.rs` shows it. So rmcp gives the messages, and this file and `driver.rs`
+//! give the session.
 
 use std::{
     sync::{
