@@ -10,7 +10,9 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use mcpool::{ConnectionManager, Error, ServerName, ServerSpec, StandardFactory, StartMode};
+use mcpool::{
+    ConnectionManager, Error, ReconnectPolicy, ServerName, ServerSpec, StandardFactory, StartMode,
+};
 
 use crate::{
     args::Global,
@@ -48,11 +50,21 @@ impl App {
         }
     }
 
-    /// The manager with the servers of the config, or with one of them, none connected yet.
+    /// The manager with the servers of the config, or with one of them, none connected yet. A
+    /// server that cannot be connected is not tried again: the command wants to know how it is.
     pub(crate) async fn configured(
         &self,
         only: Option<&str>,
     ) -> Result<&ConnectionManager, Failure> {
+        let mut specs = self.select(only)?;
+        for spec in &mut specs {
+            spec.policy.reconnect = ReconnectPolicy::never();
+        }
+        self.managed(specs).await
+    }
+
+    /// The servers of the config, or one of them; connected when the command says so.
+    fn select(&self, only: Option<&str>) -> Result<Vec<ServerSpec>, Failure> {
         let mut specs = self.load()?;
         if let Some(name) = only {
             let known = specs.iter().map(|spec| spec.name.to_string()).collect();
@@ -62,10 +74,9 @@ impl App {
             }
         }
         for spec in &mut specs {
-            // The command decides when it connects.
             spec.start = StartMode::Lazy(None);
         }
-        self.managed(specs).await
+        Ok(specs)
     }
 
     /// The servers of the config. Its connect budget becomes the manager's.
@@ -142,7 +153,7 @@ impl App {
 
     /// The manager with this server alone, connected; or says why not.
     pub(crate) async fn connected(&self, server: &str) -> Result<&ConnectionManager, Failure> {
-        let manager = self.configured(Some(server)).await?;
+        let manager = self.managed(self.select(Some(server))?).await?;
         let progress = Connecting::start(&manager.names());
         manager.connect_with(server, 0).await?;
         drop(progress);

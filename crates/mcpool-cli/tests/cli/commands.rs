@@ -45,6 +45,8 @@ fn a_broken_server_does_not_hide_the_good_ones() {
     assert_eq!(of("good")["transport"], "stdio");
     assert_eq!(of("good")["tools"], 2);
     assert_eq!(of("good")["error"], Value::Null);
+    assert_eq!(of("absent")["state"], "dormant");
+    assert_eq!(of("exits")["state"], "dormant");
     assert_eq!(of("absent")["error"]["kind"], "command_not_found");
     let exits = &of("exits")["error"];
     assert_eq!(keys(exits), ["kind", "message", "stderr_tail"]);
