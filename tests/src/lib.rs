@@ -7,7 +7,7 @@ mod servers;
 pub use cli::{Cli, Finished, Running};
 pub use servers::{HttpServer, Servers, free_port};
 
-use std::io::Write;
+use std::{io::Write, path::Path};
 
 /// A test that cannot run on this machine says so and ends.
 ///
@@ -17,13 +17,20 @@ use std::io::Write;
 /// # Panics
 /// With `CI=true`: nothing may be skipped there.
 pub fn skip(what: &str, why: &str) {
-    let line = format!("{what}: {why}");
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "CI=true forbids a skip: {line}"
+    let is_ci = std::env::var("CI").as_deref() == Ok("true");
+    let file = std::env::var_os("MCPOOL_SKIPS");
+    say_skipped(
+        &format!("{what}: {why}"),
+        is_ci,
+        file.as_deref().map(Path::new),
     );
+}
+
+fn say_skipped(line: &str, is_ci: bool, file: Option<&Path>) {
+    assert!(!is_ci, "CI=true forbids a skip: {line}");
     eprintln!("skipped: {line}");
-    if let Some(file) = std::env::var_os("MCPOOL_SKIPS") {
+    if let Some(file) = file {
+        // One write in append mode: tests run in many processes.
         let appended = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -32,5 +39,26 @@ pub fn skip(what: &str, why: &str) {
         if let Err(error) = appended {
             eprintln!("MCPOOL_SKIPS: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_skip_is_written_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("skips.txt");
+        say_skipped("one: not installed", false, Some(&file));
+        say_skipped("two: not installed", false, Some(&file));
+        let written = std::fs::read_to_string(file).unwrap();
+        assert_eq!(written, "one: not installed\ntwo: not installed\n");
+    }
+
+    #[test]
+    #[should_panic(expected = "CI=true forbids a skip")]
+    fn no_skip_where_nothing_may_be_skipped() {
+        say_skipped("one: not installed", true, None);
     }
 }
