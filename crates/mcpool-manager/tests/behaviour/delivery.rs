@@ -219,14 +219,26 @@ async fn a_call_in_flight_ends_the_moment_its_connection_dies() {
     assert_eq!(died.elapsed(), Duration::ZERO);
 }
 
-/// Two hundred deaths under load: every call ends, none runs twice.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_lost_and_nothing_runs_twice() {
+    two_hundred_deaths_under_load(spec("a")).await;
+}
+
+/// The same on real threads, where the races are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_is_lost_on_many_threads() {
+    two_hundred_deaths_under_load(spec("a")).await;
+    two_hundred_deaths_under_load(spec("a").with_instances(3)).await;
+}
+
+/// Every call ends, none runs twice.
+async fn two_hundred_deaths_under_load(spec: ServerSpec) {
     let mut policy = ServerPolicy::default();
     policy.reconnect = ReconnectPolicy::heartbeat();
     policy.reconnect.base = Duration::from_millis(1);
     policy.reconnect.cap = Duration::from_millis(20);
-    let (world, fake, manager) = started(spec("a").with_policy(policy)).await;
+    policy.limits.max_in_flight = 8;
+    let (world, fake, manager) = started(spec.with_policy(policy)).await;
     fake.always(Op::Call, Act::Slow(Duration::from_millis(3)));
     let callers: Vec<_> = (0..20)
         .map(|_| {
@@ -260,4 +272,35 @@ async fn nothing_is_lost_and_nothing_runs_twice() {
     assert_eq!(fake.count(Op::Call), ok + unknown);
     println!("4000 calls over 200 deaths: {ok} ok, {unknown} of unknown outcome");
     assert_eq!(world.calling().now(), 0);
+    let report = manager.shutdown(Duration::from_secs(30)).await;
+    assert!(report.forced.is_empty());
+    assert_eq!(world.clients().now(), 0);
+}
+
+/// What the manager adds to a call. Run it in release:
+/// `cargo test -p mcpool-manager --release --test behaviour -- --ignored --nocapture overhead`
+#[tokio::test]
+#[ignore = "a measurement, not a check"]
+async fn overhead_of_a_call() {
+    let (_world, _fake, manager) = started(spec("a")).await;
+    let options = CallOptions::new();
+    let calls = 200_000u32;
+    let client = manager.client("a").unwrap();
+    let request = mcpool_core::RequestOptions::new();
+    for round in 0..3 {
+        let begun = std::time::Instant::now();
+        for _ in 0..calls {
+            client.call_tool("echo", None, &request).await.unwrap();
+        }
+        let bare = begun.elapsed() / calls;
+        let begun = std::time::Instant::now();
+        for _ in 0..calls {
+            manager
+                .call_tool("a", "echo", None, &options)
+                .await
+                .unwrap();
+        }
+        let managed = begun.elapsed() / calls;
+        println!("round {round}: bare {bare:?}, through the manager {managed:?}");
+    }
 }
