@@ -31,6 +31,11 @@ pub(crate) trait Operation: Sync {
     /// The protocol's name for it.
     fn method(&self) -> &'static str;
 
+    /// What it is about: a tool's name, a URI.
+    fn target(&self) -> &str {
+        ""
+    }
+
     /// Whether the spec lets it through.
     fn permitted(&self, _server: &Server) -> Result<()> {
         Ok(())

@@ -343,6 +343,11 @@ fn listing<T: Listed>(fetched: Fetched<T>, version: u64, ttl: Option<Duration>) 
     }
 }
 
+/// A list that did not come from the server.
+pub(crate) fn seeded(tools: Vec<Tool>) -> Listing<Tool> {
+    listing(whole(tools), 0, None)
+}
+
 /// The list request as an operation that waits for the server and is replayed as the rules say.
 struct Fetch<T> {
     version: u64,

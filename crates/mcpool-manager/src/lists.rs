@@ -145,6 +145,39 @@ impl ConnectionManager {
         self.items(refresh).await
     }
 
+    /// Gives a server a list of tools from elsewhere, an earlier run for example: it is shown, and
+    /// served for a lazy server without connecting it, until the server itself has been asked.
+    /// A server whose tools are known already keeps them.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use mcpool_core::{ServerSpec, StartMode, StdioSpec};
+    /// # use mcpool_manager::{ConnectionManager, Refresh};
+    /// # use mcpool_testkit::scripted_client::{ScriptedFactory, tool};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mcpool_core::Result<()> {
+    /// # let factory = Arc::new(ScriptedFactory::new());
+    /// # let manager = ConnectionManager::new(factory.clone());
+    /// let files = ServerSpec::stdio("files", StdioSpec::new("mcp-server-files"))?;
+    /// manager.add(files.with_start(StartMode::Lazy(None)))?;
+    /// manager.seed_tools("files", vec![tool("echo")])?;
+    /// assert_eq!(manager.tools(Refresh::IfStale).await.len(), 1);
+    /// assert_eq!(factory.server("files").connects(), 0);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `UnknownServer`, `Closed`.
+    pub fn seed_tools(&self, name: &str, tools: Vec<Tool>) -> Result<()> {
+        let server = self.shared.server(name)?;
+        if server.catalog.tools.cached().is_none() {
+            server.catalog.tools.store(catalog::seeded(tools));
+            // The server's own list is newer, whatever it is.
+            server.catalog.tools.invalidate();
+            self.shared.view.announce(&server, &self.shared.events);
+        }
+        Ok(())
+    }
+
     /// Marks everything that is cached of a server as stale.
     ///
     /// ```

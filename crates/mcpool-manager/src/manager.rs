@@ -15,6 +15,7 @@ use tokio::{
     task::{AbortHandle, JoinHandle},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
 
 use crate::{
     budget::Budget,
@@ -112,7 +113,14 @@ impl Shared {
     ) -> Result<O::Output> {
         let mut server = self.server(name)?;
         loop {
-            let result = call::deliver(self, &server, operation, options).await;
+            let span = tracing::debug_span!(
+                "call",
+                server = name,
+                method = operation.method(),
+                target = operation.target()
+            );
+            let call = call::deliver(self, &server, operation, options);
+            let result = call.instrument(span).await;
             match result {
                 Err(error) if error.kind() == ErrorKind::Closed && server.is_retired() => {
                     match self.server(name) {

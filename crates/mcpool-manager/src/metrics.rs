@@ -43,6 +43,14 @@ mod record {
         }
     }
 
+    /// A connect after the first one, by what made it necessary.
+    pub(crate) fn reconnect_started(server: &ServerName, cause: DisconnectCause) {
+        when_metered! {
+            metrics::counter!("mcpool_reconnects_total", "server" => server.as_str().to_owned(), "cause" => cause.as_str())
+                .increment(1);
+        }
+    }
+
     pub(crate) fn connected(server: &ServerName, elapsed: Duration) {
         when_metered! {
             metrics::histogram!("mcpool_connect_seconds", "server" => server.as_str().to_owned())

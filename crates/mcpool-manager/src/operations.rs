@@ -28,6 +28,10 @@ impl Operation for CallTool<'_> {
         "tools/call"
     }
 
+    fn target(&self) -> &str {
+        self.name
+    }
+
     fn permitted(&self, server: &Server) -> Result<()> {
         if server.spec().tools.permits(self.name) {
             return Ok(());
@@ -96,6 +100,10 @@ impl Operation for ReadResource<'_> {
         "resources/read"
     }
 
+    fn target(&self) -> &str {
+        self.uri
+    }
+
     fn run<'a>(
         &'a self,
         client: &'a dyn Client,
@@ -115,6 +123,10 @@ impl Operation for GetPrompt<'_> {
 
     fn method(&self) -> &'static str {
         "prompts/get"
+    }
+
+    fn target(&self) -> &str {
+        self.name
     }
 
     fn run<'a>(
@@ -137,6 +149,10 @@ impl Operation for Raw<'_> {
 
     fn method(&self) -> &'static str {
         "request"
+    }
+
+    fn target(&self) -> &str {
+        self.method
     }
 
     fn run<'a>(

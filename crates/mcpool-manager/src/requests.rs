@@ -12,7 +12,6 @@ use mcpool_core::{
     },
 };
 use serde_json::Value;
-use tracing::Instrument;
 
 use crate::{
     catalog,
@@ -58,13 +57,11 @@ impl ConnectionManager {
         arguments: Option<JsonObject>,
         options: &CallOptions,
     ) -> Result<CallToolResult> {
-        let span = tracing::debug_span!("call", server, tool);
         let operation = CallTool {
             name: tool,
             arguments,
         };
-        let call = self.shared.deliver(server, &operation, options);
-        call.instrument(span).await
+        self.shared.deliver(server, &operation, options).await
     }
 
     /// Calls a tool by its qualified name, `server__tool`.

@@ -252,13 +252,15 @@ impl Supervisor {
         }
         self.connect_due = false;
         metrics::connect_started(&self.server.name);
-        let span = tracing::info_span!(
-            "connect",
-            server = %self.server.name,
-            instance = self.index,
-            transport = spec.transport.as_str(),
-            attempt = self.state.attempts,
-        );
+        let (server, transport) = (&self.server.name, spec.transport.as_str());
+        let (instance, attempt) = (self.index, self.state.attempts);
+        let span = if self.epoch == 0 {
+            tracing::info_span!("connect", %server, instance, transport, attempt)
+        } else {
+            let cause = self.last_cause.as_str();
+            metrics::reconnect_started(server, self.last_cause);
+            tracing::info_span!("reconnect", %server, instance, transport, attempt, cause)
+        };
         let connect = connection::connect(
             Arc::clone(&self.shared),
             Arc::clone(&self.server),
@@ -349,6 +351,11 @@ impl Supervisor {
         metrics::connect_failed(&self.server.name, error.kind());
         let failure = match error.kind() {
             ErrorKind::AuthRequired | ErrorKind::Forbidden => Failure::Auth,
+            // What has worked before is worth another try: behind a proxy, or in the middle of
+            // an upgrade, a server that restarts is "not found" for a while.
+            ErrorKind::HttpStatus | ErrorKind::CommandNotFound if self.epoch > 0 => {
+                Failure::Transient { retry_after: None }
+            }
             _ if error.is_permanent() => Failure::Permanent,
             _ => Failure::Transient {
                 retry_after: error.retry_after(),
@@ -544,12 +551,9 @@ impl Supervisor {
             ServerNotice::ResourceUpdated { uri } => {
                 self.emit(EventKind::ResourceUpdated { uri });
             }
-            ServerNotice::Log {
-                level,
-                logger,
-                data,
-            } => {
-                tracing::debug!(server = %self.server.name, level, logger, %data, "the server logs");
+            // What it logs may hold secrets: that stays with those who listen to the client.
+            ServerNotice::Log { level, logger, .. } => {
+                tracing::debug!(server = %self.server.name, level, logger, "the server logs");
             }
             _ => {}
         }

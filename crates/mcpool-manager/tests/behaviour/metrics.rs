@@ -43,6 +43,10 @@ fn everything_in_the_table_is_recorded() {
         1
     );
     assert_eq!(
+        counter("mcpool_reconnects_total", "server=a,cause=remote_closed"),
+        1
+    );
+    assert_eq!(
         counter("mcpool_disconnects_total", "server=a,cause=shutdown"),
         1
     );

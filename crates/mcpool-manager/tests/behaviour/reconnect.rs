@@ -155,6 +155,27 @@ async fn permanent_errors_are_not_retried() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_has_worked_before_is_tried_again_after_not_found() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a")]).await.unwrap();
+    let fake = world.server("a");
+    // A proxy in front of a server that restarts; a package that is being upgraded.
+    let proxy = Error::new(ErrorKind::HttpStatus, "404 Not Found").with_http_status(404);
+    fake.next(Op::Connect, Act::Fail(proxy));
+    fake.next(
+        Op::Connect,
+        Act::Fail(Error::new(ErrorKind::CommandNotFound, "no such command")),
+    );
+    fake.die();
+    manager
+        .call_tool("a", "echo", None, &CallOptions::new())
+        .await
+        .unwrap();
+    assert_eq!(fake.count(Op::Connect), 4);
+}
+
+#[tokio::test(start_paused = true)]
 async fn retry_after_is_honoured() {
     let world = World::new();
     let manager = ConnectionManager::new(world.factory());
