@@ -129,9 +129,14 @@ impl PooledClient {
         if let Some(answer) = never_sent(&message) {
             return answer;
         }
+        let link = &self.0;
+        if link.ended.is_cancelled() {
+            // The worker may begin with what is in its queue before it sees the end.
+            let error = link.ended_error(Delivery::NotSent);
+            return Err(StreamableHttpError::Client(error));
+        }
         let course = Course::of(&message).cloned().unwrap_or_default();
         course.reach(STARTED);
-        let link = &self.0;
         let modern = headers
             .get(&PROTOCOL_VERSION)
             .and_then(|version| version.to_str().ok())
@@ -187,6 +192,12 @@ impl PooledClient {
                 self.answered(&message, answer);
             }
             Err(StreamableHttpError::Client(error)) if !link.ended.is_cancelled() => {
+                // Noted before the check below, in which this future may be dropped.
+                course.reach(match error.delivery() {
+                    Delivery::NotSent => QUEUED,
+                    Delivery::Rejected => REJECTED,
+                    _ => STARTED,
+                });
                 link.note(error);
                 if posted.handshake {
                     link.fail(error.clone());
