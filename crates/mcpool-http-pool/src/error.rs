@@ -164,25 +164,20 @@ fn connect_problem(error: &reqwest::Error) -> String {
         return "its name cannot be resolved".to_owned();
     }
     for source in sources(error) {
-        if let Some(tls) = source.downcast_ref::<rustls::Error>() {
-            return match tls {
-                rustls::Error::InvalidCertificate(_) => {
-                    "its TLS certificate is not valid or not trusted".to_owned()
-                }
-                _ => "the TLS handshake failed".to_owned(),
-            };
-        }
-        if let Some(io) = source.downcast_ref::<io::Error>() {
-            // rustls errors travel inside of I/O errors, whose `source` skips over them.
-            let inner = io.get_ref().and_then(|inner| inner.downcast_ref());
-            match (inner, io.kind()) {
-                (Some(rustls::Error::InvalidCertificate(_)), _) => {
-                    return "its TLS certificate is not valid or not trusted".to_owned();
-                }
-                (Some(_), _) => return "the TLS handshake failed".to_owned(),
-                (None, io::ErrorKind::Other) => {}
+        let mut cause: &(dyn StdError + 'static) = source;
+        // rustls errors travel inside of I/O errors, whose `source` skips over them.
+        while let Some(io) = cause.downcast_ref::<io::Error>() {
+            match (io.get_ref(), io.kind()) {
+                (Some(inner), _) => cause = inner,
                 (None, kind) => return kind.to_string(),
             }
+        }
+        match cause.downcast_ref::<rustls::Error>() {
+            Some(rustls::Error::InvalidCertificate(_)) => {
+                return "its TLS certificate is not valid or not trusted".to_owned();
+            }
+            Some(_) => return "the TLS handshake failed".to_owned(),
+            None => {}
         }
     }
     "no connection could be made".to_owned()
