@@ -6,6 +6,8 @@ mod yaml;
 
 use std::{ops::Range, path::Path, sync::Arc};
 
+pub(crate) use json::options as jsonc_options;
+
 use crate::{diagnose::Problem, source::Source};
 
 /// How a file is written.

@@ -150,25 +150,6 @@ impl Resolver {
         Ok(Resolution { spec, provenance })
     }
 
-    /// Which variables cannot be filled in now, each with its field. Asks the environment and
-    /// files, never a person.
-    pub(crate) async fn missing(&self, spec: &ServerSpec) -> Result<Vec<(Reference, String)>> {
-        let mut work = Work::default();
-        work.collect(spec, self.env_file.as_deref());
-        let known = self.gather(&work).await?;
-        Ok(work
-            .fields
-            .iter()
-            .flat_map(|(field, template)| {
-                template
-                    .expand(&known.values)
-                    .missing
-                    .into_iter()
-                    .map(|(reference, _)| (reference, field.clone()))
-            })
-            .collect())
-    }
-
     /// Asks the sources for what is needed. A default that is not needed is not asked for: each
     /// round finds at least one new reference, so the rounds are bounded by their number.
     async fn gather(&self, work: &Work) -> Result<Gathered> {

@@ -23,10 +23,12 @@
 //! ```
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod atomic;
 mod compile;
 mod diagnose;
 mod dialects;
 mod document;
+mod edit;
 mod expand;
 mod hosts;
 mod loader;
@@ -34,15 +36,20 @@ mod merge;
 mod origin;
 mod reader;
 mod render;
+mod schema;
 mod secrets;
 pub mod settings;
+mod show;
 mod source;
 mod template;
+mod trust;
 mod units;
+mod watch;
 
 pub use diagnose::{Problem, Problems, Severity};
 pub use dialects::Dialect;
 pub use document::Format;
+pub use edit::{Edit, edit_file, edit_text};
 pub use expand::{
     EnvironmentSource, FileSource, InputProvider, InputSource, PlaceSource, Provenance, Resolution,
     Resolver, VariableSource,
@@ -52,6 +59,9 @@ pub use loader::{Loaded, Loader};
 pub use merge::Entry;
 pub use origin::{Origin, Scope};
 pub use reader::InputDeclaration;
+pub use schema::json_schema;
 pub use source::{Position, Source, Span};
 pub use template::{Reference, Syntax, Template, TemplateError, WhenUnset};
+pub use trust::{TrustAction, TrustRequest, TrustStore};
 pub use units::{ByteSize, HumanDuration};
+pub use watch::{Reload, Watcher};

@@ -270,6 +270,8 @@ pub(crate) fn guess_ranges(text: &str) -> Vec<Range<usize>> {
                             .map(|word| word.trim().trim_start_matches("- ").to_ascii_lowercase());
                     }
                 }
+                // Between a key and its value.
+                b':' | b'=' | b'/' => {}
                 b' ' | b'\t' | b',' | b'\r' | b'\n' | b'[' | b']' => {}
                 _ => {
                     if word_start.is_none() {

@@ -244,6 +244,28 @@ impl Template {
             .any(|part| matches!(part, Part::Literal(text) if !text.trim().is_empty()))
     }
 
+    /// The text for showing: placeholders as they are written, literal text and defaults
+    /// replaced. The name of an authentication scheme in front stays.
+    pub(crate) fn shown(&self, replacement: &str) -> String {
+        let mut out = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => {
+                    let scheme = ["Bearer ", "Basic ", "token ", "Token "]
+                        .into_iter()
+                        .find(|scheme| text.starts_with(scheme))
+                        .unwrap_or("");
+                    out.push_str(scheme);
+                    if !text[scheme.len()..].trim().is_empty() {
+                        out.push_str(replacement);
+                    }
+                }
+                Part::Placeholder(placeholder) => placeholder.show(&mut out, replacement),
+            }
+        }
+        out
+    }
+
     /// Everything it may ask for, those within defaults included.
     #[must_use]
     pub fn references(&self) -> BTreeSet<Reference> {
@@ -298,7 +320,8 @@ impl Template {
 }
 
 /// A text as a template that gives just this text.
-pub(crate) fn escape(text: &str) -> String {
+#[cfg(test)]
+fn escape(text: &str) -> String {
     let mut out = String::new();
     escape_into(&mut out, text);
     out
@@ -315,6 +338,32 @@ fn escape_into(out: &mut String, text: &str) {
 }
 
 impl Placeholder {
+    fn show(&self, out: &mut String, replacement: &str) {
+        let has_value = self
+            .alternatives
+            .iter()
+            .any(|alternative| matches!(alternative, Alternative::Value(_)));
+        if self.default.is_none() && !has_value {
+            out.push_str(&self.written);
+            return;
+        }
+        let names: Vec<String> = self
+            .alternatives
+            .iter()
+            .map(|alternative| match alternative {
+                Alternative::Reference(reference) => reference.to_string(),
+                Alternative::Value(_) => format!("value:{replacement}"),
+            })
+            .collect();
+        out.push_str("${");
+        out.push_str(&names.join(" | "));
+        if let Some(default) = &self.default {
+            out.push_str(if self.default_when_empty { ":-" } else { "-" });
+            out.push_str(&default.shown(replacement));
+        }
+        out.push('}');
+    }
+
     fn write_native(&self, out: &mut String, when_unset: WhenUnset) {
         out.push_str("${");
         for (index, alternative) in self.alternatives.iter().enumerate() {
@@ -468,13 +517,17 @@ impl Parser<'_> {
         }
         if self.syntax.bare_brace
             && (rest.starts_with("{env:") || rest.starts_with("{file:"))
-            && let Some(end) = rest.find('}')
+            && let Some(end) = rest[1..].find(['}', '{', '$', '|']).map(|at| at + 1)
+            && rest[end..].starts_with('}')
         {
             let inner = &rest[1..end];
             let (scheme, name) = inner.split_once(':').unwrap_or(("", inner));
-            let reference = Reference::new(Some(scheme), name.trim());
-            self.at += end + 1;
-            return Ok(Some(self.simple(offset, reference)));
+            // What the native syntax would take for a default is no name.
+            if !name.trim().is_empty() && !name.contains(":-") {
+                let reference = Reference::new(Some(scheme), name.trim());
+                self.at += end + 1;
+                return Ok(Some(self.simple(offset, reference)));
+            }
         }
         if self.syntax.dollar_env
             && let Some(after) = rest.strip_prefix("$env:")
@@ -526,12 +579,9 @@ impl Parser<'_> {
         let mut default_when_empty = false;
         loop {
             let rest = self.rest();
-            let Some(end) = rest.find(['}', '|']) else {
-                return self.fail(
-                    offset,
-                    "this `${` is never closed; add `}`, or write `$$` for a plain dollar",
-                );
-            };
+            // A name holds none of these, so that this looks no further than the name: on a long
+            // text of nothing but `${` it must not look at the rest each time.
+            let end = rest.find(['}', '|', '$', '{']).unwrap_or(rest.len());
             // `:-` also stands in for an empty value, `-` for an unset one only. A name with a
             // scheme may hold a `-` itself.
             let (end, operator) = match rest[..end].find(":-") {
@@ -541,6 +591,13 @@ impl Parser<'_> {
                     _ => (end, ""),
                 },
             };
+            let closed = !operator.is_empty() || rest[end..].starts_with(['}', '|']);
+            if !closed {
+                return self.fail(
+                    offset,
+                    "this `${` is never closed; add `}`, or write `$$` for a plain dollar",
+                );
+            }
             let alternative = self.alternative(offset, rest[..end].trim())?;
             self.at += end + operator.len();
             alternatives.push(alternative);

@@ -685,17 +685,17 @@ impl<'a> EntryReader<'a> {
         self.url_in_command(&command_range);
         let settings = &self.settings;
         match (&settings.command, &settings.url, settings.transport) {
+            // Say nothing more of an entry whose command or URL was already refused.
+            (None, None, _)
+                if self.range_of("command").is_some() || self.range_of("url").is_some() => {}
             (None, None, _) => {
-                // Say nothing more of an entry whose command or URL was already refused.
-                if self.range_of("command").is_none() && self.range_of("url").is_none() {
-                    let range = found.name_range.clone();
-                    self.problem(
-                        Problem::error("no-transport", "neither `command` nor `url` is there")
-                            .label("this server cannot be reached")
-                            .help("give a `command` for a process or a `url` for an HTTP server"),
-                        &range,
-                    );
-                }
+                let range = found.name_range.clone();
+                self.problem(
+                    Problem::error("no-transport", "neither `command` nor `url` is there")
+                        .label("this server cannot be reached")
+                        .help("give a `command` for a process or a `url` for an HTTP server"),
+                    &range,
+                );
             }
             (Some(_), Some(_), None) => self.problem(
                 Problem::error("two-transports", "both `command` and `url` are there")

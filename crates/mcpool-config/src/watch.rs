@@ -1,0 +1,231 @@
+//! Reloading when files change: validate first, keep what runs when the new text is broken.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::Stream;
+use mcpool_core::{Error, ErrorKind, Result, ServerSpec};
+use notify::{RecommendedWatcher, RecursiveMode};
+use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
+use tokio::sync::mpsc;
+
+use crate::{
+    diagnose::Problem,
+    loader::{Loaded, Loader},
+};
+
+/// How long a directory must be quiet before its files are read. Editors write in several steps.
+const QUIET: Duration = Duration::from_millis(150);
+
+/// How many reloads may wait for a slow reader. A full queue holds the watcher back, and what it
+/// then reads is the newest state: nothing is lost but states in between.
+const QUEUE: usize = 4;
+
+/// What a change of the files led to.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Reload {
+    /// The new configuration is good: give `servers` to the manager's `apply`.
+    Applied(Arc<Loaded>),
+    /// It is not: what runs goes on as it is.
+    Rejected {
+        /// What is wrong.
+        problems: Vec<Problem>,
+        /// Why nothing could be loaded at all, when that is so.
+        error: Option<Error>,
+    },
+}
+
+/// Watches the files of a [`Loader`]. A stream of [`Reload`]s.
+///
+/// It watches the directories that the files lie in, so that an editor that saves by renaming, a
+/// file that is removed and made anew, and a symbolic link that is turned are all seen. Dropping
+/// it stops the watching; its thread ends by itself.
+pub struct Watcher {
+    reloads: mpsc::Receiver<Reload>,
+    /// Stops its thread when it is dropped.
+    _debouncer: Debouncer<RecommendedWatcher, RecommendedCache>,
+}
+
+impl std::fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watcher").finish_non_exhaustive()
+    }
+}
+
+impl Watcher {
+    /// Loads, and watches from then on. No change after the load is missed: the watching begins
+    /// before it.
+    ///
+    /// # Errors
+    /// What [`Loader::load`] says; [`InvalidArgument`](ErrorKind::InvalidArgument) when a
+    /// directory cannot be watched.
+    pub fn start(loader: Loader) -> Result<(Loaded, Self)> {
+        let (sender, reloads) = mpsc::channel(QUEUE);
+        let (first_sender, first) = std::sync::mpsc::channel::<Running>();
+        let mut state: Option<Running> = None;
+        let handler = move |_: DebounceEventResult| {
+            // An error of the watcher is a reason to look as well: events may have been lost.
+            if state.is_none() {
+                state = first.recv().ok();
+            }
+            if let Some(state) = &mut state
+                && let Some(reload) = state.look()
+            {
+                // The queue is closed when the watcher was dropped: nothing is left to do.
+                let _ = sender.blocking_send(reload);
+            }
+        };
+        let mut debouncer = new_debouncer(QUIET, None, handler).map_err(|error| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                "files cannot be watched on this system",
+            )
+            .with_source(error)
+        })?;
+        for folder in folders(&loader) {
+            debouncer
+                .watch(&folder, RecursiveMode::NonRecursive)
+                .map_err(|error| {
+                    Error::new(
+                        ErrorKind::InvalidArgument,
+                        format!("the directory {} cannot be watched", folder.display()),
+                    )
+                    .with_source(error)
+                })?;
+        }
+        let loaded = loader.load()?;
+        // The receiver lives in the handler, which lives as long as the debouncer.
+        let _ = first_sender.send(Running::new(loader, &loaded));
+        Ok((
+            loaded,
+            Self {
+                reloads,
+                _debouncer: debouncer,
+            },
+        ))
+    }
+
+    /// The next reload. Cancel-safe: a dropped call loses nothing.
+    pub async fn next(&mut self) -> Option<Reload> {
+        self.reloads.recv().await
+    }
+}
+
+impl Stream for Watcher {
+    type Item = Reload;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Reload>> {
+        self.reloads.poll_recv(cx)
+    }
+}
+
+/// The directories to watch: those of the files, those behind symbolic links, and directories of
+/// files themselves.
+fn folders(loader: &Loader) -> HashSet<PathBuf> {
+    let mut folders = HashSet::new();
+    let mut add = |path: &Path| {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        if folder.is_dir() {
+            folders.insert(std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf()));
+        }
+    };
+    let mut own = Vec::new();
+    for path in loader.paths() {
+        add(path);
+        if let Ok(target) = std::fs::canonicalize(path) {
+            add(&target);
+            if target.is_dir() {
+                own.push(target);
+            }
+        }
+    }
+    folders.extend(own);
+    folders
+}
+
+/// What runs, as far as the watcher knows.
+struct Running {
+    loader: Loader,
+    servers: Vec<ServerSpec>,
+    /// What was last seen, to say a thing once.
+    last: Seen,
+}
+
+#[derive(PartialEq)]
+enum Seen {
+    Good,
+    Bad(String),
+}
+
+impl Running {
+    fn new(loader: Loader, loaded: &Loaded) -> Self {
+        Self {
+            loader,
+            servers: loaded.servers.clone(),
+            last: Seen::Good,
+        }
+    }
+
+    /// Loads anew; `None` when there is nothing to tell.
+    fn look(&mut self) -> Option<Reload> {
+        match self.loader.load() {
+            Err(error) => self.reject(error.to_string(), Vec::new(), Some(error)),
+            Ok(loaded) => {
+                if self.is_broken(&loaded) {
+                    let words: Vec<String> =
+                        loaded.problems.iter().map(ToString::to_string).collect();
+                    return self.reject(words.join("\n"), loaded.problems, None);
+                }
+                let recovered = self.last != Seen::Good;
+                self.last = Seen::Good;
+                if loaded.servers == self.servers && !recovered {
+                    return None;
+                }
+                tracing::info!(servers = loaded.servers.len(), "configuration reloaded");
+                self.servers = loaded.servers.clone();
+                Some(Reload::Applied(Arc::new(loaded)))
+            }
+        }
+    }
+
+    /// Whether applying it would harm: a file that cannot be understood, or a mistake in the
+    /// entry of a server that runs.
+    fn is_broken(&self, loaded: &Loaded) -> bool {
+        loaded.problems.iter().any(|problem| {
+            problem.spoils_file()
+                || (problem.is_error()
+                    && problem.server.as_deref().is_some_and(|name| {
+                        self.servers.iter().any(|spec| spec.name.as_str() == name)
+                            && loaded.entry(name).is_none()
+                    }))
+        })
+    }
+
+    fn reject(
+        &mut self,
+        words: String,
+        problems: Vec<Problem>,
+        error: Option<Error>,
+    ) -> Option<Reload> {
+        let seen = Seen::Bad(words);
+        if self.last == seen {
+            return None;
+        }
+        tracing::warn!(
+            problems = problems.len(),
+            "the changed configuration is broken; what runs goes on"
+        );
+        self.last = seen;
+        Some(Reload::Rejected { problems, error })
+    }
+}
