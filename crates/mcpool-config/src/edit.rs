@@ -242,8 +242,12 @@ fn verify(text: &str, format: Format, edit: &Edit) -> Result<()> {
                 Some(document::Value::Bool(value)) => Some(*value),
                 _ => None,
             };
-            flag("enabled").unwrap_or(true) == *enabled
-                && flag("disabled").is_none_or(|disabled| disabled != *enabled)
+            match (flag("enabled"), flag("disabled")) {
+                (Some(on), Some(off)) => on == *enabled && off != *enabled,
+                (Some(on), None) => on == *enabled,
+                (None, Some(off)) => off != *enabled,
+                (None, None) => *enabled,
+            }
         }),
     };
     if holds {

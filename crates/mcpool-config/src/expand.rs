@@ -59,6 +59,13 @@ pub struct Provenance {
     pub source: String,
 }
 
+/// A variable that is not set.
+pub(crate) struct Missing {
+    pub(crate) reference: Reference,
+    pub(crate) field: String,
+    pub(crate) span: Option<crate::source::Span>,
+}
+
 /// A spec with every placeholder filled in, and where the values came from.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -148,6 +155,50 @@ impl Resolver {
         let mut spec = spec.0;
         spec.resolver = None;
         Ok(Resolution { spec, provenance })
+    }
+
+    /// What could not be filled in now, without asking a person, a downstream source or a helper.
+    pub(crate) async fn missing(&self, spec: &ServerSpec) -> Vec<Missing> {
+        let mut work = Work::default();
+        work.collect(spec, self.env_file.as_deref());
+        let mut known = Known::new();
+        loop {
+            let mut needed: BTreeSet<Reference> = BTreeSet::new();
+            for (_, template) in &work.fields {
+                needed.extend(template.expand(&known).needed);
+            }
+            if needed.is_empty() {
+                break;
+            }
+            for reference in needed {
+                let ours = matches!(reference.scheme.as_deref(), None | Some("env" | "file"));
+                let mut value = (!ours).then(|| Secret::new(""));
+                for source in self
+                    .sources
+                    .iter()
+                    .filter(|source| ours && source.is_built_in())
+                {
+                    if value.is_none() {
+                        value = source.lookup(&reference).await.ok().flatten();
+                    }
+                }
+                known.insert(reference, value);
+            }
+        }
+        work.fields
+            .iter()
+            .flat_map(|(field, template)| {
+                template
+                    .expand(&known)
+                    .missing
+                    .into_iter()
+                    .map(|(reference, _)| Missing {
+                        reference,
+                        field: field.clone(),
+                        span: self.fields.get(field).cloned(),
+                    })
+            })
+            .collect()
     }
 
     /// Asks the sources for what is needed. A default that is not needed is not asked for: each

@@ -132,7 +132,8 @@ impl Loader {
         self.with(Scope::Named, What::Folder(path.into()))
     }
 
-    /// Adds a text, under a name for messages.
+    /// Adds a text, under a name for messages. Where the name ends as a file's would, the end
+    /// says how the text is written: `example.toml`.
     #[must_use]
     pub fn with_text(self, name: impl Into<String>, text: impl Into<String>) -> Self {
         self.with(
@@ -258,6 +259,7 @@ impl Loader {
                         spec: spec.clone(),
                         origin: Origin::of_program(),
                         shadowed: Vec::new(),
+                        resolver: None,
                     }],
                     budget: BudgetSettings::default(),
                 },
@@ -346,6 +348,7 @@ impl Load<'_> {
     ) -> Option<Layer> {
         let format = source
             .path()
+            .or_else(|| Some(Path::new(source.name())))
             .and_then(Format::of_path)
             .unwrap_or_else(|| Format::of_text(source.text()));
         let root = match document::parse(source, format) {
@@ -372,20 +375,23 @@ impl Load<'_> {
                         .fields()
                         .map(|(name, span)| (name.to_owned(), span.clone()))
                         .collect();
-                    let resolver = Resolver::new(
-                        Arc::clone(&sources),
-                        Arc::new(fields),
-                        base.clone(),
-                        self.folders.home.clone(),
-                    )
-                    .with_env_file(read.settings.env_file.clone())
-                    .with_headers_helper(read.settings.headers_helper.clone());
+                    let resolver = Arc::new(
+                        Resolver::new(
+                            Arc::clone(&sources),
+                            Arc::new(fields),
+                            base.clone(),
+                            self.folders.home.clone(),
+                        )
+                        .with_env_file(read.settings.env_file.clone())
+                        .with_headers_helper(read.settings.headers_helper.clone()),
+                    );
                     entries.push(Entry {
                         name: spec.name.clone(),
                         settings: read.settings,
-                        spec: spec.with_resolver(Arc::new(resolver)),
+                        spec: spec.with_resolver(Arc::<Resolver>::clone(&resolver)),
                         origin: read.origin,
                         shadowed: Vec::new(),
+                        resolver: Some(resolver),
                     });
                 }
                 Err(error) => {

@@ -1,16 +1,18 @@
 //! Layers on top of each other: a whole entry wins, fields are never mixed.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use mcpool_core::{ServerName, ServerSpec};
 
 use crate::{
+    diagnose::Problem,
+    expand::Resolver,
     origin::Origin,
     settings::{BudgetSettings, ServerSettings},
 };
 
 /// One server after loading.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Entry {
     /// Its name.
@@ -24,10 +26,46 @@ pub struct Entry {
     pub origin: Origin,
     /// Entries of the same name in weaker layers, the strongest first.
     pub shadowed: Vec<Origin>,
+    pub(crate) resolver: Option<Arc<Resolver>>,
+}
+
+impl Entry {
+    /// What fills in its placeholders; `None` for an entry of the program's own.
+    #[must_use]
+    pub fn resolver(&self) -> Option<&Resolver> {
+        self.resolver.as_deref()
+    }
+
+    /// Which variables are not set now: a warning for each, at its place. Asks the environment
+    /// and files, never a person, a downstream source or a helper.
+    pub async fn missing_variables(&self) -> Vec<Problem> {
+        let Some(resolver) = &self.resolver else {
+            return Vec::new();
+        };
+        resolver
+            .missing(&self.spec)
+            .await
+            .into_iter()
+            .map(|missing| {
+                let mut problem = Problem::warning(
+                    "unset-variable",
+                    format!("`{}`: ${{{}}} is not set", missing.field, missing.reference),
+                )
+                .label("not set now")
+                .help(format!(
+                    "set it before connecting, or give a default: ${{{}:-default}}",
+                    missing.reference
+                ));
+                problem.server = Some(self.name.to_string());
+                problem.span = missing.span;
+                problem
+            })
+            .collect()
+    }
 }
 
 /// The servers of one or more files.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Layer {
     pub(crate) entries: Vec<Entry>,
     pub(crate) budget: BudgetSettings,
@@ -62,5 +100,72 @@ pub(crate) fn merge(weak: Layer, strong: Layer) -> Layer {
             stdio: strong.budget.stdio.or(weak.budget.stdio),
             http: strong.budget.http.or(weak.budget.http),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::loader::Loader;
+
+    /// A layer of these servers, each distinguishable by its command.
+    fn layer(tag: usize, names: &[u8]) -> Layer {
+        let entries: Vec<String> = names
+            .iter()
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .map(|name| format!("\"s{name}\": {{ \"command\": \"c{tag}\" }}"))
+            .collect();
+        let text = format!("{{ \"mcpServers\": {{ {} }} }}", entries.join(", "));
+        let loaded = Loader::new()
+            .with_text(format!("layer{tag}"), text)
+            .load()
+            .unwrap();
+        Layer {
+            entries: loaded.entries().to_vec(),
+            budget: BudgetSettings {
+                stdio: names.first().map(|n| u32::from(*n) + 1),
+                http: None,
+            },
+        }
+    }
+
+    fn shape(layer: &Layer) -> Vec<(String, ServerSpec, String, Vec<String>)> {
+        layer
+            .entries
+            .iter()
+            .map(|entry| {
+                (
+                    entry.name.to_string(),
+                    entry.spec.clone(),
+                    entry.origin.to_string(),
+                    entry.shadowed.iter().map(ToString::to_string).collect(),
+                )
+            })
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_associative(
+            a in proptest::collection::vec(0u8..6, 0..5),
+            b in proptest::collection::vec(0u8..6, 0..5),
+            c in proptest::collection::vec(0u8..6, 0..5),
+        ) {
+            let (a, b, c) = (layer(0, &a), layer(1, &b), layer(2, &c));
+            let left = merge(merge(a.clone(), b.clone()), c.clone());
+            let right = merge(a.clone(), merge(b.clone(), c.clone()));
+            prop_assert_eq!(shape(&left), shape(&right));
+            prop_assert_eq!(left.budget, right.budget);
+            // A whole entry wins, and the empty layer changes nothing.
+            for entry in &c.entries {
+                let found = left.entries.iter().find(|e| e.name == entry.name).unwrap();
+                prop_assert_eq!(&found.spec, &entry.spec);
+            }
+            prop_assert_eq!(shape(&merge(Layer::default(), a.clone())), shape(&a));
+            prop_assert_eq!(shape(&merge(a.clone(), Layer::default())), shape(&a));
+        }
     }
 }

@@ -88,10 +88,10 @@ pub struct ServerSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
     /// Its arguments.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// Variables added to its environment.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
     /// A file of `NAME=value` lines; `env` wins over it. Relative to this file.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,7 +106,7 @@ pub struct ServerSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// Headers sent with every request, in order.
-    #[serde(skip_serializing_if = "HeaderMap::is_empty")]
+    #[serde(default, skip_serializing_if = "HeaderMap::is_empty")]
     pub headers: HeaderMap,
     /// A shell command that prints a JSON object of more headers; it has 10 s.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -309,7 +309,7 @@ pub struct ToolSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow: Option<Vec<String>>,
     /// Not these.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deny: Vec<String>,
 }
 
@@ -336,7 +336,7 @@ pub struct OAuthSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub private_key_file: Option<String>,
     /// The scopes to ask for. Default: what the server asks for.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
     /// The loopback port for the redirect. Default: a free one.
     #[serde(skip_serializing_if = "Option::is_none")]

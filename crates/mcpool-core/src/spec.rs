@@ -284,7 +284,10 @@ impl fmt::Display for TransportKind {
 }
 
 /// The process of a stdio server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// `Debug` shows how many arguments there are, not the arguments: once placeholders are filled
+/// in they may hold secrets.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StdioSpec {
     /// The program: a path, or a name that is looked up in `PATH`. Never run through a shell.
@@ -338,6 +341,18 @@ impl StdioSpec {
     pub fn with_inherit_env(mut self, inherit: EnvInheritance) -> Self {
         self.inherit_env = inherit;
         self
+    }
+}
+
+impl fmt::Debug for StdioSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StdioSpec")
+            .field("command", &self.command)
+            .field("args", &format_args!("[{} hidden]", self.args.len()))
+            .field("env", &self.env)
+            .field("inherit_env", &self.inherit_env)
+            .field("cwd", &self.cwd)
+            .finish()
     }
 }
 
@@ -639,7 +654,9 @@ mod tests {
     fn a_spec_shows_no_secret() {
         let http = HttpSpec::new("https://u:canary@example.org/mcp?key=canary#canary")
             .with_header("Authorization", "Bearer canary");
-        let stdio = StdioSpec::new("x").with_env("TOKEN", "canary");
+        let stdio = StdioSpec::new("x")
+            .with_args(["--token", "canary"])
+            .with_env("TOKEN", "canary");
         let shown = format!("{http:?} {stdio:?}");
         assert!(!shown.contains("canary"), "{shown}");
         assert_eq!(http.redacted_url(), "https://example.org/mcp");

@@ -47,6 +47,11 @@ pub trait VariableSource: Send + Sync + fmt::Debug {
         &[]
     }
 
+    #[doc(hidden)]
+    fn is_built_in(&self) -> bool {
+        false
+    }
+
     /// The value; `None` when it is not set, or not this source's business.
     ///
     /// # Errors
@@ -108,6 +113,10 @@ impl EnvironmentSource {
 impl VariableSource for EnvironmentSource {
     fn name(&self) -> &'static str {
         "environment"
+    }
+
+    fn is_built_in(&self) -> bool {
+        true
     }
 
     fn schemes(&self) -> &[&str] {
@@ -175,6 +184,10 @@ impl VariableSource for FileSource {
         "file"
     }
 
+    fn is_built_in(&self) -> bool {
+        true
+    }
+
     fn schemes(&self) -> &[&str] {
         &["file"]
     }
@@ -216,6 +229,10 @@ impl PlaceSource {
 impl VariableSource for PlaceSource {
     fn name(&self) -> &'static str {
         "place"
+    }
+
+    fn is_built_in(&self) -> bool {
+        true
     }
 
     async fn lookup(&self, reference: &Reference) -> Result<Option<Secret>> {

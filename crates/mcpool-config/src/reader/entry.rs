@@ -682,6 +682,13 @@ impl<'a> EntryReader<'a> {
         if self.url_is_http && self.settings.transport.is_none() {
             self.settings.transport = Some(TransportName::Http);
         }
+        if self
+            .problems
+            .iter()
+            .any(|p| p.code == "unsupported-transport")
+        {
+            return;
+        }
         self.url_in_command(&command_range);
         let settings = &self.settings;
         match (&settings.command, &settings.url, settings.transport) {
@@ -731,6 +738,7 @@ impl<'a> EntryReader<'a> {
         match self.settings.transport {
             Some(TransportName::Stdio) => self.check_command(&command_range),
             Some(_) => self.check_url(&url_range),
+            // The transport was refused: that is enough.
             None => {}
         }
     }

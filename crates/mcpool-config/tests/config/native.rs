@@ -1,5 +1,4 @@
 //! The native format: the fields, the mission's example, and what is said of mistakes.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use mcpool_config::{Loaded, Loader, Severity};
 use mcpool_core::{ErrorKind, TransportSpec};
@@ -64,7 +63,7 @@ async fn all_missing_variables_are_named_at_once() {
     assert_eq!(error.kind(), ErrorKind::Unresolved);
     let message = error.to_string();
     assert!(
-        message.contains("${FIRST} in args[0] (mcp.json:3:22) and env.U (mcp.json:4:43)"),
+        message.contains("${FIRST} in args[0] (mcp.json:3:22) and env.U (mcp.json:4:45)"),
         "{message}"
     );
     assert!(

@@ -1,0 +1,16 @@
+//! The loader from outside: files in; specs, problems, edits and reloads out.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod broken;
+mod dialects;
+mod editing;
+mod expansion;
+mod fuzz;
+mod layers;
+mod native;
+mod roundtrip;
+mod scale;
+mod schema;
+mod secrecy;
+mod trusting;
+mod watching;

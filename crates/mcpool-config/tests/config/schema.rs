@@ -1,0 +1,112 @@
+//! The committed JSON Schema is the one that the types give, and accepts every native example.
+
+use std::path::Path;
+
+use mcpool_config::{Loader, json_schema};
+
+#[test]
+fn the_committed_schema_is_fresh() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/mcpool.schema.json");
+    let fresh = serde_json::to_string_pretty(&json_schema()).unwrap() + "\n";
+    if std::env::var_os("MCPOOL_BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &fresh).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        committed == fresh,
+        "docs/mcpool.schema.json is stale: run `mcpool config schema > docs/mcpool.schema.json`"
+    );
+}
+
+/// Comments and trailing commas removed, through the loader's own parser: strict JSON.
+fn strict(text: &str) -> serde_json::Value {
+    jsonc_parser::parse_to_serde_value(
+        text.trim_start_matches('\u{feff}'),
+        &jsonc_parser::ParseOptions::default(),
+    )
+    .unwrap()
+}
+
+#[test]
+fn the_schema_accepts_what_the_loader_accepts() {
+    let validator = jsonschema::draft202012::new(&json_schema()).unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let mut count = 0;
+    for folder in [
+        "native",
+        "mission",
+        "gotcha-bom",
+        "gotcha-crlf",
+        "claude-code",
+        "claude-desktop",
+        "roo",
+    ] {
+        for file in std::fs::read_dir(fixtures.join(folder)).unwrap() {
+            let path = file.unwrap().path();
+            if !path.is_file() || path.ends_with("expected.json") {
+                continue;
+            }
+            let mut value = strict(&std::fs::read_to_string(&path).unwrap());
+            // What a host has beside its servers is not ours to describe.
+            if let Some(map) = value.as_object_mut() {
+                map.remove("globalShortcut");
+            }
+            if folder == "claude-code" {
+                // Bare numbers for durations are the host's, not ours.
+                value["mcpServers"]["stdio"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("timeout");
+                value["mcpServers"]["login"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("oauth");
+            }
+            let errors: Vec<String> = validator
+                .iter_errors(&value)
+                .map(|error| format!("{}: {error}", error.instance_path()))
+                .collect();
+            assert!(errors.is_empty(), "{}: {errors:?}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count >= 6, "{count}");
+}
+
+#[test]
+fn the_schema_refuses_what_the_loader_refuses() {
+    let validator = jsonschema::draft202012::new(&json_schema()).unwrap();
+    for server in [
+        r#"{ "command": 7 }"#,
+        r#"{ "command": "x", "args": "a" }"#,
+        r#"{ "command": "x", "timeout": 30 }"#,
+        r#"{ "command": "x", "timeout": "thirty" }"#,
+        r#"{ "command": "x", "limits": { "max_message": 16 } }"#,
+        r#"{ "command": "x", "transport": "ws" }"#,
+        r#"{ "command": "x", "reconnect": "sometimes" }"#,
+        r#"{ "command": "x", "instances": 0 }"#,
+        r#"{ "command": "x", "health": { "misses": 0 } }"#,
+        r#"{ "command": "x", "enabled": 1 }"#,
+    ] {
+        let text = format!("{{ \"mcpServers\": {{ \"a\": {server} }} }}");
+        assert!(
+            !validator.is_valid(&serde_json::from_str(&text).unwrap()),
+            "{server}"
+        );
+        let loaded = Loader::new().with_text("x", &text).load().unwrap();
+        assert!(loaded.has_errors(), "{server}");
+    }
+    // A typing mistake in a field's name is an error in an editor, a warning here.
+    let text = r#"{ "mcpServers": { "a": { "command": "x", "tiemout": "30s" } } }"#;
+    assert!(!validator.is_valid(&serde_json::from_str(text).unwrap()));
+    assert_eq!(
+        Loader::new()
+            .with_text("x", text)
+            .load()
+            .unwrap()
+            .problems
+            .len(),
+        1
+    );
+}

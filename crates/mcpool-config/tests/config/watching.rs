@@ -1,0 +1,170 @@
+//! Reloads: every way of saving is seen, and a broken file leaves what runs.
+
+use std::{fs, path::Path, time::Duration};
+
+use mcpool_config::{Loader, Reload, Watcher};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn text(command: &str) -> String {
+    format!("{{ \"mcpServers\": {{ \"a\": {{ \"command\": \"{command}\" }} }} }}\n")
+}
+
+async fn next(watcher: &mut Watcher) -> Reload {
+    tokio::time::timeout(PATIENCE, watcher.next())
+        .await
+        .expect("a reload")
+        .unwrap()
+}
+
+/// Waits until this command is in force; other reloads on the way are let pass.
+async fn until(watcher: &mut Watcher, command: &str) {
+    loop {
+        if let Reload::Applied(loaded) = next(watcher).await
+            && loaded
+                .entry("a")
+                .is_some_and(|entry| entry.settings.command.as_deref() == Some(command))
+        {
+            return;
+        }
+    }
+}
+
+fn save_by_rename(path: &Path, text: &str) {
+    let beside = path.with_extension("tmp");
+    fs::write(&beside, text).unwrap();
+    fs::rename(&beside, path).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_way_of_saving_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mcp.json");
+    fs::write(&path, text("one")).unwrap();
+    let (loaded, mut watcher) = Watcher::start(Loader::new().with_file(&path)).unwrap();
+    assert_eq!(loaded.servers.len(), 1);
+    fs::write(&path, text("two")).unwrap();
+    until(&mut watcher, "two").await;
+    save_by_rename(&path, &text("three"));
+    until(&mut watcher, "three").await;
+    // Broken, and mended.
+    fs::write(&path, "{ \"mcpServers\": {").unwrap();
+    let Reload::Rejected { problems, .. } = next(&mut watcher).await else {
+        panic!()
+    };
+    assert_eq!(problems[0].code, "syntax");
+    // The entry of a running server is broken: it is not torn down.
+    fs::write(
+        &path,
+        "{ \"mcpServers\": { \"a\": { \"comand\": \"x\" } } }",
+    )
+    .unwrap();
+    let Reload::Rejected { problems, .. } = next(&mut watcher).await else {
+        panic!()
+    };
+    assert!(
+        problems
+            .iter()
+            .any(|problem| problem.server.as_deref() == Some("a"))
+    );
+    // Removed, and made anew.
+    fs::remove_file(&path).unwrap();
+    let Reload::Rejected { error, .. } = next(&mut watcher).await else {
+        panic!()
+    };
+    assert!(error.unwrap().to_string().contains("no such file"));
+    fs::write(&path, text("four")).unwrap();
+    until(&mut watcher, "four").await;
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turned_link_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two, link) = (
+        folder.path().join("one"),
+        folder.path().join("two"),
+        folder.path().join("mcp.json"),
+    );
+    fs::write(&one, text("one")).unwrap();
+    fs::write(&two, text("two")).unwrap();
+    std::os::unix::fs::symlink(&one, &link).unwrap();
+    let (_, mut watcher) = Watcher::start(Loader::new().with_file(&link)).unwrap();
+    let beside = folder.path().join("new");
+    std::os::unix::fs::symlink(&two, &beside).unwrap();
+    fs::rename(&beside, &link).unwrap();
+    until(&mut watcher, "two").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_saves_half_of_them_broken_end_in_the_right_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mcp.json");
+    fs::write(&path, text("start")).unwrap();
+    let (_, mut watcher) = Watcher::start(Loader::new().with_file(&path)).unwrap();
+    let saver = tokio::task::spawn_blocking({
+        let path = path.clone();
+        move || {
+            for n in 0..500 {
+                let good = text(&format!("c{n}"));
+                match n % 4 {
+                    0 => fs::write(&path, &good).unwrap(),
+                    1 => fs::write(&path, &good[..good.len() / 2]).unwrap(),
+                    2 => save_by_rename(&path, &good),
+                    _ => save_by_rename(&path, "not at all"),
+                }
+            }
+            // The last word is a good one.
+            save_by_rename(&path, &text("end"));
+        }
+    });
+    let (mut applied, mut rejected) = (0, 0);
+    loop {
+        match next(&mut watcher).await {
+            Reload::Applied(loaded) => {
+                applied += 1;
+                let command = loaded.entry("a").unwrap().settings.command.clone().unwrap();
+                if command == "end" {
+                    break;
+                }
+                assert!(command.starts_with('c'), "{command}");
+            }
+            Reload::Rejected { problems, error } => {
+                rejected += 1;
+                assert!(!problems.is_empty() || error.is_some());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    saver.await.unwrap();
+    println!("501 saves gave {applied} applied and {rejected} rejected reloads");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_watcher_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mcp.json");
+    fs::write(&path, text("one")).unwrap();
+    for _ in 0..20 {
+        let (_, watcher) = Watcher::start(Loader::new().with_file(&path)).unwrap();
+        fs::write(&path, text("two")).unwrap();
+        drop(watcher);
+    }
+    #[cfg(target_os = "linux")]
+    {
+        // Its threads are named after it; they end by themselves within a tick.
+        let threads = || {
+            fs::read_dir("/proc/self/task")
+                .unwrap()
+                .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
+                .filter(|name| name.starts_with("notify-rs debou"))
+                .count()
+        };
+        let start = std::time::Instant::now();
+        // Other tests of this process have watchers of their own.
+        while threads() > 6 {
+            assert!(start.elapsed() < PATIENCE, "{} threads are left", threads());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
