@@ -48,6 +48,17 @@ const STEPS: &[Step] = &[
         run: test::run,
     },
     Step {
+        name: "fuzz",
+        what: "a minute each of mutated config files: parse, expand, edit",
+        run: || {
+            tools::run(
+                cargo(["test", "--locked", "--package", "mcpool-config"])
+                    .args(["--test", "config", "fuzz::", "--", "--nocapture"])
+                    .env("MCPOOL_FUZZ_SECONDS", "60"),
+            )
+        },
+    },
+    Step {
         name: "doc",
         what: "the documentation builds without a warning",
         run: || {

@@ -28,6 +28,7 @@ use crate::{
     reader::{self, InputDeclaration},
     settings::{BudgetSettings, ImportOrder},
     source::{Source, Span},
+    template::WhenUnset,
 };
 
 /// Loads a configuration from files, texts and the program's own entries.
@@ -368,6 +369,9 @@ impl Load<'_> {
         let mut entries = Vec::with_capacity(reading.entries.len());
         for mut read in reading.entries {
             read.origin.scope = scope;
+            if read.settings.enabled != Some(false) {
+                self.warn_of_unset(dialect, &read);
+            }
             match compile::spec(&read.name, &read.settings, &base) {
                 Ok(spec) => {
                     let fields: Fields = read
@@ -409,6 +413,33 @@ impl Load<'_> {
             entries,
             budget: reading.budget.unwrap_or_default(),
         })
+    }
+
+    /// Where the host makes no error of an unset variable, neither do we, but we say so.
+    fn warn_of_unset(&mut self, dialect: Dialect, read: &reader::ReadEntry) {
+        let becomes = match dialect.rules().syntax.when_unset {
+            WhenUnset::Empty => "nothing",
+            WhenUnset::KeepLiteral => "the placeholder as it stands",
+            WhenUnset::Fail => return,
+        };
+        for (reference, span) in &read.bare_variables {
+            let is_variable = matches!(reference.scheme.as_deref(), None | Some("env"))
+                && !PlaceSource::NAMES.contains(&reference.name.as_str());
+            if is_variable && self.loader.environment.get(&reference.name).is_none() {
+                let mut problem = Problem::warning(
+                    "unset-variable",
+                    format!(
+                        "the variable {:?} is not set; as in {}, {becomes} takes its place",
+                        reference.name,
+                        dialect.title(),
+                    ),
+                )
+                .at(span.clone())
+                .help("set it before connecting");
+                problem.server = Some(read.name.clone());
+                self.problems.push(problem);
+            }
+        }
     }
 
     /// What relative paths are relative to: our own files to themselves, a host's to the project

@@ -4,7 +4,12 @@
 mod entry;
 mod policies;
 
-use std::{collections::HashMap, ops::Range, path::Path, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+    path::Path,
+    sync::Arc,
+};
 
 use crate::{
     diagnose::{Problem, nearest},
@@ -13,6 +18,7 @@ use crate::{
     origin::{Fields, Origin},
     settings::{BudgetSettings, ImportOrder, ServerSettings},
     source::{Source, Span},
+    template::Reference,
 };
 
 /// What one document gave.
@@ -31,6 +37,8 @@ pub(crate) struct ReadEntry {
     pub(crate) name: String,
     pub(crate) settings: ServerSettings,
     pub(crate) origin: Origin,
+    /// Variables without a default that the host lets be unset, with their places.
+    pub(crate) bare_variables: Vec<(Reference, Span)>,
 }
 
 /// How an input is asked for: VS Code's `inputs`.
@@ -117,11 +125,47 @@ pub(crate) fn read(
                     Span::new(source, found.name_range.clone()),
                     entry.fields,
                 ),
+                bare_variables: entry
+                    .bare_variables
+                    .into_iter()
+                    .map(|(reference, range)| (reference, Span::new(source, range)))
+                    .collect(),
             });
         }
     }
+    let read: HashSet<Range<usize>> = located
+        .entries
+        .iter()
+        .map(|found| found.node.range.clone())
+        .collect();
+    hide_the_rest(root, &read, &mut secrets);
     source.set_secrets(secrets);
     out
+}
+
+/// Hides every text outside the entries: a host's settings hold tokens of their own, and the
+/// lines around a problem are shown with it.
+fn hide_the_rest(node: &Node, read: &HashSet<Range<usize>>, secrets: &mut Vec<Range<usize>>) {
+    if read.contains(&node.range) && node.is_object() {
+        return;
+    }
+    match &node.value {
+        Value::String(_) => secrets.push(node.range.clone()),
+        Value::Array(items) => {
+            for item in items {
+                hide_the_rest(item, read, secrets);
+            }
+        }
+        Value::Object(members) => {
+            for member in members {
+                let harmless = ["$schema", "imports", "defaults"].contains(&member.key.as_str());
+                if !harmless {
+                    hide_the_rest(&member.value, read, secrets);
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 fn about(mut problem: Problem, server: &str) -> Problem {

@@ -126,6 +126,32 @@ pub(crate) fn is_secret_flag(argument: &str) -> bool {
         && is_secret_name(argument.trim_start_matches('-'))
 }
 
+/// The secret part of an argument that names it: `--token=…`, or `Authorization: Bearer …` as
+/// launchers of remote servers take headers.
+pub(crate) fn named_part(argument: &str) -> Option<Range<usize>> {
+    let (name, start) = match argument.find(['=', ':']) {
+        Some(at) => (&argument[..at], at + 1),
+        None => return None,
+    };
+    let is_flag = argument.as_bytes()[start - 1] == b'=';
+    let fits = if is_flag {
+        is_secret_name(name.trim_start_matches('-'))
+    } else {
+        !argument[start..].starts_with("//") && is_secret_name(name.trim())
+    };
+    if !fits {
+        // `--header=Authorization: …`
+        let inner = if is_flag {
+            named_part(&argument[start..])?
+        } else {
+            return None;
+        };
+        return Some(start + inner.start..start + inner.end);
+    }
+    let spaces = argument[start..].len() - argument[start..].trim_start().len();
+    (start + spaces < argument.len()).then_some(start + spaces..argument.len())
+}
+
 /// The URL without user, password, query and fragment.
 pub(crate) fn redacted_url(url: &str) -> String {
     mcpool_core::HttpSpec::new(url).redacted_url()
@@ -249,11 +275,9 @@ pub(crate) fn guess_ranges(text: &str) -> Vec<Range<usize>> {
                                     offset + at + 1 + range.start..offset + at + 1 + range.end,
                                 );
                             }
-                            if let Some((name, _)) = content.split_once('=')
-                                && name.starts_with('-')
-                                && is_secret_name(name.trim_start_matches('-'))
-                            {
-                                ranges.push(offset + at + 2 + name.len()..offset + end);
+                            if let Some(part) = named_part(content) {
+                                let start = offset + at + 1;
+                                ranges.push(start + part.start..start + part.end);
                             }
                         }
                         flag_before = is_secret_flag(content);
@@ -279,16 +303,21 @@ pub(crate) fn guess_ranges(text: &str) -> Vec<Range<usize>> {
                     }
                     // An unquoted value, as YAML has them: hide it up to the end of the line.
                     if let Some(name) = &key {
-                        let end = line.trim_end_matches(['\n', '\r']).len();
+                        let mut end = line.trim_end_matches(['\n', '\r']).len();
+                        let harmless = HARMLESS_KEYS.contains(&name.as_str());
+                        // Behind a harmless key only up to a quote: what follows is looked at
+                        // by itself.
+                        if harmless
+                            && let Some(quote) = line.get(at..end).unwrap_or("").find(['"', '\''])
+                        {
+                            end = at + quote;
+                        }
                         let value = line.get(at..end).unwrap_or("");
                         let plain = matches!(
                             value.trim_end_matches([',', '}', ' ']),
                             "true" | "false" | "null"
                         );
-                        if !HARMLESS_KEYS.contains(&name.as_str())
-                            && !plain
-                            && !value.starts_with(['|', '>', '#', '/'])
-                        {
+                        if !harmless && !plain && !value.starts_with(['|', '>', '#', '/']) {
                             ranges.push(offset + at..offset + end);
                         } else {
                             for range in url_secret_ranges(value) {

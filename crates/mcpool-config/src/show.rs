@@ -197,17 +197,8 @@ pub(crate) fn redacted_args(args: &[String]) -> Vec<String> {
             if after_flag || secrets::is_secret_value(arg) {
                 return value_text("secret", arg);
             }
-            if let Some((flag, value)) = arg.split_once('=')
-                && secrets::is_secret_name(flag.trim_start_matches('-'))
-            {
-                return format!("{flag}={}", value_text("secret", value));
-            }
-            // `--header "Authorization: Bearer …"`, as remote launchers take it.
-            if let Some((name, value)) = arg.split_once(':')
-                && !value.starts_with("//")
-                && secrets::is_secret_name(name.trim())
-            {
-                return format!("{name}: {}", value_text("secret", value.trim_start()));
+            if let Some(part) = secrets::named_part(arg) {
+                return format!("{}{}", &arg[..part.start], value_text("secret", &arg[part]));
             }
             url_text(arg)
         })

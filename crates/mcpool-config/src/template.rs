@@ -266,6 +266,22 @@ impl Template {
         out
     }
 
+    /// The references that have nothing to fall back on.
+    pub(crate) fn bare_references(&self) -> Vec<Reference> {
+        self.parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::Placeholder(placeholder) if placeholder.default.is_none() => {
+                    match placeholder.alternatives.as_slice() {
+                        [Alternative::Reference(reference)] => Some(reference.clone()),
+                        _ => None,
+                    }
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
     /// Everything it may ask for, those within defaults included.
     #[must_use]
     pub fn references(&self) -> BTreeSet<Reference> {

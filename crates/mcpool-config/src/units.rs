@@ -27,8 +27,9 @@ impl HumanDuration {
                 "the duration {trimmed:?} has no unit; write \"{trimmed}s\" or \"{trimmed}ms\""
             ));
         }
-        let duration = humantime::parse_duration(trimmed)
-            .map_err(|error| format!("{trimmed:?} is not a duration: {error}; write for example \"30s\", \"500ms\" or \"2m\""))?;
+        let duration = humantime::parse_duration(trimmed).map_err(|_| {
+            format!("{trimmed:?} is not a duration; write for example \"30s\", \"500ms\" or \"2m\"")
+        })?;
         if duration > MAX_DURATION {
             return Err(format!("the duration {trimmed:?} is over a hundred years"));
         }

@@ -218,6 +218,16 @@ pub struct PlaceSource {
 }
 
 impl PlaceSource {
+    /// The words that name places.
+    pub const NAMES: &[&str] = &[
+        "/",
+        "pathSeparator",
+        "userHome",
+        "workspaceFolder",
+        "workspaceFolderBasename",
+        "workspaceRoot",
+    ];
+
     /// These places.
     #[must_use]
     pub fn new(home: Option<PathBuf>, workspace: Option<PathBuf>) -> Self {

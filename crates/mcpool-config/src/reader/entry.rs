@@ -11,7 +11,7 @@ use crate::{
     secrets,
     settings::{InheritSettings, OAuthSettings, ServerSettings, ToolSettings, TransportName},
     source::{Source, Span},
-    template::Template,
+    template::{Reference, Template, WhenUnset},
     units::HumanDuration,
 };
 
@@ -20,6 +20,7 @@ pub(super) struct Entry {
     pub(super) settings: ServerSettings,
     pub(super) fields: Fields,
     pub(super) problems: Vec<Problem>,
+    pub(super) bare_variables: Vec<(Reference, Range<usize>)>,
 }
 
 pub(super) fn read(
@@ -81,6 +82,8 @@ pub(super) struct EntryReader<'a> {
     problems: Vec<Problem>,
     /// A URL field that names its transport: `httpUrl`.
     url_is_http: bool,
+    /// Variables without a default, where the host does not make an error of an unset one.
+    bare_variables: Vec<(Reference, Range<usize>)>,
 }
 
 impl<'a> EntryReader<'a> {
@@ -99,6 +102,7 @@ impl<'a> EntryReader<'a> {
             fields: Vec::new(),
             problems: Vec::new(),
             url_is_http: false,
+            bare_variables: Vec::new(),
         }
     }
 
@@ -107,6 +111,7 @@ impl<'a> EntryReader<'a> {
             settings: self.settings,
             fields: spans(self.source, self.fields),
             problems: self.problems,
+            bare_variables: self.bare_variables,
         }
     }
 
@@ -164,6 +169,7 @@ impl<'a> EntryReader<'a> {
     fn fields_of(&mut self, found: &Found) -> bool {
         let node = &found.node;
         if !node.is_object() {
+            self.hide(node);
             self.problem(
                 Problem::error(
                     "wrong-type",
@@ -185,12 +191,16 @@ impl<'a> EntryReader<'a> {
                 continue;
             }
             match self.rules.key(&member.key) {
-                Some(Key::Ignore) => {}
+                // What is not read may hold anything.
+                Some(Key::Ignore) => self.hide(&member.value),
                 // An explicit null is the same as nothing, as most hosts have it.
                 Some(_) if member.value.value == Value::Null => {}
                 Some(key) => self.field(key, &member.key, &member.value),
-                None if member.key.starts_with("x-") || member.key.starts_with('$') => {}
+                None if member.key.starts_with("x-") || member.key.starts_with('$') => {
+                    self.hide(&member.value);
+                }
                 None => {
+                    self.hide(&member.value);
                     let names = self.rules.names();
                     let near = nearest(&member.key, names);
                     let mut problem = Problem::warning(
@@ -360,6 +370,7 @@ impl<'a> EntryReader<'a> {
                     &node.range,
                 );
             } else {
+                self.hide(node);
                 self.wrong_type(name, node, "a list of strings");
             }
             return None;
@@ -381,17 +392,15 @@ impl<'a> EntryReader<'a> {
         let after_flag = before
             .and_then(Node::as_str)
             .is_some_and(secrets::is_secret_flag);
-        let inline = text.split_once('=').filter(|(flag, _)| {
-            flag.starts_with('-') && secrets::is_secret_name(flag.trim_start_matches('-'))
-        });
+        let inline = secrets::named_part(&text);
         let template = self.translate(name, &text, node)?;
         let literal = Template::parse(&template, crate::template::Syntax::native())
             .is_ok_and(|template| template.is_literal());
-        if let Some((flag, value)) = inline {
-            self.hide_part(node, flag.len() + 1..text.len());
-            if literal && !secrets::is_dummy(value) {
-                self.literal_secret(&format!("the argument `{flag}=…`"), node);
+        if let Some(part) = inline {
+            if literal && !secrets::is_dummy(&text[part.clone()]) {
+                self.literal_secret("an argument", node);
             }
+            self.hide_part(node, part);
         } else if after_flag || secrets::is_secret_value(&text) {
             self.hide(node);
             if literal && !secrets::is_dummy(&text) {
@@ -407,6 +416,7 @@ impl<'a> EntryReader<'a> {
 
     fn env(&mut self, name: &str, node: &Node) {
         if !node.is_object() {
+            self.hide(node);
             self.wrong_type(name, node, "an object of texts");
             return;
         }
@@ -470,16 +480,13 @@ impl<'a> EntryReader<'a> {
 
     fn url(&mut self, name: &str, node: &Node) {
         self.note_field("url", node);
-        if let Some(text) = node.as_str() {
-            for range in secrets::url_secret_ranges(text) {
-                self.hide_part(node, range);
-            }
-        }
+        self.hide_credentials(node);
         self.settings.url = self.template("url", name, node);
     }
 
     fn headers(&mut self, name: &str, node: &Node) {
         if !node.is_object() {
+            self.hide(node);
             self.wrong_type(name, node, "an object of texts");
             return;
         }
@@ -581,13 +588,13 @@ impl<'a> EntryReader<'a> {
                         .and_then(|port| u16::try_from(port).ok());
                 }
                 "metadata_url" | "authServerMetadataUrl" | "metadataUrl" => {
+                    self.hide_credentials(value);
                     oauth.metadata_url = self.text(&path, value);
                 }
                 // Hosts have many more; what they mean is not ours to guess.
-                key if self.rules.dialect != Dialect::Native => {
-                    let _ = key;
-                }
+                _ if self.rules.dialect != Dialect::Native => self.hide(value),
                 key => {
+                    self.hide(value);
                     let known = [
                         "enabled",
                         "grant",
@@ -1028,7 +1035,14 @@ impl<'a> EntryReader<'a> {
         let syntax = self.rules.syntax;
         match Template::parse(text, syntax) {
             Ok(_) if self.rules.dialect == Dialect::Native => Some(text.to_owned()),
-            Ok(template) => Some(template.to_native(syntax.when_unset)),
+            Ok(template) => {
+                if syntax.when_unset != WhenUnset::Fail {
+                    let bare = template.bare_references();
+                    self.bare_variables
+                        .extend(bare.into_iter().map(|bare| (bare, node.range.clone())));
+                }
+                Some(template.to_native(syntax.when_unset))
+            }
             Err(error) => {
                 let range = match self.offset_of(node, text) {
                     Some(start) => {
@@ -1054,12 +1068,21 @@ impl<'a> EntryReader<'a> {
 
     /// Remembers that a value is not for showing.
     fn hide(&mut self, node: &Node) {
-        match self.offset_of(node, node.as_str().unwrap_or_default()) {
-            Some(start) => {
-                let length = node.as_str().unwrap_or_default().len();
-                self.secrets.push(start..start + length);
-            }
+        let place = node
+            .as_str()
+            .and_then(|text| Some((self.offset_of(node, text)?, text.len())));
+        match place {
+            Some((start, length)) => self.secrets.push(start..start + length),
+            // A number, a list, a text with escapes: all of it.
             None => self.secrets.push(node.range.clone()),
+        }
+    }
+
+    /// Remembers the credentials in a URL.
+    pub(super) fn hide_credentials(&mut self, node: &Node) {
+        let url = node.as_str().unwrap_or_default();
+        for range in secrets::url_secret_ranges(url) {
+            self.hide_part(node, range);
         }
     }
 
@@ -1222,6 +1245,7 @@ impl<'a> EntryReader<'a> {
         self.duplicates(node);
         for member in node.members() {
             if !known.contains(&member.key.as_str()) {
+                self.hide(&member.value);
                 let mut problem = Problem::warning(
                     "unknown-field",
                     format!("unknown field `{path}.{}`", member.key),

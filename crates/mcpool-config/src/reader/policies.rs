@@ -75,6 +75,7 @@ impl EntryReader<'_> {
             }
             Key::Proxy => {
                 self.note_field("proxy", node);
+                self.hide_credentials(node);
                 self.settings.proxy = self.text(name, node);
             }
             Key::Reconnect => {

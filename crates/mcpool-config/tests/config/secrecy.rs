@@ -8,7 +8,7 @@ const TEXT: &str = r#"{
   "mcpServers": {
     "process": {
       "command": "npx",
-      "args": ["--api-key", "canary-01", "--token=canary-02", "sk-canary-03-long-enough", "https://u:canary-04@h/x?k=canary-05", "Authorization: Bearer canary-06"],
+      "args": ["--api-key", "canary-01", "--token=canary-02", "sk-canary-03-long-enough", "https://u:canary-04@h/x?k=canary-05", "Authorization: Bearer canary-06", "--header=X-Api-Key: canary-24"],
       "env": { "PLAIN": "canary-07", "TOKEN": "canary-08", "MIXED": "x${A:-canary-09}y", "DSN": "postgres://u:canary-10@h/d" },
       "timout": "canary"
     },
@@ -20,7 +20,8 @@ const TEXT: &str = r#"{
     },
     "bearer": { "url": "https://example.org", "bearer_token": "canary-19" },
     "missing": { "command": "x", "env": { "A": "${UNSET_VARIABLE}", "TOKEN": "canary-20" } },
-    "wrong": { "command": "x", "env": { "TOKEN": "canary-21", "OTHER": ["canary-22"] }, "timeout": 30, "headers": { "bad name": "canary-23" } }
+    "wrong": { "command": "x", "env": { "TOKEN": "canary-21", "OTHER": ["canary-22"] }, "timeout": 30, "headers": { "bad name": "canary-23" } },
+    "lists": { "command": "x", "env": ["TOKEN=canary-25"], "bearer_token": ["canary-26"], "args": { "a": "canary-27" } }
   }
 }"#;
 
@@ -93,14 +94,15 @@ async fn canaries_are_never_seen() {
     let error = loader.clone().strict(true).load().unwrap_err();
     clean("a strict error", &format!("{error} {error:?}"));
     // Broken in the middle: nothing of the structure is known.
-    for at in (40..TEXT.len()).step_by(37) {
+    for (at, _) in TEXT.match_indices(['"', '{', '}', '[', ']', ',', '\n']) {
         for broken in [
             TEXT[..at].to_owned(),
             format!("{}@{}", &TEXT[..at], &TEXT[at..]),
         ] {
             let loaded = Loader::new().with_text("broken", broken).load().unwrap();
             for problem in &loaded.problems {
-                clean("a problem of a broken file", &problem.render());
+                let shown = problem.render();
+                clean(&format!("{shown}\na problem of a broken file"), &shown);
             }
         }
     }

@@ -102,42 +102,57 @@ async fn five_hundred_saves_half_of_them_broken_end_in_the_right_state() {
     let path = folder.path().join("mcp.json");
     fs::write(&path, text("start")).unwrap();
     let (_, mut watcher) = Watcher::start(Loader::new().with_file(&path)).unwrap();
-    let saver = tokio::task::spawn_blocking({
-        let path = path.clone();
-        move || {
-            for n in 0..500 {
-                let good = text(&format!("c{n}"));
-                match n % 4 {
-                    0 => fs::write(&path, &good).unwrap(),
-                    1 => fs::write(&path, &good[..good.len() / 2]).unwrap(),
-                    2 => save_by_rename(&path, &good),
-                    _ => save_by_rename(&path, "not at all"),
-                }
-            }
-            // The last word is a good one.
-            save_by_rename(&path, &text("end"));
-        }
-    });
     let (mut applied, mut rejected) = (0, 0);
-    loop {
-        match next(&mut watcher).await {
-            Reload::Applied(loaded) => {
-                applied += 1;
-                let command = loaded.entry("a").unwrap().settings.command.clone().unwrap();
-                if command == "end" {
-                    break;
+    // Twenty bursts of 25 saves, half of them broken; every other burst ends broken.
+    for burst in 0..20 {
+        let saver = tokio::task::spawn_blocking({
+            let path = path.clone();
+            move || {
+                for n in 0..24 {
+                    let good = text(&format!("b{burst}-{n}"));
+                    match n % 4 {
+                        0 => fs::write(&path, &good).unwrap(),
+                        1 => fs::write(&path, &good[..good.len() / 2]).unwrap(),
+                        2 => save_by_rename(&path, &good),
+                        _ => save_by_rename(&path, "not at all"),
+                    }
                 }
-                assert!(command.starts_with('c'), "{command}");
+                if burst % 2 == 0 {
+                    save_by_rename(&path, &text(&format!("end-{burst}")));
+                } else {
+                    fs::write(&path, "{ \"mcpServers\": [").unwrap();
+                }
             }
-            Reload::Rejected { problems, error } => {
-                rejected += 1;
-                assert!(!problems.is_empty() || error.is_some());
+        });
+        loop {
+            match next(&mut watcher).await {
+                Reload::Applied(loaded) => {
+                    applied += 1;
+                    let command = loaded.entry("a").unwrap().settings.command.clone().unwrap();
+                    if command == format!("end-{burst}") {
+                        break;
+                    }
+                    assert!(command.starts_with(&format!("b{burst}-")), "{command}");
+                }
+                Reload::Rejected { problems, error } => {
+                    rejected += 1;
+                    assert!(!problems.is_empty() || error.is_some());
+                    let last = problems
+                        .first()
+                        .and_then(|problem| problem.span.as_ref())
+                        .is_some_and(|span| span.source().shown_text().contains('['));
+                    if burst % 2 == 1 && last {
+                        break;
+                    }
+                }
+                other => panic!("{other:?}"),
             }
-            other => panic!("{other:?}"),
         }
+        saver.await.unwrap();
     }
-    saver.await.unwrap();
-    println!("501 saves gave {applied} applied and {rejected} rejected reloads");
+    save_by_rename(&path, &text("end"));
+    until(&mut watcher, "end").await;
+    println!("501 saves gave {applied} applied and {rejected} rejected reloads, and the right end");
 }
 
 #[tokio::test(flavor = "multi_thread")]
