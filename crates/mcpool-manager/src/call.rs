@@ -232,7 +232,7 @@ async fn send<O: Operation>(
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
+    let result = tokio::select! {
         biased;
         result = &mut running => result,
         () = live.killed() => {
@@ -246,7 +246,21 @@ async fn send<O: Operation>(
             ErrorKind::Timeout,
             format!("no answer within {:.1?}", deadline.started.elapsed()),
         )),
-    }
+    };
+    result.map_err(|error| match error.kind() {
+        // Not lost: ended on purpose, and the next connection is not wanted.
+        ErrorKind::ConnectionLost
+        | ErrorKind::ProcessExited
+        | ErrorKind::NotConnected
+        | ErrorKind::Closed
+            if live.ended_on_purpose() =>
+        {
+            live.death()
+                .with_delivery(error.delivery())
+                .with_source(error)
+        }
+        _ => error,
+    })
 }
 
 /// Waits for a live connection with room and goes in.

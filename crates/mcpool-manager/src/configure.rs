@@ -139,7 +139,7 @@ impl ConnectionManager {
     }
 
     /// Adds a server, or changes the one of that name. It starts to connect unless it is lazy or
-    /// disabled.
+    /// disabled. Does not wait, but needs a runtime all the same.
     ///
     /// ```
     /// # use std::{sync::Arc, time::Duration};
@@ -157,7 +157,7 @@ impl ConnectionManager {
     /// ```
     ///
     /// # Errors
-    /// `Closed` after the shutdown.
+    /// `Closed` after the shutdown; `InvalidArgument` without a runtime.
     pub fn add(&self, spec: ServerSpec) -> Result<()> {
         let name = spec.name.clone();
         self.change(Scope::One(&name), vec![spec]).map(drop)
@@ -211,6 +211,7 @@ impl ConnectionManager {
         specs: Vec<ServerSpec>,
     ) -> Result<(ConfigDiff, Vec<JoinHandle<()>>)> {
         let shared = &self.shared;
+        shared.has_runtime()?;
         let _changing = lock(&shared.changing);
         if self.is_shut_down() {
             return Err(closed());

@@ -52,6 +52,11 @@ impl Connection {
         }
     }
 
+    /// Why the connection ended, if that is known by now. Not to be called again after `Some`.
+    pub(crate) fn ended(&mut self) -> Option<CloseReason> {
+        (&mut self.closed).now_or_never()
+    }
+
     /// The next thing that it says. Cancel-safe; not to be called again after `Closed`.
     pub(crate) async fn hear(&mut self) -> Heard {
         loop {

@@ -9,7 +9,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use mcpool_core::{ClientFactory, ConnectBudget, Error, ErrorKind, Result, ServerName, ServerSpec};
+use mcpool_core::{
+    ClientFactory, ConnectBudget, Delivery, Error, ErrorKind, Result, ServerName, ServerSpec,
+};
 use tokio::{
     runtime::Handle,
     task::{AbortHandle, JoinHandle},
@@ -63,6 +65,20 @@ impl Shared {
             Some(runtime) => self.tasks.spawn_on(task, runtime),
             None => self.tasks.spawn(task),
         }
+    }
+
+    /// Whether there is a runtime for tasks.
+    ///
+    /// # Errors
+    /// `InvalidArgument` on a thread without one, unless the builder gave one.
+    pub(crate) fn has_runtime(&self) -> Result<()> {
+        if self.runtime.is_some() || Handle::try_current().is_ok() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "this needs a tokio runtime: call it from inside one, give the builder one, or use the blocking manager",
+        ))
     }
 
     /// Runs a supervisor, which the end of the manager may abort.
@@ -122,7 +138,11 @@ impl Shared {
             let call = call::deliver(self, &server, operation, options);
             let result = call.instrument(span).await;
             match result {
-                Err(error) if error.kind() == ErrorKind::Closed && server.is_retired() => {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Cancelled)
+                        && error.delivery() == Delivery::NotSent
+                        && server.is_retired() =>
+                {
                     match self.server(name) {
                         Ok(newer) if !Arc::ptr_eq(&newer, &server) => server = newer,
                         _ => return Err(error),

@@ -155,6 +155,19 @@ impl Live {
         self.dead.cancelled().await;
     }
 
+    /// Whether somebody wanted the connection to end.
+    pub(crate) fn ended_on_purpose(&self) -> bool {
+        matches!(
+            self.cause.get(),
+            Some(
+                DisconnectCause::Requested
+                    | DisconnectCause::Reconfigured
+                    | DisconnectCause::IdleTimeout
+                    | DisconnectCause::Shutdown
+            )
+        )
+    }
+
     /// The error of a call that was inside when the connection was given up.
     pub(crate) fn death(&self) -> Error {
         let (kind, message) = match self.cause.get() {

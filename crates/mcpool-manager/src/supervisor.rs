@@ -421,10 +421,15 @@ impl Supervisor {
     }
 
     fn probe_ended(&mut self, result: Result<ProbeReport, Error>) {
-        let Some(connection) = &self.live else { return };
+        let Some(connection) = &mut self.live else {
+            return;
+        };
         let result = result.map_err(|e| e.with_server(&self.server.name).with_operation("probe"));
         metrics::probed(&self.server.name, &result);
-        let ended = connection.live.client.is_closed();
+        let ended = match &result {
+            Err(_) => connection.ended(),
+            Ok(_) => None,
+        };
         for reply in self.checking.drain(..) {
             // Nobody waits any more: no harm done.
             let _ = reply.send(result.clone());
@@ -458,11 +463,14 @@ impl Supervisor {
                     misses,
                     error: error.clone(),
                 });
-                // With the connection's end known, its own reason says more: it comes next.
-                if !ended {
-                    self.last_cause = DisconnectCause::HeartbeatFailed;
-                    self.last_error = Some(error);
-                    self.feed(What::ProbeMissed);
+                match ended {
+                    // The connection's own reason says more.
+                    Some(reason) => self.lost(reason),
+                    None => {
+                        self.last_cause = DisconnectCause::HeartbeatFailed;
+                        self.last_error = Some(error);
+                        self.feed(What::ProbeMissed);
+                    }
                 }
             }
         }

@@ -54,12 +54,13 @@ impl ConnectionManager {
     /// [`shutdown`](ConnectionManager::shutdown) it is dropped in any case.
     ///
     /// # Errors
-    /// `InvalidArgument` when a task of this name runs; `Closed` after the shutdown.
+    /// `InvalidArgument` when a task of this name runs, or without a runtime; `Closed` after the shutdown.
     pub fn spawn_task(
         &self,
         name: impl Into<String>,
         task: impl Future<Output = ()> + Send + 'static,
     ) -> Result<()> {
+        self.shared.has_runtime()?;
         let name = name.into();
         let entry = Entry {
             cancel: self.shared.root.child_token(),

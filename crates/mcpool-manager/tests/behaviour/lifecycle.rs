@@ -248,13 +248,8 @@ async fn disconnect_stays_so_until_connect() {
     manager.disconnect("a").await.unwrap();
     assert_eq!(world.clients().now(), 1);
     let error = in_flight.await.unwrap().unwrap_err();
-    assert!(
-        matches!(
-            error.kind(),
-            ErrorKind::Cancelled | ErrorKind::OutcomeUnknown
-        ),
-        "{error:?}"
-    );
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    assert_eq!(error.delivery(), mcpool_core::Delivery::Unknown);
     let error = manager
         .call_tool("a", "echo", None, &options())
         .await
@@ -438,7 +433,10 @@ async fn calls_in_flight_end_with_the_shutdown() {
     let report = manager.shutdown(Duration::from_secs(5)).await;
     assert_eq!(report.cancelled_calls, 5);
     for call in calls {
-        assert!(call.await.unwrap().is_err());
+        assert_eq!(
+            call.await.unwrap().unwrap_err().kind(),
+            ErrorKind::Cancelled
+        );
     }
     assert_eq!(world.calling().now(), 0);
 }
@@ -487,6 +485,15 @@ fn dropping_the_manager_after_its_runtime_releases_every_client() {
     drop(runtime);
     drop(manager);
     assert_eq!(world.clients().now(), 0);
+}
+
+#[test]
+fn without_a_runtime_there_is_an_error_not_a_panic() {
+    let manager = ConnectionManager::new(World::new().factory());
+    let error = manager.add(spec("a")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(manager.spawn_task("t", async {}).is_err());
+    assert!(manager.names().is_empty());
 }
 
 #[test]
