@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use crate::{
-    Outcome, documented, layers, test,
+    Outcome, conformance, documented, layers, test,
     tools::{self, cargo, find_or_install, is_ci},
 };
 
@@ -57,6 +57,11 @@ const STEPS: &[Step] = &[
                     .env("MCPOOL_FUZZ_SECONDS", "60"),
             )
         },
+    },
+    Step {
+        name: "conformance",
+        what: "the official suite brings no less than docs/conformance.md says",
+        run: || conformance::run(&[]),
     },
     Step {
         name: "doc",
@@ -110,7 +115,7 @@ const FEATURE_SETS: &[(&str, &str)] = &[
 pub(crate) fn run(args: &[String]) -> Outcome {
     if args.iter().any(|arg| arg == "--list") {
         for step in STEPS {
-            println!("{:<10} {}", step.name, step.what);
+            println!("{:<11} {}", step.name, step.what);
         }
         return Ok(());
     }
@@ -132,11 +137,11 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         let outcome = (step.run)();
         let seconds = start.elapsed().as_secs();
         lines.push(match outcome {
-            Ok(()) => format!("  good    {:<10} {seconds:>4} s", step.name),
+            Ok(()) => format!("  good    {:<11} {seconds:>4} s", step.name),
             Err(problem) => {
                 failed += 1;
                 let first = problem.lines().next().unwrap_or_default();
-                format!("  FAILED  {:<10} {seconds:>4} s  {first}", step.name)
+                format!("  FAILED  {:<11} {seconds:>4} s  {first}", step.name)
             }
         });
     }

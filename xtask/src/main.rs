@@ -5,6 +5,7 @@
 
 mod bench;
 mod ci;
+mod conformance;
 mod documented;
 mod layers;
 mod servers;
@@ -24,6 +25,8 @@ cargo xtask COMMAND
                (CI=true: a skip is a failure)
   layers       the direction of dependencies between the crates
   servers      installs the third-party servers of the end-to-end tests under target/
+  conformance  the official conformance suite, against the table in docs/conformance.md
+               (--update writes the table; PATTERN… runs a part)
   bench http   mcpool-http against rmcp's default HTTP client, side by side
 ";
 
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         "test" => test::run(),
         "layers" => layers::run(),
         "servers" => servers::run(rest),
+        "conformance" => conformance::run(rest),
         "bench" => bench::run(rest),
         "help" | "-h" | "--help" => {
             print!("{USAGE}");

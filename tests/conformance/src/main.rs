@@ -10,8 +10,8 @@ mod browser;
 use std::{process::ExitCode, sync::Arc};
 
 use mcpool::{
-    Client, ClientFactory, HttpSpec, IdentityProvider, OAuthGrant, OAuthSpec, RequestOptions,
-    Result, SecretSource, ServerSpec, StandardFactory, TransportSpec,
+    Client, ClientFactory, ErrorKind, HttpSpec, IdentityProvider, OAuthGrant, OAuthSpec,
+    RequestOptions, Result, SecretSource, ServerSpec, StandardFactory, TransportSpec,
     auth::{MemoryStore, OAuth},
     model::{JsonObject, Tool},
 };
@@ -141,9 +141,12 @@ async fn use_everything(client: &dyn Client, asked_for: Vec<ToolCall>) -> Result
             asked_for
         };
         for call in calls {
-            client
-                .call_tool(&call.name, call.arguments, &options)
-                .await?;
+            match client.call_tool(&call.name, call.arguments, &options).await {
+                // The server's own answer, which some scenarios have none of for the tools that
+                // they list. An application shows it and goes on.
+                Err(error) if error.kind() == ErrorKind::Rpc => eprintln!("{error}"),
+                result => drop(result?),
+            }
         }
     }
     if capabilities.resources.is_some() {
