@@ -82,7 +82,8 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     let verdicts = run_all(&home, &client, &chosen)?;
     let table = table(&verdicts);
     println!("\n{table}");
-    for verdict in verdicts.iter().filter(|verdict| !verdict.good) {
+    let bad = |verdict: &&Verdict| !verdict.good && is_counted(&verdict.pair);
+    for verdict in verdicts.iter().filter(bad) {
         println!("{} at {}:", verdict.pair.scenario, verdict.pair.version);
         for problem in &verdict.problems {
             println!("  {problem}");
@@ -300,14 +301,19 @@ fn table(verdicts: &[Verdict]) -> String {
         .collect();
     versions.sort_unstable();
     versions.dedup();
-    let mut rows: Vec<(&str, BTreeMap<&str, bool>)> = Vec::new();
+    let mut rows: Vec<(&str, BTreeMap<&str, &str>)> = Vec::new();
     for verdict in verdicts {
         let Pair { scenario, version } = &verdict.pair;
         if rows.last().map(|(name, _)| *name) != Some(scenario) {
             rows.push((scenario, BTreeMap::new()));
         }
         if let Some((_, cells)) = rows.last_mut() {
-            cells.insert(version, verdict.good);
+            let cell = match verdict.good {
+                true => "pass",
+                false if !is_counted(&verdict.pair) => "not read",
+                false => "fail",
+            };
+            cells.insert(version, cell);
         }
     }
     let mut text = format!("| scenario | {} |\n", versions.join(" | "));
@@ -315,11 +321,7 @@ fn table(verdicts: &[Verdict]) -> String {
     for (scenario, cells) in rows {
         let _ = write!(text, "| {scenario} |");
         for version in &versions {
-            let cell = match cells.get(version) {
-                Some(true) => "pass",
-                Some(false) => "fail",
-                None => "",
-            };
+            let cell = cells.get(version).copied().unwrap_or_default();
             let _ = write!(text, " {cell} |");
         }
         text.push('\n');

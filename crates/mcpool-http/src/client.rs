@@ -130,13 +130,7 @@ impl PooledClient {
             return answer;
         }
         let link = &self.0;
-        if link.ended.is_cancelled() {
-            // The worker may begin with what is in its queue before it sees the end.
-            let error = link.ended_error(Delivery::NotSent);
-            return Err(StreamableHttpError::Client(error));
-        }
         let course = Course::of(&message).cloned().unwrap_or_default();
-        course.reach(STARTED);
         let modern = headers
             .get(&PROTOCOL_VERSION)
             .and_then(|version| version.to_str().ok())
@@ -146,6 +140,16 @@ impl PooledClient {
             resumable: !modern,
             ..posted(&message, link.is_established())
         };
+        // rmcp's worker opens the standing stream for a session, and does not wait for it.
+        if posted.session_attached && posted.id.is_some() && !posted.handshake && !modern {
+            link.standing_stream().await;
+        }
+        if link.ended.is_cancelled() {
+            // The worker may begin with what is in its queue before it sees the end.
+            let error = link.ended_error(Delivery::NotSent);
+            return Err(StreamableHttpError::Client(error));
+        }
+        course.reach(STARTED);
         let (bound, what) = match &posted.id {
             Some(_) if posted.handshake => (
                 link.bounds.handshake,
@@ -277,6 +281,9 @@ impl PooledClient {
             () = link.ended.cancelled() => Err(link.ended_error(Delivery::Unknown)),
             response = exchange => response,
         };
+        if !resumes {
+            link.standing.cancel();
+        }
         let response = match response {
             Ok(response) => response,
             Err(error) => {

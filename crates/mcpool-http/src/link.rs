@@ -37,6 +37,10 @@ const REACH_TIMEOUT: Duration = Duration::from_secs(2);
 /// much sooner; this only ends one that was forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60 * 60);
 
+/// How long the first request of a session waits for the head of the standing stream. Most
+/// servers send it at once; some with the first event only.
+const STANDING_HEAD: Duration = Duration::from_millis(500);
+
 /// How long the DELETE of the session may take after a drop, which waits for nothing.
 const DELETE_AFTER_DROP: Duration = Duration::from_secs(1);
 
@@ -81,6 +85,8 @@ pub(crate) struct Link {
     pub(crate) pacer: GetPacer,
     /// Cancelled when the connection has ended, whatever the reason. rmcp's worker stops on it.
     pub(crate) ended: CancellationToken,
+    /// Cancelled when the server has answered the GET of the standing stream, well or not.
+    pub(crate) standing: CancellationToken,
     /// Messages that this layer makes itself.
     local: mpsc::UnboundedSender<IncomingMessage>,
     state: Mutex<State>,
@@ -117,6 +123,7 @@ impl Link {
             bounds,
             pacer: GetPacer::default(),
             ended: CancellationToken::new(),
+            standing: CancellationToken::new(),
             local,
             state: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -261,6 +268,17 @@ impl Link {
                 // Nobody listens after a drop, and nobody has to.
                 self.local.send(message).ok();
             }
+        }
+    }
+
+    /// Waits until the server has the standing stream, or says that it has none: it may ask back
+    /// there while it works on a request, and what it asks before it has the stream is lost. Only
+    /// the first requests of a session wait.
+    pub(crate) async fn standing_stream(&self) {
+        tokio::select! {
+            () = self.standing.cancelled() => {}
+            () = self.ended.cancelled() => {}
+            () = sleep(STANDING_HEAD) => self.standing.cancel(),
         }
     }
 
