@@ -417,7 +417,7 @@ impl Authenticator for Login {
 }
 
 #[tokio::test]
-async fn a_refused_token_is_renewed_and_the_request_sent_once_more() {
+async fn a_refused_token_is_renewed_and_the_request_sent_again() {
     let fixture = fixture(|options| {
         options.token = Some("new".into());
         options.stateless = true;
@@ -432,9 +432,10 @@ async fn a_refused_token_is_renewed_and_the_request_sent_once_more() {
     fixture.refuse_next(nonce);
     drive.refused(2, "tools/list", json!({})).await;
     assert_eq!(*login.nonces.lock().unwrap(), ["fresh"]);
-    // Refused again after the renewal: it is not tried for ever.
-    fixture.refuse_next(Refusal::new(401));
-    fixture.refuse_next(Refusal::new(401));
+    // Refused again after each renewal: the request is sent five times, and not for ever.
+    for _ in 0..5 {
+        fixture.refuse_next(Refusal::new(401));
+    }
     let error = drive.refused(3, "tools/list", json!({})).await;
     assert_eq!(error.kind(), ErrorKind::AuthRequired);
     drive.call(4, "echo", json!({"message": "hi"})).await;
