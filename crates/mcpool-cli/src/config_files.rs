@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use etcetera::{BaseStrategy as _, choose_base_strategy};
 use mcpool::config::{Loaded, Loader, Severity};
 
-use crate::{args::Global, exit::Failure, render};
+use crate::{
+    args::Global, commands::config::require_trust, exit::Failure, render::problems,
+};
 
 /// Files that are looked for in the working directory, first wins.
 const PROJECT_FILES: [&str; 2] = ["mcp.json", ".mcp.json"];
@@ -63,12 +65,17 @@ pub(crate) fn load(global: &Global) -> Result<Loaded, Failure> {
         0 => Severity::Warning,
         _ => Severity::Note,
     };
-    for problem in loaded.problems.iter().filter(|p| p.severity >= least) {
-        eprintln!("{}", render::printable(&problem.render()));
-    }
+    let worth: Vec<_> = loaded
+        .problems
+        .iter()
+        .filter(|problem| problem.severity >= least)
+        .collect();
+    problems::print(&worth);
     if loaded.problems.iter().any(|problem| problem.spoils_file()) {
         return Err(Failure::usage("the config cannot be used"));
     }
+    // Nothing of a project's file runs before a person has seen it.
+    require_trust(&loaded)?;
     Ok(loaded)
 }
 

@@ -1,6 +1,7 @@
 //! Filling in `${…}` when a server is connected: the sources of values, and the resolver that
 //! asks them.
 
+mod helper;
 mod sources;
 
 use std::{
@@ -8,9 +9,7 @@ use std::{
     fmt,
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
-    process::Stdio,
     sync::Arc,
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -26,12 +25,6 @@ use crate::{
     origin::Fields,
     template::{Known, Reference, Syntax, Template},
 };
-
-/// How long a `headers_helper` may take.
-const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How much a `headers_helper` may print.
-const HELPER_LIMIT: usize = 1024 * 1024;
 
 /// Fills in the placeholders of one entry. Attached to each loaded [`ServerSpec`].
 ///
@@ -362,7 +355,7 @@ impl Resolver {
             }
             _ => return Ok(()),
         };
-        for (name, value) in run_helper(helper, &self.base).await? {
+        for (name, value) in helper::run(helper, &self.base).await? {
             provenance.push(Provenance {
                 field: format!("headers.{name}"),
                 reference: None,
@@ -399,67 +392,6 @@ fn anchor(path: PathBuf, base: &Path, home: Option<&Path>) -> PathBuf {
     } else {
         path
     }
-}
-
-/// Runs a shell command that prints a JSON object of headers.
-async fn run_helper(helper: &str, base: &Path) -> Result<Vec<(String, Secret)>> {
-    let fail = |message: String| Error::new(ErrorKind::Unresolved, message);
-    let mut command = if cfg!(windows) {
-        let mut command = tokio::process::Command::new("cmd");
-        command.arg("/C").arg(helper);
-        command
-    } else {
-        let mut command = tokio::process::Command::new("/bin/sh");
-        command.arg("-c").arg(helper);
-        command
-    };
-    // A base that is gone must not make a helper fail that does not need it.
-    if base.is_dir() {
-        command.current_dir(base);
-    }
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| {
-            fail("the `headers_helper` cannot be started".to_owned()).with_source(error)
-        })?;
-    let output = tokio::time::timeout(HELPER_TIMEOUT, child.wait_with_output())
-        .await
-        .map_err(|_| {
-            fail(format!(
-                "the `headers_helper` took over {} s",
-                HELPER_TIMEOUT.as_secs()
-            ))
-        })?
-        .map_err(|error| {
-            fail("the `headers_helper` cannot be read".to_owned()).with_source(error)
-        })?;
-    if !output.status.success() {
-        return Err(fail(format!(
-            "the `headers_helper` failed: {}",
-            output.status
-        )));
-    }
-    if output.stdout.len() > HELPER_LIMIT {
-        return Err(fail("the `headers_helper` printed over 1 MiB".to_owned()));
-    }
-    // The parser's message could quote the output, and with it a secret: it is left out.
-    serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&output.stdout)
-        .ok()
-        .and_then(|map| {
-            map.into_iter()
-                .map(|(name, value)| Some((name, Secret::new(value.as_str()?))))
-                .collect()
-        })
-        .ok_or_else(|| {
-            fail(
-                "the `headers_helper` must print a JSON object of header names and texts"
-                    .to_owned(),
-            )
-        })
 }
 
 #[async_trait]

@@ -2,7 +2,11 @@
 //! collects what is to be said about them.
 
 mod entry;
+mod http;
 mod policies;
+mod process;
+mod transport;
+mod values;
 
 use std::{
     collections::{HashMap, HashSet},

@@ -1,37 +1,235 @@
 //! `mcpool config …` and `mcpool trust`: looks at config files and edits them.
 
+mod edit;
+mod import;
+mod trust;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use mcpool::config::{self, Dialect, Folders, Loaded, Loader, Problem, Severity};
+use serde_json::json;
 
 use super::Outcome;
-use crate::{app::App, exit::Failure};
+use crate::{
+    app::App,
+    args::Global,
+    config_files,
+    exit::{Exit, Failure},
+    render::{self, problems, table},
+};
+
+pub(crate) use edit::{AddArgs, NameArgs};
+pub(crate) use import::ImportArgs;
+pub(crate) use trust::{TrustArgs, require as require_trust};
 
 /// What to do with config files.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Check files and say everything that is wrong with them
-    Check {
-        /// The files; default: those that the other commands would use
-        files: Vec<PathBuf>,
+    /// Check files and say everything that is wrong with them; exit code 0 or 2
+    Check(ReadArgs),
+    /// Show what is in force, secrets overwritten
+    Show {
+        #[command(flatten)]
+        read: ReadArgs,
+        /// Say where each entry and each field comes from
+        #[arg(long)]
+        origins: bool,
     },
+    /// Find the config files of MCP hosts on this machine
+    Find,
+    /// Copy the servers of another host into a file of one's own
+    Import(ImportArgs),
+    /// Print the JSON Schema of the native format
+    Schema,
+    /// Add a server: `config add NAME -- COMMAND ARGS…` or `config add NAME --url URL`
+    Add(AddArgs),
+    /// Remove a server
+    Remove(NameArgs),
+    /// Enable a server
+    Enable(NameArgs),
+    /// Disable a server
+    Disable(NameArgs),
 }
 
-/// `mcpool trust`
+/// Which files are read, and how.
 #[derive(Debug, Args)]
-pub(crate) struct TrustArgs {
-    /// The file; default: the project's
-    pub(crate) file: Option<PathBuf>,
+pub(crate) struct ReadArgs {
+    /// The files; default: those that the other commands would use
+    files: Vec<PathBuf>,
+    /// Read them as written for this host, whatever they look like
+    #[arg(long, value_name = "HOST")]
+    dialect: Option<Dialect>,
+    /// Make every warning fatal
+    #[arg(long)]
+    strict: bool,
 }
 
-/// Runs one of them.
-pub(crate) async fn run(_app: &App, command: ConfigCommand) -> Outcome {
-    match command {
-        ConfigCommand::Check { .. } => Err(Failure::internal("config check is being built")),
+impl ReadArgs {
+    fn loader(&self, global: &Global) -> Result<Loader, Failure> {
+        let loader = if self.files.is_empty() {
+            config_files::loader(config_files::find(global)?)
+        } else {
+            self.files.iter().fold(Loader::new(), Loader::with_file)
+        };
+        Ok(match self.dialect {
+            Some(dialect) => loader.with_dialect(dialect),
+            None => loader,
+        })
     }
 }
 
-/// Approves the commands of a file.
-pub(crate) async fn trust(_app: &App, _args: TrustArgs) -> Outcome {
-    Err(Failure::internal("trust is being built"))
+/// Runs one of them.
+pub(crate) async fn run(app: &App, command: ConfigCommand) -> Outcome {
+    match command {
+        ConfigCommand::Check(read) => check(app, &read).await,
+        ConfigCommand::Show { read, origins } => show(app, &read, origins),
+        ConfigCommand::Find => find(app),
+        ConfigCommand::Import(args) => import::run(app, &args),
+        ConfigCommand::Schema => render::document(&config::json_schema()),
+        ConfigCommand::Add(args) => edit::add(app, args),
+        ConfigCommand::Remove(args) => edit::remove(app, args),
+        ConfigCommand::Enable(args) => edit::set_enabled(app, args, true),
+        ConfigCommand::Disable(args) => edit::set_enabled(app, args, false),
+    }
+}
+
+/// Shows and approves what a project's file does.
+pub(crate) async fn trust(app: &App, args: TrustArgs) -> Outcome {
+    trust::run(app, &args)
+}
+
+async fn check(app: &App, read: &ReadArgs) -> Outcome {
+    let loaded = read.loader(&app.global)?.load()?;
+    let mut found = loaded.problems.clone();
+    for entry in loaded.entries().iter().filter(|entry| entry.spec.enabled) {
+        found.extend(entry.missing_variables().await);
+    }
+    let count = |severity: Severity| found.iter().filter(|p| p.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let good = errors == 0 && (!read.strict || warnings == 0);
+    if app.global.json {
+        render::document(&json!({
+            "ok": good,
+            "files": loaded.sources().iter().map(|source| source.name()).collect::<Vec<_>>(),
+            "servers": loaded.servers.len(),
+            "problems": found.iter().map(problems::to_json).collect::<Vec<_>>(),
+        }))?;
+    } else {
+        problems::print(&found.iter().collect::<Vec<_>>());
+        let files: Vec<&str> = loaded.sources().iter().map(|source| source.name()).collect();
+        render::text(&render::printable(&format!(
+            "{}: {}, {}, {}\n",
+            files.join(", "),
+            plural(loaded.servers.len(), "good server"),
+            plural(errors, "error"),
+            plural(warnings, "warning"),
+        )))?;
+    }
+    Ok(if good { Exit::Good } else { Exit::Usage })
+}
+
+fn show(app: &App, read: &ReadArgs, origins: bool) -> Outcome {
+    let loaded = read.loader(&app.global)?.strict(read.strict).load()?;
+    let shown = loaded.to_json(origins);
+    report(&loaded);
+    if app.global.json {
+        render::document(&shown)?;
+    } else {
+        show_table(&loaded, &shown, origins)?;
+    }
+    Ok(if loaded.has_errors() { Exit::Usage } else { Exit::Good })
+}
+
+/// Errors and warnings on standard error.
+fn report(loaded: &Loaded) {
+    let worth: Vec<&Problem> = loaded
+        .problems
+        .iter()
+        .filter(|problem| problem.severity >= Severity::Warning)
+        .collect();
+    problems::print(&worth);
+}
+
+fn show_table(loaded: &Loaded, shown: &serde_json::Value, origins: bool) -> Outcome {
+    let mut heads = vec!["server", "transport", "enabled", "reached by"];
+    if origins {
+        heads.push("from");
+    }
+    let mut out = table::new(&heads);
+    for entry in loaded.entries() {
+        let server = &shown["servers"][entry.name.as_str()];
+        let text = |field: &str| server[field].as_str().unwrap_or_default().to_owned();
+        let reached = match server["args"].as_array() {
+            Some(args) => std::iter::once(text("command"))
+                .chain(args.iter().filter_map(|arg| arg.as_str().map(str::to_owned)))
+                .collect::<Vec<_>>()
+                .join(" "),
+            None => text("url"),
+        };
+        let mut row = vec![
+            table::cell(entry.name.as_str()),
+            table::cell(&text("transport")),
+            table::cell(if entry.spec.enabled { "yes" } else { "no" }),
+            table::cell(&reached),
+        ];
+        if origins {
+            let mut from = format!("{} ({})", entry.origin, entry.origin.scope);
+            for shadowed in &entry.shadowed {
+                from.push_str(&format!("\nhides {shadowed}"));
+            }
+            for (field, span) in entry.origin.fields() {
+                from.push_str(&format!("\n  {field}: {span}"));
+            }
+            row.push(table::cell(&from));
+        }
+        out.add_row(row);
+    }
+    render::text(&table::show(&out))
+}
+
+fn find(app: &App) -> Outcome {
+    let found = config::find(&Folders::of_process());
+    let files: Vec<(config::HostFile, Loaded)> = found
+        .into_iter()
+        .filter_map(|file| {
+            let loader = Loader::new().with_file(&file.path).with_dialect(file.dialect);
+            Some((file, loader.load().ok()?))
+        })
+        .collect();
+    if app.global.json {
+        let files: Vec<_> = files
+            .iter()
+            .map(|(file, loaded)| {
+                json!({
+                    "host": file.dialect.as_str(),
+                    "scope": file.scope,
+                    "path": file.path,
+                    "servers": names(loaded),
+                })
+            })
+            .collect();
+        return render::document(&json!({ "files": files }));
+    }
+    if files.is_empty() {
+        return render::text("no MCP host has a config file here\n");
+    }
+    let mut out = table::new(&["host", "scope", "file", "servers"]);
+    for (file, loaded) in &files {
+        out.add_row(vec![
+            table::cell(file.dialect.as_str()),
+            table::cell(file.scope.as_str()),
+            table::cell(&file.path.to_string_lossy()),
+            table::cell(&names(loaded).join(", ")),
+        ]);
+    }
+    render::text(&table::show(&out))
+}
+
+fn names(loaded: &Loaded) -> Vec<&str> {
+    loaded.servers.iter().map(|spec| spec.name.as_str()).collect()
+}
+
+fn plural(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }

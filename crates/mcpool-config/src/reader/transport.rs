@@ -1,0 +1,315 @@
+//! How a server is reached, settled from everything that was read.
+
+use std::ops::Range;
+
+use super::entry::EntryReader;
+use crate::{
+    diagnose::{Problem, nearest},
+    dialects::{BareUrl, Found, Key},
+    document::Node,
+    secrets,
+    settings::TransportName,
+    template::{Syntax, Template},
+};
+
+impl EntryReader<'_> {
+    pub(super) fn transport_name(&mut self, name: &str, node: &Node) {
+        self.note_field("transport", node);
+        // Cline nests it: `transport: {type, command, …}`.
+        if node.is_object() {
+            for member in node.members() {
+                match self.rules.key(&member.key) {
+                    Some(Key::Ignore) | None => {}
+                    Some(key) => self.field(key, &member.key, &member.value),
+                }
+            }
+            return;
+        }
+        let Some(text) = self.text(name, node) else {
+            return;
+        };
+        let plain = text.to_lowercase().replace(['-', '_', ' '], "");
+        self.settings.transport = match plain.as_str() {
+            "stdio" | "local" => Some(TransportName::Stdio),
+            "http" | "streamablehttp" | "remote" => Some(TransportName::Http),
+            "sse" => Some(TransportName::Sse),
+            "auto" => Some(TransportName::Auto),
+            "ws" | "wss" | "websocket" | "tcp" => {
+                self.problem(
+                    Problem::error(
+                        "unsupported-transport",
+                        format!("the transport `{text}` is not one of MCP's and mcpool does not speak it"),
+                    )
+                    .help("use `stdio`, `http` or `sse`"),
+                    &node.range,
+                );
+                None
+            }
+            _ => {
+                let known = ["stdio", "http", "streamable-http", "sse", "auto"];
+                let help = match nearest(&text, known) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "use `stdio`, `http`, `sse` or `auto`".to_owned(),
+                };
+                self.problem(
+                    Problem::error("wrong-value", format!("unknown transport `{text}`")).help(help),
+                    &node.range,
+                );
+                None
+            }
+        };
+    }
+
+    pub(super) fn name(&mut self, found: &Found) {
+        if let Err(error) = mcpool_core::ServerName::new(&found.name) {
+            self.problem(
+                Problem::error("server-name", error.message().to_owned()).help(
+                    "a name has 1 to 128 bytes, no control characters, and no space at either end",
+                ),
+                &found.name_range,
+            );
+        }
+    }
+
+    /// Settles how the server is reached, from all that was read.
+    pub(super) fn transport(&mut self, found: &Found) {
+        let command_range = self
+            .range_of("command")
+            .unwrap_or_else(|| found.name_range.clone());
+        let url_range = self
+            .range_of("url")
+            .unwrap_or_else(|| found.name_range.clone());
+        if self.url_is_http && self.settings.transport.is_none() {
+            self.settings.transport = Some(TransportName::Http);
+        }
+        if self
+            .problems
+            .iter()
+            .any(|p| p.code == "unsupported-transport")
+        {
+            return;
+        }
+        self.url_in_command(&command_range);
+        let settings = &self.settings;
+        match (&settings.command, &settings.url, settings.transport) {
+            // Say nothing more of an entry whose command or URL was already refused.
+            (None, None, _)
+                if self.range_of("command").is_some() || self.range_of("url").is_some() => {}
+            (None, None, _) => {
+                let range = found.name_range.clone();
+                self.problem(
+                    Problem::error("no-transport", "neither `command` nor `url` is there")
+                        .label("this server cannot be reached")
+                        .help("give a `command` for a process or a `url` for an HTTP server"),
+                    &range,
+                );
+            }
+            (Some(_), Some(_), None) => self.problem(
+                Problem::error("two-transports", "both `command` and `url` are there")
+                    .help("remove one, or say which with `transport`"),
+                &url_range,
+            ),
+            (None, Some(_), Some(TransportName::Stdio)) => self.problem(
+                Problem::error(
+                    "wrong-transport",
+                    "the transport is `stdio`, and there is a `url` instead of a `command`",
+                )
+                .help("give a `command`, or set `transport` to `http` or `sse`"),
+                &url_range,
+            ),
+            (
+                Some(_),
+                None,
+                Some(TransportName::Http | TransportName::Sse | TransportName::Auto),
+            ) => {
+                self.problem(
+                    Problem::error(
+                        "wrong-transport",
+                        "the transport is HTTP, and there is a `command` instead of a `url`",
+                    )
+                    .help("give a `url`, or remove `transport`"),
+                    &command_range,
+                );
+            }
+            (Some(_), None, _) => self.settings.transport = Some(TransportName::Stdio),
+            (None, Some(_), None) => self.bare_url(&url_range),
+            _ => {}
+        }
+        match self.settings.transport {
+            Some(TransportName::Stdio) => self.check_command(&command_range),
+            Some(_) => self.check_url(&url_range),
+            // The transport was refused: that is enough.
+            None => {}
+        }
+    }
+
+    /// The notation of an older system: the URL in `command`, the headers in `env`.
+    pub(super) fn url_in_command(&mut self, range: &Range<usize>) {
+        let http = !matches!(self.settings.transport, Some(TransportName::Stdio));
+        let Some(command) = self
+            .settings
+            .command
+            .clone()
+            .filter(|text| http && is_url(text))
+        else {
+            return;
+        };
+        if self.settings.url.is_some() {
+            return;
+        }
+        self.settings.url = Some(command);
+        self.settings.command = None;
+        self.fields.push(("url".to_owned(), range.clone()));
+        let mut help = "write it as `url`".to_owned();
+        let env = std::mem::take(&mut self.settings.env);
+        if !env.is_empty() {
+            help.push_str(", and the headers as `headers` instead of `env`");
+        }
+        for (name, value) in env {
+            let place = self
+                .range_of(&format!("env.{name}"))
+                .unwrap_or_else(|| range.clone());
+            if self.header_name(&name, &place) {
+                self.fields.push((format!("headers.{name}"), place));
+                self.set_header(name, value);
+            }
+        }
+        self.problem(
+            Problem::note(
+                "url-in-command",
+                "the URL stands in `command`; it is read as `url`",
+            )
+            .help(help),
+            range,
+        );
+    }
+
+    pub(super) fn bare_url(&mut self, range: &Range<usize>) {
+        let title = self.rules.title;
+        self.settings.transport = Some(match self.rules.bare_url {
+            BareUrl::Detect => TransportName::Auto,
+            BareUrl::Http => TransportName::Http,
+            BareUrl::Sse => TransportName::Sse,
+            BareUrl::ByPath => {
+                let path_says_sse = self.settings.url.as_deref().is_some_and(|url| {
+                    url.split(['?', '#'])
+                        .next()
+                        .unwrap_or_default()
+                        .split('/')
+                        .skip(3)
+                        .any(|segment| segment == "sse")
+                });
+                if path_says_sse {
+                    TransportName::Sse
+                } else {
+                    TransportName::Http
+                }
+            }
+            BareUrl::HostRefuses => {
+                self.problem(
+                    Problem::warning(
+                        "bare-url",
+                        format!("there is a `url` without a `type`: {title} refuses it, mcpool tries Streamable HTTP and then SSE"),
+                    )
+                    .help("add `\"type\": \"http\"` or `\"type\": \"sse\"`"),
+                    range,
+                );
+                TransportName::Auto
+            }
+        });
+    }
+
+    pub(super) fn check_command(&mut self, range: &Range<usize>) {
+        let Some(command) = self.settings.command.clone() else {
+            return;
+        };
+        if command.trim().is_empty() {
+            self.problem(Problem::error("wrong-value", "`command` is empty"), range);
+        } else if command.contains('\0') {
+            self.problem(
+                Problem::error("wrong-value", "`command` holds a NUL character"),
+                range,
+            );
+        } else if command.contains(' ')
+            && self.settings.args.is_empty()
+            && !command.contains(['/', '\\', '$'])
+        {
+            self.problem(
+                Problem::warning(
+                    "command-line",
+                    "`command` holds spaces and is not run by a shell",
+                )
+                .help("put the program in `command` and the rest in `args`"),
+                range,
+            );
+        }
+        if !self.settings.headers.is_empty() {
+            let place = self
+                .settings
+                .headers
+                .0
+                .first()
+                .and_then(|(name, _)| self.range_of(&format!("headers.{name}")))
+                .unwrap_or_else(|| range.clone());
+            self.problem(
+                Problem::warning(
+                    "useless-field",
+                    "a stdio server has no `headers`: they are ignored",
+                ),
+                &place,
+            );
+        }
+    }
+
+    pub(super) fn check_url(&mut self, range: &Range<usize>) {
+        let Some(url) = self.settings.url.clone() else {
+            return;
+        };
+        if !secrets::url_secret_ranges(&url).is_empty()
+            && url::Url::parse(&url)
+                .is_ok_and(|url| url.password().is_some() || !url.username().is_empty())
+        {
+            self.problem(
+                Problem::warning("url-credentials", "the URL holds a user name or a password")
+                    .help("send them as a header: `\"Authorization\": \"Basic ${CREDENTIALS}\"`"),
+                range,
+            );
+        }
+        // What placeholders give is checked when it is connected.
+        let probe = match Template::parse(&url, Syntax::native()) {
+            Ok(template) if template.is_literal() => url,
+            _ => return,
+        };
+        match url::Url::parse(&probe) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {}
+            Ok(url) if matches!(url.scheme(), "ws" | "wss") => self.problem(
+                Problem::error(
+                    "unsupported-transport",
+                    "WebSocket is not one of MCP's transports and mcpool does not speak it",
+                )
+                .help("use the server's `https://` address"),
+                range,
+            ),
+            Ok(url) => {
+                let scheme = url.scheme().to_owned();
+                self.problem(
+                    Problem::error(
+                        "wrong-value",
+                        format!("the URL's scheme is `{scheme}`, and must be `http` or `https`"),
+                    ),
+                    range,
+                );
+            }
+            Err(error) => self.problem(
+                Problem::error("wrong-value", format!("this is not a URL: {error}"))
+                    .help("write the whole address: `https://host/path`"),
+                range,
+            ),
+        }
+    }
+}
+
+pub(super) fn is_url(text: &str) -> bool {
+    let text = text.trim_start();
+    text.starts_with("http://") || text.starts_with("https://")
+}
