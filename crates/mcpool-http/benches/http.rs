@@ -35,6 +35,9 @@ const IN_FLIGHT: usize = 32;
 const WANTED_RATIO: f64 = 0.5;
 
 fn main() {
+    // rmcp's own client wants a default for the whole process, though the benchmark has no TLS.
+    let provider = rustls::crypto::ring::default_provider();
+    provider.install_default().unwrap();
     let mut numbers = std::env::args().skip(1).filter_map(|arg| arg.parse().ok());
     let calls = numbers.next().unwrap_or(500);
     let rounds = numbers.next().unwrap_or(15);
