@@ -369,6 +369,33 @@ async fn a_half_open_connection_is_noticed_by_the_heartbeat() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_the_transport_renews_gets_its_subscriptions_back() {
+    let fixture = HttpFixture::start(Behavior::new()).unwrap();
+    let manager = manager();
+    let spec = ServerSpec::http("renewed", HttpSpec::new(fixture.url())).unwrap();
+    manager.start(vec![spec]).await.unwrap();
+    let options = CallOptions::new().with_timeout(Duration::from_secs(30));
+    manager
+        .subscribe("renewed", "file:///watched", &options)
+        .await
+        .unwrap();
+    fixture.lose_sessions();
+    let held = async {
+        loop {
+            let state = manager.call_tool("renewed", "state", None, &options).await;
+            let subscriptions = state.unwrap().structured_content.unwrap()["subscriptions"].clone();
+            if subscriptions == json!(["file:///watched"]) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let restored = tokio::time::timeout(Duration::from_secs(60), held).await;
+    assert!(restored.is_ok(), "the subscription is gone");
+    manager.shutdown(Duration::from_secs(10)).await;
+}
+
 async fn many_servers(count: usize, stubborn: bool) -> (Duration, usize) {
     let fixture = StdioFixture::new(Behavior::new().with(|b| {
         b.ignore_eof = stubborn;

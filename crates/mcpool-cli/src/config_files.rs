@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use etcetera::{BaseStrategy as _, choose_base_strategy};
 use mcpool::config::{Loaded, Loader, Severity};
 
-use crate::{
-    args::Global, commands::config::require_trust, exit::Failure, render::problems,
-};
+use crate::{args::Global, commands::config::require_trust, exit::Failure, render::problems};
 
 /// Files that are looked for in the working directory, first wins.
 const PROJECT_FILES: [&str; 2] = ["mcp.json", ".mcp.json"];

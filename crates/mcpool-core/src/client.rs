@@ -490,6 +490,13 @@ pub enum ServerNotice {
     },
 }
 
+impl ServerNotice {
+    /// The method of an [`Other`](ServerNotice::Other) notice that a transport makes itself when
+    /// it had to begin a new session on a living connection (MCP 2025-11-25, "Session
+    /// Management"): subscriptions and the log level of the old session are gone.
+    pub const SESSION_RENEWED: &str = "notifications/mcpool/session_renewed";
+}
+
 /// Why a connection ended.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

@@ -27,7 +27,7 @@ use crate::pacing::GetPacer;
 /// session and a new one was made in its place: what the session held on the server, such as
 /// subscriptions and the log level, has to be set up again. It comes after a `list_changed` for
 /// each list that the server has.
-pub const SESSION_RENEWED: &str = "notifications/mcpool/session_renewed";
+pub const SESSION_RENEWED: &str = mcpool_core::ServerNotice::SESSION_RENEWED;
 
 /// The pauses before each check whether the server can still be reached.
 const REACH_PAUSES: [Duration; 2] = [Duration::ZERO, Duration::from_millis(50)];

@@ -563,8 +563,27 @@ impl Supervisor {
             ServerNotice::Log { level, logger, .. } => {
                 tracing::debug!(server = %self.server.name, level, logger, "the server logs");
             }
+            ServerNotice::Other { method, .. } if method == ServerNotice::SESSION_RENEWED => {
+                self.restore();
+            }
             _ => {}
         }
+    }
+
+    /// Tells a session that the transport renewed by itself what the old one had been told. The
+    /// first instance alone holds the subscriptions, as after a reconnect.
+    fn restore(&self) {
+        let Some(connection) = self.live.as_ref().filter(|_| self.index == 0) else {
+            return;
+        };
+        let client = Arc::clone(&connection.live.client);
+        let server = Arc::clone(&self.server);
+        // Bounded: each of its requests is, and all end with the connection.
+        self.shared.spawn(async move {
+            for error in server.continuity.restore(&*client).await {
+                tracing::warn!(server = %server.name, %error, "not restored in the new session");
+            }
+        });
     }
 
     fn traffic(&self) -> Traffic {

@@ -117,7 +117,11 @@ async fn check(app: &App, read: &ReadArgs) -> Outcome {
         }))?;
     } else {
         problems::print(&found.iter().collect::<Vec<_>>());
-        let files: Vec<&str> = loaded.sources().iter().map(|source| source.name()).collect();
+        let files: Vec<&str> = loaded
+            .sources()
+            .iter()
+            .map(|source| source.name())
+            .collect();
         render::text(&render::printable(&format!(
             "{}: {}, {}, {}\n",
             files.join(", "),
@@ -138,7 +142,11 @@ fn show(app: &App, read: &ReadArgs, origins: bool) -> Outcome {
     } else {
         show_table(&loaded, &shown, origins)?;
     }
-    Ok(if loaded.has_errors() { Exit::Usage } else { Exit::Good })
+    Ok(if loaded.has_errors() {
+        Exit::Usage
+    } else {
+        Exit::Good
+    })
 }
 
 /// Errors and warnings on standard error.
@@ -162,7 +170,10 @@ fn show_table(loaded: &Loaded, shown: &serde_json::Value, origins: bool) -> Outc
         let text = |field: &str| server[field].as_str().unwrap_or_default().to_owned();
         let reached = match server["args"].as_array() {
             Some(args) => std::iter::once(text("command"))
-                .chain(args.iter().filter_map(|arg| arg.as_str().map(str::to_owned)))
+                .chain(
+                    args.iter()
+                        .filter_map(|arg| arg.as_str().map(str::to_owned)),
+                )
                 .collect::<Vec<_>>()
                 .join(" "),
             None => text("url"),
@@ -193,7 +204,9 @@ fn find(app: &App) -> Outcome {
     let files: Vec<(config::HostFile, Loaded)> = found
         .into_iter()
         .filter_map(|file| {
-            let loader = Loader::new().with_file(&file.path).with_dialect(file.dialect);
+            let loader = Loader::new()
+                .with_file(&file.path)
+                .with_dialect(file.dialect);
             Some((file, loader.load().ok()?))
         })
         .collect();
@@ -227,7 +240,11 @@ fn find(app: &App) -> Outcome {
 }
 
 fn names(loaded: &Loaded) -> Vec<&str> {
-    loaded.servers.iter().map(|spec| spec.name.as_str()).collect()
+    loaded
+        .servers
+        .iter()
+        .map(|spec| spec.name.as_str())
+        .collect()
 }
 
 fn plural(count: usize, word: &str) -> String {

@@ -16,19 +16,35 @@ fn check_shows_every_problem_with_its_line_and_exits_2() {
     .unwrap();
     let run = place.run(&["config", "check", "bad.json"]);
     assert_eq!(run.code(), 2, "{}", run.stderr());
-    for word in ["did you mean `command`?", "bad.json:3:", "bad.json:4:", "30s"] {
+    for word in [
+        "did you mean `command`?",
+        "bad.json:3:",
+        "bad.json:4:",
+        "30s",
+    ] {
         assert!(run.stderr().contains(word), "{word}: {}", run.stderr());
     }
     assert!(!(run.stderr() + &run.stdout()).contains("canary"));
-    let found = place.run(&["config", "check", "bad.json", "--json"]).json(2);
+    let found = place
+        .run(&["config", "check", "bad.json", "--json"])
+        .json(2);
     assert_eq!(found["servers"], 1);
     assert!(found["problems"].as_array().unwrap().len() >= 4, "{found}");
 
-    fs::write(place.path().join("good.json"), r#"{ "mcpServers": { "a": { "command": "x", "args": ["${NOT_SET_HERE}"] } } }"#).unwrap();
+    fs::write(
+        place.path().join("good.json"),
+        r#"{ "mcpServers": { "a": { "command": "x", "args": ["${NOT_SET_HERE}"] } } }"#,
+    )
+    .unwrap();
     let run = place.run(&["config", "check", "good.json"]);
     assert_eq!(run.code(), 0, "{}", run.stderr());
     assert!(run.stderr().contains("NOT_SET_HERE"), "{}", run.stderr());
-    assert_eq!(place.run(&["config", "check", "good.json", "--strict"]).code(), 2);
+    assert_eq!(
+        place
+            .run(&["config", "check", "good.json", "--strict"])
+            .code(),
+        2
+    );
     assert_eq!(place.run(&["config", "check", "none.json"]).code(), 2);
 }
 
@@ -60,7 +76,11 @@ fn show_gives_the_canonical_form_without_secrets() {
 fn add_remove_enable_disable_keep_the_file() {
     let place = Place::empty();
     let file = place.path().join("mine.json");
-    fs::write(&file, "{\n  // mine\n  \"mcpServers\": {\n    \"a\": { \"command\": \"x\" }, // a\n  },\n}\n").unwrap();
+    fs::write(
+        &file,
+        "{\n  // mine\n  \"mcpServers\": {\n    \"a\": { \"command\": \"x\" }, // a\n  },\n}\n",
+    )
+    .unwrap();
     let edit = |args: &[&str]| {
         let mut all = vec!["config"];
         all.extend(args);
@@ -69,17 +89,33 @@ fn add_remove_enable_disable_keep_the_file() {
     };
     let run = edit(&["add", "b", "--env", "K=${V}", "--", "npx", "-y", "server"]);
     assert_eq!(run.code(), 0, "{}", run.stderr());
-    assert_eq!(edit(&["add", "c", "--url", "https://example.org/mcp", "--header", "Authorization=Bearer ${V}"]).code(), 0);
+    assert_eq!(
+        edit(&[
+            "add",
+            "c",
+            "--url",
+            "https://example.org/mcp",
+            "--header",
+            "Authorization=Bearer ${V}"
+        ])
+        .code(),
+        0
+    );
     assert_eq!(edit(&["disable", "a"]).code(), 0);
     assert_eq!(edit(&["remove", "b"]).code(), 0);
     let text = fs::read_to_string(&file).unwrap();
     assert!(text.contains("// mine") && text.contains("// a"), "{text}");
-    let shown = place.run(&["config", "show", "mine.json", "--json"]).json(0);
+    let shown = place
+        .run(&["config", "show", "mine.json", "--json"])
+        .json(0);
     let names: Vec<&String> = shown["servers"].as_object().unwrap().keys().collect();
     assert_eq!(names, ["a", "c"]);
     assert_eq!(shown["servers"]["a"]["enabled"], false);
     assert_eq!(edit(&["enable", "nobody"]).code(), 2);
-    assert_eq!(edit(&["add", "c", "--url", "https://example.org"]).code(), 2);
+    assert_eq!(
+        edit(&["add", "c", "--url", "https://example.org"]).code(),
+        2
+    );
     // Without a file the user's own is made.
     assert_eq!(place.run(&["config", "add", "first", "--", "x"]).code(), 0);
     assert!(place.path().join("config/mcpool/mcp.json").is_file());
@@ -92,12 +128,16 @@ fn find_and_import_read_other_hosts() {
     fs::write(place.path().join(".cursor/mcp.json"), r#"{ "mcpServers": { "one": { "command": "x", "env": { "K": "${env:K}" } }, "two": { "url": "https://example.org/mcp" } } }"#).unwrap();
     let found = place.run(&["config", "find", "--json"]).json(0);
     assert_eq!(found["files"][0]["host"], "cursor");
-    let run = place.run(&["config", "import", "cursor", "one", "--file", "own.json", "--json"]);
+    let run = place.run(&[
+        "config", "import", "cursor", "one", "--file", "own.json", "--json",
+    ]);
     assert_eq!(run.json(0)["imported"], json!(["one"]));
     let shown = place.run(&["config", "show", "own.json", "--json"]).json(0);
     assert_eq!(shown["servers"]["one"]["command"], "x");
     assert!(shown["servers"]["two"].is_null());
-    let again = place.run(&["config", "import", "cursor", "--file", "own.json", "--json"]).json(0);
+    let again = place
+        .run(&["config", "import", "cursor", "--file", "own.json", "--json"])
+        .json(0);
     assert_eq!(again["left"], json!(["one"]));
     assert_eq!(again["imported"], json!(["two"]));
     let schema = place.run(&["config", "schema"]).json(0);
@@ -108,10 +148,18 @@ fn find_and_import_read_other_hosts() {
 fn a_projects_file_runs_nothing_before_it_is_trusted() {
     let place = Place::empty();
     let project = place.path().join("mcp.json");
-    fs::write(&project, json!({ "mcpServers": { "a": good() } }).to_string()).unwrap();
+    fs::write(
+        &project,
+        json!({ "mcpServers": { "a": good() } }).to_string(),
+    )
+    .unwrap();
     let refused = place.run(&["status", "--json"]);
     assert_eq!(refused.code(), 2, "{}", refused.stderr());
-    assert!(refused.stderr().contains("demo-server"), "{}", refused.stderr());
+    assert!(
+        refused.stderr().contains("demo-server"),
+        "{}",
+        refused.stderr()
+    );
     let asked = place.run(&["trust", "--json"]).json(0);
     let hash = asked["hash"].as_str().unwrap();
     assert_eq!(place.run(&["trust", "--hash", "0000"]).code(), 2);
@@ -119,7 +167,11 @@ fn a_projects_file_runs_nothing_before_it_is_trusted() {
     let status = place.run(&["status", "--json"]).json(0);
     assert_eq!(status["servers"][0]["state"], "ready");
     // Another command is another question.
-    fs::write(&project, r#"{ "mcpServers": { "a": { "command": "sh", "args": ["-c", "touch ran"] } } }"#).unwrap();
+    fs::write(
+        &project,
+        r#"{ "mcpServers": { "a": { "command": "sh", "args": ["-c", "touch ran"] } } }"#,
+    )
+    .unwrap();
     assert_eq!(place.run(&["status"]).code(), 2);
     assert!(!place.path().join("ran").exists());
     // Named by hand it is the user's own word.

@@ -146,7 +146,10 @@ fn apply(app: &App, target: &Target, done: &str, name: &str, edit: Edit) -> Outc
         return render::document(&json!({ "file": path, "server": name, "changed": changed }));
     }
     let word = if changed { done } else { "unchanged" };
-    render::text(&render::printable(&format!("{name}: {word} in {}\n", path.display())))
+    render::text(&render::printable(&format!(
+        "{name}: {word} in {}\n",
+        path.display()
+    )))
 }
 
 fn pair(text: &str, separators: &[char]) -> Result<(String, String), Failure> {

@@ -52,7 +52,11 @@ pub(crate) fn run(app: &App, args: &ImportArgs) -> Outcome {
     report(&loaded);
     let target = args.target.path(&app.global)?;
     let present: Vec<String> = match Loader::new().with_user_file(&target).load() {
-        Ok(own) => own.servers.iter().map(|spec| spec.name.to_string()).collect(),
+        Ok(own) => own
+            .servers
+            .iter()
+            .map(|spec| spec.name.to_string())
+            .collect(),
         Err(_) => Vec::new(),
     };
     if let Some(unknown) = args
@@ -97,7 +101,11 @@ pub(crate) fn run(app: &App, args: &ImportArgs) -> Outcome {
             "dry_run": args.dry_run,
         }));
     }
-    let verb = if args.dry_run { "would be imported" } else { "imported" };
+    let verb = if args.dry_run {
+        "would be imported"
+    } else {
+        "imported"
+    };
     let mut text = format!("{verb} into {}: {}\n", target.display(), list(&imported));
     if !left.is_empty() {
         text.push_str(&format!(

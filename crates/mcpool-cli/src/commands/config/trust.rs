@@ -37,20 +37,25 @@ pub(crate) fn run(app: &App, args: &TrustArgs) -> Outcome {
         None => match config_files::find(&app.global)? {
             Files::Project(file) => file,
             Files::Named(_) | Files::User(_) => {
-                return render::text(
-                    "your own files and those named with --config are trusted\n",
-                );
+                return render::text("your own files and those named with --config are trusted\n");
             }
         },
     };
     let store = TrustStore::of_user()?;
     if args.revoke {
         let found = store.revoke(&file)?;
-        let word = if found { "no longer trusted" } else { "was not trusted" };
+        let word = if found {
+            "no longer trusted"
+        } else {
+            "was not trusted"
+        };
         return render::text(&format!("{}: {word}\n", file.display()));
     }
     if !file.is_file() {
-        return Err(Failure::usage(format!("there is no file {}", file.display())));
+        return Err(Failure::usage(format!(
+            "there is no file {}",
+            file.display()
+        )));
     }
     let loaded = Loader::new().with_project_file(&file).load()?;
     super::report(&loaded);
@@ -100,8 +105,15 @@ pub(crate) fn require(loaded: &Loaded) -> Result<(), Failure> {
 
 /// Shows the exact commands and asks; `false` where nobody can be asked.
 fn asked(request: &TrustRequest) -> Result<bool, Failure> {
-    let state = if request.changed { "has changed since you trusted it" } else { "is new" };
-    let mut text = format!("The project's file {} {state}. It wants to use:\n", request.file.display());
+    let state = if request.changed {
+        "has changed since you trusted it"
+    } else {
+        "is new"
+    };
+    let mut text = format!(
+        "The project's file {} {state}. It wants to use:\n",
+        request.file.display()
+    );
     for action in &request.actions {
         text.push_str(&format!("  {action}\n"));
     }
