@@ -76,7 +76,17 @@ const LAYERS: &[Layer] = &[
     layer("mcpool-testkit", &["mcpool-core"]),
     layer("mcpool-cli", &["mcpool"]),
     layer("mcpool-conformance", &["mcpool"]),
-    layer("mcpool-e2e", &["mcpool", "mcpool-testkit"]),
+    // As a downstream crate may: the facade, or the fine-grained crates.
+    layer(
+        "mcpool-e2e",
+        &[
+            "mcpool",
+            "mcpool-client",
+            "mcpool-core",
+            "mcpool-manager",
+            "mcpool-testkit",
+        ],
+    ),
     layer("xtask", &[]),
 ];
 
