@@ -15,6 +15,7 @@ use serde_json::Value;
 pub struct Cli {
     marker: Marker,
     config: PathBuf,
+    env: Vec<(&'static str, String)>,
 }
 
 impl Cli {
@@ -40,7 +41,15 @@ impl Cli {
         Self {
             marker,
             config: path,
+            env: Vec::new(),
         }
+    }
+
+    /// Sets a variable of the program's own.
+    #[must_use]
+    pub fn with_env(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.env.push((name, value.into()));
+        self
     }
 
     /// Without a config, in an empty directory.
@@ -50,6 +59,7 @@ impl Cli {
         Self {
             config: PathBuf::new(),
             marker,
+            env: Vec::new(),
         }
     }
 
@@ -76,9 +86,10 @@ impl Cli {
             .current_dir(self.marker.dir())
             .env(name, value)
             .env("XDG_CONFIG_HOME", self.marker.dir())
+            .env("XDG_DATA_HOME", self.marker.dir())
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .env_remove("MCPOOL_CONFIG")
-            .env_remove("MCPOOL_LOG")
-            .stdin(Stdio::null());
+            .env_remove("MCPOOL_LOG");
         command
     }
 
@@ -107,6 +118,19 @@ impl Cli {
     /// When it cannot be started.
     #[must_use]
     pub fn start(&self, args: &[&str]) -> Running {
+        self.start_with(args, Stdio::null())
+    }
+
+    /// Starts it with a pipe for its standard input: see [`Running::type_line`].
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_typing(&self, args: &[&str]) -> Running {
+        self.start_with(args, Stdio::piped())
+    }
+
+    fn start_with(&self, args: &[&str], stdin: Stdio) -> Running {
         // To files: a pipe that nobody reads would stop it.
         let file = |name: &str| {
             let number = {
@@ -123,6 +147,7 @@ impl Cli {
         };
         let child = self
             .command(args)
+            .stdin(stdin)
             .stdout(open(&stdout))
             .stderr(open(&stderr))
             .spawn();
@@ -151,6 +176,27 @@ impl Running {
     #[must_use]
     pub fn stdout(&self) -> String {
         read(&self.stdout)
+    }
+
+    /// What it has written to standard error so far.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        read(&self.stderr)
+    }
+
+    /// Types a line.
+    ///
+    /// # Panics
+    /// When it was not started with [`Cli::start_typing`], or has gone.
+    pub fn type_line(&mut self, line: &str) {
+        use std::io::Write;
+        let written = match &mut self.child.stdin {
+            Some(stdin) => writeln!(stdin, "{line}"),
+            None => panic!("its standard input is closed"),
+        };
+        if let Err(error) = written {
+            panic!("it does not read: {error}");
+        }
     }
 
     /// Waits for its end.

@@ -1,20 +1,19 @@
 //! The tokens of one server in use: gives requests their credentials, and renews them, once for
 //! all who wait.
 
+mod requests;
+
 use std::{
     fmt,
     future::Future,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
-use async_trait::async_trait;
-use mcpool_core::{
-    AuthChallenge, AuthDecision, AuthRequest, Authenticator, Error, ErrorKind, HttpSpec, OAuthSpec,
-    Result, Secret,
+use mcpool_core::{Error, ErrorKind, HttpSpec, OAuthSpec, Result, Secret};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
 };
-use rmcp::transport::auth::WWWAuthenticateParams;
-use tokio::time::Instant;
 use url::Url;
 
 use crate::{
@@ -22,7 +21,7 @@ use crate::{
     discovery::{Discovered, discover},
     dpop::DpopKey,
     error::refused,
-    grant::{ClientAuth, Grant, GrantKey, TokenKind, now, union},
+    grant::{ClientAuth, Grant, GrantKey, now, union},
     headless,
     http::{OAuthHttp, redacted},
     login::{self, ClientIdentity, LoginAgent, LoginRequest},
@@ -30,16 +29,7 @@ use crate::{
     token::{self, Client, TokenFailure, read_secret},
 };
 
-/// How often more scope is asked for before a 403 is believed.
-const MAX_STEP_UPS: u32 = 3;
-/// After this long without one, step-ups are counted anew.
-const STEP_UP_WINDOW: Duration = Duration::from_secs(600);
-/// Tokens of a grant that is refused this soon were never good.
-const FRESH: Duration = Duration::from_secs(60);
-/// With a transport that does not say which token was refused: one that came just now was not.
-const JUST_NOW: Duration = Duration::from_secs(5);
-
-/// The [`Authenticator`] of one server. Streamable HTTP and legacy SSE share it.
+/// The [`Authenticator`](mcpool_core::Authenticator) of one server. Streamable HTTP and legacy SSE share it.
 #[derive(Clone)]
 pub(crate) struct Account(Arc<Inner>);
 
@@ -52,7 +42,10 @@ struct Inner {
     store: Arc<dyn TokenStore>,
     agent: Option<Arc<dyn LoginAgent>>,
     identity: ClientIdentity,
-    live: Mutex<Option<Live>>,
+    /// The grant in use.
+    live: watch::Sender<Option<Live>>,
+    /// The token with which a request was given up last; `None` when it had none.
+    given_up: Mutex<Option<Secret>>,
     /// Held by whoever renews. Everybody else waits here, and finds the new token then.
     flight: tokio::sync::Mutex<Flight>,
 }
@@ -92,6 +85,7 @@ impl Account {
         }
         .into_iter()
         .chain(spec.issuer.clone())
+        .chain(spec.metadata_url.clone())
         .filter_map(|url| Url::parse(&url).ok())
         .collect();
         let proxies: Vec<String> = http
@@ -109,7 +103,8 @@ impl Account {
             store,
             agent,
             identity,
-            live: Mutex::default(),
+            live: watch::Sender::default(),
+            given_up: Mutex::default(),
             flight: tokio::sync::Mutex::default(),
         })))
     }
@@ -182,15 +177,47 @@ impl Account {
     }
 
     fn live(&self) -> Option<Live> {
-        self.0
-            .live
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.live.borrow().clone()
     }
 
     fn set_live(&self, live: Option<Live>) {
-        *self.0.live.lock().unwrap_or_else(PoisonError::into_inner) = live;
+        self.0.live.send_replace(live);
+    }
+
+    fn given_up(&self) -> std::sync::MutexGuard<'_, Option<Secret>> {
+        self.0
+            .given_up
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for another token than the one with which a request was given up last: one that a
+    /// login in this process brings, or one that another process stores.
+    pub(crate) async fn changed(&self) {
+        let mut live = self.0.live.subscribe();
+        while !self.has_another_token().await {
+            tokio::select! {
+                // The sender lives as long as this account.
+                _ = live.changed() => {}
+                () = sleep(self.0.store.poll_interval()) => {}
+            }
+        }
+    }
+
+    async fn has_another_token(&self) -> bool {
+        let given_up = self.given_up().clone();
+        let is_another = |grant: &Grant| given_up.as_ref() != Some(&grant.access_token);
+        if self.live().is_some_and(|live| is_another(&live.grant)) {
+            return true;
+        }
+        match self.stored().await {
+            Ok(Some(grant)) if is_another(&grant) => self.adopt(grant).is_ok(),
+            Ok(_) => false,
+            Err(error) => {
+                tracing::debug!(server = %self.0.key.server, %error, "cannot look for a login");
+                false
+            }
+        }
     }
 
     /// Puts a grant to use.
@@ -425,218 +452,6 @@ impl Account {
 
     fn login_needed(&self) -> Error {
         refused(format!("a login is needed at {}", self.0.key.server))
-    }
-
-    /// What to do about a 401.
-    async fn unauthorized(
-        &self,
-        flight: &mut Flight,
-        live: Option<Live>,
-        challenge: Option<&str>,
-    ) -> Result<AuthDecision> {
-        if let Some(live) = &live {
-            let token = &live.grant.access_token;
-            // A token that a refresh has just brought is not helped by one more refresh.
-            if flight.from_refresh.as_ref() != Some(token)
-                && let Some(renewed) = self.renew(live).await?
-            {
-                flight.from_refresh = Some(renewed.grant.access_token.clone());
-                return Ok(AuthDecision::Retry);
-            }
-        }
-        let agent = self.0.agent.clone();
-        if agent.is_none() && !self.0.spec.grant.is_headless() {
-            return Ok(AuthDecision::GiveUp);
-        }
-        if let Some(live) = &live
-            && flight.granted.is_some_and(|at| at.elapsed() < FRESH)
-        {
-            // The one thing that may help: the server has another authorization server now.
-            let http = self.oauth_http(None).await?;
-            let found = discover(&http, &self.0.server, &self.0.spec, challenge).await?;
-            if found.issuer == live.grant.issuer {
-                return Err(refused(format!(
-                    "the server refuses the token that {} has just issued for it: it may be \
-                     meant for another audience",
-                    live.grant.issuer
-                )));
-            }
-        }
-        let earlier = live.as_ref().map(|live| &*live.grant);
-        let asked = earlier.map(Grant::all_scopes).unwrap_or_default();
-        self.new_grant(flight, agent.as_deref(), challenge, asked, earlier)
-            .await?;
-        Ok(AuthDecision::Retry)
-    }
-
-    /// What to do about a 403 `insufficient_scope`.
-    async fn insufficient_scope(
-        &self,
-        flight: &mut Flight,
-        live: Option<Live>,
-        challenge: Option<&str>,
-        wanted: &str,
-    ) -> Result<AuthDecision> {
-        let Some(live) = live else {
-            return Ok(AuthDecision::GiveUp);
-        };
-        let wanted: Vec<String> = wanted.split_whitespace().map(str::to_owned).collect();
-        let granted = &live.grant.scopes;
-        if wanted.iter().all(|scope| granted.contains(scope)) {
-            return Ok(AuthDecision::GiveUp);
-        }
-        if flight
-            .last_step_up
-            .is_some_and(|at| at.elapsed() > STEP_UP_WINDOW)
-        {
-            flight.step_ups = 0;
-        }
-        if flight.step_ups >= MAX_STEP_UPS {
-            tracing::warn!(server = %self.0.key.server, "the server asks for more scope again and again");
-            return Ok(AuthDecision::GiveUp);
-        }
-        let asked = union(&live.grant.all_scopes(), &wanted);
-        let agent = self.0.agent.clone();
-        if agent.is_none() && !self.0.spec.grant.is_headless() {
-            // The next login asks for the union.
-            let mut grant = (*live.grant).clone();
-            grant.wanted_scopes = wanted;
-            let _lock = self.0.store.lock(&self.0.key).await?;
-            self.0.store.save(&grant).await?;
-            self.adopt(grant)?;
-            return Ok(AuthDecision::GiveUp);
-        }
-        flight.step_ups += 1;
-        flight.last_step_up = Some(Instant::now());
-        let earlier = Some(&*live.grant);
-        self.new_grant(flight, agent.as_deref(), challenge, asked, earlier)
-            .await?;
-        Ok(AuthDecision::Retry)
-    }
-
-    /// The URL of a request, if it may get our token at all.
-    fn same_origin(&self, url: &str) -> Option<Url> {
-        Url::parse(url)
-            .ok()
-            .filter(|url| url.origin() == self.0.server.origin())
-    }
-
-    fn headers(live: &Live, method: &str, url: &Url) -> Result<Vec<(String, Secret)>> {
-        let token = live.grant.access_token.expose();
-        let name = "Authorization".to_owned();
-        match (live.grant.kind, &live.dpop) {
-            (TokenKind::Bearer, _) => Ok(vec![(name, Secret::new(format!("Bearer {token}")))]),
-            (TokenKind::Dpop, Some(key)) => Ok(vec![
-                (name, Secret::new(format!("DPoP {token}"))),
-                (
-                    "DPoP".to_owned(),
-                    key.proof(method, url, Some(token))?.into(),
-                ),
-            ]),
-            (TokenKind::Dpop, None) => {
-                Err(refused("the key of the stored token is lost; log in again"))
-            }
-        }
-    }
-}
-
-#[async_trait]
-impl Authenticator for Account {
-    async fn authorize(&self, request: AuthRequest<'_>) -> Result<Vec<(String, Secret)>> {
-        let Some(url) = self.same_origin(request.url) else {
-            return Err(Error::new(
-                ErrorKind::InvalidArgument,
-                "refused for safety: a token is sent to the origin of its server only",
-            ));
-        };
-        let Some(mut live) = self.current().await? else {
-            return Ok(Vec::new());
-        };
-        if live.grant.is_stale(now()) {
-            let flight = self.0.flight.lock().await;
-            // Somebody may have renewed while we waited.
-            let again = self.current().await?;
-            let renewed = match again {
-                Some(again) if !again.grant.is_stale(now()) => Ok(Some(again)),
-                Some(again) => self.renew(&again).await,
-                None => Ok(None),
-            };
-            drop(flight);
-            let ended = live.grant.is_expired(now());
-            live = match renewed {
-                Ok(Some(live)) => live,
-                // Still good for some seconds.
-                Ok(None) | Err(_) if !ended => live,
-                Err(error) => return Err(error),
-                // The server's challenge starts a new grant.
-                Ok(None) if self.0.agent.is_some() || self.0.spec.grant.is_headless() => {
-                    return Ok(Vec::new());
-                }
-                Ok(None) => {
-                    return Err(refused(format!(
-                        "the login at {} has ended: log in again",
-                        live.grant.issuer
-                    )));
-                }
-            };
-        }
-        Self::headers(&live, request.method, &url)
-    }
-
-    async fn challenged(
-        &self,
-        request: AuthRequest<'_>,
-        challenge: &AuthChallenge,
-    ) -> Result<AuthDecision> {
-        let Some(url) = self.same_origin(request.url) else {
-            return Ok(AuthDecision::GiveUp);
-        };
-        let header = challenge.www_authenticate.as_deref();
-        let params = header.map(|header| WWWAuthenticateParams::parse(header, &self.0.server));
-        let error = params.as_ref().and_then(|params| params.error.as_deref());
-
-        if let (Some(nonce), Some(key)) = (
-            &challenge.dpop_nonce,
-            self.live().and_then(|live| live.dpop),
-        ) {
-            key.set_nonce(&url, nonce);
-            if challenge.status == 401 && error == Some("use_dpop_nonce") {
-                return Ok(AuthDecision::Retry);
-            }
-        }
-
-        let mut flight = self.0.flight.lock().await;
-        let live = self.current().await?;
-        if let Some(live) = &live {
-            let renewed_meanwhile = match &challenge.refused {
-                Some(refused) => {
-                    refused.expose().split_once(' ').map(|(_, token)| token)
-                        != Some(live.grant.access_token.expose())
-                }
-                None => live.since.elapsed() < JUST_NOW && challenge.status == 401,
-            };
-            if renewed_meanwhile {
-                return Ok(AuthDecision::Retry);
-            }
-        }
-        match (challenge.status, error) {
-            (401, _) => self.unauthorized(&mut flight, live, header).await,
-            (403, Some("insufficient_scope")) => {
-                let wanted = params.and_then(|params| params.scope).unwrap_or_default();
-                self.insufficient_scope(&mut flight, live, header, &wanted)
-                    .await
-            }
-            _ => Ok(AuthDecision::GiveUp),
-        }
-    }
-
-    fn observe_nonce(&self, url: &str, nonce: &str) {
-        if let (Some(url), Some(key)) = (
-            self.same_origin(url),
-            self.live().and_then(|live| live.dpop),
-        ) {
-            key.set_nonce(&url, nonce);
-        }
     }
 }
 

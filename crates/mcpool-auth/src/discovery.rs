@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use mcpool_core::{DpopChoice, OAuthSpec, Result};
+use mcpool_core::{DpopChoice, Error, ErrorKind, OAuthSpec, Result};
 use reqwest::{Method, StatusCode, header};
 use rmcp::transport::auth::{
     AuthorizationManager, AuthorizationMetadata, AuthorizationMetadataSource, OAuthHttpClient,
@@ -14,7 +14,7 @@ use url::Url;
 use crate::{
     error::{Step, from_http, from_rmcp, refused},
     grant::ClientAuth,
-    http::OAuthHttp,
+    http::{OAuthHttp, redacted},
 };
 
 /// What is known of a server's authorization server.
@@ -97,11 +97,17 @@ pub(crate) async fn discover(
     )
     .await
     .map_err(step)?;
-    let resolution = manager
-        .resolve_metadata_from_challenge(challenge)
-        .await
-        .map_err(step)?;
-    let metadata = resolution.metadata;
+    let (metadata, published) = match &spec.metadata_url {
+        Some(url) => (configured_metadata(http, url).await?, true),
+        None => {
+            let found = manager
+                .resolve_metadata_from_challenge(challenge)
+                .await
+                .map_err(step)?;
+            let guessed = found.source == AuthorizationMetadataSource::LegacyEndpointFallback;
+            (found.metadata, !guessed)
+        }
+    };
     manager.set_metadata(metadata.clone());
 
     let issuer = metadata
@@ -155,9 +161,34 @@ pub(crate) async fn discover(
         resource,
         token_endpoint,
         dpop,
-        published: resolution.source != AuthorizationMetadataSource::LegacyEndpointFallback,
+        published,
         metadata,
         scopes,
+    })
+}
+
+/// The metadata at the place that the spec names.
+async fn configured_metadata(http: &OAuthHttp, url: &str) -> Result<AuthorizationMetadata> {
+    let invalid = |what: String| Error::new(ErrorKind::InvalidSpec, what);
+    let place = Url::parse(url)
+        .map_err(|_| invalid("the metadata_url of the OAuth settings is not a URL".to_owned()))?;
+    let answer = http
+        .get(&place)
+        .await
+        .map_err(|failure| from_http(&failure))?;
+    if !answer.status.is_success() {
+        return Err(refused(format!(
+            "the authorization server's metadata at {} was answered with {}",
+            redacted(&place),
+            answer.status
+        )));
+    }
+    serde_json::from_slice(&answer.body).map_err(|error| {
+        refused(format!(
+            "what is at {} is no authorization server metadata",
+            redacted(&place)
+        ))
+        .with_source(error)
     })
 }
 

@@ -46,11 +46,8 @@ pub(crate) async fn obtain(
         false => None,
     };
     let tokens = match &spec.grant {
-        OAuthGrant::AuthorizationCode => {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                "an authorization code needs a person",
-            ));
+        OAuthGrant::AuthorizationCode | OAuthGrant::Off => {
+            return Err(Error::new(ErrorKind::Internal, "this grant needs a person"));
         }
         OAuthGrant::ClientCredentials => {
             let Some(source) = &spec.client_secret else {

@@ -202,6 +202,17 @@ impl OAuthHttp {
             .await
     }
 
+    /// Reads a document without credentials and without following redirects.
+    pub(crate) async fn get(&self, url: &Url) -> Result<Answer, HttpFailure> {
+        let mut headers = header::HeaderMap::new();
+        headers.insert(
+            header::ACCEPT,
+            header::HeaderValue::from_static("application/json"),
+        );
+        self.send(Method::GET, url.clone(), headers, Vec::new(), false)
+            .await
+    }
+
     /// Asks for a URL without credentials and without following redirects.
     pub(crate) async fn probe(
         &self,

@@ -180,10 +180,12 @@ impl RedirectReceiver for Loopback {
         }
         if let Some(browser) = self.login.browser.clone() {
             let url = prompt.url.clone();
-            let opened = tokio::task::spawn_blocking(move || browser.open(&url)).await;
-            if let Ok(Err(error)) = opened {
-                tracing::info!(%error, "open the URL by hand");
-            }
+            // Not waited for: the redirect may come, or be pasted, before this returns.
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = browser.open(&url) {
+                    tracing::info!(%error, "open the URL by hand");
+                }
+            });
         }
         let pasted = self.login.pasted.clone();
         let from_paste = async {

@@ -1,5 +1,7 @@
 //! Tokens in the operating system's keyring.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use keyring::v1::Entry;
 use mcpool_core::{Error, ErrorKind, Result};
@@ -86,6 +88,11 @@ impl TokenStore for KeyringStore {
 
     async fn lock(&self, key: &GrantKey) -> Result<StoreLock> {
         self.locks.lock(key).await
+    }
+
+    /// 10 s: some keyrings ask the user.
+    fn poll_interval(&self) -> Duration {
+        Duration::from_secs(10)
     }
 }
 

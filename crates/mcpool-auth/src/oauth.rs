@@ -9,8 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 use mcpool_core::{
-    Authenticator, AuthenticatorProvider, Error, ErrorKind, HttpSpec, OAuthSpec, Result,
-    ServerSpec, TransportSpec,
+    Authenticator, AuthenticatorProvider, Error, ErrorKind, HttpSpec, OAuthGrant, OAuthSpec,
+    Result, ServerSpec, TransportSpec,
 };
 
 use crate::{
@@ -95,13 +95,18 @@ impl OAuth {
     /// `challenge` is the `WWW-Authenticate` header that the server sent, where it is known (see
     /// [`Error::challenge`]); without it the server is asked for one.
     ///
+    /// A manager whose factory has this `OAuth`, or one that shares the store, connects the server
+    /// at once if it waits for a login.
+    ///
     /// Dropping the future gives the login up; a login whose code was taken already is stored
     /// all the same.
     ///
     /// # Errors
     /// [`AuthRequired`](ErrorKind::AuthRequired) when the login failed or was refused for
     /// safety; [`Connect`](ErrorKind::Connect) when somebody cannot be reached;
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a stdio server.
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) where the tokens would not be used: for a
+    /// stdio server, with OAuth off, and where the spec has its own `Authorization` header;
+    /// [`Unresolved`](ErrorKind::Unresolved) when the spec has placeholders without a value.
     pub async fn login(
         &self,
         spec: &ServerSpec,
@@ -109,7 +114,11 @@ impl OAuth {
         challenge: Option<&str>,
     ) -> Result<LoginStatus> {
         let named = |error: Error| error.with_server(&spec.name).with_operation("login");
-        let account = self.account(spec).map_err(named)?;
+        let spec = spec.resolved().await?;
+        if self.in_use(&spec).map_err(named)?.is_none() {
+            return Err(named(unused(&spec)));
+        }
+        let account = self.account(&spec).map_err(named)?;
         let grant = account.log_in(agent, challenge).await.map_err(named)?;
         Ok(LoginStatus::of(account.key().clone(), Some(&grant)))
     }
@@ -121,7 +130,7 @@ impl OAuth {
     /// When the store cannot be written; that revoking failed is only logged.
     pub async fn logout(&self, spec: &ServerSpec) -> Result<bool> {
         let named = |error: Error| error.with_server(&spec.name).with_operation("logout");
-        let account = self.account(spec).map_err(named)?;
+        let account = self.account(&spec.resolved().await?).map_err(named)?;
         account.log_out().await.map_err(named)
     }
 
@@ -132,18 +141,26 @@ impl OAuth {
     /// server.
     pub async fn status(&self, spec: &ServerSpec) -> Result<LoginStatus> {
         let named = |error: Error| error.with_server(&spec.name).with_operation("auth status");
-        let account = self.account(spec).map_err(named)?;
+        let spec = spec.resolved().await?;
+        let account = self.account(&spec).map_err(named)?;
         let grant = account.stored().await.map_err(named)?;
-        Ok(LoginStatus::of(account.key().clone(), grant.as_ref()))
+        let mut status = LoginStatus::of(account.key().clone(), grant.as_ref());
+        if self.in_use(&spec).map_err(named)?.is_none() {
+            status.state = LoginState::NotUsed;
+        }
+        Ok(status)
+    }
+
+    /// The account that authorizes requests to this server, if one does.
+    fn in_use(&self, spec: &ServerSpec) -> Result<Option<Account>> {
+        match http_of(spec) {
+            Some(http) if takes_tokens(http) => self.account(spec).map(Some),
+            _ => Ok(None),
+        }
     }
 
     fn account(&self, spec: &ServerSpec) -> Result<Account> {
-        let http = http_of(spec).ok_or_else(|| {
-            Error::new(
-                ErrorKind::InvalidArgument,
-                "only servers behind a URL have logins",
-            )
-        })?;
+        let http = http_of(spec).ok_or_else(|| unused(spec))?;
         let oauth = http.oauth.as_deref().cloned().unwrap_or_default();
         self.account_for(http, oauth)
     }
@@ -170,18 +187,40 @@ impl OAuth {
 #[async_trait]
 impl AuthenticatorProvider for OAuth {
     async fn authenticator(&self, spec: &ServerSpec) -> Result<Option<Arc<dyn Authenticator>>> {
-        let Some(http) = http_of(spec) else {
-            return Ok(None);
-        };
-        let writes_its_own = http
+        let account = self.in_use(spec)?;
+        Ok(account.map(|account| Arc::new(account) as Arc<dyn Authenticator>))
+    }
+
+    /// Returns when a login brought tokens, in this process or in another one that shares the
+    /// store.
+    async fn credentials_changed(&self, spec: &ServerSpec) {
+        match self.in_use(spec) {
+            Ok(Some(account)) => account.changed().await,
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+/// Whether tokens are sent to a server: not where OAuth is off, and not where the spec writes
+/// the header itself and says nothing of OAuth.
+fn takes_tokens(http: &HttpSpec) -> bool {
+    match &http.oauth {
+        Some(oauth) => oauth.grant != OAuthGrant::Off,
+        None => !http
             .headers
             .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
-        if writes_its_own && http.oauth.is_none() {
-            return Ok(None);
-        }
-        Ok(Some(Arc::new(self.account(spec)?)))
+            .any(|(name, _)| name.eq_ignore_ascii_case("authorization")),
     }
+}
+
+/// Why a login at this server would be of no use.
+fn unused(spec: &ServerSpec) -> Error {
+    let why = match http_of(spec) {
+        None => "only servers behind a URL have logins",
+        Some(http) if http.oauth.is_some() => "OAuth is off for this server",
+        Some(_) => "this server gets its own Authorization header: a login would not be used",
+    };
+    Error::new(ErrorKind::InvalidArgument, why)
 }
 
 fn http_of(spec: &ServerSpec) -> Option<&HttpSpec> {
@@ -209,12 +248,16 @@ pub struct LoginStatus {
     pub wanted_scopes: Vec<String>,
     /// When the access token ends.
     pub expires_at: Option<SystemTime>,
+    /// Whether there is a refresh token, which renews it.
+    pub renewable: bool,
 }
 
 /// Whether stored tokens can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LoginState {
+    /// None would be used: OAuth is off, or the spec has its own `Authorization` header.
+    NotUsed,
     /// There are none.
     LoggedOut,
     /// They are good.
@@ -230,6 +273,7 @@ impl LoginState {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::NotUsed => "not_used",
             Self::LoggedOut => "logged_out",
             Self::LoggedIn => "logged_in",
             Self::Refreshable => "refreshable",
@@ -248,6 +292,7 @@ impl LoginStatus {
                 scopes: Vec::new(),
                 wanted_scopes: Vec::new(),
                 expires_at: None,
+                renewable: false,
             };
         };
         Self {
@@ -257,6 +302,7 @@ impl LoginStatus {
                 (true, Some(_)) => LoginState::Refreshable,
                 (true, None) => LoginState::Ended,
             },
+            renewable: grant.refresh_token.is_some(),
             issuer: Some(grant.issuer.clone()),
             scopes: grant.scopes.clone(),
             wanted_scopes: grant.wanted_scopes.clone(),

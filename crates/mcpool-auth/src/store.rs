@@ -1,6 +1,6 @@
 //! Where tokens are kept: the seam for a downstream store, and the store in memory.
 
-use std::{any::Any, collections::BTreeMap, fmt, sync::Arc};
+use std::{any::Any, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use mcpool_core::Result;
@@ -43,6 +43,12 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`Timeout`](mcpool_core::ErrorKind::Timeout) when somebody holds it for far too long.
     async fn lock(&self, key: &GrantKey) -> Result<StoreLock>;
+
+    /// How often to look for what another process stored, while a server waits for a login.
+    /// Default 1 s.
+    fn poll_interval(&self) -> Duration {
+        Duration::from_secs(1)
+    }
 }
 
 /// A lock of a [`TokenStore`]; dropping it releases it.

@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
-use mcpool_auth::{LoginState, MemoryStore, OAuth, TokenStore};
+use mcpool_auth::{FileStore, LoginState, MemoryStore, OAuth, TokenStore};
 use mcpool_core::{
-    AuthRequest, ErrorKind, HttpSpec, OAuthGrant, OAuthSpec, SecretSource, ServerSpec,
+    AuthRequest, AuthenticatorProvider, ErrorKind, HttpSpec, OAuthGrant, OAuthSpec, SecretSource,
+    ServerSpec,
 };
 use support::{Robot, authenticator, call, in_memory, spec, start};
 
@@ -267,4 +268,110 @@ async fn accounts_at_one_server_are_kept_apart() {
         LoginState::LoggedOut
     );
     assert!(oauth.logout(&home).await.unwrap());
+}
+
+#[tokio::test]
+async fn new_credentials_are_noticed_once() {
+    let server = start(|_| {});
+    let directory = tempfile::tempdir().unwrap();
+    let store = || Arc::new(FileStore::new(directory.path()));
+    let oauth = OAuth::new(store());
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let refused = async || {
+        let error = call(&oauth, &spec, "ping").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AuthRequired);
+    };
+    let waits = async || {
+        let wait = oauth.credentials_changed(&spec);
+        tokio::time::timeout(Duration::from_millis(50), wait)
+            .await
+            .is_err()
+    };
+    refused().await;
+    assert!(waits().await);
+
+    // By a login here.
+    let wait = oauth.credentials_changed(&spec);
+    let robot = Robot::default();
+    let (_, login) = tokio::join!(wait, oauth.login(&spec, &robot, None));
+    login.unwrap();
+    assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
+
+    // By another process, which has the same store.
+    server.revoke_all();
+    refused().await;
+    assert!(waits().await, "the same credentials again");
+    let other = OAuth::new(store());
+    let wait = oauth.credentials_changed(&spec);
+    let (_, login) = tokio::join!(wait, other.login(&spec, &robot, None));
+    login.unwrap();
+    assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
+}
+
+#[tokio::test]
+async fn more_scope_from_another_process_is_noticed() {
+    let server = start(|options| {
+        options.scope = Some("mcp:read".into());
+        options.call_scope = Some("mcp:write".into());
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let store = || Arc::new(FileStore::new(directory.path()));
+    let oauth = OAuth::new(store());
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let robot = Robot::default();
+    oauth.login(&spec, &robot, None).await.unwrap();
+    let error = call(&oauth, &spec, "tools/call").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Forbidden);
+    let other = OAuth::new(store());
+    let wait = oauth.credentials_changed(&spec);
+    let (_, login) = tokio::join!(wait, other.login(&spec, &robot, None));
+    assert_eq!(login.unwrap().scopes, ["mcp:read", "mcp:write"]);
+    assert_ne!(call(&oauth, &spec, "tools/call").await.unwrap(), 403);
+}
+
+#[tokio::test]
+async fn oauth_that_is_off_sends_nothing() {
+    let server = start(|_| {});
+    let oauth = in_memory();
+    let on = spec(&server.mcp_url(), OAuthSpec::new());
+    oauth.login(&on, &Robot::default(), None).await.unwrap();
+    let off = spec(
+        &server.mcp_url(),
+        OAuthSpec::new().with_grant(OAuthGrant::Off),
+    );
+    let own = HttpSpec::new(server.mcp_url()).with_header("authorization", "Bearer own");
+    let own = ServerSpec::http("own", own).unwrap();
+    for spec in [off, own] {
+        assert!(oauth.authenticator(&spec).await.unwrap().is_none());
+        let status = oauth.status(&spec).await.unwrap();
+        assert_eq!(status.state, LoginState::NotUsed);
+        let error = oauth
+            .login(&spec, &Robot::default(), None)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    }
+}
+
+#[tokio::test]
+async fn a_configured_metadata_url_is_where_the_metadata_is_read() {
+    let server = start(|_| {});
+    let oauth = in_memory();
+    let metadata = format!("{}/.well-known/oauth-authorization-server", server.issuer());
+    let good = spec(
+        &server.mcp_url(),
+        OAuthSpec::new().with_metadata_url(&metadata),
+    );
+    let status = oauth.login(&good, &Robot::default(), None).await.unwrap();
+    assert_eq!(status.issuer.as_deref(), Some(server.issuer().as_str()));
+    assert_ne!(call(&oauth, &good, "ping").await.unwrap(), 401);
+    let nothing = spec(
+        &server.mcp_url(),
+        OAuthSpec::new().with_metadata_url(format!("{}/nothing", server.issuer())),
+    );
+    let error = in_memory()
+        .login(&nothing, &Robot::default(), None)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("/nothing"), "{error}");
 }

@@ -12,11 +12,12 @@ use std::{
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use mcpool::{
     ConnectionManager, Error, ReconnectPolicy, ServerName, ServerSpec, StandardFactory, StartMode,
+    auth::OAuth,
 };
 
 use crate::{
     args::Global,
-    config_files,
+    config_files, credentials,
     exit::{Exit, Failure},
     render::{self, progress::Connecting},
 };
@@ -29,6 +30,7 @@ pub(crate) struct App {
     /// The flags that every command has.
     pub(crate) global: Global,
     manager: OnceLock<ConnectionManager>,
+    oauth: OnceLock<OAuth>,
     config_broken: AtomicBool,
 }
 
@@ -46,6 +48,7 @@ impl App {
         Self {
             global,
             manager: OnceLock::new(),
+            oauth: OnceLock::new(),
             config_broken: AtomicBool::new(false),
         }
     }
@@ -64,7 +67,7 @@ impl App {
     }
 
     /// The servers of the config, or one of them; connected when the command says so.
-    fn select(&self, only: Option<&str>) -> Result<Vec<ServerSpec>, Failure> {
+    pub(crate) fn select(&self, only: Option<&str>) -> Result<Vec<ServerSpec>, Failure> {
         let mut specs = self.load()?;
         if let Some(name) = only {
             let known = specs.iter().map(|spec| spec.name.to_string()).collect();
@@ -84,7 +87,10 @@ impl App {
         let loaded = config_files::load(&self.global)?;
         let broken = loaded.problems.iter().any(|problem| problem.is_error());
         self.config_broken.store(broken, Ordering::Relaxed);
-        let mut builder = ConnectionManager::builder(Arc::new(StandardFactory::new()));
+        let oauth = credentials::oauth(loaded.credentials())?;
+        let oauth = self.oauth.get_or_init(|| oauth).clone();
+        let factory = StandardFactory::new().with_authenticators(Arc::new(oauth));
+        let mut builder = ConnectionManager::builder(Arc::new(factory));
         if let Some(budget) = loaded.budget() {
             builder = builder.with_budget(budget);
         }
@@ -114,6 +120,13 @@ impl App {
         let manager = self.manager();
         manager.start(specs).await?;
         Ok(manager)
+    }
+
+    /// The logins of the servers that were loaded.
+    pub(crate) fn oauth(&self) -> Result<&OAuth, Failure> {
+        self.oauth
+            .get()
+            .ok_or_else(|| Failure::internal("no config was loaded"))
     }
 
     /// The manager, made when it is first asked for.

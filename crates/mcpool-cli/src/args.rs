@@ -4,7 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::commands::config::{ConfigCommand, TrustArgs};
+use crate::commands::{
+    auth::AuthCommand,
+    config::{ConfigCommand, TrustArgs},
+    login::LoginArgs,
+};
 
 /// Keeps connections to many MCP servers alive; this program shows, calls, watches and measures
 /// them.
@@ -99,6 +103,18 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Log in to a server, in the browser, and connect to it
+    Login(LoginArgs),
+    /// Forget the login at a server, and revoke its tokens
+    Logout {
+        /// The server
+        server: String,
+    },
+    /// Logins
+    Auth {
+        #[command(subcommand)]
+        command: AuthCommand,
+    },
     /// Approve the commands that a project's config file runs
     Trust(TrustArgs),
     /// The stdio server of the demo
@@ -151,7 +167,7 @@ pub(crate) struct BenchArgs {
 }
 
 /// A duration with its unit: `250ms`, `5s`, `1m30s`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|error| format!("{error}; write a number and a unit, as in \"5s\""))
 }

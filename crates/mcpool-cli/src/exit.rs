@@ -147,6 +147,13 @@ impl Failure {
                 }
             }
         }
+        let server = self
+            .error
+            .as_ref()
+            .filter(|error| error.kind() == ErrorKind::AuthRequired);
+        if let Some(server) = server.and_then(Error::server) {
+            let _ = write!(text, "\n  log in with `mcpool login {server}`");
+        }
         if self.exit == Exit::OutcomeUnknown {
             text.push_str("\n  the call may have run; look before you call again");
         }

@@ -5,6 +5,7 @@ mod args;
 mod arguments;
 mod commands;
 mod config_files;
+mod credentials;
 mod demo_servers;
 mod exit;
 mod logging;

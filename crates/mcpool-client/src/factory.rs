@@ -185,6 +185,17 @@ impl ClientFactory for StandardFactory {
             }
         }
     }
+
+    /// As the authenticators say; for ever without any, and for stdio servers.
+    async fn credentials_changed(&self, spec: &ServerSpec) {
+        match (&self.authenticators, spec.resolved().await) {
+            (Some(provider), Ok(spec)) if !spec.transport.is_stdio() => {
+                provider.credentials_changed(&spec).await;
+            }
+            // What cannot be resolved is told by the connect.
+            _ => std::future::pending().await,
+        }
+    }
 }
 
 impl Default for StandardFactory {

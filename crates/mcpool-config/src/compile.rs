@@ -1,4 +1,6 @@
-//! From settings to what is connected, and back.
+//! From settings to what is connected.
+
+mod oauth;
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +28,7 @@ pub(crate) fn spec(name: &str, settings: &ServerSettings, base: &Path) -> Result
             TransportSpec::Stdio(stdio(command, settings, base))
         }
         (_, Some(url), transport) => {
-            let http = http(url, settings, base);
+            let http = http(url, settings, base)?;
             match transport {
                 Some(TransportName::Http) => TransportSpec::Http(http),
                 Some(TransportName::Sse) => TransportSpec::Sse(http),
@@ -70,7 +72,7 @@ fn stdio(command: &str, settings: &ServerSettings, base: &Path) -> StdioSpec {
     spec
 }
 
-fn http(url: &str, settings: &ServerSettings, base: &Path) -> HttpSpec {
+fn http(url: &str, settings: &ServerSettings, base: &Path) -> Result<HttpSpec> {
     let mut spec = HttpSpec::new(url);
     for (name, value) in &settings.headers.0 {
         spec = spec.with_header(name, Secret::new(value.as_str()));
@@ -91,7 +93,10 @@ fn http(url: &str, settings: &ServerSettings, base: &Path) -> HttpSpec {
     spec.read_idle_timeout = settings.read_idle_timeout.map(|timeout| timeout.0);
     spec.ca_file = settings.ca_file.as_deref().map(|file| anchored(file, base));
     spec.proxy = settings.proxy.clone();
-    spec
+    if let Some(settings) = &settings.oauth {
+        spec = spec.with_oauth(oauth::spec(settings, base)?);
+    }
+    Ok(spec)
 }
 
 /// A path relative to the file that names it. One that begins with a placeholder is left alone:

@@ -1,6 +1,7 @@
 //! Filling in `${…}` when a server is connected: the sources of values, and the resolver that
 //! asks them.
 
+mod fields;
 mod helper;
 mod sources;
 
@@ -13,17 +14,16 @@ use std::{
 };
 
 use async_trait::async_trait;
-use mcpool_core::{
-    Error, ErrorKind, HttpSpec, Result, Secret, ServerSpec, SpecResolver, StdioSpec, TransportSpec,
-};
+use mcpool_core::{Error, ErrorKind, Result, Secret, ServerSpec, SpecResolver, TransportSpec};
 
 pub use sources::{
     EnvironmentSource, FileSource, InputProvider, InputSource, PlaceSource, VariableSource,
 };
 
 use crate::{
+    expand::fields::Work,
     origin::Fields,
-    template::{Known, Reference, Syntax, Template},
+    template::{Known, Reference},
 };
 
 /// Fills in the placeholders of one entry. Attached to each loaded [`ServerSpec`].
@@ -110,8 +110,7 @@ impl Resolver {
     /// [`Unresolved`](ErrorKind::Unresolved) that names all missing variables, each with the
     /// field and its place.
     pub async fn resolve_with_provenance(&self, spec: &ServerSpec) -> Result<Resolution> {
-        let mut work = Work::default();
-        work.collect(spec, self.env_file.as_deref());
+        let work = Work::collect(spec, self.env_file.as_deref());
         let known = self.gather(&work).await?;
         let mut provenance = Vec::new();
         let mut missing: Vec<(Reference, String)> = Vec::new();
@@ -152,8 +151,7 @@ impl Resolver {
 
     /// What could not be filled in now, without asking a person, a downstream source or a helper.
     pub(crate) async fn missing(&self, spec: &ServerSpec) -> Vec<Missing> {
-        let mut work = Work::default();
-        work.collect(spec, self.env_file.as_deref());
+        let work = Work::collect(spec, self.env_file.as_deref());
         let mut known = Known::new();
         loop {
             let mut needed: BTreeSet<Reference> = BTreeSet::new();
@@ -428,131 +426,5 @@ impl Gathered {
             .iter()
             .find(|(known, _)| known == reference)
             .map(|(_, source)| source.as_str())
-    }
-}
-
-/// The texts of a spec in a fixed order: taken apart, and put back.
-#[derive(Default)]
-struct Work {
-    fields: Vec<(String, Template)>,
-}
-
-impl Work {
-    fn collect(&mut self, spec: &ServerSpec, env_file: Option<&str>) {
-        visit(spec, |field, text| {
-            self.fields.push((field, template(text)));
-        });
-        if let Some(file) = env_file {
-            self.fields.push(("env_file".to_owned(), template(file)));
-        }
-    }
-
-    fn first_field_with(&self, reference: &Reference) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|(_, template)| template.references().contains(reference))
-            .map(|(field, _)| field.as_str())
-    }
-
-    /// Puts the values where the texts were; gives the path of the file of variables as well.
-    fn apply(
-        &self,
-        spec: &ServerSpec,
-        values: Vec<String>,
-        anchor: impl Fn(PathBuf) -> PathBuf,
-    ) -> (ServerSpec, Option<String>) {
-        let mut spec = spec.clone();
-        let mut values = values.into_iter();
-        // `visit` and this walk the same order; a text that were missing would stay as it is.
-        let mut next = |text: &mut String| {
-            if let Some(value) = values.next() {
-                *text = value;
-            }
-        };
-        match &mut spec.transport {
-            TransportSpec::Stdio(stdio) => {
-                next(&mut stdio.command);
-                stdio.args.iter_mut().for_each(&mut next);
-                for secret in stdio.env.values_mut() {
-                    let mut text = String::new();
-                    next(&mut text);
-                    *secret = Secret::new(text);
-                }
-                if let Some(cwd) = &mut stdio.cwd {
-                    let mut text = String::new();
-                    next(&mut text);
-                    *cwd = anchor(PathBuf::from(text));
-                }
-            }
-            TransportSpec::Http(http) | TransportSpec::Sse(http) | TransportSpec::Auto(http) => {
-                next(&mut http.url);
-                for (_, secret) in &mut http.headers {
-                    let mut text = String::new();
-                    next(&mut text);
-                    *secret = Secret::new(text);
-                }
-                if let Some(file) = &mut http.ca_file {
-                    let mut text = String::new();
-                    next(&mut text);
-                    *file = anchor(PathBuf::from(text));
-                }
-                if let Some(proxy) = &mut http.proxy {
-                    next(proxy);
-                }
-            }
-            _ => {}
-        }
-        (spec, values.next())
-    }
-}
-
-/// A text as a template; one that cannot be one stands for itself.
-fn template(text: &str) -> Template {
-    Template::parse(text, Syntax::native())
-        .or_else(|_| Template::parse(text, Syntax::none()))
-        .unwrap_or_else(|_| Template::literal(text))
-}
-
-/// Every text of a spec that may hold placeholders, in the order of [`Work::apply`].
-fn visit(spec: &ServerSpec, mut each: impl FnMut(String, &str)) {
-    match &spec.transport {
-        TransportSpec::Stdio(StdioSpec {
-            command,
-            args,
-            env,
-            cwd,
-            ..
-        }) => {
-            each("command".to_owned(), command);
-            for (index, arg) in args.iter().enumerate() {
-                each(format!("args[{index}]"), arg);
-            }
-            for (name, value) in env {
-                each(format!("env.{name}"), value.expose());
-            }
-            if let Some(cwd) = cwd {
-                each("cwd".to_owned(), &cwd.to_string_lossy());
-            }
-        }
-        TransportSpec::Http(http) | TransportSpec::Sse(http) | TransportSpec::Auto(http) => {
-            let HttpSpec {
-                url,
-                headers,
-                ca_file,
-                proxy,
-                ..
-            } = http;
-            each("url".to_owned(), url);
-            for (name, value) in headers {
-                each(format!("headers.{name}"), value.expose());
-            }
-            if let Some(file) = ca_file {
-                each("ca_file".to_owned(), &file.to_string_lossy());
-            }
-            if let Some(proxy) = proxy {
-                each("proxy".to_owned(), proxy);
-            }
-        }
-        _ => {}
     }
 }

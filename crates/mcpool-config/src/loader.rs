@@ -263,6 +263,7 @@ impl Loader {
                         resolver: None,
                     }],
                     budget: BudgetSettings::default(),
+                    credentials: None,
                 },
             );
         }
@@ -412,6 +413,7 @@ impl Load<'_> {
         Some(Layer {
             entries,
             budget: reading.budget.unwrap_or_default(),
+            credentials: reading.credentials,
         })
     }
 
@@ -531,6 +533,7 @@ impl Load<'_> {
             };
         }
         merged.budget = BudgetSettings::default();
+        merged.credentials = None;
         self.add(Scope::Import, merged);
     }
 

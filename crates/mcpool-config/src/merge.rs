@@ -8,7 +8,7 @@ use crate::{
     diagnose::Problem,
     expand::Resolver,
     origin::Origin,
-    settings::{BudgetSettings, ServerSettings},
+    settings::{BudgetSettings, CredentialStore, ServerSettings},
 };
 
 /// One server after loading.
@@ -69,6 +69,7 @@ impl Entry {
 pub(crate) struct Layer {
     pub(crate) entries: Vec<Entry>,
     pub(crate) budget: BudgetSettings,
+    pub(crate) credentials: Option<CredentialStore>,
 }
 
 /// Lays `strong` over `weak`. Associative: however three layers are bracketed, the result is the
@@ -100,6 +101,7 @@ pub(crate) fn merge(weak: Layer, strong: Layer) -> Layer {
             stdio: strong.budget.stdio.or(weak.budget.stdio),
             http: strong.budget.http.or(weak.budget.http),
         },
+        credentials: strong.credentials.or(weak.credentials),
     }
 }
 
@@ -129,6 +131,10 @@ mod tests {
                 stdio: names.first().map(|n| u32::from(*n) + 1),
                 http: None,
             },
+            credentials: names.last().map(|n| match n % 2 {
+                0 => CredentialStore::File,
+                _ => CredentialStore::Keyring,
+            }),
         }
     }
 
@@ -159,6 +165,7 @@ mod tests {
             let right = merge(a.clone(), merge(b.clone(), c.clone()));
             prop_assert_eq!(shape(&left), shape(&right));
             prop_assert_eq!(left.budget, right.budget);
+            prop_assert_eq!(left.credentials, right.credentials);
             // A whole entry wins, and the empty layer changes nothing.
             for entry in &c.entries {
                 let found = left.entries.iter().find(|e| e.name == entry.name).unwrap();

@@ -3,6 +3,7 @@
 
 mod entry;
 mod http;
+mod oauth;
 mod policies;
 mod process;
 mod transport;
@@ -20,7 +21,7 @@ use crate::{
     dialects::{self, Dialect, Found, Place, Rules},
     document::{Member, Node, Value},
     origin::{Fields, Origin},
-    settings::{BudgetSettings, ImportOrder, ServerSettings},
+    settings::{BudgetSettings, CredentialStore, ImportOrder, ServerSettings},
     source::{Source, Span},
     template::Reference,
 };
@@ -33,6 +34,7 @@ pub(crate) struct Reading {
     pub(crate) imports: Vec<(Dialect, Span)>,
     pub(crate) import_order: ImportOrder,
     pub(crate) budget: Option<BudgetSettings>,
+    pub(crate) credentials: Option<CredentialStore>,
     pub(crate) inputs: HashMap<String, InputDeclaration>,
 }
 
@@ -247,6 +249,7 @@ impl Header<'_> {
         "defaults",
         "imports",
         "budget",
+        "credentials",
         "inputs",
     ];
 
@@ -281,6 +284,7 @@ impl Header<'_> {
                 }
                 "imports" => self.imports(value),
                 "budget" => self.budget(value),
+                "credentials" => self.credentials(value),
                 key if Self::KEYS.contains(&key) => {}
                 "servers" | "mcp_servers" if root.member("mcpServers").is_none() => {}
                 key if rules.dialect == Dialect::Native
@@ -363,6 +367,14 @@ impl Header<'_> {
             }
         }
         self.out.budget = Some(budget);
+    }
+
+    fn credentials(&mut self, node: &Node) {
+        match node.as_str() {
+            Some("file") => self.out.credentials = Some(CredentialStore::File),
+            Some("keyring") => self.out.credentials = Some(CredentialStore::Keyring),
+            _ => self.wrong(node, "`credentials` is `file` or `keyring`"),
+        }
     }
 
     fn wrong(&mut self, node: &Node, message: &str) {

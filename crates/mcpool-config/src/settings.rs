@@ -1,12 +1,16 @@
 //! The native format as types: what one entry may say. The JSON Schema is made from these, the
 //! reader fills them, the writer writes them.
 
+mod oauth;
+
 use std::{collections::BTreeMap, fmt};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::units::{ByteSize, HumanDuration};
+
+pub use oauth::{DpopName, GrantName, IdentityProviderSettings, OAuthSettings};
 
 /// A whole file in the native format.
 #[derive(Clone, Default, PartialEq, Serialize, JsonSchema)]
@@ -30,6 +34,21 @@ pub struct FileSettings {
     /// How many connects may run at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<BudgetSettings>,
+    /// Where the program keeps the tokens of logins. Default `file`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<CredentialStore>,
+}
+
+/// Where tokens are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CredentialStore {
+    /// Private files in the user's data directory.
+    #[default]
+    File,
+    /// The keyring of the operating system.
+    Keyring,
 }
 
 /// Hosts to import from.
@@ -311,51 +330,6 @@ pub struct ToolSettings {
     /// Not these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deny: Vec<String>,
-}
-
-/// A login by OAuth. `mcpool-auth` uses it.
-///
-/// `Debug` does not show the secret.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct OAuthSettings {
-    /// `false` never tries to log in. Default `true`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub enabled: Option<bool>,
-    /// The grant: `authorization_code` (default), `client_credentials`, `jwt_bearer`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub grant: Option<String>,
-    /// The client's identifier, when it was registered beforehand.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_id: Option<String>,
-    /// The client's secret; best a `${NAME}`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_secret: Option<String>,
-    /// A PEM file with the client's private key, for signed assertions.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub private_key_file: Option<String>,
-    /// The scopes to ask for. Default: what the server asks for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub scopes: Vec<String>,
-    /// The loopback port for the redirect. Default: a free one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub callback_port: Option<u16>,
-    /// The address of the authorization server's metadata, when it cannot be discovered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub metadata_url: Option<String>,
-}
-
-impl fmt::Debug for OAuthSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OAuthSettings")
-            .field("enabled", &self.enabled)
-            .field("grant", &self.grant)
-            .field("client_id", &self.client_id)
-            .field("scopes", &self.scopes)
-            .field("callback_port", &self.callback_port)
-            .finish_non_exhaustive()
-    }
 }
 
 /// Reconnecting: a preset, or numbers.

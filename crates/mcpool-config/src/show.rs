@@ -118,11 +118,27 @@ fn show_policies(out: &mut Map<String, Value>, spec: &ServerSpec, settings: &Ser
     rest.proxy = None;
     rest.headers_helper = rest.headers_helper.map(|helper| redacted_line(&helper));
     if let Some(oauth) = &mut rest.oauth {
-        oauth.client_secret = oauth
-            .client_secret
-            .take()
-            .map(|secret| value_text("client_secret", &secret));
-        oauth.metadata_url = oauth.metadata_url.take().map(|url| url_text(&url));
+        let idp = oauth.idp.as_mut();
+        let idp_secret = idp.and_then(|idp| idp.client_secret.as_mut());
+        // Each has the name of a secret, so that nothing literal is shown.
+        for secret in [
+            oauth.client_secret.as_mut(),
+            oauth.private_key.as_mut(),
+            oauth.id_token.as_mut(),
+            oauth.assertion.as_mut(),
+            idp_secret,
+        ]
+        .into_iter()
+        .flatten()
+        {
+            *secret = value_text("client_secret", secret);
+        }
+        for url in [oauth.metadata_url.as_mut(), oauth.issuer.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            *url = url_text(url);
+        }
     }
     if let Ok(Value::Object(rest)) = serde_json::to_value(rest) {
         for (field, value) in rest {

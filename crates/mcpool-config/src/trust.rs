@@ -15,7 +15,7 @@ use mcpool_core::{Error, ErrorKind, Result, TransportSpec};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{atomic, loader::Loaded, merge::Entry, origin::Scope, show};
+use crate::{atomic, loader::Loaded, merge::Entry, origin::Scope, settings::GrantName, show};
 
 /// A project's file that is new or changed, and what it would run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -260,30 +260,18 @@ fn requests(loaded: &Loaded) -> Vec<TrustRequest> {
         .collect()
 }
 
-/// Whether connecting an entry runs a program, or sends what a placeholder gives to an address
-/// of the file's choosing.
+/// Whether connecting an entry runs a program, or sends what a placeholder or a file gives to an
+/// address of the file's choosing.
 fn acts(entry: &Entry) -> bool {
-    let TransportSpec::Stdio(_) = &entry.spec.transport else {
-        let has_placeholder = |text: &str| text.contains("${");
-        let settings = &entry.settings;
-        return settings.headers_helper.is_some()
-            || settings
-                .bearer_token
-                .as_deref()
-                .is_some_and(has_placeholder)
-            || settings.url.as_deref().is_some_and(has_placeholder)
-            || settings
-                .oauth
-                .as_ref()
-                .and_then(|oauth| oauth.client_secret.as_deref())
-                .is_some_and(has_placeholder)
-            || settings
-                .headers
-                .0
-                .iter()
-                .any(|(_, value)| has_placeholder(value));
-    };
-    true
+    let settings = &entry.settings;
+    let runs = settings.headers_helper.is_some() || entry.spec.transport.is_stdio();
+    let logs_in_by_itself = settings
+        .oauth
+        .as_ref()
+        .is_some_and(|oauth| oauth.effective_grant() != GrantName::AuthorizationCode);
+    // Settings that cannot be written out are settings that nobody knows.
+    let is_plain = serde_json::to_string(settings).is_ok_and(|text| !text.contains("${"));
+    runs || logs_in_by_itself || !is_plain
 }
 
 fn action(entry: &Entry) -> TrustAction {
@@ -308,6 +296,22 @@ fn action(entry: &Entry) -> TrustAction {
     }
     if let Some(helper) = &settings.headers_helper {
         extras.push(format!("runs {helper:?} for headers"));
+    }
+    if let Some(oauth) = &settings.oauth {
+        let grant = oauth.effective_grant();
+        if grant != GrantName::AuthorizationCode {
+            extras.push(format!("gets tokens by {}", grant.as_str()));
+        }
+        for file in [
+            &oauth.private_key_file,
+            &oauth.id_token_file,
+            &oauth.assertion_file,
+        ]
+        .into_iter()
+        .flatten()
+        {
+            extras.push(format!("uses {file:?} for them"));
+        }
     }
     if let Some(inherit) = &settings.inherit_env {
         extras.push(format!("inherits variables: {inherit:?}"));

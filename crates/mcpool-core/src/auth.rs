@@ -97,4 +97,12 @@ pub trait AuthenticatorProvider: Send + Sync {
     /// # Errors
     /// When the stored credentials cannot be read.
     async fn authenticator(&self, spec: &ServerSpec) -> Result<Option<Arc<dyn Authenticator>>>;
+
+    /// Waits until there are other credentials for this server than those that it last refused:
+    /// see [`ClientFactory::credentials_changed`](crate::ClientFactory::credentials_changed).
+    ///
+    /// The spec is resolved. The default waits for ever.
+    async fn credentials_changed(&self, _spec: &ServerSpec) {
+        std::future::pending().await
+    }
 }

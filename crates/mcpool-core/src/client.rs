@@ -32,6 +32,18 @@ pub trait ClientFactory: Send + Sync {
     /// # Errors
     /// An [`Error`] with what is known: status, stderr, and the attempts as its source.
     async fn connect(&self, spec: &ServerSpec) -> Result<Arc<dyn Client>>;
+
+    /// Waits until there are other credentials for this server than those that it last refused.
+    ///
+    /// The manager waits for it while a server is in
+    /// [`AuthRequired`](crate::ServerState::AuthRequired), and then connects at once. It must not
+    /// return twice for the same credentials. The default waits for ever: then only a caller's
+    /// connect helps.
+    ///
+    /// Dropping the future stops the wait.
+    async fn credentials_changed(&self, _spec: &ServerSpec) {
+        std::future::pending().await
+    }
 }
 
 /// A live session with one server.

@@ -5,8 +5,8 @@ use crate::Secret;
 /// How credentials for one HTTP server are obtained. `mcpool-auth` acts on it.
 ///
 /// A server without one is treated as [`OAuthSpec::default`]: its tokens, if there are any, are
-/// used, and a login is an authorization-code flow in a browser. Endpoints are never part of
-/// it: they are discovered (MCP authorization; RFC 9728, RFC 8414).
+/// used, and a login is an authorization-code flow in a browser. Endpoints are no part of it:
+/// they are read from metadata (MCP authorization; RFC 9728, RFC 8414).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OAuthSpec {
@@ -25,6 +25,9 @@ pub struct OAuthSpec {
     /// The only authorization server that may get these client credentials. Without it, the
     /// one that the server names.
     pub issuer: Option<String>,
+    /// Where the authorization server's metadata is, for a server that does not lead to it. It
+    /// is taken as it stands: whoever sets it vouches for it. Default: it is discovered.
+    pub metadata_url: Option<String>,
     /// The loopback port of the redirect URI. Default: a free one.
     pub redirect_port: Option<u16>,
     /// Keeps the tokens of several accounts at one server apart. Default: one account.
@@ -77,6 +80,13 @@ impl OAuthSpec {
     #[must_use]
     pub fn with_issuer(mut self, issuer: impl Into<String>) -> Self {
         self.issuer = Some(issuer.into());
+        self
+    }
+
+    /// Sets where the authorization server's metadata is.
+    #[must_use]
+    pub fn with_metadata_url(mut self, url: impl Into<String>) -> Self {
+        self.metadata_url = Some(url.into());
         self
     }
 
@@ -133,13 +143,16 @@ pub enum OAuthGrant {
         /// The JWT. Read anew for each token, because platforms rotate it.
         assertion: SecretSource,
     },
+    /// None: no token is sent, whatever is stored, and a 401 is
+    /// [`AuthRequired`](crate::ErrorKind::AuthRequired).
+    Off,
 }
 
 impl OAuthGrant {
     /// Whether tokens come without a person.
     #[must_use]
     pub fn is_headless(&self) -> bool {
-        !matches!(self, Self::AuthorizationCode)
+        !matches!(self, Self::AuthorizationCode | Self::Off)
     }
 }
 

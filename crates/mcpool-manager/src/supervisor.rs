@@ -1,6 +1,7 @@
 //! The task behind one connection. It alone connects, probes, reconnects and closes: it feeds
 //! the state machine with what happens and carries out what the machine says.
 
+mod connecting;
 mod publication;
 
 use std::{
@@ -28,11 +29,10 @@ use tracing::Instrument;
 use crate::{
     catalog,
     connection::{self, ConnectFailure, Connected, Connection, Heard},
-    machine::{self, Effect, Failure, Input, Phase, State, Traffic, What},
+    machine::{self, Effect, Input, Phase, State, Traffic, What},
     manager::Shared,
     metrics,
     server::{Command, Instance, Server},
-    slot::Live,
 };
 
 pub(crate) use publication::wall_clock;
@@ -50,6 +50,8 @@ pub(crate) struct Supervisor {
     connect_due: bool,
     connect: Option<BoxFuture<'static, Result<Connected, ConnectFailure>>>,
     probe: Option<BoxFuture<'static, Result<ProbeReport, Error>>>,
+    /// Waits for a login while one is needed.
+    login: Option<BoxFuture<'static, ()>>,
     closings: FuturesUnordered<BoxFuture<'static, Diagnostics>>,
     /// Who waits for a connection.
     connecting: Vec<Waiter>,
@@ -89,6 +91,7 @@ impl Supervisor {
             connect_due: false,
             connect: None,
             probe: None,
+            login: None,
             closings: FuturesUnordered::new(),
             connecting: Vec::new(),
             checking: Vec::new(),
@@ -110,6 +113,7 @@ impl Supervisor {
         let stop = server.stop.clone();
         loop {
             self.start_connect_if_due();
+            self.await_login_if_needed();
             let deadline = machine::deadline(&self.state);
             tokio::select! {
                 // Callers first, so that they join what is under way; what a server says last, so
@@ -132,6 +136,11 @@ impl Supervisor {
                 }
                 Some(diagnostics) = self.closings.next(), if !self.closings.is_empty() => {
                     self.closed(&diagnostics);
+                }
+                () = or_never(&mut self.login) => {
+                    self.login = None;
+                    tracing::info!(server = %self.server.name, "there are new credentials");
+                    self.feed(What::Connect { retries: None });
                 }
                 () = sleep_until(deadline) => {
                     let traffic = self.traffic();
@@ -240,153 +249,6 @@ impl Supervisor {
             self.publish();
         }
         self.settle();
-    }
-
-    /// Starts the connect that is due, once what was there before is gone.
-    fn start_connect_if_due(&mut self) {
-        let spec = self.server.spec();
-        // Two processes of one stdio server must not fight over its files; a session of an HTTP
-        // server that is being closed disturbs nobody.
-        if !self.connect_due || (spec.transport.is_stdio() && !self.closings.is_empty()) {
-            return;
-        }
-        self.connect_due = false;
-        metrics::connect_started(&self.server.name);
-        let (server, transport) = (&self.server.name, spec.transport.as_str());
-        let (instance, attempt) = (self.index, self.state.attempts);
-        let span = if self.epoch == 0 {
-            tracing::info_span!("connect", %server, instance, transport, attempt)
-        } else {
-            let cause = self.last_cause.as_str();
-            metrics::reconnect_started(server, self.last_cause);
-            tracing::info_span!("reconnect", %server, instance, transport, attempt, cause)
-        };
-        let connect = connection::connect(
-            Arc::clone(&self.shared),
-            Arc::clone(&self.server),
-            self.index,
-            spec,
-        );
-        self.connect = Some(connect.instrument(span).boxed());
-    }
-
-    fn connect_ended(&mut self, outcome: Result<Connected, ConnectFailure>) {
-        match outcome {
-            Ok(connected) => self.connected(connected),
-            Err(ConnectFailure {
-                error,
-                elapsed,
-                client,
-            }) => {
-                if let Some(client) = client {
-                    self.closings
-                        .push(connection::close(client, self.close_bound()).boxed());
-                }
-                self.connect_failed(error, elapsed);
-            }
-        }
-    }
-
-    fn connected(&mut self, connected: Connected) {
-        let Connected {
-            client,
-            notices,
-            tools,
-            elapsed,
-        } = connected;
-        self.epoch += 1;
-        self.last_error = None;
-        let live = Live::new(Arc::clone(&client), self.epoch);
-        let info = client.info();
-        let transport = info.transport;
-        let protocol = info.protocol.to_string();
-        let times = client.times();
-        tracing::info!(
-            server = %self.server.name,
-            transport = transport.as_str(),
-            protocol,
-            attempt = self.state.attempts,
-            ?elapsed,
-            "connected"
-        );
-        metrics::connected(&self.server.name, elapsed);
-        self.live = Some(Connection::new(Arc::clone(&live), notices));
-        let attempt = self.state.attempts;
-        self.server.catalog.reconnected();
-        let before = self.server.catalog.tools.cached();
-        let tools = self.server.catalog.tools.store(tools);
-        catalog::told_rejected(&self.shared, &self.server, before.as_deref(), &tools);
-        self.server
-            .observe(self.index, &self.shared.events, |observed| {
-                observed.was_connected = true;
-                observed.connected_at = Some(times.connected_at);
-                observed.connect_time = Some(elapsed);
-                observed.transport = Some(transport);
-                observed.protocol = Some(protocol);
-            });
-        // Calls see the connection before anybody is told that the server is ready.
-        self.instance().slot.fill(live);
-        // Those who wait for room among the other instances have some now.
-        self.server.queue.look_again();
-        self.emit(EventKind::Connected {
-            transport,
-            elapsed,
-            attempt,
-        });
-        self.feed(What::Connected);
-        catalog::refresh_known(&self.shared, &self.server);
-    }
-
-    fn connect_failed(&mut self, error: Error, elapsed: Duration) {
-        let error = error
-            .with_server(&self.server.name)
-            .with_operation("connect");
-        tracing::warn!(
-            server = %self.server.name,
-            attempt = self.state.attempts,
-            kind = error.kind().as_str(),
-            %error,
-            "the connect failed"
-        );
-        metrics::connect_failed(&self.server.name, error.kind());
-        let failure = match error.kind() {
-            ErrorKind::AuthRequired | ErrorKind::Forbidden => Failure::Auth,
-            // What has worked before is worth another try: behind a proxy, or in the middle of
-            // an upgrade, a server that restarts is "not found" for a while.
-            ErrorKind::HttpStatus | ErrorKind::CommandNotFound if self.epoch > 0 => {
-                Failure::Transient { retry_after: None }
-            }
-            _ if error.is_permanent() => Failure::Permanent,
-            _ => Failure::Transient {
-                retry_after: error.retry_after(),
-            },
-        };
-        if !error.stderr_tail().is_empty() {
-            let tail = error.stderr_tail().to_vec();
-            self.note(|observed| observed.stderr_tail = tail);
-        }
-        self.emit(EventKind::ConnectFailed {
-            attempt: self.state.attempts,
-            elapsed,
-            error: error.clone(),
-        });
-        self.last_cause = DisconnectCause::ConnectFailed;
-        self.last_error = Some(error.clone());
-        self.connecting = std::mem::take(&mut self.connecting)
-            .into_iter()
-            .filter_map(|mut waiter| match waiter.failures_left.checked_sub(1) {
-                Some(left) => {
-                    waiter.failures_left = left;
-                    Some(waiter)
-                }
-                None => {
-                    // Nobody waits any more: no harm done.
-                    let _ = waiter.reply.send(Err(error.clone()));
-                    None
-                }
-            })
-            .collect();
-        self.feed(What::ConnectFailed(failure));
     }
 
     fn lost(&mut self, reason: CloseReason) {

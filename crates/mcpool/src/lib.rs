@@ -149,6 +149,35 @@
 //! # example().unwrap();
 //! ```
 //!
+//! # Logins
+//!
+//! With the feature `auth`, give the factory an [`OAuth`](auth::OAuth): it keeps the tokens, sends
+//! them to their servers only, and renews them. A server that wants a login and has none is in
+//! [`AuthRequired`](ServerState::AuthRequired) and is left alone; a login connects it at once.
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "auth", feature = "manager"))]
+//! # async fn example() -> mcpool::Result<()> {
+//! use std::sync::Arc;
+//! use mcpool::{ConnectionManager, ServerSpec, StandardFactory};
+//! use mcpool::auth::{FileStore, InteractiveLogin, OAuth, SystemBrowser};
+//!
+//! let oauth = OAuth::new(Arc::new(FileStore::in_data_dir()?)).with_client_name("My application");
+//! let factory = StandardFactory::new().with_authenticators(Arc::new(oauth.clone()));
+//! let manager = ConnectionManager::new(Arc::new(factory));
+//! let spec = ServerSpec::url("docs", "https://example.com/mcp")?;
+//! manager.start(vec![spec.clone()]).await?;
+//!
+//! if manager.status("docs")?.state == "auth_required" {
+//!     let agent = InteractiveLogin::new()
+//!         .with_browser(Arc::new(SystemBrowser))
+//!         .with_prompt(|prompt| eprintln!("log in at {}", prompt.url));
+//!     oauth.login(&spec, &agent, None).await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Swap a layer
 //!
 //! There are two seams, both object-safe traits, both with mocks behind the feature `mock`:
@@ -165,6 +194,7 @@
 //! | `config` | yes | the module `config` |
 //! | `stdio`, `http`, `sse` | yes | the transport |
 //! | `auth` | no | the module `auth`: OAuth |
+//! | `keyring` | no | tokens in the keyring of the operating system; brings `auth` |
 //! | `metrics` | no | metrics through the `metrics` facade |
 //! | `mock` | no | the module `mock`: mockall mocks of the seams |
 #![deny(missing_docs)]

@@ -1,11 +1,13 @@
 //! The commands, one file each.
 
+pub(crate) mod auth;
 mod bench;
 mod call;
 pub(crate) mod config;
 mod demo;
 mod doctor;
 mod health;
+pub(crate) mod login;
 mod prompts;
 mod resources;
 mod status;
@@ -46,6 +48,9 @@ pub(crate) async fn run(app: &App, command: Command) -> Outcome {
         Command::Bench(args) => bench::run(app, args).await,
         Command::Config { command } => config::run(app, command).await,
         Command::Trust(args) => config::trust(app, args).await,
+        Command::Login(args) => login::login(app, args).await,
+        Command::Logout { server } => login::logout(app, &server).await,
+        Command::Auth { command } => auth::run(app, command).await,
         Command::DemoServer => match demo_servers::serve_stdio().await {
             Ok(()) => Ok(Exit::Good),
             Err(error) => Err(Failure::internal(error.to_string())),

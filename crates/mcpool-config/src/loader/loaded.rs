@@ -7,7 +7,7 @@ use mcpool_core::{ConnectBudget, Result, ServerName, ServerSpec};
 use crate::{
     diagnose::{Problem, Problems},
     merge::{Entry, Layer},
-    settings::BudgetSettings,
+    settings::{BudgetSettings, CredentialStore},
     source::Source,
 };
 
@@ -23,6 +23,7 @@ pub struct Loaded {
     entries: Vec<Entry>,
     places: HashMap<ServerName, usize>,
     budget: BudgetSettings,
+    credentials: CredentialStore,
     sources: Vec<Arc<Source>>,
 }
 
@@ -43,6 +44,7 @@ impl Loaded {
             entries: layer.entries,
             problems,
             budget: layer.budget,
+            credentials: layer.credentials.unwrap_or_default(),
             sources,
         }
     }
@@ -74,6 +76,12 @@ impl Loaded {
     #[must_use]
     pub fn entry(&self, name: &str) -> Option<&Entry> {
         self.places.get(name).map(|index| &self.entries[*index])
+    }
+
+    /// Where the files want the tokens of logins to be kept.
+    #[must_use]
+    pub fn credentials(&self) -> CredentialStore {
+        self.credentials
     }
 
     /// The connect budget of the files; `None` when they say nothing.

@@ -55,6 +55,7 @@ pub(super) fn read_defaults(
         "bearer_token",
         "env_file",
         "headers_helper",
+        "oauth",
     ] {
         if let Some(range) = reader.range_of(field) {
             reader.problem(

@@ -126,7 +126,12 @@ impl EntryReader<'_> {
     }
 
     /// One of a few words.
-    fn word<T: Copy>(&mut self, name: &str, node: &Node, known: &[(&str, T)]) -> Option<T> {
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        name: &str,
+        node: &Node,
+        known: &[(&str, T)],
+    ) -> Option<T> {
         let text = self.text(name, node)?;
         let plain = text.to_lowercase().replace('-', "_");
         if let Some((_, value)) = known.iter().find(|(word, _)| *word == plain) {

@@ -204,6 +204,53 @@ async fn a_login_that_runs_out_is_noticed_by_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_login_connects_a_server_that_waits_for_one_at_once() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    let fake = world.server("a");
+    let refused = || Act::Fail(Error::new(ErrorKind::AuthRequired, "a login is needed"));
+    fake.next(Op::Connect, refused());
+    fake.next(Op::Connect, refused());
+    manager.add(spec("a")).unwrap();
+    until(&manager, "a", "auth_required").await;
+    let waiting = async || {
+        while fake.waiting_for_login() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    waiting().await;
+    let before = Instant::now();
+    fake.log_in();
+    // The first login is not good either: it waits for the next, and tries nothing meanwhile.
+    while fake.count(Op::Connect) < 2 {
+        tokio::task::yield_now().await;
+    }
+    until(&manager, "a", "auth_required").await;
+    waiting().await;
+    fake.log_in();
+    until(&manager, "a", "ready").await;
+    assert_eq!(before.elapsed(), Duration::ZERO);
+    assert_eq!(fake.count(Op::Connect), 3);
+    // Nobody waits where nothing is needed.
+    assert_eq!(fake.waiting_for_login(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_waits_for_a_login_can_be_removed() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    let fake = world.server("a");
+    fake.always(
+        Op::Connect,
+        Act::Fail(Error::new(ErrorKind::AuthRequired, "a login is needed")),
+    );
+    manager.add(spec("a")).unwrap();
+    until(&manager, "a", "auth_required").await;
+    manager.remove("a").await.unwrap();
+    assert_eq!(fake.waiting_for_login(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn heartbeats_come_at_their_interval_and_one_at_a_time() {
     let world = World::new();
     let manager = ConnectionManager::new(world.factory());

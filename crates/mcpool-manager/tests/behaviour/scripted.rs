@@ -60,6 +60,7 @@ pub struct Fake {
     standing: Mutex<HashMap<Op, Act>>,
     counts: Mutex<HashMap<Op, usize>>,
     held: watch::Sender<u64>,
+    logins: watch::Sender<u64>,
     pub tools: Mutex<Vec<Tool>>,
     pub tools_ttl: Mutex<Option<Duration>>,
     pub prompts: Mutex<Vec<Prompt>>,
@@ -139,6 +140,7 @@ impl World {
                 standing: Mutex::default(),
                 counts: Mutex::default(),
                 held: watch::channel(0).0,
+                logins: watch::channel(0).0,
                 tools: Mutex::new(vec![tool("echo"), tool("add")]),
                 tools_ttl: Mutex::default(),
                 prompts: Mutex::default(),
@@ -217,6 +219,16 @@ impl Fake {
     /// How often it was asked for.
     pub fn count(&self, op: Op) -> usize {
         self.counts.lock().unwrap().get(&op).copied().unwrap_or(0)
+    }
+
+    /// Brings new credentials.
+    pub fn log_in(&self) {
+        self.logins.send_modify(|n| *n += 1);
+    }
+
+    /// How many wait for new credentials.
+    pub fn waiting_for_login(&self) -> usize {
+        self.logins.receiver_count()
     }
 
     /// Lets everything that is held go on.
@@ -310,6 +322,11 @@ impl ClientFactory for World {
         });
         fake.clients.lock().unwrap().push(Arc::downgrade(&client));
         Ok(client)
+    }
+
+    async fn credentials_changed(&self, spec: &ServerSpec) {
+        let mut logins = self.server(spec.name.as_str()).logins.subscribe();
+        logins.changed().await.unwrap();
     }
 }
 

@@ -1,0 +1,136 @@
+//! `mcpool auth status`: what is stored of logins.
+
+use std::time::{Duration, SystemTime};
+
+use clap::Subcommand;
+use mcpool::{
+    Error, ErrorStatus, ServerName, ServerSpec, TransportSpec,
+    auth::{LoginState, LoginStatus},
+};
+use serde_json::{Value, json};
+
+use super::Outcome;
+use crate::{
+    app::App,
+    exit::Exit,
+    render::{self, table},
+};
+
+/// `mcpool auth`
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthCommand {
+    /// Show which servers have a login, and until when. Asks nobody
+    Status {
+        /// Only this server; the exit code is 3 when it has no login that can be used
+        server: Option<String>,
+    },
+}
+
+/// Runs it.
+pub(crate) async fn run(app: &App, command: AuthCommand) -> Outcome {
+    let AuthCommand::Status { server } = command;
+    let mut specs = app.select(server.as_deref())?;
+    if server.is_none() {
+        specs.retain(|spec| !spec.transport.is_stdio());
+    }
+    let mut rows = Vec::with_capacity(specs.len());
+    for spec in &specs {
+        rows.push((spec, app.oauth()?.status(spec).await));
+    }
+    if app.global.json {
+        let servers: Vec<Value> = rows
+            .iter()
+            .map(|(spec, status)| match status {
+                Ok(status) => to_json(&spec.name, status),
+                Err(error) => {
+                    json!({"name": spec.name.as_str(), "error": ErrorStatus::from(error)})
+                }
+            })
+            .collect();
+        render::document(&json!({ "servers": servers }))?;
+    } else {
+        render::text(&to_text(&rows))?;
+    }
+    let failed = rows.iter().filter_map(|(_, status)| status.as_ref().err());
+    let exit = Exit::of_all(failed.map(Error::kind));
+    let lacking = |(spec, status): &(&ServerSpec, Result<LoginStatus, Error>)| {
+        let gone = status
+            .as_ref()
+            .is_ok_and(|status| matches!(status.state, LoginState::LoggedOut | LoginState::Ended));
+        gone && !is_headless(spec)
+    };
+    Ok(match exit {
+        Exit::Good if server.is_some() && rows.iter().any(lacking) => Exit::LoginNeeded,
+        exit => exit,
+    })
+}
+
+/// A login for programs.
+pub(crate) fn to_json(name: &ServerName, status: &LoginStatus) -> Value {
+    let expires = status
+        .expires_at
+        .map(|at| humantime::format_rfc3339_seconds(at).to_string());
+    json!({
+        "name": name.as_str(),
+        "state": status.state.as_str(),
+        "issuer": status.issuer,
+        "scopes": status.scopes,
+        "wanted_scopes": status.wanted_scopes,
+        "expires_at": expires,
+        "error": null,
+    })
+}
+
+/// How long a login lasts, for people.
+pub(crate) fn until(status: &LoginStatus) -> String {
+    let renewed = if status.renewable {
+        "renewed by itself"
+    } else {
+        "not renewed"
+    };
+    match (status.state, status.expires_at) {
+        (LoginState::LoggedOut | LoginState::NotUsed | LoginState::Ended, _) => "-".to_owned(),
+        (LoginState::Refreshable, _) => "renewed at its next use".to_owned(),
+        (_, None) => "no end known".to_owned(),
+        (_, Some(at)) => {
+            let left = at.duration_since(SystemTime::now()).unwrap_or_default();
+            let left = Duration::from_secs(left.as_secs());
+            format!("for {}, {renewed}", humantime::format_duration(left))
+        }
+    }
+}
+
+fn is_headless(spec: &ServerSpec) -> bool {
+    match &spec.transport {
+        TransportSpec::Http(http) | TransportSpec::Sse(http) | TransportSpec::Auto(http) => http
+            .oauth
+            .as_ref()
+            .is_some_and(|oauth| oauth.grant.is_headless()),
+        _ => false,
+    }
+}
+
+fn to_text(rows: &[(&ServerSpec, Result<LoginStatus, Error>)]) -> String {
+    let mut table = table::new(&["NAME", "LOGIN", "AT", "SCOPES", "GOOD", "ERROR"]);
+    for (spec, status) in rows {
+        let cells = match status {
+            Ok(status) => [
+                status.state.as_str().to_owned(),
+                status.issuer.clone().unwrap_or_else(|| "-".to_owned()),
+                match &status.wanted_scopes[..] {
+                    [] => status.scopes.join(" "),
+                    wanted => format!("{} (wanted: {})", status.scopes.join(" "), wanted.join(" ")),
+                },
+                until(status),
+                String::new(),
+            ],
+            Err(error) => {
+                let dash = || "-".to_owned();
+                [dash(), dash(), dash(), dash(), error.message().to_owned()]
+            }
+        };
+        let cells = cells.iter().map(|text| table::cell(text));
+        table.add_row(std::iter::once(table::cell(spec.name.as_str())).chain(cells));
+    }
+    table::show(&table)
+}

@@ -1,0 +1,145 @@
+//! `mcpool login` and `mcpool logout`.
+
+use std::{io::BufRead as _, sync::Arc, time::Duration};
+
+use clap::Args;
+use mcpool::auth::{InteractiveLogin, LoginPrompt, SystemBrowser};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::{
+    Outcome,
+    auth::{self, until},
+};
+use crate::{
+    app::App,
+    args::parse_duration,
+    exit::{Exit, Failure},
+    render,
+};
+
+/// `mcpool login`
+#[derive(Debug, Args)]
+pub(crate) struct LoginArgs {
+    /// The server
+    server: String,
+    /// Open no browser: for a shell on another machine. Open the URL anywhere, and paste the
+    /// address that the browser ends at
+    #[arg(long)]
+    no_browser: bool,
+    /// How long to wait for the person
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
+    timeout: Duration,
+}
+
+/// Logs in, then connects, to see that the login is good.
+pub(crate) async fn login(app: &App, args: LoginArgs) -> Outcome {
+    let specs = app.select(Some(&args.server))?;
+    let spec = specs
+        .first()
+        .ok_or_else(|| Failure::internal("no server was selected"))?;
+    let status = app.oauth()?.login(spec, &agent(&args), None).await?;
+    if !app.global.json {
+        let issuer = status.issuer.as_deref().unwrap_or_default();
+        let text = format!("{}: logged in at {issuer}, {}\n", spec.name, until(&status));
+        render::text(&render::printable(&text))?;
+    }
+    if !spec.enabled {
+        return report(app, json!({"login": auth::to_json(&spec.name, &status)}));
+    }
+    let manager = app.managed(specs.clone()).await?;
+    manager.connect_with(&args.server, 0).await?;
+    let server = manager.status(&args.server)?;
+    if !app.global.json {
+        let text = format!("{}: {}, {} tools\n", spec.name, server.state, server.tools);
+        return render::text(&render::printable(&text));
+    }
+    report(
+        app,
+        json!({
+            "login": auth::to_json(&spec.name, &status),
+            "state": server.state,
+            "tools": server.tools,
+        }),
+    )
+}
+
+/// Forgets the tokens of a server.
+pub(crate) async fn logout(app: &App, server: &str) -> Outcome {
+    let specs = app.select(Some(server))?;
+    let mut known = false;
+    for spec in &specs {
+        known |= app.oauth()?.logout(spec).await?;
+    }
+    if app.global.json {
+        return report(app, json!({"server": server, "logged_out": known}));
+    }
+    let word = if known {
+        "logged out"
+    } else {
+        "was not logged in"
+    };
+    render::text(&format!("{server}: {word}\n"))
+}
+
+fn report(app: &App, document: serde_json::Value) -> Outcome {
+    if app.global.json {
+        render::document(&document)?;
+    }
+    Ok(Exit::Good)
+}
+
+fn agent(args: &LoginArgs) -> InteractiveLogin {
+    let (server, opens) = (args.server.clone(), !args.no_browser);
+    let agent = InteractiveLogin::new()
+        .with_timeout(args.timeout)
+        .with_prompt(move |prompt| {
+            eprint!("{}", render::printable(&invitation(&server, prompt, opens)))
+        })
+        .with_pasted(pasted());
+    if args.no_browser {
+        agent
+    } else {
+        agent.with_browser(Arc::new(SystemBrowser))
+    }
+}
+
+/// What the person is told.
+fn invitation(server: &str, prompt: &LoginPrompt, opens: bool) -> String {
+    let LoginPrompt {
+        server: address,
+        issuer,
+        scopes,
+        url,
+        ..
+    } = prompt;
+    let mut text = format!("{server} ({address}) wants a login at {issuer}\n");
+    if !scopes.is_empty() {
+        text.push_str(&format!("It asks for: {}\n", scopes.join(" ")));
+    }
+    text.push_str(match opens {
+        true => "Your browser opens this page; if it does not, open it by hand:\n",
+        false => "Open this page in a browser, on any machine:\n",
+    });
+    text.push_str(&format!("\n  {url}\n\n"));
+    text.push_str(
+        "Waiting for the browser to come back. If it ends at a page that cannot be shown, copy \
+         the\naddress of that page and paste it here:\n",
+    );
+    text
+}
+
+/// The lines that the person pastes. Read on a thread of their own, which ends with the program.
+fn pasted() -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        let lines = std::io::stdin().lock().lines();
+        for line in lines.map_while(Result::ok) {
+            let line = line.trim();
+            if !line.is_empty() && sender.blocking_send(line.to_owned()).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
