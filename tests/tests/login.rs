@@ -239,7 +239,7 @@ fn client_credentials_of_a_config_need_no_login() {
             "client_secret": "${ROBOT_SECRET}",
         },
     }}});
-    let unset = Cli::new(config.clone()).run(&["status"]);
+    let unset = Cli::new(config.clone()).run(&["tools", "robot"]);
     assert_eq!(unset.code(), Some(2), "{}", unset.stderr());
     let cli = Cli::new(config).with_env("ROBOT_SECRET", "canary-of-the-robot");
     let status = cli.run(&["--json", "-vvv", "status"]);
