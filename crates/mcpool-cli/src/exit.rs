@@ -71,12 +71,14 @@ impl Exit {
         }
     }
 
-    /// The code for a list of failures: login if that is all that is needed, else unreachable.
+    /// The code for a list of failures: theirs if all are of one kind, else unreachable.
     pub(crate) fn of_all(kinds: impl IntoIterator<Item = ErrorKind>) -> Self {
         let mut exit = Self::Good;
         for kind in kinds {
-            exit = match (exit, Self::of_kind(kind)) {
-                (Self::Good | Self::LoginNeeded, Self::LoginNeeded) => Self::LoginNeeded,
+            let this = Self::of_kind(kind);
+            exit = match exit {
+                Self::Good => this,
+                exit if exit == this => exit,
                 _ => Self::Unreachable,
             };
         }
@@ -232,10 +234,13 @@ mod tests {
     }
 
     #[test]
-    fn many_failures_need_a_login_only_if_all_do() {
+    fn many_failures_have_a_code_of_their_own_only_if_all_have_it() {
         let (login, dead) = (ErrorKind::AuthRequired, ErrorKind::Connect);
         assert_eq!(Exit::of_all([]), Exit::Good);
         assert_eq!(Exit::of_all([login, login]), Exit::LoginNeeded);
+        let unset = ErrorKind::Unresolved;
+        assert_eq!(Exit::of_all([unset]), Exit::Usage);
+        assert_eq!(Exit::of_all([unset, login]), Exit::Unreachable);
         assert_eq!(Exit::of_all([login, dead]), Exit::Unreachable);
         assert_eq!(Exit::of_all([dead, login]), Exit::Unreachable);
     }

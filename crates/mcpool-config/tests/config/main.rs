@@ -8,6 +8,7 @@ mod expansion;
 mod fuzz;
 mod layers;
 mod native;
+mod oauth;
 mod roundtrip;
 mod scale;
 mod schema;

@@ -1,0 +1,196 @@
+//! The settings of a login, from the file to the spec that `mcpool-auth` acts on.
+
+use std::{fs, path::PathBuf};
+
+use mcpool_config::{Loaded, Loader, TrustStore, settings::CredentialStore};
+use mcpool_core::{
+    DpopChoice, IdentityProvider, OAuthGrant, OAuthSpec, SecretSource, TransportSpec,
+};
+
+fn load(oauth: &str) -> Loaded {
+    let text = format!(
+        r#"{{ "mcpServers": {{ "a": {{ "url": "https://example.org/mcp", "oauth": {oauth} }} }} }}"#
+    );
+    Loader::new()
+        .with_env([("SECRET", "canary-secret"), ("ID", "the-id")])
+        .with_text("mcp.json", text)
+        .load()
+        .unwrap()
+}
+
+async fn resolved(oauth: &str) -> OAuthSpec {
+    let loaded = load(oauth);
+    assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
+    let spec = loaded.servers[0].resolved().await.unwrap();
+    match spec.transport {
+        TransportSpec::Auto(http) => *http.oauth.unwrap(),
+        _ => panic!("{spec:?}"),
+    }
+}
+
+fn value(text: &str) -> SecretSource {
+    SecretSource::Value(text.into())
+}
+
+#[tokio::test]
+async fn a_persons_login_with_everything_set() {
+    let spec = resolved(
+        r#"{ "client_id": "${ID}", "client_secret": "${SECRET}", "scopes": "a b",
+             "callback_port": 7777, "issuer": "https://as.example.org", "account": "work",
+             "dpop": "never", "client_metadata_url": "https://me.example.org/client.json",
+             "metadata_url": "https://as.example.org/metadata" }"#,
+    )
+    .await;
+    let expected = OAuthSpec::new()
+        .with_client("the-id", Some(value("canary-secret")))
+        .with_scopes(["a", "b"])
+        .with_redirect_port(7777)
+        .with_issuer("https://as.example.org")
+        .with_account("work")
+        .with_dpop(DpopChoice::Never)
+        .with_client_metadata_url("https://me.example.org/client.json")
+        .with_metadata_url("https://as.example.org/metadata");
+    assert_eq!(spec, expected);
+}
+
+#[tokio::test]
+async fn every_grant_that_needs_no_person() {
+    let client = || OAuthSpec::new().with_client("the-id", None);
+    assert_eq!(
+        resolved(
+            r#"{ "grant": "client_credentials", "client_id": "${ID}", "client_secret": "${SECRET}" }"#
+        )
+        .await,
+        OAuthSpec::new()
+            .with_client("the-id", Some(value("canary-secret")))
+            .with_grant(OAuthGrant::ClientCredentials)
+    );
+    // The grant follows from what is given.
+    assert_eq!(
+        resolved(
+            r#"{ "client_id": "${ID}", "private_key_file": "/keys/${ID}.pem", "algorithm": "RS256" }"#
+        )
+        .await,
+        client().with_grant(OAuthGrant::PrivateKeyJwt {
+            key: SecretSource::File("/keys/the-id.pem".into()),
+            algorithm: Some("RS256".to_owned()),
+        })
+    );
+    assert_eq!(
+        resolved(
+            r#"{ "client_id": "${ID}", "id_token": "${SECRET}", "idp": { "issuer": "https://idp",
+                 "token_endpoint": "https://idp/token", "client_id": "${ID}", "client_secret": "${SECRET}" } }"#
+        )
+        .await,
+        client().with_grant(OAuthGrant::EnterpriseManaged {
+            idp: IdentityProvider::new("https://idp", "https://idp/token", "the-id")
+                .with_client_secret(value("canary-secret")),
+            id_token: value("canary-secret"),
+        })
+    );
+    assert_eq!(
+        resolved(r#"{ "client_id": "x", "grant": "jwt-bearer", "assertion_file": "/run/token" }"#)
+            .await
+            .grant,
+        OAuthGrant::WorkloadIdentity {
+            assertion: SecretSource::File("/run/token".into())
+        }
+    );
+    for off in ["false", r#"{ "enabled": false }"#] {
+        assert_eq!(resolved(off).await.grant, OAuthGrant::Off);
+    }
+}
+
+#[tokio::test]
+async fn a_files_relative_paths_begin_at_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mcp.json");
+    fs::write(
+        &path,
+        r#"{ "mcpServers": { "a": { "url": "https://example.org", "oauth":
+            { "client_id": "x", "assertion_file": "token.jwt" } } } }"#,
+    )
+    .unwrap();
+    let loaded = Loader::new().with_file(&path).load().unwrap();
+    let spec = loaded.servers[0].resolved().await.unwrap();
+    let TransportSpec::Auto(http) = spec.transport else {
+        panic!();
+    };
+    let assertion = SecretSource::File(folder.path().join(PathBuf::from("token.jwt")));
+    assert_eq!(
+        http.oauth.unwrap().grant,
+        OAuthGrant::WorkloadIdentity { assertion }
+    );
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_place() {
+    for (oauth, words) in [
+        (
+            r#"{ "grant": "client_credentials" }"#,
+            "`client_credentials` needs `oauth.client_id` and `oauth.client_secret`",
+        ),
+        (
+            r#"{ "client_id": "x", "idp": { "issuer": "https://idp" }, "id_token": "${T}" }"#,
+            "needs `oauth.idp.token_endpoint`",
+        ),
+        (r#"{ "grant": "password" }"#, "`oauth.grant` cannot be"),
+        (r#"{ "dpop": true }"#, "`oauth.dpop` must be"),
+        (r#"{ "clientid": "x" }"#, "did you mean `client_id`?"),
+    ] {
+        let loaded = load(oauth);
+        let text: String = loaded.problems.iter().map(|p| p.render()).collect();
+        assert!(text.contains(words), "{oauth}: {text}");
+        assert!(text.contains("mcp.json:1:"), "{oauth}: {text}");
+    }
+    // One set of credentials for every server of a file would go to each of them.
+    let text = r#"{ "defaults": { "oauth": { "client_id": "x" } }, "mcpServers": {} }"#;
+    let loaded = Loader::new().with_text("mcp.json", text).load().unwrap();
+    assert!(
+        loaded.problems[0]
+            .message
+            .contains("cannot stand in `defaults`")
+    );
+}
+
+#[test]
+fn a_projects_file_that_logs_in_by_itself_is_asked_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mcp.json");
+    let store = TrustStore::at(folder.path().join("trust.json"));
+    for (oauth, asks) in [
+        (r#"{ "client_id": "x" }"#, 0),
+        (r#"{ "client_id": "${HOME}" }"#, 1),
+        (r#"{ "client_id": "x", "assertion_file": "~/.netrc" }"#, 1),
+    ] {
+        fs::write(
+            &path,
+            format!(
+                r#"{{ "mcpServers": {{ "a": {{ "url": "https://example.org", "oauth": {oauth} }} }} }}"#
+            ),
+        )
+        .unwrap();
+        let loaded = Loader::new().with_project_file(&path).load().unwrap();
+        let requests = store.check(&loaded).unwrap();
+        assert_eq!(requests.len(), asks, "{oauth}");
+        if oauth.contains("netrc") {
+            let text = requests[0].actions[0].to_string();
+            assert!(text.contains("workload_identity"), "{text}");
+            assert!(text.contains("~/.netrc"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn where_tokens_are_kept() {
+    let kept = |text: &str| {
+        let loaded = Loader::new().with_text("mcp.json", text).load().unwrap();
+        (loaded.credentials(), loaded.problems.len())
+    };
+    assert_eq!(kept(r#"{ "mcpServers": {} }"#).0, CredentialStore::File);
+    assert_eq!(
+        kept(r#"{ "mcpServers": {}, "credentials": "keyring" }"#),
+        (CredentialStore::Keyring, 0)
+    );
+    assert_eq!(kept(r#"{ "mcpServers": {}, "credentials": "vault" }"#).1, 1);
+}
