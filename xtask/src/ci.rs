@@ -102,10 +102,6 @@ const STEPS: &[Step] = &[
     },
 ];
 
-/// Steps that run only when they are named. The suite is an alpha of somebody else's, whose
-/// scenarios run against the clock.
-const ON_REQUEST: &[&str] = &["conformance"];
-
 /// The feature sets that are checked beside "all": (crate, features).
 const FEATURE_SETS: &[(&str, &str)] = &[
     ("mcpool-client", ""),
@@ -133,7 +129,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         ));
     }
     let wanted = |step: &&Step| match args {
-        [] => !ON_REQUEST.contains(&step.name),
+        [] => true,
         names => names.iter().any(|name| name == step.name),
     };
 
@@ -154,9 +150,6 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         });
     }
     println!("\nchecks{}:", if is_ci() { " (CI)" } else { "" });
-    if args.is_empty() {
-        println!("  on request: {}", ON_REQUEST.join(", "));
-    }
     for line in &lines {
         println!("{line}");
     }

@@ -415,7 +415,14 @@ impl Account {
             Vec::new()
         };
         let scopes = self.scopes(&found, &more_scopes);
-        let mut receiver = agent.prepare(inner.spec.redirect_port).await?;
+        let mut receiver = match (inner.spec.redirect_port, registered_port(earlier)) {
+            // The same port again saves a registration. Somebody may have taken it meanwhile.
+            (None, Some(port)) => match agent.prepare(Some(port)).await {
+                Ok(receiver) => receiver,
+                Err(_) => agent.prepare(None).await?,
+            },
+            (port, _) => agent.prepare(port).await?,
+        };
         let redirect_uri = receiver.redirect_uri().to_owned();
         let request = LoginRequest {
             spec: &inner.spec,
@@ -488,6 +495,11 @@ fn server_url(http: &HttpSpec) -> Result<Url> {
                 format!("the url {} is not valid", http.redacted_url()),
             )
         })
+}
+
+/// The port of the redirect URI with which the client was registered before.
+fn registered_port(earlier: Option<&Grant>) -> Option<u16> {
+    Url::parse(earlier?.redirect_uri.as_ref()?).ok()?.port()
 }
 
 fn env_proxies() -> impl Iterator<Item = String> {

@@ -43,6 +43,7 @@ async fn the_browser_brings_the_redirect_and_is_told_how_it_ended() {
     let prompts: Arc<Mutex<Vec<LoginPrompt>>> = Arc::default();
     let seen = Arc::clone(&prompts);
     let (agent, mut urls) = agent();
+    let again = agent.clone();
     let agent = agent.with_prompt(move |prompt| seen.lock().unwrap().push(prompt.clone()));
     let browser = async {
         let url = urls.recv().await.unwrap();
@@ -82,6 +83,11 @@ async fn the_browser_brings_the_redirect_and_is_told_how_it_ended() {
     let prompts = prompts.lock().unwrap().clone();
     assert_eq!(prompts.len(), 1);
     assert_eq!(prompts[0].issuer, server.issuer());
+    // The next login takes the same port, and the same registration.
+    let browser = async { get(&follow(&urls.recv().await.unwrap()).await).await };
+    let (status, _) = tokio::join!(oauth.login(&spec, &again, None), browser);
+    status.unwrap();
+    assert_eq!(server.count("register"), 1);
     // The listener is gone: the redirect is good once, and nobody is there to take it again.
     assert!(plain_client().await.get(&redirect).send().await.is_err());
 }
