@@ -13,6 +13,7 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use mcpool::{
     ConnectionManager, Error, ReconnectPolicy, ServerName, ServerSpec, StandardFactory, StartMode,
     auth::OAuth,
+    config::{Loaded, Watcher},
 };
 
 use crate::{
@@ -85,6 +86,18 @@ impl App {
     /// The servers of the config. Its connect budget becomes the manager's.
     pub(crate) fn load(&self) -> Result<Vec<ServerSpec>, Failure> {
         let loaded = config_files::load(&self.global)?;
+        self.prepare(&loaded)?;
+        Ok(loaded.servers)
+    }
+
+    /// As [`load`](Self::load), and watches the config from then on, where the system can.
+    pub(crate) fn load_watched(&self) -> Result<(Vec<ServerSpec>, Option<Watcher>), Failure> {
+        let (loaded, watcher) = config_files::watched(&self.global)?;
+        self.prepare(&loaded)?;
+        Ok((loaded.servers, watcher))
+    }
+
+    fn prepare(&self, loaded: &Loaded) -> Result<(), Failure> {
         let broken = loaded.problems.iter().any(|problem| problem.is_error());
         self.config_broken.store(broken, Ordering::Relaxed);
         let oauth = credentials::oauth(loaded.credentials())?;
@@ -95,7 +108,7 @@ impl App {
             builder = builder.with_budget(budget);
         }
         self.manager.get_or_init(|| builder.build());
-        Ok(loaded.servers)
+        Ok(())
     }
 
     /// The exit code of a command that is about all servers: an entry of the config that could
@@ -112,11 +125,7 @@ impl App {
         &self,
         mut specs: Vec<ServerSpec>,
     ) -> Result<&ConnectionManager, Failure> {
-        if let Some(timeout) = self.global.connect_timeout {
-            for spec in &mut specs {
-                spec.policy.timeouts.startup = timeout;
-            }
-        }
+        self.global.set_connect_timeout(&mut specs);
         let manager = self.manager();
         manager.start(specs).await?;
         Ok(manager)

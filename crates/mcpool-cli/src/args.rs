@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
+use mcpool::ServerSpec;
 
 use crate::commands::{
     auth::AuthCommand,
@@ -51,6 +52,17 @@ pub(crate) struct Global {
     /// Log more: -v progress, -vv details, -vvv messages
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+impl Global {
+    /// What `--connect-timeout` says wins over the config.
+    pub(crate) fn set_connect_timeout(&self, specs: &mut [ServerSpec]) {
+        if let Some(timeout) = self.connect_timeout {
+            for spec in specs {
+                spec.policy.timeouts.startup = timeout;
+            }
+        }
+    }
 }
 
 /// What to do.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use etcetera::{BaseStrategy as _, choose_base_strategy};
-use mcpool::config::{Loaded, Loader, Severity};
+use mcpool::config::{Loaded, Loader, Severity, Watcher};
 
 use crate::{args::Global, commands::config::require_trust, exit::Failure, render::problems};
 
@@ -59,6 +59,27 @@ pub(crate) fn loader(files: Files) -> Loader {
 /// be understood at all is a failure.
 pub(crate) fn load(global: &Global) -> Result<Loaded, Failure> {
     let loaded = loader(find(global)?).load()?;
+    accept(global, &loaded)?;
+    Ok(loaded)
+}
+
+/// As [`load`], and watches them from then on, where the system can.
+pub(crate) fn watched(global: &Global) -> Result<(Loaded, Option<Watcher>), Failure> {
+    let files = find(global)?;
+    let (loaded, watcher) = match Watcher::start(loader(files)) {
+        Ok((loaded, watcher)) => (loaded, Some(watcher)),
+        Err(error) => {
+            // Why it cannot be loaded, if that is why, is told by loading it.
+            let loaded = loader(find(global)?).load()?;
+            tracing::warn!(%error, "changes of the config are not seen");
+            (loaded, None)
+        }
+    };
+    accept(global, &loaded)?;
+    Ok((loaded, watcher))
+}
+
+fn accept(global: &Global, loaded: &Loaded) -> Result<(), Failure> {
     let least = match global.verbose {
         0 => Severity::Warning,
         _ => Severity::Note,
@@ -73,8 +94,7 @@ pub(crate) fn load(global: &Global) -> Result<Loaded, Failure> {
         return Err(Failure::usage("the config cannot be used"));
     }
     // Nothing of a project's file runs before a person has seen it.
-    require_trust(&loaded)?;
-    Ok(loaded)
+    require_trust(loaded)
 }
 
 fn nothing_found(places: impl Iterator<Item = PathBuf>) -> String {

@@ -16,7 +16,7 @@ use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, ne
 use tokio::sync::mpsc;
 
 use crate::{
-    diagnose::Problem,
+    diagnose::{Problem, Problems},
     loader::{Loaded, Loader},
 };
 
@@ -40,6 +40,23 @@ pub enum Reload {
         /// Why nothing could be loaded at all, when that is so.
         error: Option<Error>,
     },
+}
+
+impl Reload {
+    /// Why it was rejected, in one error; `None` when it was not.
+    #[must_use]
+    pub fn rejection(&self) -> Option<Error> {
+        match self {
+            Self::Applied(_) => None,
+            Self::Rejected {
+                error: Some(error), ..
+            } => Some(error.clone()),
+            Self::Rejected { problems, .. } => {
+                let errors = problems.iter().filter(|problem| problem.is_error());
+                Some(Problems(errors.cloned().collect()).into_error())
+            }
+        }
+    }
 }
 
 /// Watches the files of a [`Loader`]. A stream of [`Reload`]s.

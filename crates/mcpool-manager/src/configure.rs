@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::future;
-use mcpool_core::{EventKind, Result, ServerName, ServerSpec, StartMode};
+use mcpool_core::{Error, EventKind, Result, ServerName, ServerSpec, StartMode};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{
@@ -136,6 +136,34 @@ impl ConnectionManager {
         let (diff, draining) = self.change(Scope::All, specs)?;
         future::join_all(draining).await;
         Ok(diff)
+    }
+
+    /// Tells the readers of [`events`](ConnectionManager::events) that a new configuration could
+    /// not be used, and that every server goes on as it is:
+    /// [`ConfigRejected`](EventKind::ConfigRejected).
+    ///
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use mcpool_core::{Error, ErrorKind, EventKind, ServerSpec, StartMode, StdioSpec};
+    /// # use mcpool_manager::{CallOptions, ConnectionManager, Refresh};
+    /// # use mcpool_testkit::scripted_client::ScriptedFactory;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mcpool_core::Result<()> {
+    /// # let factory = Arc::new(ScriptedFactory::new());
+    /// # let files = ServerSpec::stdio("files", StdioSpec::new("mcp-server-files"))?;
+    /// # let manager = ConnectionManager::new(factory);
+    /// # manager.start(vec![files.clone()]).await?;
+    /// let mut events = manager.events();
+    /// manager.config_rejected(&Error::new(ErrorKind::InvalidSpec, "a comma is missing"));
+    /// let event = events.next_event().await.unwrap();
+    /// assert!(matches!(event.kind, EventKind::ConfigRejected { .. }));
+    /// # Ok(()) }
+    /// ```
+    pub fn config_rejected(&self, error: &Error) {
+        for name in self.shared.servers.load().keys() {
+            let error = error.clone();
+            let kind = EventKind::ConfigRejected { error };
+            self.shared.events.emit(name, kind);
+        }
     }
 
     /// Adds a server, or changes the one of that name. It starts to connect unless it is lazy or

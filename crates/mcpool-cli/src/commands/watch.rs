@@ -5,14 +5,18 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mcpool::{ConnectionManager, EventItem, EventStream, StartMode};
+use mcpool::{
+    ConnectionManager, Error, ErrorKind, EventItem, EventStream, ServerSpec, StartMode,
+    config::{Loaded, Reload, TrustStore, Watcher},
+};
 use ratatui::crossterm::event::{self, KeyCode, KeyEventKind, KeyModifiers};
 use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Outcome;
 use crate::{
     app::App,
-    args::WatchArgs,
+    args::{Global, WatchArgs},
     exit::{Exit, Failure},
     render::{self, json, tui::Screen},
 };
@@ -22,19 +26,15 @@ const REDRAW: Duration = Duration::from_millis(250);
 
 /// Runs it until a key or a signal ends it.
 pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
-    let mut specs = app.load()?;
-    for spec in &mut specs {
-        if spec.start == StartMode::Eager {
-            // Connect behind the table, so that one sees it happen.
-            spec.start = StartMode::Background;
-        }
-        if let Some(every) = args.every {
-            spec.policy.health.interval = every;
-        }
-    }
+    let (mut specs, watcher) = app.load_watched()?;
+    adjust(&mut specs, &args);
     // Before the start, so that no event is missed.
     let events = app.manager().events();
     let manager = app.managed(specs).await?;
+    let _reloading = watcher.map(|watcher| {
+        let reload = reload(manager.clone(), watcher, app.global.clone(), args);
+        AbortOnDropHandle::new(tokio::spawn(reload))
+    });
     if app.global.json {
         return lines(events, |item| match item {
             EventItem::Missed(count) => json::missed(*count).to_string(),
@@ -47,6 +47,50 @@ pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
         return lines(events, line).await;
     }
     table(manager, events).await
+}
+
+fn adjust(specs: &mut [ServerSpec], args: &WatchArgs) {
+    for spec in specs {
+        if spec.start == StartMode::Eager {
+            // Connect behind the table, so that one sees it happen.
+            spec.start = StartMode::Background;
+        }
+        if let Some(every) = args.every {
+            spec.policy.health.interval = every;
+        }
+    }
+}
+
+/// Applies every good change of the config, and tells of every other.
+async fn reload(manager: ConnectionManager, mut watcher: Watcher, global: Global, args: WatchArgs) {
+    while let Some(reload) = watcher.next().await {
+        let result = match &reload {
+            Reload::Applied(loaded) => match trusted(loaded) {
+                Ok(()) => {
+                    let mut specs = loaded.servers.clone();
+                    adjust(&mut specs, &args);
+                    global.set_connect_timeout(&mut specs);
+                    manager.apply(specs).await.map(drop)
+                }
+                Err(error) => Err(error),
+            },
+            rejected => Err(rejected
+                .rejection()
+                .unwrap_or_else(|| Error::new(ErrorKind::InvalidSpec, "the config was rejected"))),
+        };
+        if let Err(error) = result {
+            manager.config_rejected(&error);
+        }
+    }
+}
+
+/// Nobody can be asked in the middle: what a project's file wants anew is refused.
+fn trusted(loaded: &Loaded) -> Result<(), Error> {
+    let requests = TrustStore::of_user()?.check(loaded)?;
+    match requests.is_empty() {
+        true => Ok(()),
+        false => Err(TrustStore::refusal(&requests)),
+    }
 }
 
 /// One line for each event, until the manager is shut down.

@@ -131,6 +131,36 @@ fn watch_tells_of_a_death_and_of_the_return() {
     assert_eq!(processes_with(&name), 0);
 }
 
+#[test]
+fn watch_applies_good_changes_of_the_config_and_tells_of_bad_ones() {
+    let place = Place::with(json!({"one": good()}));
+    let file = place.path().join("servers.json");
+    let running = place.start(&["watch", "--json"]);
+    let wait_for = |server: &str, event: &str| {
+        running.wait_for(|line| {
+            let told: Value = serde_json::from_str(line).unwrap();
+            // What did not change keeps its connection.
+            assert!(
+                told["event"] != "disconnected" || told["server"] != "one",
+                "{line}"
+            );
+            told["server"] == server && told["event"] == event
+        })
+    };
+    wait_for("one", "connected");
+    let both = json!({"mcpServers": {"one": good(), "two": good()}}).to_string();
+    std::fs::write(&file, &both).unwrap();
+    wait_for("two", "connected");
+    std::fs::write(&file, &both[..both.len() / 2]).unwrap();
+    let told = wait_for("one", "config_rejected");
+    assert!(told.contains("servers.json"), "{told}");
+    let one = json!({"mcpServers": {"one": good()}}).to_string();
+    std::fs::write(&file, one).unwrap();
+    wait_for("two", "disconnected");
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.wait(), Some(143));
+}
+
 fn kill_by_argument(argument: &str) {
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {

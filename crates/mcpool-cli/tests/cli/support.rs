@@ -65,6 +65,7 @@ impl Place {
         command
             .current_dir(self.path())
             .env("XDG_CONFIG_HOME", self.path().join("config"))
+            .env("XDG_DATA_HOME", self.path().join("data"))
             .env("HOME", self.path())
             .env_remove("MCPOOL_CONFIG")
             .env_remove("MCPOOL_LOG")
