@@ -182,12 +182,13 @@ fn a_login_without_a_browser_is_pasted_and_a_wrong_paste_is_told() {
     let cli = Cli::new(config(&server));
     let mut wrong = cli.start_typing(&["login", "guarded", "--no-browser"]);
     shown_url(&wrong);
-    // An empty line is none.
+    // What is no address at all is asked for again.
     wrong.type_line("");
+    wrong.type_line("yes");
     wrong.type_line("http://127.0.0.1/callback?code=x&state=guessed");
     assert_eq!(wrong.finish().status.code(), Some(3));
     assert!(
-        wrong.stderr().contains("belongs to no login"),
+        wrong.stderr().contains("belongs to no login") && wrong.stderr().contains("Paste it whole"),
         "{}",
         wrong.stderr()
     );

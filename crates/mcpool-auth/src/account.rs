@@ -7,6 +7,7 @@ use std::{
     fmt,
     future::Future,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use mcpool_core::{Error, ErrorKind, HttpSpec, OAuthSpec, Result, Secret};
@@ -24,10 +25,13 @@ use crate::{
     grant::{ClientAuth, Grant, GrantKey, now, union},
     headless,
     http::{OAuthHttp, redacted},
-    login::{self, ClientIdentity, LoginAgent, LoginRequest},
+    login::{self, ClientIdentity, LoginAgent, LoginRequest, PendingLogin, RedirectReceiver},
     store::TokenStore,
     token::{self, Client, TokenFailure, read_secret},
 };
+
+/// How long a refused grant that needs no person is left alone.
+const HEADLESS_RETRY: Duration = Duration::from_secs(300);
 
 /// The [`Authenticator`](mcpool_core::Authenticator) of one server. Streamable HTTP and legacy SSE share it.
 #[derive(Clone)]
@@ -44,10 +48,22 @@ struct Inner {
     identity: ClientIdentity,
     /// The grant in use.
     live: watch::Sender<Option<Live>>,
-    /// The token with which a request was given up last; `None` when it had none.
-    given_up: Mutex<Option<Secret>>,
+    /// The token that the server refused last; `None` when a request without one was refused.
+    refused: Refused,
+    /// Held by a login that waits for a person. What needs no person goes on meanwhile.
+    login: tokio::sync::Mutex<()>,
     /// Held by whoever renews. Everybody else waits here, and finds the new token then.
     flight: tokio::sync::Mutex<Flight>,
+}
+
+/// The token that a server refused last, for all accounts with one key.
+pub(crate) type Refused = Arc<Mutex<Option<Secret>>>;
+
+/// A login that a person has answered.
+struct Answered {
+    pending: PendingLogin,
+    redirect: String,
+    receiver: Box<dyn RedirectReceiver>,
 }
 
 /// The grant in use.
@@ -75,6 +91,7 @@ impl Account {
         store: Arc<dyn TokenStore>,
         agent: Option<Arc<dyn LoginAgent>>,
         identity: ClientIdentity,
+        refused: impl FnOnce(&GrantKey) -> Refused,
     ) -> Result<Self> {
         let server = server_url(&http)?;
         let configured: Vec<Url> = match &spec.grant {
@@ -94,8 +111,10 @@ impl Account {
             .into_iter()
             .chain(env_proxies())
             .collect();
+        let key = GrantKey::new(server.as_str(), spec.account.clone());
         Ok(Self(Arc::new(Inner {
-            key: GrantKey::new(server.as_str(), spec.account.clone()),
+            refused: refused(&key),
+            key,
             policy: AddressPolicy::new(&server, &configured, &proxies),
             server,
             http,
@@ -104,18 +123,23 @@ impl Account {
             agent,
             identity,
             live: watch::Sender::default(),
-            given_up: Mutex::default(),
+            login: tokio::sync::Mutex::default(),
             flight: tokio::sync::Mutex::default(),
         })))
+    }
+
+    /// What was refused, to be handed on to an account that takes this one's place.
+    pub(crate) fn refused(&self) -> Refused {
+        Arc::clone(&self.0.refused)
     }
 
     pub(crate) fn key(&self) -> &GrantKey {
         &self.0.key
     }
 
-    /// Whether it was made for this very server and settings.
-    pub(crate) fn is_for(&self, http: &HttpSpec, spec: &OAuthSpec) -> bool {
-        self.0.http == *http && self.0.spec == *spec
+    /// Whether it was made for the very same server and settings.
+    pub(crate) fn has_settings_of(&self, other: &Self) -> bool {
+        self.0.http == other.0.http && self.0.spec == other.0.spec
     }
 
     /// The stored grant, the newest first, whether or not it is in use.
@@ -129,12 +153,23 @@ impl Account {
         agent: &dyn LoginAgent,
         challenge: Option<&str>,
     ) -> Result<Grant> {
-        let mut flight = self.0.flight.lock().await;
+        let _login = self.0.login.lock().await;
         let stored = self.stored().await?;
         let asked = stored.as_ref().map(Grant::all_scopes).unwrap_or_default();
-        let live = self
-            .new_grant(&mut flight, Some(agent), challenge, asked, stored.as_ref())
-            .await?;
+        let live = if self.0.spec.grant.is_headless() {
+            let mut flight = self.0.flight.lock().await;
+            self.new_grant(&mut flight, None, challenge, asked, stored.as_ref())
+                .await?
+        } else {
+            // The person may take minutes; requests must not wait behind that.
+            let answered = self
+                .ask_person(agent, challenge, asked, stored.as_ref())
+                .await?;
+            let mut flight = self.0.flight.lock().await;
+            let live = self.take_answer(answered).await?;
+            flight.granted = Some(Instant::now());
+            live
+        };
         Ok((*live.grant).clone())
     }
 
@@ -184,39 +219,60 @@ impl Account {
         self.0.live.send_replace(live);
     }
 
-    fn given_up(&self) -> std::sync::MutexGuard<'_, Option<Secret>> {
-        self.0
-            .given_up
+    /// Remembers what the server refused.
+    fn note_refused(&self, token: Option<Secret>) {
+        *self
+            .0
+            .refused
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner) = token;
     }
 
-    /// Waits for another token than the one with which a request was given up last: one that a
-    /// login in this process brings, or one that another process stores.
+    /// Waits for another token than the one that was refused last: one that a login in this
+    /// process brings, or one that another process stores. Where no person is needed, also until
+    /// it is time to try again: a secret or an assertion may have been replaced.
     pub(crate) async fn changed(&self) {
         let mut live = self.0.live.subscribe();
-        while !self.has_another_token().await {
+        let again = async {
+            match self.0.spec.grant.is_headless() {
+                true => sleep(HEADLESS_RETRY).await,
+                false => std::future::pending().await,
+            }
+        };
+        tokio::pin!(again);
+        loop {
+            let pause = match self.has_another_token().await {
+                Ok(true) => return,
+                Ok(false) => self.0.store.poll_interval(),
+                Err(error) => {
+                    tracing::debug!(server = %self.0.key.server, %error, "cannot look for a login");
+                    // A keyring that is locked may ask the user each time.
+                    self.0.store.poll_interval() * 30
+                }
+            };
             tokio::select! {
                 // The sender lives as long as this account.
                 _ = live.changed() => {}
-                () = sleep(self.0.store.poll_interval()) => {}
+                () = sleep(pause) => {}
+                () = &mut again => return,
             }
         }
     }
 
-    async fn has_another_token(&self) -> bool {
-        let given_up = self.given_up().clone();
-        let is_another = |grant: &Grant| given_up.as_ref() != Some(&grant.access_token);
+    async fn has_another_token(&self) -> Result<bool> {
+        let refused = self
+            .0
+            .refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let is_another = |grant: &Grant| refused.as_ref() != Some(&grant.access_token);
         if self.live().is_some_and(|live| is_another(&live.grant)) {
-            return true;
+            return Ok(true);
         }
-        match self.stored().await {
-            Ok(Some(grant)) if is_another(&grant) => self.adopt(grant).is_ok(),
-            Ok(_) => false,
-            Err(error) => {
-                tracing::debug!(server = %self.0.key.server, %error, "cannot look for a login");
-                false
-            }
+        match self.stored().await? {
+            Some(grant) if is_another(&grant) => self.adopt(grant).map(|_| true),
+            _ => Ok(false),
         }
     }
 
@@ -362,8 +418,10 @@ impl Account {
             self.headless_grant(challenge, more_scopes, earlier).await?
         } else {
             let agent = agent.ok_or_else(|| self.login_needed())?;
-            self.person_grant(agent, challenge, more_scopes, earlier)
-                .await?
+            let answered = self
+                .ask_person(agent, challenge, more_scopes, earlier)
+                .await?;
+            self.take_answer(answered).await?
         };
         flight.granted = Some(Instant::now());
         Ok(live)
@@ -397,13 +455,14 @@ impl Account {
         .await
     }
 
-    async fn person_grant(
+    /// Sends a person to the authorization server, and waits for the redirect.
+    async fn ask_person(
         &self,
         agent: &dyn LoginAgent,
         challenge: Option<&str>,
         more_scopes: Vec<String>,
         earlier: Option<&Grant>,
-    ) -> Result<Live> {
+    ) -> Result<Answered> {
         let inner = &self.0;
         let http = self.oauth_http(None).await?;
         let found = discover(&http, &inner.server, &inner.spec, challenge).await?;
@@ -434,6 +493,21 @@ impl Account {
         };
         let pending = login::begin(http, found, request).await?;
         let redirect = receiver.receive(&pending.prompt).await?;
+        Ok(Answered {
+            pending,
+            redirect,
+            receiver,
+        })
+    }
+
+    /// Exchanges what the redirect brought, stores it and puts it to use. Call it with the flight
+    /// held.
+    async fn take_answer(&self, answered: Answered) -> Result<Live> {
+        let Answered {
+            pending,
+            redirect,
+            mut receiver,
+        } = answered;
         let account = self.clone();
         // From here on the code is used up: what it brings must reach the store.
         let outcome = detached(async move {

@@ -14,7 +14,7 @@ use url::Url;
 use crate::{
     error::{Step, from_http, from_rmcp, refused},
     grant::ClientAuth,
-    http::{OAuthHttp, redacted},
+    http::{OAuthHttp, redacted, shorten},
 };
 
 /// What is known of a server's authorization server.
@@ -82,14 +82,11 @@ pub(crate) async fn discover(
     spec: &OAuthSpec,
     challenge: Option<&str>,
 ) -> Result<Discovered> {
-    let asked;
-    let challenge = match challenge {
-        Some(challenge) => Some(challenge),
-        None => {
-            asked = probe_challenge(http, server).await;
-            asked.as_deref()
-        }
+    let asked = match challenge {
+        Some(challenge) => Asked::Refused(Some(challenge.to_owned())),
+        None => probe_challenge(http, server).await,
     };
+    let challenge = asked.challenge();
     let step = |error| from_rmcp(&error, Step::Discovery, http);
     let mut manager = AuthorizationManager::new_with_oauth_http_client(
         server.as_str(),
@@ -98,7 +95,7 @@ pub(crate) async fn discover(
     .await
     .map_err(step)?;
     let (metadata, published) = match &spec.metadata_url {
-        Some(url) => (configured_metadata(http, url).await?, true),
+        Some(url) => (configured_metadata(http, url, spec).await?, true),
         None => {
             let found = manager
                 .resolve_metadata_from_challenge(challenge)
@@ -108,6 +105,13 @@ pub(crate) async fn discover(
             (found.metadata, !guessed)
         }
     };
+    if !published && matches!(asked, Asked::Open) {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "this server asks for no login: it answers without one, and names no authorization \
+             server",
+        ));
+    }
     manager.set_metadata(metadata.clone());
 
     let issuer = metadata
@@ -120,7 +124,7 @@ pub(crate) async fn discover(
         return Err(refused(format!(
             "refused for safety: the server names {} as its authorization server, but {pinned} \
              is configured",
-            crate::http::shorten(&issuer)
+            shorten(&issuer)
         )));
     }
     let token_endpoint = Url::parse(&metadata.token_endpoint)
@@ -167,8 +171,14 @@ pub(crate) async fn discover(
     })
 }
 
-/// The metadata at the place that the spec names.
-async fn configured_metadata(http: &OAuthHttp, url: &str) -> Result<AuthorizationMetadata> {
+/// The metadata at the place that the spec names. Its issuer must be there too, or be the one that
+/// the spec names: who may say where codes and secrets are sent is the issuer (RFC 8414, section
+/// 3.3).
+async fn configured_metadata(
+    http: &OAuthHttp,
+    url: &str,
+    spec: &OAuthSpec,
+) -> Result<AuthorizationMetadata> {
     let invalid = |what: String| Error::new(ErrorKind::InvalidSpec, what);
     let place = Url::parse(url)
         .map_err(|_| invalid("the metadata_url of the OAuth settings is not a URL".to_owned()))?;
@@ -183,19 +193,51 @@ async fn configured_metadata(http: &OAuthHttp, url: &str) -> Result<Authorizatio
             answer.status
         )));
     }
-    serde_json::from_slice(&answer.body).map_err(|error| {
-        refused(format!(
-            "what is at {} is no authorization server metadata",
-            redacted(&place)
-        ))
-        .with_source(error)
-    })
+    let metadata: AuthorizationMetadata =
+        serde_json::from_slice(&answer.body).map_err(|error| {
+            refused(format!(
+                "what is at {} is no authorization server metadata",
+                redacted(&place)
+            ))
+            .with_source(error)
+        })?;
+    let issuer = metadata.issuer.as_deref().unwrap_or_default();
+    let is_there = Url::parse(issuer).is_ok_and(|issuer| issuer.origin() == place.origin());
+    if !is_there && spec.issuer.as_deref() != Some(issuer) {
+        return Err(refused(format!(
+            "refused for safety: the metadata at {} says that it is of {}; set issuer if that is \
+             right",
+            redacted(&place),
+            shorten(issuer)
+        )));
+    }
+    Ok(metadata)
+}
+
+/// What the server said when it was asked without credentials.
+enum Asked {
+    /// 401, mostly with a challenge.
+    Refused(Option<String>),
+    /// It answered.
+    Open,
+    /// It did not answer.
+    Silent,
+}
+
+impl Asked {
+    fn challenge(&self) -> Option<&str> {
+        match self {
+            Self::Refused(challenge) => challenge.as_deref(),
+            Self::Open | Self::Silent => None,
+        }
+    }
 }
 
 /// Asks the server for a challenge, without any side effect: a GET, which Streamable HTTP and
 /// legacy SSE both know, and a `ping` where only POST is guarded.
-async fn probe_challenge(http: &OAuthHttp, server: &Url) -> Option<String> {
+async fn probe_challenge(http: &OAuthHttp, server: &Url) -> Asked {
     const PING: &str = r#"{"jsonrpc":"2.0","id":"mcpool-auth","method":"ping"}"#;
+    let mut asked = Asked::Silent;
     for (method, accept, body) in [
         (Method::GET, "text/event-stream", ""),
         (Method::POST, "application/json, text/event-stream", PING),
@@ -204,7 +246,11 @@ async fn probe_challenge(http: &OAuthHttp, server: &Url) -> Option<String> {
         let Ok(answer) = http.probe(method, server, accept, body).await else {
             continue;
         };
-        if answer.status == StatusCode::UNAUTHORIZED {
+        if answer.status != StatusCode::UNAUTHORIZED {
+            if matches!(asked, Asked::Silent) {
+                asked = Asked::Open;
+            }
+        } else {
             let challenges: Vec<&str> = answer
                 .headers
                 .get_all(header::WWW_AUTHENTICATE)
@@ -212,11 +258,12 @@ async fn probe_challenge(http: &OAuthHttp, server: &Url) -> Option<String> {
                 .filter_map(|value| value.to_str().ok())
                 .collect();
             if !challenges.is_empty() {
-                return Some(challenges.join(", "));
+                return Asked::Refused(Some(challenges.join(", ")));
             }
+            asked = Asked::Refused(None);
         }
     }
-    None
+    asked
 }
 
 /// Whether a challenge names the DPoP scheme (RFC 9449, section 7.1).

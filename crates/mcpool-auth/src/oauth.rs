@@ -3,14 +3,14 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
 use mcpool_core::{
-    Authenticator, AuthenticatorProvider, Error, ErrorKind, HttpSpec, OAuthGrant, OAuthSpec,
-    Result, ServerSpec, TransportSpec,
+    Authenticator, AuthenticatorProvider, Error, ErrorKind, HttpSpec, OAuthGrant, Result,
+    ServerSpec, TransportSpec,
 };
 
 use crate::{
@@ -114,41 +114,67 @@ impl OAuth {
         challenge: Option<&str>,
     ) -> Result<LoginStatus> {
         let named = |error: Error| error.with_server(&spec.name).with_operation("login");
-        let spec = spec.resolved().await?;
-        if self.in_use(&spec).map_err(named)?.is_none() {
-            return Err(named(unused(&spec)));
-        }
-        let account = self.account(&spec).map_err(named)?;
+        let spec = spec.resolved().await.map_err(named)?;
+        let account = self.in_use(&spec).map_err(named)?;
+        let account = account.ok_or_else(|| named(unused(&spec)))?;
         let grant = account.log_in(agent, challenge).await.map_err(named)?;
-        Ok(LoginStatus::of(account.key().clone(), Some(&grant)))
+        Ok(LoginStatus::of(account.key().clone(), Some(&grant), &spec))
     }
 
     /// Forgets the tokens of a server, and revokes them where the authorization server can
     /// (RFC 7009). Whether there were any.
     ///
+    /// A spec whose placeholders have no value is good enough to forget, if its URL has none.
+    ///
     /// # Errors
     /// When the store cannot be written; that revoking failed is only logged.
     pub async fn logout(&self, spec: &ServerSpec) -> Result<bool> {
         let named = |error: Error| error.with_server(&spec.name).with_operation("logout");
-        let account = self.account(&spec.resolved().await?).map_err(named)?;
-        account.log_out().await.map_err(named)
+        let spec = match spec.resolved().await {
+            Ok(resolved) => resolved,
+            Err(error) if names_its_account(spec) => {
+                tracing::warn!(server = %spec.name, %error, "the tokens may not be revoked");
+                spec.clone()
+            }
+            Err(error) => return Err(named(error)),
+        };
+        let account = self.new_account(&spec).map_err(named)?;
+        // The one in use, which is the one that has to forget.
+        let known = self.accounts().get(account.key()).cloned();
+        known.unwrap_or(account).log_out().await.map_err(named)
     }
 
     /// What is stored for a server. Asks nobody.
     ///
     /// # Errors
     /// When the store cannot be read; [`InvalidArgument`](ErrorKind::InvalidArgument) for a stdio
-    /// server.
+    /// server; [`Unresolved`](ErrorKind::Unresolved) when its URL has placeholders without a
+    /// value.
     pub async fn status(&self, spec: &ServerSpec) -> Result<LoginStatus> {
         let named = |error: Error| error.with_server(&spec.name).with_operation("auth status");
-        let spec = spec.resolved().await?;
-        let account = self.account(&spec).map_err(named)?;
+        let resolved;
+        let spec = match names_its_account(spec) {
+            // Nothing else has to be known, and no helper has to run for it.
+            true => spec,
+            false => {
+                resolved = spec.resolved().await.map_err(named)?;
+                &resolved
+            }
+        };
+        let account = self.new_account(spec).map_err(named)?;
         let grant = account.stored().await.map_err(named)?;
-        let mut status = LoginStatus::of(account.key().clone(), grant.as_ref());
-        if self.in_use(&spec).map_err(named)?.is_none() {
+        let mut status = LoginStatus::of(account.key().clone(), grant.as_ref(), spec);
+        if http_of(spec).is_some_and(|http| !takes_tokens(http)) {
             status.state = LoginState::NotUsed;
         }
         Ok(status)
+    }
+
+    /// Whether a person's login at this server would be used: it gets tokens, and they are not
+    /// got without a person.
+    #[must_use]
+    pub fn is_for_people(spec: &ServerSpec) -> bool {
+        http_of(spec).is_some_and(takes_tokens) && !is_headless(spec)
     }
 
     /// The account that authorizes requests to this server, if one does.
@@ -159,28 +185,36 @@ impl OAuth {
         }
     }
 
+    /// The account of a server, one for all who have the same settings.
     fn account(&self, spec: &ServerSpec) -> Result<Account> {
-        let http = http_of(spec).ok_or_else(|| unused(spec))?;
-        let oauth = http.oauth.as_deref().cloned().unwrap_or_default();
-        self.account_for(http, oauth)
-    }
-
-    fn account_for(&self, http: &HttpSpec, oauth: OAuthSpec) -> Result<Account> {
-        let account = Account::new(
-            http.clone(),
-            oauth.clone(),
-            Arc::clone(&self.store),
-            self.agent.clone(),
-            self.identity.clone(),
-        )?;
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let account = self.new_account(spec)?;
+        let mut accounts = self.accounts();
         let known = accounts
             .entry(account.key().clone())
             .or_insert_with(|| account.clone());
-        if !known.is_for(http, &oauth) {
+        if !known.has_settings_of(&account) {
             *known = account;
         }
         Ok(known.clone())
+    }
+
+    fn new_account(&self, spec: &ServerSpec) -> Result<Account> {
+        let http = http_of(spec).ok_or_else(|| unused(spec))?;
+        Account::new(
+            http.clone(),
+            http.oauth.as_deref().cloned().unwrap_or_default(),
+            Arc::clone(&self.store),
+            self.agent.clone(),
+            self.identity.clone(),
+            |key| {
+                let accounts = self.accounts();
+                accounts.get(key).map(Account::refused).unwrap_or_default()
+            },
+        )
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, HashMap<GrantKey, Account>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -211,6 +245,21 @@ fn takes_tokens(http: &HttpSpec) -> bool {
             .iter()
             .any(|(name, _)| name.eq_ignore_ascii_case("authorization")),
     }
+}
+
+/// Whether it is known without resolving whose tokens are meant: the URL and the account hold no
+/// placeholder.
+fn names_its_account(spec: &ServerSpec) -> bool {
+    http_of(spec).is_none_or(|http| {
+        let account = http.oauth.as_ref().and_then(|oauth| oauth.account.as_ref());
+        !http.url.contains('$') && !account.is_some_and(|account| account.contains('$'))
+    })
+}
+
+fn is_headless(spec: &ServerSpec) -> bool {
+    http_of(spec)
+        .and_then(|http| http.oauth.as_ref())
+        .is_some_and(|oauth| oauth.grant.is_headless())
 }
 
 /// Why a login at this server would be of no use.
@@ -248,7 +297,7 @@ pub struct LoginStatus {
     pub wanted_scopes: Vec<String>,
     /// When the access token ends.
     pub expires_at: Option<SystemTime>,
-    /// Whether there is a refresh token, which renews it.
+    /// Whether it is renewed without a person.
     pub renewable: bool,
 }
 
@@ -262,7 +311,7 @@ pub enum LoginState {
     LoggedOut,
     /// They are good.
     LoggedIn,
-    /// The access token has ended; the next request refreshes it.
+    /// The access token has ended; the next request gets a new one.
     Refreshable,
     /// The access token has ended, and nothing renews it but a login.
     Ended,
@@ -283,7 +332,7 @@ impl LoginState {
 }
 
 impl LoginStatus {
-    fn of(key: GrantKey, grant: Option<&Grant>) -> Self {
+    fn of(key: GrantKey, grant: Option<&Grant>, spec: &ServerSpec) -> Self {
         let Some(grant) = grant else {
             return Self {
                 key,
@@ -295,14 +344,15 @@ impl LoginStatus {
                 renewable: false,
             };
         };
+        let renewable = grant.refresh_token.is_some() || is_headless(spec);
         Self {
             key,
-            state: match (grant.is_expired(now()), &grant.refresh_token) {
+            state: match (grant.is_expired(now()), renewable) {
                 (false, _) => LoginState::LoggedIn,
-                (true, Some(_)) => LoginState::Refreshable,
-                (true, None) => LoginState::Ended,
+                (true, true) => LoginState::Refreshable,
+                (true, false) => LoginState::Ended,
             },
-            renewable: grant.refresh_token.is_some(),
+            renewable,
             issuer: Some(grant.issuer.clone()),
             scopes: grant.scopes.clone(),
             wanted_scopes: grant.wanted_scopes.clone(),

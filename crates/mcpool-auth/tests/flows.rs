@@ -8,10 +8,14 @@ use std::{
     time::Duration,
 };
 
-use mcpool_auth::{FileStore, LoginState, MemoryStore, OAuth, TokenStore};
+use mcpool_auth::{FileStore, InteractiveLogin, LoginState, MemoryStore, OAuth, TokenStore};
 use mcpool_core::{
     AuthRequest, AuthenticatorProvider, ErrorKind, HttpSpec, OAuthGrant, OAuthSpec, SecretSource,
-    ServerSpec,
+    ServerSpec, SpecResolver,
+};
+use mcpool_testkit::{
+    Behavior,
+    fixtures::{authz::Attack, http::HttpFixture},
 };
 use support::{Robot, authenticator, call, in_memory, spec, start};
 
@@ -323,10 +327,90 @@ async fn more_scope_from_another_process_is_noticed() {
     let error = call(&oauth, &spec, "tools/call").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Forbidden);
     let other = OAuth::new(store());
-    let wait = oauth.credentials_changed(&spec);
-    let (_, login) = tokio::join!(wait, other.login(&spec, &robot, None));
-    assert_eq!(login.unwrap().scopes, ["mcp:read", "mcp:write"]);
+    let login = other.login(&spec, &robot, None).await.unwrap();
+    assert_eq!(login.scopes, ["mcp:read", "mcp:write"]);
+    // A connection that goes on takes it up as well, and does not write its old grant over it.
     assert_ne!(call(&oauth, &spec, "tools/call").await.unwrap(), 403);
+    assert_eq!(oauth.status(&spec).await.unwrap().scopes, login.scopes);
+}
+
+#[tokio::test]
+async fn a_refused_token_is_the_same_for_a_server_whose_headers_change() {
+    let server = start(|_| {});
+    let oauth = in_memory();
+    let with = |value: &str| {
+        let http = HttpSpec::new(server.mcp_url()).with_header("x-request", value);
+        ServerSpec::http("guarded", http).unwrap()
+    };
+    oauth
+        .login(&with("0"), &Robot::default(), None)
+        .await
+        .unwrap();
+    server.revoke_all();
+    let error = call(&oauth, &with("1"), "ping").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AuthRequired);
+    let spec = with("2");
+    let wait = oauth.credentials_changed(&spec);
+    let woken = tokio::time::timeout(Duration::from_millis(50), wait).await;
+    assert!(woken.is_err(), "the same credentials again");
+}
+
+#[tokio::test]
+async fn requests_do_not_wait_behind_a_person() {
+    let server = start(|_| {});
+    let oauth = in_memory();
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    oauth.login(&spec, &Robot::default(), None).await.unwrap();
+    server.expire_tokens();
+    let agent = InteractiveLogin::new();
+    let login = oauth.login(&spec, &agent, None);
+    tokio::pin!(login);
+    tokio::select! {
+        _ = &mut login => panic!("nobody logged in"),
+        // It is refreshed meanwhile.
+        status = call(&oauth, &spec, "ping") => assert_ne!(status.unwrap(), 401),
+    }
+    assert_eq!(server.count("refresh_token"), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_no_login_is_not_logged_in_to() {
+    let fixture = HttpFixture::start(Behavior::new()).unwrap();
+    let spec = spec(&fixture.url(), OAuthSpec::new());
+    let error = in_memory()
+        .login(&spec, &Robot::default(), None)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    assert!(error.to_string().contains("asks for no login"), "{error}");
+    let registrations = fixture.requests();
+    assert!(
+        registrations.iter().all(|seen| seen.rpc != "register"),
+        "{registrations:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_login_can_be_forgotten_without_the_variables_of_the_spec() {
+    #[derive(Debug)]
+    struct Unset;
+    #[async_trait::async_trait]
+    impl SpecResolver for Unset {
+        async fn resolve(&self, _: &ServerSpec) -> mcpool_core::Result<ServerSpec> {
+            Err(mcpool_core::Error::new(
+                ErrorKind::Unresolved,
+                "SECRET is not set",
+            ))
+        }
+    }
+    let server = start(|_| {});
+    let oauth = in_memory();
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    oauth.login(&spec, &Robot::default(), None).await.unwrap();
+    let unset = spec.with_resolver(Arc::new(Unset));
+    let status = oauth.status(&unset).await.unwrap();
+    assert_eq!(status.state, LoginState::LoggedIn);
+    assert!(oauth.logout(&unset).await.unwrap());
 }
 
 #[tokio::test]
@@ -374,4 +458,20 @@ async fn a_configured_metadata_url_is_where_the_metadata_is_read() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("/nothing"), "{error}");
+
+    // A document of somebody else's, who would get the codes.
+    let elsewhere = start(|options| options.attack = Some(Attack::WrongIssuer));
+    let metadata = format!(
+        "{}/.well-known/oauth-authorization-server",
+        elsewhere.issuer()
+    );
+    let false_one = spec(
+        &server.mcp_url(),
+        OAuthSpec::new().with_metadata_url(&metadata),
+    );
+    let error = in_memory()
+        .login(&false_one, &Robot::default(), None)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("refused for safety"), "{error}");
 }

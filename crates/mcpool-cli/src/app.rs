@@ -2,6 +2,7 @@
 //! closed at the end whatever happens.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -32,6 +33,8 @@ pub(crate) struct App {
     pub(crate) global: Global,
     manager: OnceLock<ConnectionManager>,
     oauth: OnceLock<OAuth>,
+    /// The servers at which a person can log in.
+    for_people: OnceLock<HashSet<ServerName>>,
     config_broken: AtomicBool,
 }
 
@@ -50,6 +53,7 @@ impl App {
             global,
             manager: OnceLock::new(),
             oauth: OnceLock::new(),
+            for_people: OnceLock::new(),
             config_broken: AtomicBool::new(false),
         }
     }
@@ -100,7 +104,13 @@ impl App {
     fn prepare(&self, loaded: &Loaded) -> Result<(), Failure> {
         let broken = loaded.problems.iter().any(|problem| problem.is_error());
         self.config_broken.store(broken, Ordering::Relaxed);
-        let oauth = credentials::oauth(loaded.credentials())?;
+        let people = loaded
+            .servers
+            .iter()
+            .filter(|spec| OAuth::is_for_people(spec));
+        let names = people.map(|spec| spec.name.clone()).collect();
+        self.for_people.get_or_init(|| names);
+        let oauth = credentials::oauth(loaded)?;
         let oauth = self.oauth.get_or_init(|| oauth).clone();
         let factory = StandardFactory::new().with_authenticators(Arc::new(oauth));
         let mut builder = ConnectionManager::builder(Arc::new(factory));
@@ -196,7 +206,21 @@ impl App {
             // Standard error still says what happened when standard output is closed.
             let _ = render::document(&failure.to_json());
         }
-        eprintln!("{}", render::printable(&failure.to_text()));
+        self.say(failure);
+    }
+
+    /// Says on standard error what failed, and what to do where a login helps.
+    pub(crate) fn say(&self, failure: &Failure) {
+        let mut text = failure.to_text();
+        let server = failure.wants_login();
+        let helps = |server: &&ServerName| {
+            let people = self.for_people.get();
+            people.is_some_and(|people| people.contains(*server))
+        };
+        if let Some(server) = server.filter(helps) {
+            text.push_str(&format!("\n  log in with `mcpool login {server}`"));
+        }
+        eprintln!("{}", render::printable(&text));
     }
 
     /// Names the servers that could not be connected on standard error, and gives the exit code
@@ -204,8 +228,7 @@ impl App {
     pub(crate) fn report_attempts(&self, attempts: &[Attempt]) -> Exit {
         let failed = || attempts.iter().filter_map(|a| a.result.as_ref().err());
         for error in failed() {
-            let text = Failure::from(error.clone()).to_text();
-            eprintln!("{}", render::printable(&text));
+            self.say(&Failure::from(error.clone()));
         }
         self.overall(Exit::of_all(failed().map(Error::kind)))
     }

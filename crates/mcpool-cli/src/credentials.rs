@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use mcpool::{
     auth::{FileStore, MemoryStore, OAuth, TokenStore},
-    config::settings::CredentialStore,
+    config::{Loaded, Loader, settings::CredentialStore},
 };
 
-use crate::exit::Failure;
+use crate::{config_files, exit::Failure};
 
-/// Logins, with their tokens where the config says.
-pub(crate) fn oauth(store: CredentialStore) -> Result<OAuth, Failure> {
-    let store: Arc<dyn TokenStore> = match (FileStore::in_data_dir(), store) {
+/// Logins, with their tokens where the config says, else where the user's own config says.
+pub(crate) fn oauth(loaded: &Loaded) -> Result<OAuth, Failure> {
+    let wanted = loaded.credentials().or_else(of_user).unwrap_or_default();
+    let store: Arc<dyn TokenStore> = match (FileStore::in_data_dir(), wanted) {
         (Ok(files), CredentialStore::Keyring) => keyring(files)?,
         (Ok(files), _) => Arc::new(files),
         // Without a home there are no logins, and servers that need none work all the same.
@@ -21,6 +22,17 @@ pub(crate) fn oauth(store: CredentialStore) -> Result<OAuth, Failure> {
         }
     };
     Ok(OAuth::new(store))
+}
+
+/// What the user's own file says, whichever file the servers come from. What is wrong with it is
+/// told where it is used.
+fn of_user() -> Option<CredentialStore> {
+    let path = config_files::user_file().filter(|path| path.is_file())?;
+    Loader::new()
+        .with_user_file(path)
+        .load()
+        .ok()?
+        .credentials()
 }
 
 #[cfg(feature = "keyring")]

@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, fmt::Write as _, process::ExitCode};
 
-use mcpool::{Delivery, Error, ErrorKind, ErrorStatus};
+use mcpool::{Delivery, Error, ErrorKind, ErrorStatus, ServerName};
 use serde_json::{Value, json};
 
 /// The exit codes, which are part of the command line's contract.
@@ -135,6 +135,13 @@ impl Failure {
         self.exit
     }
 
+    /// The server that wants a login, unless it is the login that failed.
+    pub(crate) fn wants_login(&self) -> Option<&ServerName> {
+        let error = self.error.as_ref()?;
+        let wants = error.kind() == ErrorKind::AuthRequired && error.operation() != Some("login");
+        error.server().filter(|_| wants)
+    }
+
     /// For people, over several lines where there is more to say.
     pub(crate) fn to_text(&self) -> String {
         let mut text = format!("error: {}", self.message);
@@ -148,13 +155,6 @@ impl Failure {
                     let _ = write!(text, "\n    {}", line.text);
                 }
             }
-        }
-        let server = self
-            .error
-            .as_ref()
-            .filter(|error| error.kind() == ErrorKind::AuthRequired);
-        if let Some(server) = server.and_then(Error::server) {
-            let _ = write!(text, "\n  log in with `mcpool login {server}`");
         }
         if self.exit == Exit::OutcomeUnknown {
             text.push_str("\n  the call may have run; look before you call again");

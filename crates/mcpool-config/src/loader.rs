@@ -413,7 +413,8 @@ impl Load<'_> {
         Some(Layer {
             entries,
             budget: reading.budget.unwrap_or_default(),
-            credentials: reading.credentials,
+            // Where the user's tokens are kept is not for a project to say.
+            credentials: reading.credentials.filter(|_| scope != Scope::Project),
         })
     }
 

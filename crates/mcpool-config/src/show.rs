@@ -133,10 +133,18 @@ fn show_policies(out: &mut Map<String, Value>, spec: &ServerSpec, settings: &Ser
         {
             *secret = value_text("client_secret", secret);
         }
-        for url in [oauth.metadata_url.as_mut(), oauth.issuer.as_mut()]
-            .into_iter()
-            .flatten()
-        {
+        let (issuer, endpoint) = match &mut oauth.idp {
+            Some(idp) => (Some(&mut idp.issuer), Some(&mut idp.token_endpoint)),
+            None => (None, None),
+        };
+        let urls = [
+            oauth.metadata_url.as_mut(),
+            oauth.client_metadata_url.as_mut(),
+            oauth.issuer.as_mut(),
+            issuer,
+            endpoint,
+        ];
+        for url in urls.into_iter().flatten() {
             *url = url_text(url);
         }
     }

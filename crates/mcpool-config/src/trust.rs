@@ -15,7 +15,14 @@ use mcpool_core::{Error, ErrorKind, Result, TransportSpec};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{atomic, loader::Loaded, merge::Entry, origin::Scope, settings::GrantName, show};
+use crate::{
+    atomic,
+    loader::Loaded,
+    merge::Entry,
+    origin::Scope,
+    settings::{GrantName, OAuthSettings},
+    show,
+};
 
 /// A project's file that is new or changed, and what it would run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -260,18 +267,19 @@ fn requests(loaded: &Loaded) -> Vec<TrustRequest> {
         .collect()
 }
 
-/// Whether connecting an entry runs a program, or sends what a placeholder or a file gives to an
-/// address of the file's choosing.
+/// Whether connecting an entry runs a program, or may send what is the user's to an address of
+/// the file's choosing: a variable, a file, the tokens of a login.
 fn acts(entry: &Entry) -> bool {
     let settings = &entry.settings;
     let runs = settings.headers_helper.is_some() || entry.spec.transport.is_stdio();
-    let logs_in_by_itself = settings
-        .oauth
-        .as_ref()
-        .is_some_and(|oauth| oauth.effective_grant() != GrantName::AuthorizationCode);
+    // Whoever chooses the way can read what goes along it.
+    let leads_astray = settings.proxy.is_some() || settings.ca_file.is_some();
+    let gets_tokens = settings.oauth.as_ref().is_some_and(|oauth| {
+        oauth.effective_grant() != GrantName::AuthorizationCode || oauth.metadata_url.is_some()
+    });
     // Settings that cannot be written out are settings that nobody knows.
     let is_plain = serde_json::to_string(settings).is_ok_and(|text| !text.contains("${"));
-    runs || logs_in_by_itself || !is_plain
+    runs || leads_astray || gets_tokens || !is_plain
 }
 
 fn action(entry: &Entry) -> TrustAction {
@@ -297,22 +305,13 @@ fn action(entry: &Entry) -> TrustAction {
     if let Some(helper) = &settings.headers_helper {
         extras.push(format!("runs {helper:?} for headers"));
     }
-    if let Some(oauth) = &settings.oauth {
-        let grant = oauth.effective_grant();
-        if grant != GrantName::AuthorizationCode {
-            extras.push(format!("gets tokens by {}", grant.as_str()));
-        }
-        for file in [
-            &oauth.private_key_file,
-            &oauth.id_token_file,
-            &oauth.assertion_file,
-        ]
-        .into_iter()
-        .flatten()
-        {
-            extras.push(format!("uses {file:?} for them"));
-        }
+    if let Some(proxy) = &settings.proxy {
+        extras.push(format!("goes through the proxy {}", show::url_text(proxy)));
     }
+    if let Some(file) = &settings.ca_file {
+        extras.push(format!("trusts the certificates in {file:?}"));
+    }
+    extras.extend(settings.oauth.iter().flat_map(oauth_extras));
     if let Some(inherit) = &settings.inherit_env {
         extras.push(format!("inherits variables: {inherit:?}"));
     }
@@ -323,6 +322,29 @@ fn action(entry: &Entry) -> TrustAction {
         names,
         extras,
     }
+}
+
+/// How an entry gets tokens, and who is asked for them.
+fn oauth_extras(oauth: &OAuthSettings) -> Vec<String> {
+    let mut extras = Vec::new();
+    let grant = oauth.effective_grant();
+    if grant != GrantName::AuthorizationCode {
+        extras.push(format!("gets tokens by {}", grant.as_str()));
+    }
+    let files = [
+        &oauth.private_key_file,
+        &oauth.id_token_file,
+        &oauth.assertion_file,
+    ];
+    for file in files.into_iter().flatten() {
+        extras.push(format!("uses {file:?} for them"));
+    }
+    let endpoint = oauth.idp.as_ref().map(|idp| &idp.token_endpoint);
+    let addresses = [endpoint, oauth.issuer.as_ref(), oauth.metadata_url.as_ref()];
+    for address in addresses.into_iter().flatten() {
+        extras.push(format!("asks {} for them", show::url_text(address)));
+    }
+    extras
 }
 
 /// A digest of everything in the entries. Order of the entries does not matter; everything else

@@ -98,7 +98,8 @@ pub trait AuthenticatorProvider: Send + Sync {
     /// When the stored credentials cannot be read.
     async fn authenticator(&self, spec: &ServerSpec) -> Result<Option<Arc<dyn Authenticator>>>;
 
-    /// Waits until there are other credentials for this server than those that it last refused:
+    /// Waits until there are other credentials for this server than those that it last refused, or
+    /// until it is worth trying again:
     /// see [`ClientFactory::credentials_changed`](crate::ClientFactory::credentials_changed).
     ///
     /// The spec is resolved. The default waits for ever.

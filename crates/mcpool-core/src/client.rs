@@ -33,11 +33,12 @@ pub trait ClientFactory: Send + Sync {
     /// An [`Error`] with what is known: status, stderr, and the attempts as its source.
     async fn connect(&self, spec: &ServerSpec) -> Result<Arc<dyn Client>>;
 
-    /// Waits until there are other credentials for this server than those that it last refused.
+    /// Waits until there are other credentials for this server than those that it last refused, or
+    /// until it is worth trying again.
     ///
     /// The manager waits for it while a server is in
-    /// [`AuthRequired`](crate::ServerState::AuthRequired), and then connects at once. It must not
-    /// return twice for the same credentials. The default waits for ever: then only a caller's
+    /// [`AuthRequired`](crate::ServerState::AuthRequired), and then connects; the second time
+    /// in a row after a pause, which grows. The default waits for ever: then only a caller's
     /// connect helps.
     ///
     /// Dropping the future stops the wait.

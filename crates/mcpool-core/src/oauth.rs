@@ -25,8 +25,9 @@ pub struct OAuthSpec {
     /// The only authorization server that may get these client credentials. Without it, the
     /// one that the server names.
     pub issuer: Option<String>,
-    /// Where the authorization server's metadata is, for a server that does not lead to it. It
-    /// is taken as it stands: whoever sets it vouches for it. Default: it is discovered.
+    /// Where the authorization server's metadata is, for a server that does not lead to it. The
+    /// issuer that it names must have the same origin, or be [`issuer`](Self::issuer). Default:
+    /// it is discovered.
     pub metadata_url: Option<String>,
     /// The loopback port of the redirect URI. Default: a free one.
     pub redirect_port: Option<u16>,

@@ -52,6 +52,8 @@ pub(crate) struct Supervisor {
     probe: Option<BoxFuture<'static, Result<ProbeReport, Error>>>,
     /// Waits for a login while one is needed.
     login: Option<BoxFuture<'static, ()>>,
+    /// How long the next login has to wait: logins that did not help must not make a loop.
+    login_pause: Duration,
     closings: FuturesUnordered<BoxFuture<'static, Diagnostics>>,
     /// Who waits for a connection.
     connecting: Vec<Waiter>,
@@ -92,6 +94,7 @@ impl Supervisor {
             connect: None,
             probe: None,
             login: None,
+            login_pause: Duration::ZERO,
             closings: FuturesUnordered::new(),
             connecting: Vec::new(),
             checking: Vec::new(),
@@ -139,6 +142,7 @@ impl Supervisor {
                 }
                 () = or_never(&mut self.login) => {
                     self.login = None;
+                    self.login_pause = connecting::longer(self.login_pause);
                     tracing::info!(server = %self.server.name, "there are new credentials");
                     self.feed(What::Connect { retries: None });
                 }

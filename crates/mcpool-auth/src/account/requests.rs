@@ -34,7 +34,7 @@ impl Authenticator for Account {
         if let Err(error) = &headers
             && error.kind() == ErrorKind::AuthRequired
         {
-            self.give_up();
+            self.note_refused(self.live().map(|live| live.grant.access_token.clone()));
         }
         headers
     }
@@ -44,11 +44,9 @@ impl Authenticator for Account {
         request: AuthRequest<'_>,
         challenge: &AuthChallenge,
     ) -> Result<AuthDecision> {
-        let decision = self.decide(request, challenge).await;
-        if !matches!(decision, Ok(AuthDecision::Retry)) {
-            self.give_up();
-        }
-        decision
+        // Whatever is decided: whoever waits for other credentials is not woken by these.
+        self.note_refused(challenge.refused.as_ref().and_then(token_of));
+        self.decide(request, challenge).await
     }
 
     fn observe_nonce(&self, url: &str, nonce: &str) {
@@ -62,11 +60,6 @@ impl Authenticator for Account {
 }
 
 impl Account {
-    /// Remembers with which token it was given up.
-    fn give_up(&self) {
-        *self.given_up() = self.live().map(|live| live.grant.access_token.clone());
-    }
-
     /// The headers for a request, from a token that is renewed first when it is about to end.
     async fn credentials(&self, request: AuthRequest<'_>) -> Result<Vec<(String, Secret)>> {
         let Some(url) = self.same_origin(request.url) else {
@@ -126,6 +119,8 @@ impl Account {
             &challenge.dpop_nonce,
             self.live().and_then(|live| live.dpop),
         ) {
+            // Also when the nonce is not new: another request may have brought it. The transport
+            // ends a server that asks again and again.
             key.set_nonce(&url, nonce);
             if challenge.status == 401 && error == Some("use_dpop_nonce") {
                 return Ok(AuthDecision::Retry);
@@ -136,10 +131,7 @@ impl Account {
         let live = self.current().await?;
         if let Some(live) = &live {
             let renewed_meanwhile = match &challenge.refused {
-                Some(refused) => {
-                    refused.expose().split_once(' ').map(|(_, token)| token)
-                        != Some(live.grant.access_token.expose())
-                }
+                Some(refused) => token_of(refused).as_ref() != Some(&live.grant.access_token),
                 None => live.since.elapsed() < JUST_NOW && challenge.status == 401,
             };
             if renewed_meanwhile {
@@ -174,10 +166,6 @@ impl Account {
                 return Ok(AuthDecision::Retry);
             }
         }
-        let agent = self.0.agent.clone();
-        if agent.is_none() && !self.0.spec.grant.is_headless() {
-            return Ok(AuthDecision::GiveUp);
-        }
         if let Some(live) = &live
             && flight.granted.is_some_and(|at| at.elapsed() < FRESH)
         {
@@ -191,6 +179,10 @@ impl Account {
                     live.grant.issuer
                 )));
             }
+        }
+        let agent = self.0.agent.clone();
+        if agent.is_none() && !self.0.spec.grant.is_headless() {
+            return Ok(AuthDecision::GiveUp);
         }
         let earlier = live.as_ref().map(|live| &*live.grant);
         let asked = earlier.map(Grant::all_scopes).unwrap_or_default();
@@ -228,10 +220,24 @@ impl Account {
         let asked = union(&live.grant.all_scopes(), &wanted);
         let agent = self.0.agent.clone();
         if agent.is_none() && !self.0.spec.grant.is_headless() {
-            // The next login asks for the union.
-            let mut grant = (*live.grant).clone();
-            grant.wanted_scopes = wanted;
             let _lock = self.0.store.lock(&self.0.key).await?;
+            let stored = self.stored().await?;
+            let mut grant = match stored {
+                // Somebody logged in, or refreshed, meanwhile: that is the grant to go by.
+                Some(grant) if grant.access_token != live.grant.access_token => {
+                    let enough = wanted.iter().all(|scope| grant.scopes.contains(scope));
+                    if enough && !grant.is_stale(now()) {
+                        self.adopt(grant)?;
+                        return Ok(AuthDecision::Retry);
+                    }
+                    grant
+                }
+                Some(grant) => grant,
+                // Logged out meanwhile.
+                None => return Ok(AuthDecision::GiveUp),
+            };
+            // The next login asks for the union.
+            grant.wanted_scopes = wanted;
             self.0.store.save(&grant).await?;
             self.adopt(grant)?;
             return Ok(AuthDecision::GiveUp);
@@ -268,4 +274,10 @@ impl Account {
             }
         }
     }
+}
+
+/// The token of an `Authorization` header.
+fn token_of(header: &Secret) -> Option<Secret> {
+    let (_, token) = header.expose().split_once(' ')?;
+    Some(Secret::new(token))
 }

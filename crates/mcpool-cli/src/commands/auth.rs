@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
 use mcpool::{
-    Error, ErrorStatus, ServerName, ServerSpec, TransportSpec,
-    auth::{LoginState, LoginStatus},
+    Error, ErrorStatus, ServerName, ServerSpec,
+    auth::{LoginState, LoginStatus, OAuth},
 };
 use serde_json::{Value, json};
 
@@ -40,12 +40,7 @@ pub(crate) async fn run(app: &App, command: AuthCommand) -> Outcome {
     if app.global.json {
         let servers: Vec<Value> = rows
             .iter()
-            .map(|(spec, status)| match status {
-                Ok(status) => to_json(&spec.name, status),
-                Err(error) => {
-                    json!({"name": spec.name.as_str(), "error": ErrorStatus::from(error)})
-                }
-            })
+            .map(|(spec, status)| to_json(&spec.name, status.as_ref()))
             .collect();
         render::document(&json!({ "servers": servers }))?;
     } else {
@@ -57,27 +52,27 @@ pub(crate) async fn run(app: &App, command: AuthCommand) -> Outcome {
         let gone = status
             .as_ref()
             .is_ok_and(|status| matches!(status.state, LoginState::LoggedOut | LoginState::Ended));
-        gone && !is_headless(spec)
+        gone && OAuth::is_for_people(spec)
     };
     Ok(match exit {
         Exit::Good if server.is_some() && rows.iter().any(lacking) => Exit::LoginNeeded,
+        exit if server.is_none() => app.overall(exit),
         exit => exit,
     })
 }
 
-/// A login for programs.
-pub(crate) fn to_json(name: &ServerName, status: &LoginStatus) -> Value {
-    let expires = status
-        .expires_at
-        .map(|at| humantime::format_rfc3339_seconds(at).to_string());
+/// A login for programs, or why it is not known.
+pub(crate) fn to_json(name: &ServerName, status: Result<&LoginStatus, &Error>) -> Value {
+    let known = status.ok();
+    let expires = known.and_then(|status| status.expires_at);
     json!({
         "name": name.as_str(),
-        "state": status.state.as_str(),
-        "issuer": status.issuer,
-        "scopes": status.scopes,
-        "wanted_scopes": status.wanted_scopes,
-        "expires_at": expires,
-        "error": null,
+        "state": known.map(|status| status.state.as_str()),
+        "issuer": known.and_then(|status| status.issuer.as_deref()),
+        "scopes": known.map(|status| &status.scopes),
+        "wanted_scopes": known.map(|status| &status.wanted_scopes),
+        "expires_at": expires.map(|at| humantime::format_rfc3339_seconds(at).to_string()),
+        "error": status.err().map(ErrorStatus::from),
     })
 }
 
@@ -97,16 +92,6 @@ pub(crate) fn until(status: &LoginStatus) -> String {
             let left = Duration::from_secs(left.as_secs());
             format!("for {}, {renewed}", humantime::format_duration(left))
         }
-    }
-}
-
-fn is_headless(spec: &ServerSpec) -> bool {
-    match &spec.transport {
-        TransportSpec::Http(http) | TransportSpec::Sse(http) | TransportSpec::Auto(http) => http
-            .oauth
-            .as_ref()
-            .is_some_and(|oauth| oauth.grant.is_headless()),
-        _ => false,
     }
 }
 

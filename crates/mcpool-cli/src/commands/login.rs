@@ -1,6 +1,10 @@
 //! `mcpool login` and `mcpool logout`.
 
-use std::{io::BufRead as _, sync::Arc, time::Duration};
+use std::{
+    io::{self, BufRead as _, IsTerminal as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::Args;
 use mcpool::auth::{InteractiveLogin, LoginPrompt, SystemBrowser};
@@ -44,8 +48,12 @@ pub(crate) async fn login(app: &App, args: LoginArgs) -> Outcome {
         let text = format!("{}: logged in at {issuer}, {}\n", spec.name, until(&status));
         render::text(&render::printable(&text))?;
     }
+    let login = auth::to_json(&spec.name, Ok(&status));
     if !spec.enabled {
-        return report(app, json!({"login": auth::to_json(&spec.name, &status)}));
+        return report(
+            app,
+            json!({"login": login, "state": "disabled", "tools": null}),
+        );
     }
     let manager = app.managed(specs.clone()).await?;
     manager.connect_with(&args.server, 0).await?;
@@ -57,7 +65,7 @@ pub(crate) async fn login(app: &App, args: LoginArgs) -> Outcome {
     report(
         app,
         json!({
-            "login": auth::to_json(&spec.name, &status),
+            "login": login,
             "state": server.state,
             "tools": server.tools,
         }),
@@ -91,12 +99,18 @@ fn report(app: &App, document: serde_json::Value) -> Outcome {
 
 fn agent(args: &LoginArgs) -> InteractiveLogin {
     let (server, opens) = (args.server.clone(), !args.no_browser);
+    let (sender, pasted) = mpsc::channel(1);
+    let reads = reads_pasted(args.no_browser);
     let agent = InteractiveLogin::new()
         .with_timeout(args.timeout)
         .with_prompt(move |prompt| {
-            eprint!("{}", render::printable(&invitation(&server, prompt, opens)))
+            let text = invitation(&server, prompt, opens, reads);
+            eprint!("{}", render::printable(&text));
+            if reads {
+                read_pasted(sender.clone());
+            }
         })
-        .with_pasted(pasted());
+        .with_pasted(pasted);
     if args.no_browser {
         agent
     } else {
@@ -104,8 +118,26 @@ fn agent(args: &LoginArgs) -> InteractiveLogin {
     }
 }
 
+/// Whether somebody can paste: at a terminal that is ours to read, or by a program that drives
+/// this one. Standard input that is meant for somebody else is left alone.
+fn reads_pasted(no_browser: bool) -> bool {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        return no_browser;
+    }
+    #[cfg(unix)]
+    {
+        // A job in the background would be stopped.
+        nix::unistd::tcgetpgrp(&stdin).is_ok_and(|group| group == nix::unistd::getpgrp())
+    }
+    #[cfg(not(unix))]
+    {
+        true
+    }
+}
+
 /// What the person is told.
-fn invitation(server: &str, prompt: &LoginPrompt, opens: bool) -> String {
+fn invitation(server: &str, prompt: &LoginPrompt, opens: bool, reads: bool) -> String {
     let LoginPrompt {
         server: address,
         issuer,
@@ -122,24 +154,35 @@ fn invitation(server: &str, prompt: &LoginPrompt, opens: bool) -> String {
         false => "Open this page in a browser, on any machine:\n",
     });
     text.push_str(&format!("\n  {url}\n\n"));
-    text.push_str(
-        "Waiting for the browser to come back. If it ends at a page that cannot be shown, copy \
-         the\naddress of that page and paste it here:\n",
-    );
+    text.push_str("Waiting for the browser to come back.");
+    text.push_str(match reads {
+        true => {
+            " If it ends at a page that cannot be shown, copy\nthe address of that page and paste it \
+             here:\n"
+        }
+        false => "\n",
+    });
     text
 }
 
-/// The lines that the person pastes. Read on a thread of their own, which ends with the program.
-fn pasted() -> mpsc::Receiver<String> {
-    let (sender, receiver) = mpsc::channel(1);
+/// Reads the lines that the person pastes, on a thread of their own, which ends with the program.
+fn read_pasted(sender: mpsc::Sender<String>) {
     std::thread::spawn(move || {
-        let lines = std::io::stdin().lock().lines();
+        let lines = io::stdin().lock().lines();
         for line in lines.map_while(Result::ok) {
             let line = line.trim();
-            if !line.is_empty() && sender.blocking_send(line.to_owned()).is_err() {
+            if line.is_empty() {
+                continue;
+            }
+            if !line.contains("state=") {
+                eprintln!(
+                    "That is not the address of the page: it holds `state=`. Paste it whole:"
+                );
+                continue;
+            }
+            if sender.blocking_send(line.to_owned()).is_err() {
                 break;
             }
         }
     });
-    receiver
 }

@@ -21,7 +21,6 @@ use crate::{
     args::Command,
     demo_servers,
     exit::{Exit, Failure},
-    render,
 };
 
 /// What a command gives: its exit code, or why it could not do what it was asked.
@@ -65,10 +64,9 @@ fn offers(client: &dyn Client, capability: &str) -> bool {
 }
 
 /// Names the lists that could not be fetched on standard error; gives the worse exit code.
-fn report_lists(exit: Exit, failed: &[Error]) -> Outcome {
+fn report_lists(app: &App, exit: Exit, failed: &[Error]) -> Outcome {
     for error in failed {
-        let text = Failure::from(error.clone()).to_text();
-        eprintln!("{}", render::printable(&text));
+        app.say(&Failure::from(error.clone()));
     }
     Ok(match (exit, failed.is_empty()) {
         (exit, true) => exit,

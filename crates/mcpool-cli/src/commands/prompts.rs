@@ -50,7 +50,7 @@ pub(crate) async fn run(
         render::text(&table::show(&table))?;
     }
     let exit = app.report_attempts(&attempts);
-    super::report_lists(exit, &failed)
+    super::report_lists(app, exit, &failed)
 }
 
 async fn list(

@@ -58,7 +58,7 @@ pub(crate) async fn run(app: &App, server: Option<&str>, read: Option<&str>) -> 
         render::text(&table::show(&table))?;
     }
     let exit = app.report_attempts(&attempts);
-    super::report_lists(exit, &failed)
+    super::report_lists(app, exit, &failed)
 }
 
 /// The resources and templates of one server; none where it does not offer them.

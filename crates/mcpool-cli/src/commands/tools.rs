@@ -52,5 +52,5 @@ pub(crate) async fn run(app: &App, server: Option<&str>) -> Outcome {
         })
         .map(|(_, error)| error.clone())
         .collect();
-    super::report_lists(exit, &failed)
+    super::report_lists(app, exit, &failed)
 }

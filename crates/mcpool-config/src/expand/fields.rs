@@ -118,6 +118,9 @@ impl Walk<'_> {
             self.source("oauth.client_secret", secret);
         }
         self.optional("oauth.client_metadata_url", &mut oauth.client_metadata_url);
+        for (index, scope) in oauth.scopes.iter_mut().enumerate() {
+            self.text(&format!("oauth.scopes[{index}]"), scope);
+        }
         self.optional("oauth.issuer", &mut oauth.issuer);
         self.optional("oauth.metadata_url", &mut oauth.metadata_url);
         self.optional("oauth.account", &mut oauth.account);

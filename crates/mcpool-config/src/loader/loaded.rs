@@ -23,7 +23,7 @@ pub struct Loaded {
     entries: Vec<Entry>,
     places: HashMap<ServerName, usize>,
     budget: BudgetSettings,
-    credentials: CredentialStore,
+    credentials: Option<CredentialStore>,
     sources: Vec<Arc<Source>>,
 }
 
@@ -44,7 +44,7 @@ impl Loaded {
             entries: layer.entries,
             problems,
             budget: layer.budget,
-            credentials: layer.credentials.unwrap_or_default(),
+            credentials: layer.credentials,
             sources,
         }
     }
@@ -78,9 +78,10 @@ impl Loaded {
         self.places.get(name).map(|index| &self.entries[*index])
     }
 
-    /// Where the files want the tokens of logins to be kept.
+    /// Where the files want the tokens of logins to be kept; `None` when they say nothing. A
+    /// project's file has no say.
     #[must_use]
-    pub fn credentials(&self) -> CredentialStore {
+    pub fn credentials(&self) -> Option<CredentialStore> {
         self.credentials
     }
 

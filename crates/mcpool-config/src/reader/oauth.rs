@@ -89,6 +89,7 @@ impl EntryReader<'_> {
                 oauth.client_secret = self.oauth_secret("client_secret", value);
             }
             "client_metadata_url" | "clientMetadataUrl" => {
+                self.hide_credentials(value);
                 oauth.client_metadata_url = self.oauth_text("client_metadata_url", &path, value);
             }
             "private_key" | "privateKey" => {
@@ -113,7 +114,10 @@ impl EntryReader<'_> {
                     .whole(&path, value, 1, 65_535)
                     .and_then(|port| u16::try_from(port).ok());
             }
-            "issuer" => oauth.issuer = self.oauth_text("issuer", &path, value),
+            "issuer" => {
+                self.hide_credentials(value);
+                oauth.issuer = self.oauth_text("issuer", &path, value);
+            }
             "account" => oauth.account = self.oauth_text("account", &path, value),
             "dpop" => {
                 let known = [
@@ -153,6 +157,7 @@ impl EntryReader<'_> {
         let mut idp = IdentityProviderSettings::default();
         for member in node.members() {
             let value = &member.value;
+            self.hide_credentials(value);
             let path = format!("{name}.{}", member.key);
             match member.key.as_str() {
                 "issuer" => {

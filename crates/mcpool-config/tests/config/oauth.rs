@@ -35,7 +35,7 @@ fn value(text: &str) -> SecretSource {
 #[tokio::test]
 async fn a_persons_login_with_everything_set() {
     let spec = resolved(
-        r#"{ "client_id": "${ID}", "client_secret": "${SECRET}", "scopes": "a b",
+        r#"{ "client_id": "${ID}", "client_secret": "${SECRET}", "scopes": "a ${ID}",
              "callback_port": 7777, "issuer": "https://as.example.org", "account": "work",
              "dpop": "never", "client_metadata_url": "https://me.example.org/client.json",
              "metadata_url": "https://as.example.org/metadata" }"#,
@@ -43,7 +43,7 @@ async fn a_persons_login_with_everything_set() {
     .await;
     let expected = OAuthSpec::new()
         .with_client("the-id", Some(value("canary-secret")))
-        .with_scopes(["a", "b"])
+        .with_scopes(["a", "the-id"])
         .with_redirect_port(7777)
         .with_issuer("https://as.example.org")
         .with_account("work")
@@ -162,6 +162,7 @@ fn a_projects_file_that_logs_in_by_itself_is_asked_about() {
         (r#"{ "client_id": "x" }"#, 0),
         (r#"{ "client_id": "${HOME}" }"#, 1),
         (r#"{ "client_id": "x", "assertion_file": "~/.netrc" }"#, 1),
+        (r#"{ "metadata_url": "https://evil.example/metadata" }"#, 1),
     ] {
         fs::write(
             &path,
@@ -173,6 +174,13 @@ fn a_projects_file_that_logs_in_by_itself_is_asked_about() {
         let loaded = Loader::new().with_project_file(&path).load().unwrap();
         let requests = store.check(&loaded).unwrap();
         assert_eq!(requests.len(), asks, "{oauth}");
+        if oauth.contains("evil") {
+            let text = requests[0].actions[0].to_string();
+            assert!(
+                text.contains("asks https://evil.example/metadata"),
+                "{text}"
+            );
+        }
         if oauth.contains("netrc") {
             let text = requests[0].actions[0].to_string();
             assert!(text.contains("workload_identity"), "{text}");
@@ -187,10 +195,17 @@ fn where_tokens_are_kept() {
         let loaded = Loader::new().with_text("mcp.json", text).load().unwrap();
         (loaded.credentials(), loaded.problems.len())
     };
-    assert_eq!(kept(r#"{ "mcpServers": {} }"#).0, CredentialStore::File);
+    assert_eq!(kept(r#"{ "mcpServers": {} }"#), (None, 0));
     assert_eq!(
         kept(r#"{ "mcpServers": {}, "credentials": "keyring" }"#),
-        (CredentialStore::Keyring, 0)
+        (Some(CredentialStore::Keyring), 0)
     );
+    // A project has no say in it.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mcp.json");
+    fs::write(&path, r#"{ "mcpServers": {}, "credentials": "keyring" }"#).unwrap();
+    let credentials = |loader: Loader| loader.load().unwrap().credentials();
+    assert_eq!(credentials(Loader::new().with_project_file(&path)), None);
+    assert!(credentials(Loader::new().with_user_file(&path)).is_some());
     assert_eq!(kept(r#"{ "mcpServers": {}, "credentials": "vault" }"#).1, 1);
 }

@@ -71,6 +71,15 @@ fn own_files_and_named_files_are_trusted_and_so_is_what_does_nothing() {
             1,
         ),
         (r#"{ "url": "https://example.org/${HOME}" }"#, 1),
+        // Whoever chooses the way could read the tokens of a login.
+        (
+            r#"{ "url": "https://example.org/mcp", "proxy": "http://evil.example:8080" }"#,
+            1,
+        ),
+        (
+            r#"{ "url": "https://example.org/mcp", "ca_file": "evil.pem" }"#,
+            1,
+        ),
         (
             r#"{ "url": "https://example.org/mcp", "headers_helper": "x" }"#,
             1,

@@ -16,6 +16,15 @@ use crate::{
     supervisor::Supervisor,
 };
 
+/// The pause before the second connect in a row that new credentials lead to.
+const LOGIN_PAUSE: Duration = Duration::from_secs(1);
+const LOGIN_PAUSE_MAX: Duration = Duration::from_secs(300);
+
+/// The pause after this one.
+pub(super) fn longer(pause: Duration) -> Duration {
+    (pause * 2).clamp(LOGIN_PAUSE, LOGIN_PAUSE_MAX)
+}
+
 impl Supervisor {
     /// Starts the connect that is due, once what was there before is gone.
     pub(super) fn start_connect_if_due(&mut self) {
@@ -71,6 +80,7 @@ impl Supervisor {
         } = connected;
         self.epoch += 1;
         self.last_error = None;
+        self.login_pause = Duration::ZERO;
         let live = Live::new(Arc::clone(&client), self.epoch);
         let info = client.info();
         let transport = info.transport;
@@ -171,7 +181,11 @@ impl Supervisor {
         } else if self.login.is_none() {
             let factory = Arc::clone(&self.shared.factory);
             let spec = self.server.spec();
-            let changed = async move { factory.credentials_changed(&spec).await };
+            let pause = self.login_pause;
+            let changed = async move {
+                factory.credentials_changed(&spec).await;
+                tokio::time::sleep(pause).await;
+            };
             self.login = Some(changed.boxed());
         }
     }

@@ -225,14 +225,36 @@ async fn a_login_connects_a_server_that_waits_for_one_at_once() {
     while fake.count(Op::Connect) < 2 {
         tokio::task::yield_now().await;
     }
+    assert_eq!(before.elapsed(), Duration::ZERO);
     until(&manager, "a", "auth_required").await;
     waiting().await;
     fake.log_in();
     until(&manager, "a", "ready").await;
-    assert_eq!(before.elapsed(), Duration::ZERO);
+    // Credentials that do not help must not make a loop.
+    assert_eq!(before.elapsed(), Duration::from_secs(1));
     assert_eq!(fake.count(Op::Connect), 3);
     // Nobody waits where nothing is needed.
     assert_eq!(fake.waiting_for_login(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_change_all_the_time_and_never_help_make_no_loop() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    let fake = world.server("a");
+    fake.always(
+        Op::Connect,
+        Act::Fail(Error::new(ErrorKind::AuthRequired, "a login is needed")),
+    );
+    manager.add(spec("a")).unwrap();
+    let day = Instant::now() + Duration::from_secs(24 * 3600);
+    while Instant::now() < day {
+        fake.log_in();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // Every five minutes in the end, after a ladder of nine.
+    let connects = fake.count(Op::Connect);
+    assert!((280..=310).contains(&connects), "{connects}");
 }
 
 #[tokio::test(start_paused = true)]
