@@ -6,22 +6,26 @@ use std::{
 };
 
 use mcpool_core::{Delivery, ErrorKind, Progress};
-use serde_json::json;
-use tokio::{sync::oneshot, time::Instant};
+use serde_json::{Value, json};
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{options, support::*, text};
 
+/// A call, and the client's word that it is cancelled.
+async fn cancelled_call(end: &mut ServerEnd) -> Value {
+    let request = end.expect("tools/call").await;
+    let cancelled = end.expect("notifications/cancelled").await;
+    assert_eq!(cancelled["params"]["requestId"], request["id"]);
+    request
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_request_times_out_and_the_server_is_told() {
-    let (told, hears) = oneshot::channel();
-    let told = Arc::new(Mutex::new(Some(told)));
+    let (told, mut hears) = mpsc::unbounded_channel();
     let (client, _) = connect_legacy(move |mut end| {
-        let told = Arc::clone(&told);
+        let told = told.clone();
         async move {
-            let request = end.expect("tools/call").await;
-            let cancelled = end.expect("notifications/cancelled").await;
-            assert_eq!(cancelled["params"]["requestId"], request["id"]);
-            let told = told.lock().unwrap().take().unwrap();
+            let request = cancelled_call(&mut end).await;
             told.send(Instant::now()).unwrap();
             // The late answer is dropped; the session goes on.
             end.reply(&request, text("late"));
@@ -34,7 +38,8 @@ async fn a_request_times_out_and_the_server_is_told() {
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert_eq!(error.delivery(), Delivery::Unknown);
     assert_eq!(started.elapsed(), Duration::from_secs(30), "the default");
-    assert_eq!(hears.await.unwrap() - started, Duration::from_secs(30));
+    let heard = hears.recv().await.unwrap();
+    assert_eq!(heard - started, Duration::from_secs(30));
     let result = client.call_tool("x", None, &options()).await.unwrap();
     assert_eq!(result.content[0].as_text().unwrap().text, "fresh");
 }
@@ -105,15 +110,12 @@ async fn a_panicking_progress_callback_harms_nobody() {
 
 #[tokio::test(start_paused = true)]
 async fn dropping_a_call_cancels_it() {
-    let (told, hears) = oneshot::channel();
-    let told = Arc::new(Mutex::new(Some(told)));
+    let (told, mut hears) = mpsc::unbounded_channel();
     let (client, _) = connect_legacy(move |mut end| {
-        let told = Arc::clone(&told);
+        let told = told.clone();
         async move {
-            let request = end.expect("tools/call").await;
-            let cancelled = end.expect("notifications/cancelled").await;
-            assert_eq!(cancelled["params"]["requestId"], request["id"]);
-            told.lock().unwrap().take().unwrap().send(()).unwrap();
+            cancelled_call(&mut end).await;
+            told.send(()).unwrap();
             end.recv().await;
         }
     })
@@ -125,7 +127,7 @@ async fn dropping_a_call_cancels_it() {
             .await
             .is_err()
     );
-    hears.await.unwrap();
+    hears.recv().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
