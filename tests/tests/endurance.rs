@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -220,32 +221,48 @@ async fn torment(
     recoveries
 }
 
-fn report(what: &str, recoveries: Vec<Duration>) -> Duration {
+fn report(what: &str, recoveries: Vec<Duration>) {
     let worst = recoveries.iter().max().copied().unwrap();
     let count = recoveries.len();
     let median = median(recoveries);
     println!("{what}: {count} recoveries, median {median:?}, worst {worst:?}");
-    median
+}
+
+/// Strikes a server again and again under load, then checks every call against the side effects
+/// that the server wrote down in the file.
+async fn endures(
+    (kind, fault): (&str, &str),
+    spec: ServerSpec,
+    effects: &Path,
+    rounds: usize,
+    strike: impl FnMut(),
+) {
+    let manager = manager();
+    manager
+        .start(vec![spec.with_policy(quick_policy())])
+        .await
+        .unwrap();
+    let load = Load::start(&manager, 8);
+    let recoveries = torment(&manager, &load, rounds, strike).await;
+    let ledger = load.stop().await;
+    manager.shutdown(Duration::from_secs(10)).await;
+    report(&format!("{kind}, {fault} under load"), recoveries);
+    ledger.settle(&std::fs::read_to_string(effects).unwrap(), kind);
+}
+
+/// A server that writes down in this file what it runs.
+fn recording(effects: &Path) -> Behavior {
+    Behavior::new().with(|b| b.effects_file = Some(effects.to_string_lossy().into_owned()))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stdio_server_killed_under_load_loses_nothing_in_silence() {
     let directory = tempfile::tempdir().unwrap();
     let effects = directory.path().join("effects");
-    let fixture = StdioFixture::new(Behavior::new().with(|b| {
-        b.effects_file = Some(effects.to_string_lossy().into_owned());
-    }));
-    let manager = manager();
-    manager
-        .start(vec![fixture.spec("victim").with_policy(quick_policy())])
-        .await
-        .unwrap();
-    let load = Load::start(&manager, 8);
-    let recoveries = torment(&manager, &load, rounds(10, 200), || fixture.kill()).await;
-    let ledger = load.stop().await;
-    manager.shutdown(Duration::from_secs(10)).await;
-    report("stdio, killed under load", recoveries);
-    ledger.settle(&std::fs::read_to_string(&effects).unwrap(), "stdio");
+    let fixture = StdioFixture::new(recording(&effects));
+    let spec = fixture.spec("victim");
+    let kill = || fixture.kill();
+    endures(("stdio", "killed"), spec, &effects, rounds(10, 200), kill).await;
     assert!(
         eventually(Duration::from_secs(10), || fixture
             .marker()
@@ -260,52 +277,33 @@ async fn a_stdio_server_killed_under_load_loses_nothing_in_silence() {
 async fn a_streamable_http_server_restarted_under_load_loses_nothing_in_silence() {
     let directory = tempfile::tempdir().unwrap();
     let effects = directory.path().join("effects");
-    let fixture = HttpFixture::start(Behavior::new().with(|b| {
-        b.effects_file = Some(effects.to_string_lossy().into_owned());
-    }))
-    .unwrap();
-    let manager = manager();
+    let fixture = HttpFixture::start(recording(&effects)).unwrap();
     let spec = ServerSpec::http("victim", HttpSpec::new(fixture.url())).unwrap();
-    manager
-        .start(vec![spec.with_policy(quick_policy())])
-        .await
-        .unwrap();
-    let load = Load::start(&manager, 8);
-    let recoveries = torment(&manager, &load, rounds(5, 50), || {
+    let restart = || {
         fixture.kill();
         fixture.restart().unwrap();
-    })
+    };
+    endures(
+        ("http", "restarted"),
+        spec,
+        &effects,
+        rounds(5, 50),
+        restart,
+    )
     .await;
-    let ledger = load.stop().await;
-    manager.shutdown(Duration::from_secs(10)).await;
-    report("http, restarted under load", recoveries);
-    ledger.settle(&std::fs::read_to_string(&effects).unwrap(), "http");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_sse_server_restarted_under_load_loses_nothing_in_silence() {
     let directory = tempfile::tempdir().unwrap();
     let effects = directory.path().join("effects");
-    let fixture = SseFixture::start(Behavior::new().with(|b| {
-        b.effects_file = Some(effects.to_string_lossy().into_owned());
-    }))
-    .unwrap();
-    let manager = manager();
+    let fixture = SseFixture::start(recording(&effects)).unwrap();
     let spec = ServerSpec::sse("victim", HttpSpec::new(fixture.url())).unwrap();
-    manager
-        .start(vec![spec.with_policy(quick_policy())])
-        .await
-        .unwrap();
-    let load = Load::start(&manager, 8);
-    let recoveries = torment(&manager, &load, rounds(5, 50), || {
+    let restart = || {
         fixture.kill();
         fixture.restart().unwrap();
-    })
-    .await;
-    let ledger = load.stop().await;
-    manager.shutdown(Duration::from_secs(10)).await;
-    report("sse, restarted under load", recoveries);
-    ledger.settle(&std::fs::read_to_string(&effects).unwrap(), "sse");
+    };
+    endures(("sse", "restarted"), spec, &effects, rounds(5, 50), restart).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

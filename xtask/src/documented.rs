@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs};
 
 use crate::{
     Outcome,
-    tools::{cargo, output, root},
+    tools::{metadata, root},
 };
 
 /// Fails on a dependency that the document does not name.
@@ -12,15 +12,7 @@ pub(crate) fn run() -> Outcome {
     let path = root().join("docs/dependencies.md");
     let document =
         fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let metadata = output(&mut cargo([
-        "metadata",
-        "--locked",
-        "--no-deps",
-        "--format-version",
-        "1",
-    ]))?;
-    let metadata: serde_json::Value =
-        serde_json::from_str(&metadata).map_err(|error| format!("cargo metadata: {error}"))?;
+    let metadata = metadata()?;
     let missing = undocumented(&metadata, &document);
     if missing.is_empty() {
         return Ok(());

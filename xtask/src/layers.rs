@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     Outcome,
-    tools::{cargo, output},
+    tools::{cargo, metadata, output},
 };
 
 /// What one crate of the workspace may depend on.
@@ -124,15 +124,7 @@ pub(crate) fn run() -> Outcome {
 
 /// The names of the workspace's crates.
 fn members() -> Outcome<BTreeSet<String>> {
-    let text = output(&mut cargo([
-        "metadata",
-        "--locked",
-        "--no-deps",
-        "--format-version",
-        "1",
-    ]))?;
-    let metadata: serde_json::Value =
-        serde_json::from_str(&text).map_err(|error| format!("cargo metadata: {error}"))?;
+    let metadata = metadata()?;
     let names = metadata["packages"]
         .as_array()
         .into_iter()

@@ -60,6 +60,18 @@ pub(crate) fn output(command: &mut Command) -> Outcome<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// What cargo knows of the workspace's crates, their dependencies not followed.
+pub(crate) fn metadata() -> Outcome<serde_json::Value> {
+    let text = output(&mut cargo([
+        "metadata",
+        "--locked",
+        "--no-deps",
+        "--format-version",
+        "1",
+    ]))?;
+    serde_json::from_str(&text).map_err(|error| format!("cargo metadata: {error}"))
+}
+
 fn show(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let mut shown = program

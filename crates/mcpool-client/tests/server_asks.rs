@@ -17,8 +17,8 @@ use mcpool_core::{
     Client, ClientFactory, ErrorKind, RequestOptions, ServerName, ServerNotice,
     ServerRequestHandler,
     model::{
-        ClientCapabilities, ElicitRequestParams, ElicitResult, ElicitationAction, ErrorData,
-        ListRootsResult, LoggingLevel, Root,
+        CallToolResult, ClientCapabilities, ElicitRequestParams, ElicitResult, ElicitationAction,
+        ErrorData, ListRootsResult, LoggingLevel, Root,
     },
 };
 use serde_json::{Value, json};
@@ -109,6 +109,10 @@ where
     (client.unwrap(), connector)
 }
 
+async fn call_tool(client: &dyn Client) -> mcpool_core::Result<CallToolResult> {
+    client.call_tool("x", None, &RequestOptions::new()).await
+}
+
 fn question(message: &str) -> Value {
     json!({
         "method": "elicitation/create",
@@ -162,10 +166,7 @@ async fn the_application_answers_what_the_server_asks() {
         end.recv().await;
     })
     .await;
-    client
-        .call_tool("x", None, &RequestOptions::new())
-        .await
-        .unwrap();
+    call_tool(&*client).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,10 +180,7 @@ async fn the_clock_of_a_call_stands_still_while_a_person_thinks() {
     })
     .await;
     let started = Instant::now();
-    client
-        .call_tool("x", None, &RequestOptions::new())
-        .await
-        .unwrap();
+    call_tool(&*client).await.unwrap();
     assert_eq!(started.elapsed(), Duration::from_secs(300));
 }
 
@@ -206,10 +204,7 @@ async fn a_question_that_the_server_takes_back_is_dropped() {
     let started = Instant::now();
     gone.notified().await;
     assert_eq!(started.elapsed(), Duration::from_secs(1));
-    client
-        .call_tool("x", None, &RequestOptions::new())
-        .await
-        .unwrap();
+    call_tool(&*client).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -244,10 +239,7 @@ async fn a_modern_server_may_ask_only_during_a_request() {
     .await;
     // The first question is answered before the call is made.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    client
-        .call_tool("x", None, &RequestOptions::new())
-        .await
-        .unwrap();
+    call_tool(&*client).await.unwrap();
 }
 
 // Multi-round-trip
@@ -323,8 +315,8 @@ async fn rounds_are_capped() {
         }
     })
     .await;
-    let outcome = client.call_tool("x", None, &RequestOptions::new()).await;
-    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Protocol);
+    let error = call_tool(&*client).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol);
     assert_eq!(asked.load(Ordering::SeqCst), 10);
 }
 
@@ -341,8 +333,8 @@ async fn the_hard_maximum_holds_over_all_rounds() {
     })
     .await;
     let started = Instant::now();
-    let outcome = client.call_tool("x", None, &RequestOptions::new()).await;
-    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Timeout);
+    let error = call_tool(&*client).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
     assert_eq!(started.elapsed(), Duration::from_secs(600), "the default");
     gone.notified().await;
 }
@@ -355,8 +347,8 @@ async fn input_required_is_unknown_to_the_old_era() {
             .await;
     })
     .await;
-    let outcome = client.call_tool("x", None, &RequestOptions::new()).await;
-    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Protocol);
+    let error = call_tool(&*client).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol);
 }
 
 #[tokio::test(start_paused = true)]
@@ -374,10 +366,7 @@ async fn a_header_mismatch_lists_the_tools_again_and_retries_once() {
         .await;
     })
     .await;
-    client
-        .call_tool("x", None, &RequestOptions::new())
-        .await
-        .unwrap();
+    call_tool(&*client).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -393,10 +382,7 @@ async fn the_log_level_travels_with_each_request_of_the_new_era() {
     })
     .await;
     client.set_log_level(LoggingLevel::Debug).await.unwrap();
-    client
-        .call_tool("x", None, &RequestOptions::new())
-        .await
-        .unwrap();
+    call_tool(&*client).await.unwrap();
 }
 
 // Listen streams

@@ -18,7 +18,7 @@ use axum::{
     routing::{get, post},
 };
 use drive::{Drive, PATIENCE};
-use mcpool_core::{Delivery, ErrorKind};
+use mcpool_core::{Delivery, Error, ErrorKind, Result};
 use mcpool_testkit::{
     Behavior,
     fixtures::http::{AnswerMode, HttpFixture, HttpOptions},
@@ -28,6 +28,7 @@ use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    task::JoinHandle,
     time::{Instant, timeout},
 };
 
@@ -83,6 +84,37 @@ async fn answer(socket: &mut TcpStream, id: u64, extra_header: &str) {
         .unwrap();
 }
 
+/// A client whose `initialize` has come in on this socket and is not answered yet.
+async fn handshake(startup: Duration) -> (TcpListener, Drive, JoinHandle<Result<()>>, TcpStream) {
+    let (listener, url) = listen().await;
+    let mut spec = drive::spec(&url);
+    spec.policy.timeouts.startup = startup;
+    let drive = Drive::with_spec(spec, None).await;
+    let sending = drive.start(1, "initialize", drive::initialize_params());
+    let (mut socket, _) = listener.accept().await.unwrap();
+    read_request(&mut socket).await;
+    (listener, drive, sending, socket)
+}
+
+/// A client whose `initialize` was answered on this socket.
+async fn session() -> (TcpListener, Drive, TcpStream) {
+    let (listener, url) = listen().await;
+    let mut drive = Drive::open(&url).await;
+    let sending = drive.start(0, "initialize", drive::initialize_params());
+    let (mut socket, _) = listener.accept().await.unwrap();
+    read_request(&mut socket).await;
+    answer(&mut socket, 0, "").await;
+    sending.await.unwrap().unwrap();
+    assert!(drive.receive().await.is_some());
+    (listener, drive, socket)
+}
+
+/// The error of a send that was under way.
+async fn failed(sending: JoinHandle<Result<()>>) -> Error {
+    let sent = timeout(PATIENCE, sending).await.unwrap();
+    sent.unwrap().unwrap_err()
+}
+
 #[tokio::test]
 async fn nobody_listens() {
     let (listener, url) = listen().await;
@@ -100,18 +132,8 @@ async fn nobody_listens() {
 
 #[tokio::test]
 async fn a_silent_server_is_given_up_and_its_socket_closed() {
-    let (listener, url) = listen().await;
-    let mut spec = drive::spec(&url);
-    spec.policy.timeouts.startup = Duration::from_millis(300);
-    let mut drive = Drive::with_spec(spec, None).await;
-    let sending = drive.start(1, "initialize", drive::initialize_params());
-    let (mut socket, _) = listener.accept().await.unwrap();
-    read_request(&mut socket).await;
-    let error = timeout(PATIENCE, sending)
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap_err();
+    let (_listener, mut drive, sending, mut socket) = handshake(Duration::from_millis(300)).await;
+    let error = failed(sending).await;
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert_eq!(error.delivery(), Delivery::Unknown);
     assert!(drive.receive().await.is_none());
@@ -121,13 +143,7 @@ async fn a_silent_server_is_given_up_and_its_socket_closed() {
 
 #[tokio::test]
 async fn a_handshake_that_drips_is_given_up() {
-    let (listener, url) = listen().await;
-    let mut spec = drive::spec(&url);
-    spec.policy.timeouts.startup = Duration::from_millis(500);
-    let mut drive = Drive::with_spec(spec, None).await;
-    let sending = drive.start(1, "initialize", drive::initialize_params());
-    let (mut socket, _) = listener.accept().await.unwrap();
-    read_request(&mut socket).await;
+    let (_listener, mut drive, sending, mut socket) = handshake(Duration::from_millis(500)).await;
     let head =
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000000\r\n\r\n";
     socket.write_all(head.as_bytes()).await.unwrap();
@@ -140,21 +156,14 @@ async fn a_handshake_that_drips_is_given_up() {
     timeout(PATIENCE, dripping)
         .await
         .expect("the client closes the connection");
-    let error = sending.await.unwrap().unwrap_err();
+    let error = failed(sending).await;
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(drive.receive().await.is_none());
 }
 
 #[tokio::test]
 async fn an_idle_connection_that_was_closed_costs_nothing() {
-    let (listener, url) = listen().await;
-    let mut drive = Drive::open(&url).await;
-    let sending = drive.start(0, "initialize", drive::initialize_params());
-    let (mut socket, _) = listener.accept().await.unwrap();
-    read_request(&mut socket).await;
-    answer(&mut socket, 0, "").await;
-    sending.await.unwrap().unwrap();
-    assert!(drive.receive().await.is_some());
+    let (listener, mut drive, mut socket) = session().await;
     for id in 1..20 {
         // The server closes the pooled connection; sooner or later the client learns of it.
         drop(socket);
@@ -169,14 +178,7 @@ async fn an_idle_connection_that_was_closed_costs_nothing() {
 
 #[tokio::test]
 async fn a_connection_that_breaks_before_the_answer_leaves_the_outcome_unknown() {
-    let (listener, url) = listen().await;
-    let mut drive = Drive::open(&url).await;
-    let sending = drive.start(0, "initialize", drive::initialize_params());
-    let (mut socket, _) = listener.accept().await.unwrap();
-    read_request(&mut socket).await;
-    answer(&mut socket, 0, "").await;
-    sending.await.unwrap().unwrap();
-    assert!(drive.receive().await.is_some());
+    let (listener, drive, mut socket) = session().await;
     let sending = drive.start(1, "tools/call", json!({"name": "pay"}));
     read_request(&mut socket).await;
     drop(socket);
@@ -187,11 +189,7 @@ async fn a_connection_that_breaks_before_the_answer_leaves_the_outcome_unknown()
         .write_all(b"HTTP/1.1 405 No\r\ncontent-length: 0\r\n\r\n")
         .await
         .unwrap();
-    let error = timeout(PATIENCE, sending)
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap_err();
+    let error = failed(sending).await;
     assert_eq!(error.kind(), ErrorKind::ConnectionLost);
     assert_eq!(error.delivery(), Delivery::Unknown);
     assert!(drive.failure().is_none(), "the server lives");
@@ -241,11 +239,8 @@ async fn a_call_under_way_when_the_server_dies_is_unknown_and_what_waits_is_unse
     );
     let waiting = drive.start(2, "tools/call", json!({"name": "hang"}));
     fixture.kill();
-    let ended = async |send: tokio::task::JoinHandle<mcpool_core::Result<()>>| {
-        timeout(PATIENCE, send).await.unwrap().unwrap().unwrap_err()
-    };
-    assert_eq!(ended(running).await.delivery(), Delivery::Unknown);
-    assert_eq!(ended(waiting).await.delivery(), Delivery::NotSent);
+    assert_eq!(failed(running).await.delivery(), Delivery::Unknown);
+    assert_eq!(failed(waiting).await.delivery(), Delivery::NotSent);
     assert!(drive.receive().await.is_none());
 }
 
@@ -322,11 +317,7 @@ async fn dropping_ends_a_hanging_call_and_its_socket() {
     let arrived = || fixture.seen()["most_running"] == 1;
     assert!(mcpool_testkit::eventually(PATIENCE, arrived).await);
     drop(drive);
-    let error = timeout(PATIENCE, running)
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap_err();
+    let error = failed(running).await;
     assert_eq!(error.kind(), ErrorKind::Closed);
     assert_eq!(error.delivery(), Delivery::Unknown);
     let closed = || leaks::connections_to(port) == 0;

@@ -286,6 +286,12 @@ async fn a_lost_session_is_renewed_and_told() {
     }
 }
 
+/// The error that request 1 is answered with.
+async fn answered_with_error(drive: &mut Drive) -> Error {
+    let answer = drive.receive_until(|message| message["id"] == 1).await;
+    Error::from_rpc(serde_json::from_value(answer["error"].clone()).unwrap())
+}
+
 #[tokio::test]
 async fn what_ran_in_a_lost_session_is_unknown() {
     let fixture = fixture(|options| options.answers = AnswerMode::Sse);
@@ -296,8 +302,7 @@ async fn what_ran_in_a_lost_session_is_unknown() {
         .unwrap();
     fixture.lose_sessions();
     drive.call(2, "echo", json!({"message": "hi"})).await;
-    let lost = drive.receive_until(|message| message["id"] == 1).await;
-    let error = Error::from_rpc(serde_json::from_value(lost["error"].clone()).unwrap());
+    let error = answered_with_error(&mut drive).await;
     assert_eq!(error.kind(), ErrorKind::ConnectionLost);
     assert_eq!(error.delivery(), Delivery::Unknown);
 }
@@ -322,8 +327,7 @@ async fn a_stream_that_ends_without_an_answer_ends_its_request() {
         .await
         .unwrap();
     fixture.drop_streams();
-    let lost = drive.receive_until(|message| message["id"] == 1).await;
-    let error = Error::from_rpc(serde_json::from_value(lost["error"].clone()).unwrap());
+    let error = answered_with_error(&mut drive).await;
     assert_eq!(error.kind(), ErrorKind::ConnectionLost);
     assert_eq!(error.delivery(), Delivery::Unknown);
     drive.call(2, "echo", json!({"message": "hi"})).await;
@@ -341,10 +345,7 @@ async fn an_answer_over_the_limit_fails_its_request_only() {
         let params = json!({"name": "big", "arguments": {"bytes": 200_000}});
         let error = match drive.send(1, "tools/call", params).await {
             Err(error) => error,
-            Ok(()) => {
-                let answer = drive.receive_until(|message| message["id"] == 1).await;
-                Error::from_rpc(serde_json::from_value(answer["error"].clone()).unwrap())
-            }
+            Ok(()) => answered_with_error(&mut drive).await,
         };
         assert_eq!(error.kind(), ErrorKind::TooLarge, "{answers:?}");
         assert!(error.to_string().contains("100000 bytes"), "{error}");

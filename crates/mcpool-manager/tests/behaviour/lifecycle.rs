@@ -1,11 +1,11 @@
-//! Starting, stopping, switching: the verbs of the life cycle.
+//! Starting, connecting, switching: the verbs of the life cycle.
 
 use std::{
     sync::{Arc, Barrier},
     time::Duration,
 };
 
-use mcpool_core::{ErrorKind, EventKind, ServerState, StartMode};
+use mcpool_core::{ErrorKind, ServerState, StartMode};
 use mcpool_manager::{CallOptions, ConnectionManager, Refresh};
 use tokio::time::Instant;
 
@@ -397,96 +397,6 @@ async fn an_isolated_client_is_its_callers_own() {
     assert_eq!(world.server("a").count(Op::Connect), 2);
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_deadline_of_the_shutdown_holds_against_a_client_that_never_closes() {
-    let world = World::new();
-    world.server("stubborn").always(Op::Close, Act::Never);
-    let manager = ConnectionManager::new(world.factory());
-    manager
-        .start(vec![spec("stubborn"), spec("good")])
-        .await
-        .unwrap();
-    let started = Instant::now();
-    let report = manager.shutdown(Duration::from_secs(1)).await;
-    assert_eq!(started.elapsed(), Duration::from_secs(1));
-    let names = |list: &[mcpool_core::ServerName]| -> Vec<String> {
-        list.iter().map(ToString::to_string).collect()
-    };
-    assert_eq!(names(&report.forced), ["stubborn"]);
-    assert_eq!(names(&report.closed), ["good"]);
-    assert_eq!(world.clients().now(), 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn calls_in_flight_end_with_the_shutdown() {
-    let world = World::new();
-    world.server("a").always(Op::Call, Act::Never);
-    let manager = ConnectionManager::new(world.factory());
-    manager.start(vec![spec("a")]).await.unwrap();
-    let calls: Vec<_> = (0..5)
-        .map(|_| {
-            let manager = manager.clone();
-            tokio::spawn(async move { manager.call_tool("a", "echo", None, &options()).await })
-        })
-        .collect();
-    eventually("they run", || world.calling().now() == 5).await;
-    let report = manager.shutdown(Duration::from_secs(5)).await;
-    assert_eq!(report.cancelled_calls, 5);
-    for call in calls {
-        assert_eq!(
-            call.await.unwrap().unwrap_err().kind(),
-            ErrorKind::Cancelled
-        );
-    }
-    assert_eq!(world.calling().now(), 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn dropping_the_last_handle_ends_everything() {
-    let world = World::new();
-    let manager = ConnectionManager::new(world.factory());
-    manager.start(vec![spec("a"), spec("b")]).await.unwrap();
-    manager
-        .add(spec("c").with_start(StartMode::Lazy(None)))
-        .unwrap();
-    world
-        .server("down")
-        .always(Op::Connect, Act::Fail(refused()));
-    manager.add(spec("down")).unwrap();
-    let mut events = manager.events();
-    let other = manager.clone();
-    drop(manager);
-    other
-        .call_tool("a", "echo", None, &options())
-        .await
-        .unwrap();
-    drop(other);
-    while events.recv().await.is_some() {}
-    eventually("all is gone", || {
-        world.clients().now() == 0
-            && tokio::runtime::Handle::current()
-                .metrics()
-                .num_alive_tasks()
-                == 0
-    })
-    .await;
-    assert_eq!(world.server("a").count(Op::Close), 1);
-}
-
-#[test]
-fn dropping_the_manager_after_its_runtime_releases_every_client() {
-    let world = World::new();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let manager = ConnectionManager::new(world.factory());
-    runtime
-        .block_on(manager.start(vec![spec("a"), spec("b")]))
-        .unwrap();
-    assert_eq!(world.clients().now(), 2);
-    drop(runtime);
-    drop(manager);
-    assert_eq!(world.clients().now(), 0);
-}
-
 #[test]
 fn without_a_runtime_there_is_an_error_not_a_panic() {
     let manager = ConnectionManager::new(World::new().factory());
@@ -526,116 +436,4 @@ fn one_global_manager_whoever_asks_first() {
     // After its end the next one to ask gets a new one.
     assert!(!make(Arc::clone(&makers)).is_shut_down());
     assert_eq!(makers.load(std::sync::atomic::Ordering::SeqCst), 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn named_tasks_end_with_the_manager() {
-    struct OnDrop(
-        tokio::sync::mpsc::UnboundedSender<&'static str>,
-        &'static str,
-    );
-    impl Drop for OnDrop {
-        fn drop(&mut self) {
-            let _ = self.0.send(self.1);
-        }
-    }
-    let manager = ConnectionManager::new(World::new().factory());
-    let (sender, mut dropped) = tokio::sync::mpsc::unbounded_channel();
-    for name in ["one", "two", "three"] {
-        let guard = OnDrop(sender.clone(), name);
-        manager
-            .spawn_task(name, async move {
-                let _guard = guard;
-                std::future::pending::<()>().await;
-            })
-            .unwrap();
-    }
-    let twice = manager.spawn_task("one", async {}).unwrap_err();
-    assert_eq!(twice.kind(), ErrorKind::InvalidArgument);
-    assert!(manager.cancel_task("two").await);
-    assert_eq!(dropped.try_recv().unwrap(), "two");
-    assert!(!manager.cancel_task("two").await);
-    assert_eq!(manager.task_names(), ["one", "three"]);
-    manager.shutdown(Duration::from_secs(1)).await;
-    assert!(dropped.try_recv().is_ok() && dropped.try_recv().is_ok());
-    assert!(manager.task_names().is_empty());
-    assert!(manager.spawn_task("late", async {}).is_err());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_slow_reader_learns_how_many_events_it_missed() {
-    let world = World::new();
-    let manager = ConnectionManager::builder(world.factory())
-        .with_event_capacity(4)
-        .build();
-    let mut slow = manager.events();
-    let mut quick = manager.events();
-    let counting = tokio::spawn(async move {
-        let mut seen = 0u64;
-        while let Some(item) = quick.recv().await {
-            assert!(matches!(item, mcpool_manager::EventItem::Event(_)));
-            seen += 1;
-        }
-        seen
-    });
-    for _ in 0..20 {
-        manager.start(vec![spec("a")]).await.unwrap();
-        manager.remove("a").await.unwrap();
-    }
-    manager.shutdown(Duration::from_secs(5)).await;
-    let total = counting.await.unwrap();
-    let mut read = 0u64;
-    while let Some(item) = slow.recv().await {
-        if matches!(item, mcpool_manager::EventItem::Event(_)) {
-            read += 1;
-        }
-    }
-    assert!(slow.missed() > 0);
-    assert_eq!(read + slow.missed(), total);
-}
-
-#[tokio::test(start_paused = true)]
-async fn events_tell_the_whole_story() {
-    let world = World::new();
-    let manager = ConnectionManager::new(world.factory());
-    let mut events = manager.events();
-    let fake = world.server("a");
-    fake.next(Op::Connect, Act::Fail(refused()));
-    manager.add(spec("a")).unwrap();
-    let mut state = manager.watch("a").unwrap();
-    state.wait_for(ServerState::is_ready).await.unwrap();
-    manager.health_check("a").await.unwrap();
-    manager.shutdown(Duration::from_secs(5)).await;
-    let mut story = Vec::new();
-    while let Some(event) = events.next_event().await {
-        story.push(match event.kind {
-            EventKind::StateChanged { to, .. } => to.to_owned(),
-            EventKind::ConnectFailed { attempt, .. } => format!("failed {attempt}"),
-            EventKind::RetryScheduled { attempt, .. } => format!("retry {attempt}"),
-            EventKind::Connected { attempt, .. } => format!("connected {attempt}"),
-            EventKind::ToolsChanged { added, removed, .. } => {
-                format!("tools +{} -{}", added.len(), removed.len())
-            }
-            EventKind::HeartbeatOk { .. } => "heartbeat".to_owned(),
-            EventKind::Disconnected { cause, .. } => format!("disconnected: {}", cause.as_str()),
-            other => format!("{other:?}"),
-        });
-    }
-    assert_eq!(
-        story,
-        [
-            "connecting",
-            "failed 1",
-            "retry 2",
-            "backoff",
-            "connecting",
-            "connected 2",
-            "ready",
-            "tools +2 -0",
-            "heartbeat",
-            "disconnected: shutdown",
-            "closed",
-            "tools +0 -2",
-        ]
-    );
 }

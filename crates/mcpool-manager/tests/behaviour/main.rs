@@ -10,6 +10,7 @@ mod blocking;
 mod cancellation;
 mod catalog;
 mod delivery;
+mod events;
 mod herd;
 mod instances;
 mod lifecycle;
@@ -19,3 +20,4 @@ mod reconnect;
 mod reload;
 #[allow(dead_code, reason = "a vocabulary for tests")]
 mod scripted;
+mod shutdown;

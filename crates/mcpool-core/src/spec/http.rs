@@ -1,0 +1,96 @@
+//! The address of a server behind a URL.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use crate::{OAuthSpec, Secret};
+
+/// The address of an HTTP server.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HttpSpec {
+    /// The URL of the MCP endpoint; for legacy SSE, of the event stream.
+    pub url: String,
+    /// Headers sent with every request, in order.
+    pub headers: Vec<(String, Secret)>,
+    /// How long name resolution, TCP and TLS may take. Default 10 s.
+    pub connect_timeout: Duration,
+    /// How long an open event stream may be silent before it counts as dead; `None` is for ever.
+    /// Server comments count as life. Default `None`.
+    pub read_idle_timeout: Option<Duration>,
+    /// A PEM file with certificates that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The proxy for this server. Default: what the environment says.
+    pub proxy: Option<String>,
+    /// How its credentials are obtained; `None` is as [`OAuthSpec::default`].
+    pub oauth: Option<Box<OAuthSpec>>,
+}
+
+impl HttpSpec {
+    /// The server behind this URL.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            headers: Vec::new(),
+            connect_timeout: Duration::from_secs(10),
+            read_idle_timeout: None,
+            ca_file: None,
+            proxy: None,
+            oauth: None,
+        }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<Secret>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets how its credentials are obtained.
+    #[must_use]
+    pub fn with_oauth(mut self, oauth: OAuthSpec) -> Self {
+        self.oauth = Some(Box::new(oauth));
+        self
+    }
+
+    /// Sets how long an open event stream may be silent.
+    #[must_use]
+    pub fn with_read_idle_timeout(mut self, timeout: Duration) -> Self {
+        self.read_idle_timeout = Some(timeout);
+        self
+    }
+
+    /// The URL without its user name, password, query and fragment: safe to log.
+    #[must_use]
+    pub fn redacted_url(&self) -> String {
+        let without_tail = self.url.split(['?', '#']).next().unwrap_or_default();
+        match without_tail.split_once("://") {
+            Some((scheme, rest)) => {
+                let (authority, path) = match rest.split_once('/') {
+                    Some((authority, path)) => (authority, format!("/{path}")),
+                    None => (rest, String::new()),
+                };
+                let host = authority
+                    .rsplit_once('@')
+                    .map_or(authority, |(_, host)| host);
+                format!("{scheme}://{host}{path}")
+            }
+            None => without_tail.to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for HttpSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpSpec")
+            .field("url", &self.redacted_url())
+            .field("headers", &self.headers)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("read_idle_timeout", &self.read_idle_timeout)
+            .field("ca_file", &self.ca_file)
+            .field("proxy", &self.proxy.as_ref().map(|_| "[set]"))
+            .field("oauth", &self.oauth)
+            .finish()
+    }
+}

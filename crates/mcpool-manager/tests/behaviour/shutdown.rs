@@ -1,0 +1,133 @@
+//! The end of a manager, asked for or not: what is closed, what is forced, what is left.
+
+use std::time::Duration;
+
+use mcpool_core::{ErrorKind, ServerName, StartMode};
+use mcpool_manager::{CallOptions, ConnectionManager};
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::scripted::{Act, Op, World, eventually, refused, spec};
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_the_shutdown_holds_against_a_client_that_never_closes() {
+    let world = World::new();
+    world.server("stubborn").always(Op::Close, Act::Never);
+    let manager = ConnectionManager::new(world.factory());
+    manager
+        .start(vec![spec("stubborn"), spec("good")])
+        .await
+        .unwrap();
+    let started = Instant::now();
+    let report = manager.shutdown(Duration::from_secs(1)).await;
+    assert_eq!(started.elapsed(), Duration::from_secs(1));
+    let names =
+        |list: &[ServerName]| -> Vec<String> { list.iter().map(ToString::to_string).collect() };
+    assert_eq!(names(&report.forced), ["stubborn"]);
+    assert_eq!(names(&report.closed), ["good"]);
+    assert_eq!(world.clients().now(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_in_flight_end_with_the_shutdown() {
+    let world = World::new();
+    world.server("a").always(Op::Call, Act::Never);
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a")]).await.unwrap();
+    let calls: Vec<_> = (0..5)
+        .map(|_| {
+            let manager = manager.clone();
+            tokio::spawn(async move {
+                manager
+                    .call_tool("a", "echo", None, &CallOptions::new())
+                    .await
+            })
+        })
+        .collect();
+    eventually("they run", || world.calling().now() == 5).await;
+    let report = manager.shutdown(Duration::from_secs(5)).await;
+    assert_eq!(report.cancelled_calls, 5);
+    for call in calls {
+        assert_eq!(
+            call.await.unwrap().unwrap_err().kind(),
+            ErrorKind::Cancelled
+        );
+    }
+    assert_eq!(world.calling().now(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_last_handle_ends_everything() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a"), spec("b")]).await.unwrap();
+    manager
+        .add(spec("c").with_start(StartMode::Lazy(None)))
+        .unwrap();
+    world
+        .server("down")
+        .always(Op::Connect, Act::Fail(refused()));
+    manager.add(spec("down")).unwrap();
+    let mut events = manager.events();
+    let other = manager.clone();
+    drop(manager);
+    other
+        .call_tool("a", "echo", None, &CallOptions::new())
+        .await
+        .unwrap();
+    drop(other);
+    while events.recv().await.is_some() {}
+    eventually("all is gone", || {
+        world.clients().now() == 0
+            && tokio::runtime::Handle::current()
+                .metrics()
+                .num_alive_tasks()
+                == 0
+    })
+    .await;
+    assert_eq!(world.server("a").count(Op::Close), 1);
+}
+
+#[test]
+fn dropping_the_manager_after_its_runtime_releases_every_client() {
+    let world = World::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let manager = ConnectionManager::new(world.factory());
+    runtime
+        .block_on(manager.start(vec![spec("a"), spec("b")]))
+        .unwrap();
+    assert_eq!(world.clients().now(), 2);
+    drop(runtime);
+    drop(manager);
+    assert_eq!(world.clients().now(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn named_tasks_end_with_the_manager() {
+    struct OnDrop(mpsc::UnboundedSender<&'static str>, &'static str);
+    impl Drop for OnDrop {
+        fn drop(&mut self) {
+            let _ = self.0.send(self.1);
+        }
+    }
+    let manager = ConnectionManager::new(World::new().factory());
+    let (sender, mut dropped) = mpsc::unbounded_channel();
+    for name in ["one", "two", "three"] {
+        let guard = OnDrop(sender.clone(), name);
+        manager
+            .spawn_task(name, async move {
+                let _guard = guard;
+                std::future::pending::<()>().await;
+            })
+            .unwrap();
+    }
+    let twice = manager.spawn_task("one", async {}).unwrap_err();
+    assert_eq!(twice.kind(), ErrorKind::InvalidArgument);
+    assert!(manager.cancel_task("two").await);
+    assert_eq!(dropped.try_recv().unwrap(), "two");
+    assert!(!manager.cancel_task("two").await);
+    assert_eq!(manager.task_names(), ["one", "three"]);
+    manager.shutdown(Duration::from_secs(1)).await;
+    assert!(dropped.try_recv().is_ok() && dropped.try_recv().is_ok());
+    assert!(manager.task_names().is_empty());
+    assert!(manager.spawn_task("late", async {}).is_err());
+}
