@@ -14,7 +14,8 @@
 //!             "typo":  { "comand": "oops" },
 //!         }
 //!     }"#)
-//!     .load()?;
+//!     .load()?
+//!     .checked()?;
 //! // The bad entry is reported; the good one works.
 //! assert_eq!(loaded.servers.len(), 1);
 //! let rendered = loaded.problems[0].render();

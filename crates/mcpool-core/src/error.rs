@@ -114,13 +114,13 @@ impl fmt::Display for ErrorKind {
 /// The member of a JSON-RPC error's `data` that says why a transport refused an answer.
 const REFUSED_ANSWER: &str = "mcpool/refusedAnswer";
 
-/// What a caller may do about an error.
+/// What another try takes: see [`Error::retry`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Retry {
     /// Trying again the same way will fail again.
     Forbidden,
-    /// Trying again at once is fine.
+    /// Neither a pause nor a new connection is needed.
     Immediately,
     /// The server asked for this pause.
     After(Duration),
@@ -344,7 +344,9 @@ impl Error {
         })
     }
 
-    /// What the caller may do about it.
+    /// What another try takes. It says nothing of whether the request may be sent again: one whose
+    /// [`delivery`](Self::delivery) is [`Unknown`](Delivery::Unknown) may have run, and is sent
+    /// again only if running twice does no harm.
     #[must_use]
     pub fn retry(&self) -> Retry {
         if let Some(pause) = self.0.retry_after {

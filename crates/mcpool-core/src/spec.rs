@@ -116,6 +116,13 @@ impl ServerSpec {
         self
     }
 
+    /// Sets whether its failure fails the start.
+    #[must_use]
+    pub fn with_required(mut self, required: bool) -> Self {
+        self.required = required;
+        self
+    }
+
     /// Sets when it is connected.
     #[must_use]
     pub fn with_start(mut self, start: StartMode) -> Self {

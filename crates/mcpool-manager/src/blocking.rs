@@ -42,7 +42,8 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    ConnectionManager, EventItem, EventStream, ShutdownReport, manager::Builder, server::lock,
+    ConnectionManager, EventItem, EventStream, ShutdownReport, manager::ManagerBuilder,
+    server::lock,
 };
 
 /// How long connections may take to close after the last handle was dropped.
@@ -82,9 +83,15 @@ impl CancelToken {
 /// Every verb fails with `Timeout` when the handle's time-out passes, with `Cancelled` when its
 /// token is cancelled, with `Closed` after the shutdown, and with `InvalidArgument` when it is
 /// called from a thread of its own runtime (a progress callback), which it would block for ever.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct BlockingManager {
     manager: ConnectionManager,
+    wait: Wait,
+}
+
+/// Where a verb runs, and how long its caller waits for it.
+#[derive(Debug, Clone)]
+struct Wait {
     runtime: Arc<OwnRuntime>,
     timeout: Option<Duration>,
     cancel: Option<CancelToken>,
@@ -92,6 +99,7 @@ pub struct BlockingManager {
 
 /// The runtime, and the thread that owns it: dropping a runtime blocks, which is forbidden inside
 /// another one, so that only a thread of its own may do it.
+#[derive(Debug)]
 struct OwnRuntime {
     handle: Handle,
     stop: CancellationToken,
@@ -104,104 +112,10 @@ impl Drop for OwnRuntime {
     }
 }
 
-impl BlockingManager {
-    /// A manager with every default.
-    ///
-    /// # Errors
-    /// `Internal` when no thread can be started.
-    pub fn new(factory: Arc<dyn ClientFactory>) -> Result<Self> {
-        Self::from_builder(ConnectionManager::builder(factory))
-    }
-
-    /// A manager that was set up. Its runtime is its own, whatever the builder was given.
-    ///
-    /// # Errors
-    /// `Internal` when no thread can be started.
-    pub fn from_builder(builder: Builder) -> Result<Self> {
-        let failed = |error: std::io::Error| {
-            Error::new(ErrorKind::Internal, "the runtime cannot be started").with_source(error)
-        };
-        let (sender, receiver) = mpsc::sync_channel(1);
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let owner = std::thread::Builder::new()
-            .name("mcpool-blocking".to_owned())
-            .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_multi_thread()
-                    .worker_threads(2)
-                    .thread_name("mcpool-worker")
-                    .enable_all()
-                    .build();
-                let runtime = match runtime {
-                    Ok(runtime) => runtime,
-                    Err(error) => {
-                        // The other end waits.
-                        let _ = sender.send(Err(error));
-                        return;
-                    }
-                };
-                let manager = builder.with_runtime(runtime.handle().clone()).build();
-                let shared = Arc::clone(&manager.shared);
-                // The other end waits.
-                let _ = sender.send(Ok((manager, runtime.handle().clone())));
-                runtime.block_on(async {
-                    stopped.cancelled().await;
-                    shared.root.cancel();
-                    shared.tasks.close();
-                    // What is not closed by then is dropped with the runtime.
-                    let _ = tokio::time::timeout(LAST_CLOSE, shared.tasks.wait()).await;
-                });
-                runtime.shutdown_background();
-            })
-            .map_err(failed)?;
-        let (manager, handle) = receiver
-            .recv()
-            .map_err(|_| Error::new(ErrorKind::Internal, "the runtime's thread has died"))?
-            .map_err(failed)?;
-        Ok(Self {
-            manager,
-            runtime: Arc::new(OwnRuntime {
-                handle,
-                stop,
-                owner: Mutex::new(Some(owner)),
-            }),
-            timeout: None,
-            cancel: None,
-        })
-    }
-
-    /// A handle of the same manager whose verbs take so long at most.
-    #[must_use]
-    pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self {
-            timeout: Some(timeout),
-            ..self.clone()
-        }
-    }
-
-    /// A handle of the same manager whose verbs this token ends.
-    #[must_use]
-    pub fn with_cancel(&self, cancel: CancelToken) -> Self {
-        Self {
-            cancel: Some(cancel),
-            ..self.clone()
-        }
-    }
-
-    /// The manager itself, for the verbs that do not wait.
-    #[must_use]
-    pub fn manager(&self) -> &ConnectionManager {
-        &self.manager
-    }
-
-    /// Runs any asynchronous work on the manager's runtime and waits for it. When the time-out
-    /// passes or the token is cancelled, the work is dropped.
-    ///
-    /// # Errors
-    /// `Timeout`, `Cancelled`, `Closed`, `InvalidArgument`: see [`BlockingManager`].
-    pub fn run<F, Fut>(&self, work: F) -> Result<Fut::Output>
+impl Wait {
+    /// Runs work on the runtime, and waits for its end within the bounds.
+    fn run<Fut>(&self, work: impl FnOnce() -> Fut) -> Result<Fut::Output>
     where
-        F: FnOnce(ConnectionManager) -> Fut,
         Fut: Future + Send + 'static,
         Fut::Output: Send + 'static,
     {
@@ -213,7 +127,7 @@ impl BlockingManager {
         }
         let work = {
             let _inside = self.runtime.handle.enter();
-            work(self.manager.clone())
+            work()
         };
         let (timeout, cancel) = (self.timeout, self.cancel.clone());
         let (sender, receiver) = mpsc::sync_channel(1);
@@ -255,6 +169,117 @@ impl BlockingManager {
             ))
         })
     }
+}
+
+impl BlockingManager {
+    /// A manager with every default.
+    ///
+    /// # Errors
+    /// `Internal` when no thread can be started.
+    pub fn new(factory: Arc<dyn ClientFactory>) -> Result<Self> {
+        Self::from_builder(ConnectionManager::builder(factory))
+    }
+
+    /// A manager that was set up. Its runtime is its own, whatever the builder was given.
+    ///
+    /// # Errors
+    /// `Internal` when no thread can be started.
+    pub fn from_builder(builder: ManagerBuilder) -> Result<Self> {
+        let failed = |error: std::io::Error| {
+            Error::new(ErrorKind::Internal, "the runtime cannot be started").with_source(error)
+        };
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let owner = std::thread::Builder::new()
+            .name("mcpool-blocking".to_owned())
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(2)
+                    .thread_name("mcpool-worker")
+                    .enable_all()
+                    .build();
+                let runtime = match runtime {
+                    Ok(runtime) => runtime,
+                    Err(error) => {
+                        // The other end waits.
+                        let _ = sender.send(Err(error));
+                        return;
+                    }
+                };
+                let manager = builder.with_runtime(runtime.handle().clone()).build();
+                let shared = Arc::clone(&manager.shared);
+                // The other end waits.
+                let _ = sender.send(Ok((manager, runtime.handle().clone())));
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = stopped.cancelled() => {}
+                        () = shared.root.cancelled() => {}
+                    }
+                    shared.root.cancel();
+                    shared.tasks.close();
+                    // What is not closed by then is dropped with the runtime.
+                    let _ = tokio::time::timeout(LAST_CLOSE, shared.tasks.wait()).await;
+                    shared.events.close();
+                    // Somebody may still wait on the runtime, for the end of the events.
+                    stopped.cancelled().await;
+                });
+                runtime.shutdown_background();
+            })
+            .map_err(failed)?;
+        let (manager, handle) = receiver
+            .recv()
+            .map_err(|_| Error::new(ErrorKind::Internal, "the runtime's thread has died"))?
+            .map_err(failed)?;
+        Ok(Self {
+            manager,
+            wait: Wait {
+                runtime: Arc::new(OwnRuntime {
+                    handle,
+                    stop,
+                    owner: Mutex::new(Some(owner)),
+                }),
+                timeout: None,
+                cancel: None,
+            },
+        })
+    }
+
+    /// A handle of the same manager whose verbs take so long at most.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        let mut handle = self.clone();
+        handle.wait.timeout = Some(timeout);
+        handle
+    }
+
+    /// A handle of the same manager whose verbs this token ends.
+    #[must_use]
+    pub fn with_cancel(&self, cancel: CancelToken) -> Self {
+        let mut handle = self.clone();
+        handle.wait.cancel = Some(cancel);
+        handle
+    }
+
+    /// The manager itself, for the verbs that do not wait.
+    #[must_use]
+    pub fn manager(&self) -> &ConnectionManager {
+        &self.manager
+    }
+
+    /// Runs any asynchronous work on the manager's runtime and waits for it. When the time-out
+    /// passes or the token is cancelled, the work is dropped.
+    ///
+    /// # Errors
+    /// `Timeout`, `Cancelled`, `Closed`, `InvalidArgument`: see [`BlockingManager`].
+    pub fn run<F, Fut>(&self, work: F) -> Result<Fut::Output>
+    where
+        F: FnOnce(ConnectionManager) -> Fut,
+        Fut: Future + Send + 'static,
+        Fut::Output: Send + 'static,
+    {
+        self.wait.run(|| work(self.manager.clone()))
+    }
 
     /// [`ConnectionManager::shutdown`], and the end of the runtime and of its threads. Not bounded
     /// by the handle's own time-out.
@@ -262,14 +287,12 @@ impl BlockingManager {
     /// # Errors
     /// `Closed` when it was shut down before.
     pub fn shutdown(&self, deadline: Duration) -> Result<ShutdownReport> {
-        let unbounded = Self {
-            timeout: None,
-            cancel: None,
-            ..self.clone()
-        };
+        let mut unbounded = self.clone();
+        unbounded.wait.timeout = None;
+        unbounded.wait.cancel = None;
         let report = unbounded.run(move |m| async move { m.shutdown(deadline).await })?;
-        self.runtime.stop.cancel();
-        let owner = lock(&self.runtime.owner).take();
+        self.wait.runtime.stop.cancel();
+        let owner = lock(&self.wait.runtime.owner).take();
         if let Some(owner) = owner {
             // A panic there has been reported by its hook.
             let _ = owner.join();
@@ -281,7 +304,7 @@ impl BlockingManager {
     #[must_use]
     pub fn events(&self) -> BlockingEvents {
         BlockingEvents {
-            manager: self.clone(),
+            wait: self.wait.clone(),
             stream: Arc::new(tokio::sync::Mutex::new(self.manager.events())),
         }
     }
@@ -289,9 +312,11 @@ impl BlockingManager {
 
 /// The events of a [`BlockingManager`]: an iterator that waits.
 ///
-/// It ends after the manager's shutdown, and when a handle's time-out or token ends the waiting.
+/// It ends after the manager's shutdown, when its last handle is gone, and when a handle's time-out
+/// or token ends the waiting. It does not keep the manager alive.
+#[derive(Debug)]
 pub struct BlockingEvents {
-    manager: BlockingManager,
+    wait: Wait,
     stream: Arc<tokio::sync::Mutex<EventStream>>,
 }
 
@@ -302,9 +327,11 @@ impl BlockingEvents {
     /// `Timeout` when nothing happened.
     pub fn next_within(&mut self, timeout: Duration) -> Result<Option<EventItem>> {
         let stream = Arc::clone(&self.stream);
-        self.manager
-            .with_timeout(timeout)
-            .run(|_| async move { stream.lock().await.recv().await })
+        let wait = Wait {
+            timeout: Some(timeout),
+            ..self.wait.clone()
+        };
+        wait.run(|| async move { stream.lock().await.recv().await })
     }
 }
 
@@ -313,8 +340,8 @@ impl Iterator for BlockingEvents {
 
     fn next(&mut self) -> Option<EventItem> {
         let stream = Arc::clone(&self.stream);
-        self.manager
-            .run(|_| async move { stream.lock().await.recv().await })
+        self.wait
+            .run(|| async move { stream.lock().await.recv().await })
             .ok()
             .flatten()
     }

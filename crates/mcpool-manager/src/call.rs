@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use mcpool_core::{
-    Client, Delivery, Error, ErrorKind, RequestOptions, Result, ServerState, ToolTraits,
+    Client, Delivery, Error, ErrorKind, RequestOptions, Result, ServerName, ServerState, ToolTraits,
 };
 use tokio::{sync::oneshot, time::Instant};
 
@@ -99,6 +99,12 @@ pub(crate) async fn deliver<O: Operation>(
         waiting: whole.unwrap_or(started + patience),
         patience,
     };
+    let mut record = Record {
+        server: &server.name,
+        method: operation.method(),
+        started,
+        ended: false,
+    };
     let result = attempts(shared, server, operation, options, deadline)
         .await
         .map_err(|error| {
@@ -106,13 +112,30 @@ pub(crate) async fn deliver<O: Operation>(
                 .with_server(&server.name)
                 .with_operation(operation.method())
         });
+    record.ended = true;
     metrics::called(
-        &server.name,
-        operation.method(),
+        record.server,
+        record.method,
         started.elapsed(),
         result.as_ref().err(),
     );
     result
+}
+
+/// Records a request whose caller went away.
+struct Record<'a> {
+    server: &'a ServerName,
+    method: &'static str,
+    started: Instant,
+    ended: bool,
+}
+
+impl Drop for Record<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            metrics::dropped(self.server, self.method, self.started.elapsed());
+        }
+    }
 }
 
 async fn attempts<O: Operation>(

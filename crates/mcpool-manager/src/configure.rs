@@ -244,8 +244,14 @@ impl ConnectionManager {
         if self.is_shut_down() {
             return Err(closed());
         }
-        let diff = reload::difference(&self.running(scope), &specs)?;
+        let mut diff = reload::difference(&self.running(scope), &specs)?;
         let mut servers = Servers::clone(&shared.servers.load());
+        // The runtime of their supervisors has ended: unchanged or not, they need new ones.
+        diff.replace_if(|name| {
+            servers
+                .get(name)
+                .is_some_and(|server| server.is_abandoned())
+        });
         let mut leaving = Vec::new();
         for name in &diff.removed {
             if let Some(old) = servers.remove(name) {

@@ -103,14 +103,13 @@ pub(crate) struct ConnectFailure {
 pub(crate) async fn connect(
     shared: Arc<Shared>,
     server: Arc<Server>,
-    index: usize,
     spec: Arc<ServerSpec>,
 ) -> Result<Connected, ConnectFailure> {
     let permit = shared.budget.acquire(&spec.transport).await;
     let started = Instant::now();
     let made = async {
         let _permit = permit?;
-        make(&shared, &server, index, &spec).await
+        make(&shared, &server, &spec).await
     };
     let outcome = guarded(made, "the client factory")
         .await
@@ -137,12 +136,7 @@ impl From<Error> for Unusable {
     }
 }
 
-async fn make(
-    shared: &Shared,
-    server: &Server,
-    index: usize,
-    spec: &ServerSpec,
-) -> Result<Connected, Unusable> {
+async fn make(shared: &Shared, server: &Server, spec: &ServerSpec) -> Result<Connected, Unusable> {
     let started = Instant::now();
     let startup = spec.policy.timeouts.startup;
     let client = tokio::time::timeout(startup + GRACE, shared.factory.connect(spec))
@@ -160,10 +154,8 @@ async fn make(
     let bound = spec.policy.timeouts.request + GRACE;
     let listed = tokio::time::timeout(bound, async {
         let tools = catalog::fetch(&*client, version, spec).await?;
-        if index == 0 {
-            for error in server.continuity.restore(&*client).await {
-                tracing::warn!(server = %server.name, %error, "not restored after the reconnect");
-            }
+        for error in server.continuity.restore(&*client).await {
+            tracing::warn!(server = %server.name, %error, "not restored after the reconnect");
         }
         Ok(tools)
     });

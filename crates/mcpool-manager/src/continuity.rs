@@ -30,6 +30,10 @@ impl Continuity {
         lock(&self.0).subscriptions.remove(uri);
     }
 
+    pub(crate) fn has_subscriptions(&self) -> bool {
+        !lock(&self.0).subscriptions.is_empty()
+    }
+
     pub(crate) fn log_level(&self, level: LoggingLevel) {
         lock(&self.0).log_level = Some(level);
     }

@@ -92,7 +92,7 @@ pub use catalog::Listing;
 pub use configure::StartReport;
 pub use events::{EventItem, EventStream};
 pub use lists::Items;
-pub use manager::{Builder, ConnectionManager};
+pub use manager::{ConnectionManager, ManagerBuilder};
 pub use options::{CallOptions, NotReady, Refresh};
 pub use reload::ConfigDiff;
 pub use shutdown::ShutdownReport;

@@ -30,9 +30,11 @@ pub struct Items<T> {
 impl ConnectionManager {
     /// The tools of all servers under unique names, at one moment.
     ///
-    /// Lists that are stale are fetched first, in parallel; a server that fails, or that is not
-    /// connected, is a problem in the snapshot and delays no other. A lazy server whose tools
-    /// nobody has listed yet is connected for it.
+    /// Lists that are stale are fetched first, in parallel; a server that fails, or cannot be
+    /// reached, is a problem in the snapshot and delays no other. One that is disabled or was
+    /// disconnected by a caller has no tools here. A lazy server whose tools nobody has listed yet
+    /// is connected for it. Before the first server is added, and after the shutdown
+    /// ([`is_shut_down`](ConnectionManager::is_shut_down)), the snapshot is empty.
     ///
     /// ```
     /// # use std::{sync::Arc, time::Duration};

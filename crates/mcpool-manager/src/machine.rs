@@ -213,16 +213,16 @@ pub(crate) fn step(rules: &Rules, mut state: State, input: Input) -> (State, Vec
 
         (Phase::Idle { held: false }, What::Wanted) => connect(&mut state, &mut effects),
         (
-            Phase::Idle { .. } | Phase::AuthRequired | Phase::Dormant { .. },
+            Phase::Idle { .. }
+            | Phase::AuthRequired
+            | Phase::Dormant { .. }
+            | Phase::Backoff { .. },
             What::Connect { retries },
         ) => {
-            // A caller's word is a new start.
+            // A caller's word is a new start; who waits already does not get less.
+            let retries = retries.max(state.wanted_retries);
             forget(&mut state);
             state.wanted_retries = retries;
-            connect(&mut state, &mut effects);
-        }
-        (Phase::Backoff { .. }, What::Connect { retries }) => {
-            state.wanted_retries = state.wanted_retries.max(retries);
             connect(&mut state, &mut effects);
         }
         (Phase::Connecting, What::Connect { retries }) => {

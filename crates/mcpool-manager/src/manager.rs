@@ -67,6 +67,11 @@ impl Shared {
         }
     }
 
+    /// The builder's runtime, if it was given one.
+    pub(crate) fn runtime(&self) -> Option<Handle> {
+        self.runtime.clone()
+    }
+
     /// Whether there is a runtime for tasks.
     ///
     /// # Errors
@@ -181,9 +186,9 @@ pub struct ConnectionManager {
     _last: Arc<LastHandle>,
 }
 
-/// Puts a [`ConnectionManager`] together.
+/// Puts a [`ConnectionManager`] together: see [`ConnectionManager::builder`].
 #[must_use]
-pub struct Builder {
+pub struct ManagerBuilder {
     factory: Arc<dyn ClientFactory>,
     budget: Budget,
     event_capacity: usize,
@@ -192,7 +197,16 @@ pub struct Builder {
     clock: Arc<dyn SuspendClock>,
 }
 
-impl Builder {
+impl std::fmt::Debug for ManagerBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ManagerBuilder")
+            .field("event_capacity", &self.event_capacity)
+            .field("drain", &self.drain)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ManagerBuilder {
     /// Sets how many connects may run at once, for this manager alone. Default: the process's
     /// budget, 8 stdio and 32 HTTP, which all managers share.
     pub fn with_budget(mut self, limits: ConnectBudget) -> Self {
@@ -220,6 +234,9 @@ impl Builder {
     }
 
     /// Sets the runtime that the tasks run on. Default: the one that the verbs are called from.
+    ///
+    /// The verbs that wait still have to be awaited inside a tokio runtime, for their timers.
+    /// Without any, use the feature `blocking`.
     pub fn with_runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
@@ -283,8 +300,8 @@ impl ConnectionManager {
     /// manager.start(vec![files]).await?;
     /// # Ok(()) }
     /// ```
-    pub fn builder(factory: Arc<dyn ClientFactory>) -> Builder {
-        Builder {
+    pub fn builder(factory: Arc<dyn ClientFactory>) -> ManagerBuilder {
+        ManagerBuilder {
             factory,
             budget: Budget::default(),
             event_capacity: 1_024,
@@ -297,6 +314,11 @@ impl ConnectionManager {
     /// The process's own manager: made by whoever asks first, the same for everybody after, from
     /// any thread. After its [`shutdown`](ConnectionManager::shutdown) the next one to ask makes a
     /// new one. It is never dropped: shut it down before the process ends.
+    ///
+    /// Its connections live on the runtime from which it was started. When that ends, so do they;
+    /// the next [`start`](ConnectionManager::start), from another runtime, makes them anew. A
+    /// program whose runtimes come and go is better served by the builder's
+    /// [`with_runtime`](ManagerBuilder::with_runtime), or by the blocking manager.
     ///
     /// ```
     /// # use std::{sync::Arc, time::Duration};

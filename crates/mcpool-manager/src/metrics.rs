@@ -91,16 +91,26 @@ mod record {
         error: Option<&Error>,
     ) {
         when_metered! {
-            let outcome = error.map_or("ok", |e| e.kind().as_str());
-            metrics::counter!("mcpool_calls_total", "server" => server.as_str().to_owned(), "method" => method, "outcome" => outcome)
-                .increment(1);
-            metrics::histogram!("mcpool_call_seconds", "server" => server.as_str().to_owned(), "method" => method)
-                .record(elapsed.as_secs_f64());
+            ended(server, method, elapsed, error.map_or("ok", |e| e.kind().as_str()));
             if error.is_some_and(|e| e.delivery() == mcpool_core::Delivery::Unknown) {
                 metrics::counter!("mcpool_calls_outcome_unknown_total", "server" => server.as_str().to_owned())
                     .increment(1);
             }
         }
+    }
+
+    pub(crate) fn dropped(server: &ServerName, method: &'static str, elapsed: Duration) {
+        when_metered! {
+            ended(server, method, elapsed, "dropped");
+        }
+    }
+
+    #[cfg(feature = "metrics")]
+    fn ended(server: &ServerName, method: &'static str, elapsed: Duration, outcome: &'static str) {
+        metrics::counter!("mcpool_calls_total", "server" => server.as_str().to_owned(), "method" => method, "outcome" => outcome)
+            .increment(1);
+        metrics::histogram!("mcpool_call_seconds", "server" => server.as_str().to_owned(), "method" => method)
+            .record(elapsed.as_secs_f64());
     }
 
     pub(crate) fn replayed(server: &ServerName) {

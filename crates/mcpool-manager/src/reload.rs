@@ -33,6 +33,14 @@ impl ConfigDiff {
             && self.replaced.is_empty()
             && self.adjusted.is_empty()
     }
+
+    /// Moves servers that would keep their connections, but cannot, to those that are replaced.
+    pub(crate) fn replace_if(&mut self, cannot: impl Fn(&ServerName) -> bool) {
+        for kept in [&mut self.adjusted, &mut self.unchanged] {
+            self.replaced
+                .extend(kept.extract_if(.., |name| cannot(name)));
+        }
+    }
 }
 
 /// Compares the running specs with the wanted ones.

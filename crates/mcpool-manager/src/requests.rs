@@ -5,19 +5,22 @@
 )]
 
 use mcpool_core::{
-    Result,
+    Result, ServerNotice,
     model::{
         CallToolResult, CompleteRequestParams, CompleteResult, GetPromptResult, JsonObject,
         LoggingLevel, ReadResourceResult,
     },
 };
 use serde_json::Value;
+use tokio::sync::broadcast;
 
 use crate::{
+    call::Operation,
     catalog,
     manager::ConnectionManager,
     operations::{CallTool, Complete, GetPrompt, Raw, ReadResource, SetLogLevel, Subscribe},
     options::{CallOptions, Refresh},
+    server::Server,
 };
 
 impl ConnectionManager {
@@ -47,9 +50,11 @@ impl ConnectionManager {
     /// ```
     ///
     /// # Errors
-    /// `OutcomeUnknown` when the call may have run; `Disabled`, `GivenUp`, `AuthRequired`,
-    /// `NotConnected`, `Overloaded`, `UnknownServer`, `UnknownTool` (hidden by the filter) before
-    /// it was sent; what the server answered.
+    /// `OutcomeUnknown` when the connection ended and the call may have run; `Timeout` when no
+    /// answer came in time, and `Cancelled` when the shutdown ended it: both may have run as well,
+    /// unless [`delivery`](mcpool_core::Error::delivery) says otherwise. `Disabled`, `GivenUp`,
+    /// `AuthRequired`, `NotConnected`, `Overloaded`, `RateLimited`, `UnknownServer`, `UnknownTool`
+    /// (hidden by the filter) before it ran; what the server answered.
     pub async fn call_tool(
         &self,
         server: &str,
@@ -228,8 +233,11 @@ impl ConnectionManager {
         self.shared.deliver(server, &operation, options).await
     }
 
-    /// Subscribes to the changes of a resource, on this connection and on every later one.
-    /// `EventKind::ResourceUpdated` tells of them.
+    /// Subscribes to the changes of a resource, on every connection that there is and on every
+    /// later one. `EventKind::ResourceUpdated` tells of them: with several
+    /// [`instances`](mcpool_core::ServerSpec::instances) once for each that tells.
+    ///
+    /// A lazy server is not closed for being idle while there is a subscription.
     ///
     /// ```
     /// # use std::{sync::Arc, time::Duration};
@@ -250,7 +258,9 @@ impl ConnectionManager {
     pub async fn subscribe(&self, server: &str, uri: &str, options: &CallOptions) -> Result<()> {
         let operation = Subscribe { uri, on: true };
         self.shared.deliver(server, &operation, options).await?;
-        self.shared.server(server)?.continuity.subscribed(uri);
+        let server = self.shared.server(server)?;
+        server.continuity.subscribed(uri);
+        on_every_instance(&server, &operation, options).await;
         Ok(())
     }
 
@@ -274,9 +284,12 @@ impl ConnectionManager {
     /// # Errors
     /// As [`call_tool`](ConnectionManager::call_tool).
     pub async fn unsubscribe(&self, server: &str, uri: &str, options: &CallOptions) -> Result<()> {
-        self.shared.server(server)?.continuity.unsubscribed(uri);
+        let instances = self.shared.server(server)?;
+        instances.continuity.unsubscribed(uri);
         let operation = Subscribe { uri, on: false };
-        self.shared.deliver(server, &operation, options).await
+        self.shared.deliver(server, &operation, options).await?;
+        on_every_instance(&instances, &operation, options).await;
+        Ok(())
     }
 
     /// Sets the level of a server's log messages, on this connection and on every later one.
@@ -306,7 +319,57 @@ impl ConnectionManager {
     ) -> Result<()> {
         let operation = SetLogLevel { level };
         self.shared.deliver(server, &operation, options).await?;
-        self.shared.server(server)?.continuity.log_level(level);
+        let server = self.shared.server(server)?;
+        server.continuity.log_level(level);
+        on_every_instance(&server, &operation, options).await;
         Ok(())
     }
+
+    /// What a server says by itself from now on, over all its connections: log messages,
+    /// notifications of its own, changes. The manager acts on changes and tells of them as
+    /// [events](ConnectionManager::events) too.
+    ///
+    /// Log messages may hold secrets. A reader that is more than 256 notices behind misses some,
+    /// and is told so. The stream ends when the server is removed, or replaced because its spec
+    /// changed.
+    ///
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use mcpool_core::{ErrorKind, ServerSpec, StartMode, StdioSpec};
+    /// # use mcpool_manager::{CallOptions, ConnectionManager, Refresh};
+    /// # use mcpool_testkit::scripted_client::ScriptedFactory;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mcpool_core::Result<()> {
+    /// # let factory = Arc::new(ScriptedFactory::new());
+    /// # let files = ServerSpec::stdio("files", StdioSpec::new("mcp-server-files"))?;
+    /// # let manager = ConnectionManager::new(factory);
+    /// # manager.start(vec![files.clone()]).await?;
+    /// let mut notices = manager.notices("files")?;
+    /// tokio::spawn(async move {
+    ///     while let Ok(notice) = notices.recv().await {
+    ///         println!("{notice:?}");
+    ///     }
+    /// });
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `UnknownServer`, `Closed`.
+    pub fn notices(&self, server: &str) -> Result<broadcast::Receiver<ServerNotice>> {
+        Ok(self.shared.server(server)?.notices.subscribe())
+    }
+}
+
+/// Sends to each live instance what one of them has taken. Telling one twice does no harm; one
+/// that connects later is told then.
+async fn on_every_instance<O: Operation>(server: &Server, operation: &O, options: &CallOptions) {
+    if server.instances.len() < 2 {
+        return;
+    }
+    let live = server.instances.iter().filter_map(|i| i.slot.live());
+    let told = live.map(|live| async move {
+        if let Err(error) = operation.run(&*live.client, &options.request).await {
+            tracing::warn!(server = %server.name, method = operation.method(), %error, "an instance was not told");
+        }
+    });
+    futures::future::join_all(told).await;
 }

@@ -11,11 +11,11 @@ use std::{
 
 use arc_swap::ArcSwap;
 use mcpool_core::{
-    DisconnectCause, Error, ErrorKind, EventKind, ProbeReport, ServerName, ServerSpec, ServerState,
-    StartMode, StderrLine, TransportKind,
+    DisconnectCause, Error, ErrorKind, EventKind, ProbeReport, ServerName, ServerNotice,
+    ServerSpec, ServerState, StartMode, StderrLine, TransportKind,
 };
 use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
+    sync::{Notify, broadcast, mpsc, oneshot, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,9 @@ use crate::{
     catalog::Catalog, continuity::Continuity, events::EventBus, machine::Rules, metrics,
     queue::Queue, slot::Slot,
 };
+
+/// How many notices a slow reader may be behind before it misses some.
+const NOTICES: usize = 256;
 
 /// One server.
 pub(crate) struct Server {
@@ -36,6 +39,8 @@ pub(crate) struct Server {
     pub(crate) queue: Queue,
     pub(crate) catalog: Catalog,
     pub(crate) continuity: Continuity,
+    /// What its connections say by themselves.
+    pub(crate) notices: broadcast::Sender<ServerNotice>,
     /// Ends the supervisors.
     pub(crate) stop: CancellationToken,
     /// Set when it was removed or replaced: it speaks for its name no more.
@@ -167,6 +172,7 @@ impl Server {
             queue: Queue::default(),
             catalog: Catalog::default(),
             continuity: Continuity::default(),
+            notices: broadcast::channel(NOTICES).0,
             stop,
             retired: AtomicBool::new(false),
         });
@@ -185,6 +191,12 @@ impl Server {
     /// Takes over a spec that differs only in what needs no new connection.
     pub(crate) fn replace_spec(&self, spec: ServerSpec) {
         self.spec.store(Arc::new(spec));
+    }
+
+    /// Whether a supervisor of it is gone although nobody stopped it: its runtime has ended.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        let gone = |instance: &Instance| instance.commands.is_closed();
+        !self.stop.is_cancelled() && self.instances.iter().any(gone)
     }
 
     /// Marks it as removed or replaced.

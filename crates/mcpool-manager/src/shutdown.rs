@@ -68,7 +68,12 @@ impl ConnectionManager {
     /// ```
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         let shared = Arc::clone(&self.shared);
-        let ending = tokio::spawn(async move { end(&shared, deadline).await });
+        let runtime = shared.runtime();
+        let ending = async move { end(&shared, deadline).await };
+        let ending = match runtime {
+            Some(runtime) => runtime.spawn(ending),
+            None => tokio::spawn(ending),
+        };
         // It neither panics nor is aborted but with its runtime, which then ends us as well.
         ending.await.unwrap_or_default()
     }

@@ -411,6 +411,8 @@ impl Supervisor {
     }
 
     fn notice(&self, notice: ServerNotice) {
+        // No reader is no error.
+        let _ = self.server.notices.send(notice.clone());
         match notice {
             ServerNotice::ToolsChanged => {
                 catalog::changed::<Tool>(&self.shared, &self.server);
@@ -425,7 +427,7 @@ impl Supervisor {
             ServerNotice::ResourceUpdated { uri } => {
                 self.emit(EventKind::ResourceUpdated { uri });
             }
-            // What it logs may hold secrets: that stays with those who listen to the client.
+            // What it logs may hold secrets: that stays with those who ask for its notices.
             ServerNotice::Log { level, logger, .. } => {
                 tracing::debug!(server = %self.server.name, level, logger, "the server logs");
             }
@@ -436,10 +438,9 @@ impl Supervisor {
         }
     }
 
-    /// Tells a session that the transport renewed by itself what the old one had been told. The
-    /// first instance alone holds the subscriptions, as after a reconnect.
+    /// Tells a session that the transport renewed by itself what the old one had been told.
     fn restore(&self) {
-        let Some(connection) = self.live.as_ref().filter(|_| self.index == 0) else {
+        let Some(connection) = &self.live else {
             return;
         };
         let client = Arc::clone(&connection.live.client);
@@ -457,7 +458,8 @@ impl Supervisor {
             Some(Connection { live, since, .. }) => Traffic {
                 heard: live.client.times().last_activity,
                 used: live.last_used().max(*since),
-                busy: live.in_flight() > 0,
+                // A server that is listened to is used.
+                busy: live.in_flight() > 0 || self.server.continuity.has_subscriptions(),
             },
             None => {
                 let now = Instant::now();

@@ -98,14 +98,24 @@ impl SuspendDetector {
     }
 }
 
+/// Held by the task that watches: when it ends with its runtime, another may begin.
+struct Watched(Arc<Shared>);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.0.watching_sleep.store(false, Ordering::Release);
+    }
+}
+
 /// Watches for the sleep of the machine, once for a whole manager, and has every connection probed
 /// after it.
 pub(crate) fn watch(shared: &Arc<Shared>) {
     if shared.watching_sleep.swap(true, Ordering::AcqRel) {
         return;
     }
-    let watched = Arc::clone(shared);
+    let watched = Watched(Arc::clone(shared));
     shared.spawn(async move {
+        let watched = &watched.0;
         let mut detector = SuspendDetector::new(Arc::clone(&watched.clock));
         let mut ticks = tokio::time::interval(INTERVAL);
         loop {

@@ -133,20 +133,29 @@
 //! # Config files
 //!
 //! [`config`] reads the `mcpServers` files that people have, says everything that is wrong at
-//! once, and gives specs whose `${VARIABLES}` are filled in at connect time.
+//! once, and gives specs whose `${VARIABLES}` are filled in at connect time. One bad entry does
+//! not spoil the others: look at `problems`. A file that cannot be understood at all is an error
+//! of `checked`. The connect budget of a file is for the manager's builder.
 //!
 //! ```
-//! # #[cfg(feature = "config")]
-//! # fn example() -> mcpool::Result<()> {
-//! use mcpool::config::Loader;
+//! # #[cfg(all(feature = "config", feature = "manager"))]
+//! # fn example(factory: std::sync::Arc<dyn mcpool::ClientFactory>) -> mcpool::Result<()> {
+//! use mcpool::{ConnectionManager, config::Loader};
 //!
 //! let text = r#"{ "mcpServers": { "files": { "command": "mcp-server-filesystem" } } }"#;
-//! let loaded = Loader::new().with_text("mcp.json", text).load()?;
+//! let loaded = Loader::new().with_text("mcp.json", text).load()?.checked()?;
 //! assert_eq!(loaded.servers[0].name.as_str(), "files");
+//!
+//! let mut builder = ConnectionManager::builder(factory);
+//! if let Some(budget) = loaded.budget() {
+//!     builder = builder.with_budget(budget);
+//! }
+//! let manager = builder.build(); // then `manager.start(loaded.servers)`
+//! # let _ = manager;
 //! # Ok(())
 //! # }
-//! # #[cfg(feature = "config")]
-//! # example().unwrap();
+//! # #[cfg(all(feature = "config", feature = "manager"))]
+//! # example(std::sync::Arc::new(mcpool::StandardFactory::new())).unwrap();
 //! ```
 //!
 //! # Logins
@@ -195,6 +204,7 @@
 //! | `stdio`, `http`, `sse` | yes | the transport |
 //! | `auth` | no | the module `auth`: OAuth |
 //! | `keyring` | no | tokens in the keyring of the operating system; brings `auth` |
+//! | `blocking` | no | the module `blocking`: the manager for programs without a runtime |
 //! | `metrics` | no | metrics through the `metrics` facade |
 //! | `mock` | no | the module `mock`: mockall mocks of the seams |
 #![deny(missing_docs)]

@@ -49,12 +49,13 @@ impl Loaded {
         }
     }
 
-    /// The servers, unless a file could not be understood at all.
+    /// Itself, unless a file could not be understood at all: then `servers` lacks what that file
+    /// says, and a manager that is given it would take servers away.
     ///
     /// # Errors
     /// [`InvalidSpec`](mcpool_core::ErrorKind::InvalidSpec) with [`Problems`] as its source when
     /// a problem [spoils a file](Problem::spoils_file).
-    pub fn into_servers(self) -> Result<Vec<ServerSpec>> {
+    pub fn checked(self) -> Result<Self> {
         if self.problems.iter().any(Problem::spoils_file) {
             let problems = self
                 .problems
@@ -63,7 +64,7 @@ impl Loaded {
                 .collect();
             return Err(Problems(problems).into_error());
         }
-        Ok(self.servers)
+        Ok(self)
     }
 
     /// All entries with their settings and origins, in the order of `servers`.

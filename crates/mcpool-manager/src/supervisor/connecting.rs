@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use mcpool_core::{DisconnectCause, Error, ErrorKind, EventKind};
+use mcpool_core::{DisconnectCause, Error, ErrorKind, EventKind, ServerSpec};
 use tracing::Instrument;
 
 use crate::{
@@ -35,6 +35,11 @@ impl Supervisor {
             return;
         }
         self.connect_due = false;
+        // Whether it is switched on is known here; the spec says how it began.
+        let spec = match spec.enabled {
+            true => spec,
+            false => Arc::new(ServerSpec::clone(&spec).with_enabled(true)),
+        };
         metrics::connect_started(&self.server.name);
         let (server, transport) = (&self.server.name, spec.transport.as_str());
         let (instance, attempt) = (self.index, self.state.attempts);
@@ -45,12 +50,7 @@ impl Supervisor {
             metrics::reconnect_started(server, self.last_cause);
             tracing::info_span!("reconnect", %server, instance, transport, attempt, cause)
         };
-        let connect = connection::connect(
-            Arc::clone(&self.shared),
-            Arc::clone(&self.server),
-            self.index,
-            spec,
-        );
+        let connect = connection::connect(Arc::clone(&self.shared), Arc::clone(&self.server), spec);
         self.connect = Some(connect.instrument(span).boxed());
     }
 

@@ -136,3 +136,15 @@ async fn dropping_the_last_handle_closes_everything_also_inside_a_runtime() {
     gone.await.unwrap();
     assert_eq!(world.server("a").count(Op::Close), 1);
 }
+
+#[test]
+fn a_thread_that_waits_for_events_does_not_keep_the_manager() {
+    let world = World::new();
+    let manager = BlockingManager::new(world.factory()).unwrap();
+    let events = manager.events();
+    let reader = std::thread::spawn(move || events.count());
+    manager.start(vec![spec("a")]).unwrap();
+    drop(manager);
+    assert!(reader.join().unwrap() > 0);
+    assert_eq!(world.clients().now(), 0);
+}

@@ -140,3 +140,32 @@ async fn the_limit_queues_within_the_callers_deadline() {
     assert_eq!(world.calling().most(), 2);
     assert_eq!(manager.status("a").unwrap().in_flight, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn every_instance_is_subscribed_and_a_subscription_is_use() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    let idle = Duration::from_secs(10);
+    let lazy = spec("a")
+        .with_instances(3)
+        .with_start(StartMode::Lazy(Some(idle)));
+    manager.start(vec![lazy]).await.unwrap();
+    manager.connect("a").await.unwrap();
+    let fake = world.server("a");
+    eventually("all are there", || fake.live().len() == 3).await;
+    let options = CallOptions::new();
+    manager.subscribe("a", "file:///x", &options).await.unwrap();
+    // One of them is asked twice, which does no harm.
+    assert_eq!(fake.subscribed.lock().unwrap().len(), 4);
+    fake.subscribed.lock().unwrap().clear();
+    fake.live()[2].end(mcpool_core::CloseReason::Lost(crate::scripted::lost()));
+    eventually("it is replaced", || fake.live().len() == 3).await;
+    assert_eq!(*fake.subscribed.lock().unwrap(), ["file:///x"]);
+    tokio::time::sleep(idle * 10).await;
+    assert_eq!(fake.live().len(), 3);
+    manager
+        .unsubscribe("a", "file:///x", &options)
+        .await
+        .unwrap();
+    eventually("they sleep", || fake.live().is_empty()).await;
+}

@@ -362,14 +362,29 @@ async fn connect_with_retries_as_often_as_it_was_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_callers_retries_count_from_its_call() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    let fake = world.server("a");
+    fake.always(Op::Connect, Act::Fail(refused()));
+    let mut policy = mcpool_core::ServerPolicy::default();
+    policy.reconnect = mcpool_core::ReconnectPolicy::retrying(2);
+    policy.reconnect.jitter = mcpool_core::Jitter::None;
+    manager.add(spec("a").with_policy(policy)).unwrap();
+    // On the last rung.
+    eventually("two have failed", || fake.count(Op::Connect) == 2).await;
+    manager.connect_with("a", 3).await.unwrap_err();
+    assert_eq!(fake.count(Op::Connect), 2 + 4);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_required_server_that_fails_fails_the_start_and_the_others_run() {
     let world = World::new();
     world
         .server("must")
         .always(Op::Connect, Act::Fail(refused()));
     let manager = ConnectionManager::new(world.factory());
-    let mut must = spec("must");
-    must.required = true;
+    let must = spec("must").with_required(true);
     let error = manager.start(vec![must, spec("other")]).await.unwrap_err();
     assert_eq!(error.server().unwrap().as_str(), "must");
     manager

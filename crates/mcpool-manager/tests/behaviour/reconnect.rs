@@ -10,12 +10,12 @@ use std::{
 
 use mcpool_core::{
     ConnectBudget, DisconnectCause, Error, ErrorKind, EventKind, Jitter, ReconnectPolicy,
-    ServerPolicy, ServerSpec, ServerState, StartMode, model::LoggingLevel,
+    ServerNotice, ServerPolicy, ServerSpec, ServerState, StartMode, model::LoggingLevel,
 };
 use mcpool_manager::{CallOptions, ConnectionManager, Refresh, SuspendClock};
 use tokio::time::Instant;
 
-use crate::scripted::{Act, Op, World, eventually, refused, spec};
+use crate::scripted::{Act, Fake, Op, World, eventually, refused, spec};
 
 fn with_reconnect(name: &str, reconnect: ReconnectPolicy) -> ServerSpec {
     let mut policy = ServerPolicy::default();
@@ -237,8 +237,8 @@ async fn a_login_connects_a_server_that_waits_for_one_at_once() {
     assert_eq!(fake.waiting_for_login(), 0);
 }
 
-#[tokio::test(start_paused = true)]
-async fn credentials_that_change_all_the_time_and_never_help_make_no_loop() {
+/// The server `a`, which wants a login and takes none.
+fn logged_out() -> (World, ConnectionManager, Arc<Fake>) {
     let world = World::new();
     let manager = ConnectionManager::new(world.factory());
     let fake = world.server("a");
@@ -247,6 +247,12 @@ async fn credentials_that_change_all_the_time_and_never_help_make_no_loop() {
         Act::Fail(Error::new(ErrorKind::AuthRequired, "a login is needed")),
     );
     manager.add(spec("a")).unwrap();
+    (world, manager, fake)
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_change_all_the_time_and_never_help_make_no_loop() {
+    let (_world, _manager, fake) = logged_out();
     let day = Instant::now() + Duration::from_secs(24 * 3600);
     while Instant::now() < day {
         fake.log_in();
@@ -259,17 +265,40 @@ async fn credentials_that_change_all_the_time_and_never_help_make_no_loop() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_waits_for_a_login_can_be_removed() {
-    let world = World::new();
-    let manager = ConnectionManager::new(world.factory());
-    let fake = world.server("a");
-    fake.always(
-        Op::Connect,
-        Act::Fail(Error::new(ErrorKind::AuthRequired, "a login is needed")),
-    );
-    manager.add(spec("a")).unwrap();
+    let (_world, manager, fake) = logged_out();
     until(&manager, "a", "auth_required").await;
     manager.remove("a").await.unwrap();
     assert_eq!(fake.waiting_for_login(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_server_says_is_heard_over_all_its_connections() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a")]).await.unwrap();
+    let fake = world.server("a");
+    let mut notices = manager.notices("a").unwrap();
+    let log = |text: &str| ServerNotice::Log {
+        level: "info".into(),
+        logger: None,
+        data: text.into(),
+    };
+    let mut hear = async |text: &str| loop {
+        if let ServerNotice::Log { data, .. } = notices.recv().await.unwrap() {
+            assert_eq!(data, text);
+            return;
+        }
+    };
+    fake.say(&log("before"));
+    hear("before").await;
+    fake.die();
+    until(&manager, "a", "backoff").await;
+    until(&manager, "a", "ready").await;
+    fake.say(&log("after"));
+    hear("after").await;
+    manager.remove("a").await.unwrap();
+    drop(fake);
+    while notices.recv().await.is_ok() {}
 }
 
 #[tokio::test(start_paused = true)]

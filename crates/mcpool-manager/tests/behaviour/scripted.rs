@@ -298,6 +298,9 @@ impl Fake {
 #[async_trait]
 impl ClientFactory for World {
     async fn connect(&self, spec: &ServerSpec) -> Result<Arc<dyn Client>> {
+        if !spec.enabled {
+            return Err(Error::new(ErrorKind::Disabled, "the spec is disabled"));
+        }
         let fake = self.server(spec.name.as_str());
         let _within = self.0.connecting.enter();
         fake.connect_times.lock().unwrap().push(Instant::now());

@@ -131,3 +131,50 @@ async fn named_tasks_end_with_the_manager() {
     assert!(manager.task_names().is_empty());
     assert!(manager.spawn_task("late", async {}).is_err());
 }
+
+#[test]
+fn a_start_from_another_runtime_brings_back_what_ended_with_the_first() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    let options = CallOptions::new();
+    for round in 1..=3 {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let report = manager.start(vec![spec("a"), spec("b")]).await.unwrap();
+            assert_eq!(report.connected.len(), 2, "round {round}");
+            manager
+                .call_tool("a", "echo", None, &options)
+                .await
+                .unwrap();
+            assert_eq!(
+                manager.tools(mcpool_manager::Refresh::IfStale).await.len(),
+                4
+            );
+            // Idempotent within one runtime.
+            let again = manager.start(vec![spec("a"), spec("b")]).await.unwrap();
+            assert!(again.diff.is_empty());
+        });
+        drop(runtime);
+        assert_eq!(world.clients().now(), 0, "round {round}");
+    }
+}
+
+#[test]
+fn the_builders_runtime_serves_a_shutdown_from_a_thread_without_one() {
+    let world = World::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let manager = ConnectionManager::builder(world.factory())
+        .with_runtime(runtime.handle().clone())
+        .build();
+    runtime.block_on(manager.start(vec![spec("a")])).unwrap();
+    let report = futures::executor::block_on(manager.shutdown(Duration::from_secs(10)));
+    assert_eq!(report.closed.len(), 1);
+}
