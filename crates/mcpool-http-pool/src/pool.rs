@@ -121,7 +121,7 @@ type Slot = Arc<OnceCell<reqwest::Client>>;
 /// The cache of HTTP clients: one for all servers with the same [`ClientSettings`].
 ///
 /// Cloning gives another handle to the same cache. Keeps up to 64 clients, the least recently
-/// used goes first. An idle connection is closed after 60 s, or when the last handle of the pool
+/// used goes first. An idle connection is closed after 60 to 120 s, or when the last handle of the pool
 /// and the last user of its client are gone.
 ///
 /// Every client speaks HTTP/1.1 with keep-alive and `TCP_NODELAY`, or HTTP/2 where TLS offers it;
