@@ -102,9 +102,13 @@ pub(crate) fn find_or_install(program: &str, version: &str) -> Outcome<PathBuf> 
         return Ok(path);
     }
     let tools = target().join("tools");
-    run(cargo(["install", "--quiet", "--locked", "--root"])
-        .arg(&tools)
-        .arg(format!("{program}@{version}"))
-        .env("CARGO_TARGET_DIR", tools.join("build")))?;
+    // Unoptimised: they run for a second each, and take minutes to optimise.
+    run(
+        cargo(["install", "--quiet", "--locked", "--debug", "--root"])
+            .arg(&tools)
+            .arg(format!("{program}@{version}"))
+            .env("CARGO_TARGET_DIR", tools.join("build"))
+            .env("CARGO_PROFILE_DEV_DEBUG", "0"),
+    )?;
     find(program).ok_or_else(|| format!("{program} was installed but is not there"))
 }
