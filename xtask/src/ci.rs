@@ -110,6 +110,9 @@ const FEATURE_SETS: &[(&str, &str)] = &[
     ("mcpool-client", "http"),
     ("mcpool", ""),
     ("mcpool", "manager,stdio"),
+    ("mcpool", "auth"),
+    // As `cargo run` and `cargo install` build it.
+    ("mcpool-cli", ""),
 ];
 
 /// Runs the steps that are named, or all.

@@ -160,12 +160,12 @@
 //!
 //! # Logins
 //!
-//! With the feature `auth`, give the factory an [`OAuth`](auth::OAuth): it keeps the tokens, sends
+//! With the features `auth` and `browser`, give the factory an [`OAuth`](auth::OAuth): it keeps the tokens, sends
 //! them to their servers only, and renews them. A server that wants a login and has none is in
 //! [`AuthRequired`](ServerState::AuthRequired) and is left alone; a login connects it at once.
 //!
 //! ```no_run
-//! # #[cfg(all(feature = "auth", feature = "manager"))]
+//! # #[cfg(all(feature = "browser", feature = "manager"))]
 //! # async fn example() -> mcpool::Result<()> {
 //! use std::sync::Arc;
 //! use mcpool::{ConnectionManager, ServerSpec, StandardFactory};
@@ -203,6 +203,7 @@
 //! | `config` | yes | the module `config` |
 //! | `stdio`, `http`, `sse` | yes | the transport |
 //! | `auth` | no | the module `auth`: OAuth |
+//! | `browser` | no | `auth::SystemBrowser`, which opens the user's browser; brings `auth` |
 //! | `keyring` | no | tokens in the keyring of the operating system; brings `auth` |
 //! | `blocking` | no | the module `blocking`: the manager for programs without a runtime |
 //! | `metrics` | no | metrics through the `metrics` facade |
