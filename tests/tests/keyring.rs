@@ -22,6 +22,10 @@ fn the_keyring_keeps_tokens_across_processes_until_the_logout() {
     if std::env::var_os(INSIDE).is_some() {
         return tokio::runtime::Runtime::new().unwrap().block_on(inside());
     }
+    if std::env::var("MCPOOL_KEYRING").as_deref() == Ok("absent") {
+        eprintln!("not tested: `.ci/run` could not install a keyring");
+        return;
+    }
     for program in ["dbus-run-session", "gnome-keyring-daemon"] {
         let found = Command::new(program)
             .arg("--version")
