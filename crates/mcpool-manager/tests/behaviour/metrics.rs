@@ -70,6 +70,13 @@ fn everything_in_the_table_is_recorded() {
         ),
         1
     );
+    assert_eq!(
+        counter(
+            "mcpool_calls_total",
+            "server=a,method=tools/call,outcome=dropped"
+        ),
+        1
+    );
     assert_eq!(counter("mcpool_calls_outcome_unknown_total", "server=a"), 1);
     assert_eq!(counter("mcpool_calls_replayed_total", "server=a"), 1);
     assert_eq!(
@@ -149,7 +156,12 @@ async fn live() -> u64 {
         .read_resource("a", "file:///x", &options)
         .await
         .unwrap();
-    tokio::time::sleep(Duration::from_secs(12)).await;
+    fake.next(Op::Call, Act::Never);
+    let dropped = manager.call_tool("a", "echo", None, &options);
+    tokio::time::timeout(Duration::from_secs(1), dropped)
+        .await
+        .unwrap_err();
+    tokio::time::sleep(Duration::from_secs(11)).await;
     fake.die();
     manager
         .ready_client("a", Duration::from_secs(60))
