@@ -48,8 +48,8 @@ fn config(server: &AuthzFixture) -> Value {
     }})
 }
 
-/// Where a GET is redirected to.
-fn redirect_of(url: &str) -> String {
+/// What a GET is answered with, head and all.
+fn get(url: &str) -> String {
     let rest = url.strip_prefix("http://").unwrap();
     let (host, path) = rest.split_once('/').unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
@@ -60,6 +60,12 @@ fn redirect_of(url: &str) -> String {
     .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Where a GET is redirected to.
+fn redirect_of(url: &str) -> String {
+    let answer = get(url);
     answer
         .lines()
         .find_map(|line| line.strip_prefix("location: "))
@@ -280,15 +286,7 @@ async fn an_application_is_renewed_in_the_middle_and_waits_for_a_person_at_the_e
         let login = async || {
             let agent = InteractiveLogin::new().with_prompt(|prompt| {
                 let url = prompt.url.clone();
-                std::thread::spawn(move || {
-                    let redirect = redirect_of(&url);
-                    let rest = redirect.strip_prefix("http://").unwrap();
-                    let (host, path) = rest.split_once('/').unwrap();
-                    let mut stream = TcpStream::connect(host).unwrap();
-                    write!(stream, "GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
-                    let mut page = String::new();
-                    stream.read_to_string(&mut page).unwrap();
-                });
+                std::thread::spawn(move || get(&redirect_of(&url)));
             });
             oauth
                 .login(&spec, &agent, challenge.as_deref())

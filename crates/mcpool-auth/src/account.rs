@@ -6,7 +6,7 @@ mod requests;
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -219,13 +219,12 @@ impl Account {
         self.0.live.send_replace(live);
     }
 
-    /// Remembers what the server refused.
-    fn note_refused(&self, token: Option<Secret>) {
-        *self
-            .0
+    /// The token that the server refused last.
+    fn refused_token(&self) -> MutexGuard<'_, Option<Secret>> {
+        self.0
             .refused
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = token;
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for another token than the one that was refused last: one that a login in this
@@ -260,12 +259,7 @@ impl Account {
     }
 
     async fn has_another_token(&self) -> Result<bool> {
-        let refused = self
-            .0
-            .refused
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let refused = self.refused_token().clone();
         let is_another = |grant: &Grant| refused.as_ref() != Some(&grant.access_token);
         if self.live().is_some_and(|live| is_another(&live.grant)) {
             return Ok(true);

@@ -65,18 +65,18 @@ pub(crate) fn load(global: &Global) -> Result<Loaded, Failure> {
 
 /// As [`load`], and watches them from then on, where the system can.
 pub(crate) fn watched(global: &Global) -> Result<(Loaded, Option<Watcher>), Failure> {
-    let files = find(global)?;
-    let (loaded, watcher) = match Watcher::start(loader(files)) {
-        Ok((loaded, watcher)) => (loaded, Some(watcher)),
+    match Watcher::start(loader(find(global)?)) {
+        Ok((loaded, watcher)) => {
+            accept(global, &loaded)?;
+            Ok((loaded, Some(watcher)))
+        }
         Err(error) => {
             // Why it cannot be loaded, if that is why, is told by loading it.
-            let loaded = loader(find(global)?).load()?;
+            let loaded = load(global)?;
             tracing::warn!(%error, "changes of the config are not seen");
-            (loaded, None)
+            Ok((loaded, None))
         }
-    };
-    accept(global, &loaded)?;
-    Ok((loaded, watcher))
+    }
 }
 
 fn accept(global: &Global, loaded: &Loaded) -> Result<(), Failure> {

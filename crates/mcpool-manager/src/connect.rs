@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::future;
-use mcpool_core::{Client, Result, ServerName, ServerSpec, ServerState};
+use mcpool_core::{Client, Result, ServerName, ServerState};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
@@ -359,8 +359,7 @@ impl ConnectionManager {
         {
             return Err(error);
         }
-        // Whether it is switched on is known; the spec says how it began.
-        let spec = ServerSpec::clone(&server.spec()).with_enabled(true);
+        let spec = server.spec_to_connect();
         let _permit = self.shared.budget.acquire(&spec.transport).await?;
         self.shared.factory.connect(&spec).await
     }

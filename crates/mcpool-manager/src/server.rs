@@ -183,6 +183,16 @@ impl Server {
         self.spec.load_full()
     }
 
+    /// The spec for a connect. Whether the server is switched on is known to who connects; the
+    /// spec says how it began.
+    pub(crate) fn spec_to_connect(&self) -> Arc<ServerSpec> {
+        let spec = self.spec();
+        match spec.enabled {
+            true => spec,
+            false => Arc::new(ServerSpec::clone(&spec).with_enabled(true)),
+        }
+    }
+
     /// How many requests one instance may have in flight.
     pub(crate) fn max_in_flight(&self) -> usize {
         self.spec.load().policy.limits.max_in_flight.max(1)

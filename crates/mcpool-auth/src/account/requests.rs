@@ -34,7 +34,7 @@ impl Authenticator for Account {
         if let Err(error) = &headers
             && error.kind() == ErrorKind::AuthRequired
         {
-            self.note_refused(self.live().map(|live| live.grant.access_token.clone()));
+            *self.refused_token() = self.live().map(|live| live.grant.access_token.clone());
         }
         headers
     }
@@ -45,7 +45,7 @@ impl Authenticator for Account {
         challenge: &AuthChallenge,
     ) -> Result<AuthDecision> {
         // Whatever is decided: whoever waits for other credentials is not woken by these.
-        self.note_refused(challenge.refused.as_ref().and_then(token_of));
+        *self.refused_token() = challenge.refused.as_ref().and_then(token_of);
         self.decide(request, challenge).await
     }
 
@@ -88,9 +88,7 @@ impl Account {
                 Ok(None) | Err(_) if !ended => live,
                 Err(error) => return Err(error),
                 // The server's challenge starts a new grant.
-                Ok(None) if self.0.agent.is_some() || self.0.spec.grant.is_headless() => {
-                    return Ok(Vec::new());
-                }
+                Ok(None) if !self.needs_person() => return Ok(Vec::new()),
                 Ok(None) => {
                     return Err(refused(format!(
                         "the login at {} has ended: log in again",
@@ -180,10 +178,10 @@ impl Account {
                 )));
             }
         }
-        let agent = self.0.agent.clone();
-        if agent.is_none() && !self.0.spec.grant.is_headless() {
+        if self.needs_person() {
             return Ok(AuthDecision::GiveUp);
         }
+        let agent = self.0.agent.clone();
         let earlier = live.as_ref().map(|live| &*live.grant);
         let asked = earlier.map(Grant::all_scopes).unwrap_or_default();
         self.new_grant(flight, agent.as_deref(), challenge, asked, earlier)
@@ -218,8 +216,7 @@ impl Account {
             return Ok(AuthDecision::GiveUp);
         }
         let asked = union(&live.grant.all_scopes(), &wanted);
-        let agent = self.0.agent.clone();
-        if agent.is_none() && !self.0.spec.grant.is_headless() {
+        if self.needs_person() {
             let _lock = self.0.store.lock(&self.0.key).await?;
             let stored = self.stored().await?;
             let mut grant = match stored {
@@ -244,10 +241,16 @@ impl Account {
         }
         flight.step_ups += 1;
         flight.last_step_up = Some(Instant::now());
+        let agent = self.0.agent.clone();
         let earlier = Some(&*live.grant);
         self.new_grant(flight, agent.as_deref(), challenge, asked, earlier)
             .await?;
         Ok(AuthDecision::Retry)
+    }
+
+    /// Whether a new grant waits for a person whom nobody here can ask.
+    fn needs_person(&self) -> bool {
+        self.0.agent.is_none() && !self.0.spec.grant.is_headless()
     }
 
     /// The URL of a request, if it may get our token at all.

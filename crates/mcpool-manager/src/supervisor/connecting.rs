@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use mcpool_core::{DisconnectCause, Error, ErrorKind, EventKind, ServerSpec};
+use mcpool_core::{DisconnectCause, Error, ErrorKind, EventKind};
 use tracing::Instrument;
 
 use crate::{
@@ -28,18 +28,13 @@ pub(super) fn longer(pause: Duration) -> Duration {
 impl Supervisor {
     /// Starts the connect that is due, once what was there before is gone.
     pub(super) fn start_connect_if_due(&mut self) {
-        let spec = self.server.spec();
+        let spec = self.server.spec_to_connect();
         // Two processes of one stdio server must not fight over its files; a session of an HTTP
         // server that is being closed disturbs nobody.
         if !self.connect_due || (spec.transport.is_stdio() && !self.closings.is_empty()) {
             return;
         }
         self.connect_due = false;
-        // Whether it is switched on is known here; the spec says how it began.
-        let spec = match spec.enabled {
-            true => spec,
-            false => Arc::new(ServerSpec::clone(&spec).with_enabled(true)),
-        };
         metrics::connect_started(&self.server.name);
         let (server, transport) = (&self.server.name, spec.transport.as_str());
         let (instance, attempt) = (self.index, self.state.attempts);
