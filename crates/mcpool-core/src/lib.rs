@@ -18,6 +18,7 @@ mod delivery;
 mod error;
 mod event;
 mod handler;
+mod mask;
 #[cfg(feature = "mock")]
 pub mod mock;
 mod name;
@@ -27,6 +28,7 @@ mod secret;
 mod spec;
 mod state;
 mod transport;
+mod untrusted;
 
 pub use auth::{AuthChallenge, AuthDecision, AuthRequest, Authenticator, AuthenticatorProvider};
 pub use backoff::Backoff;
@@ -39,6 +41,7 @@ pub use delivery::{Delivery, Replay, ToolTraits, is_safe_method, replay};
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use event::{DisconnectCause, Event, EventKind};
 pub use handler::{DeclineAll, ServerRequestHandler};
+pub use mask::{Masker, Sensitivity};
 pub use name::ServerName;
 pub use oauth::{DpopChoice, IdentityProvider, OAuthGrant, OAuthSpec, SecretSource};
 pub use policy::{
@@ -55,6 +58,7 @@ pub use transport::{
     ConnectRequest, Connector, Diagnostics, IncomingMessage, OutgoingMessage, StderrLine,
     Transport, TransportMonitor,
 };
+pub use untrusted::{Quoted, Untrusted, clean_json, clean_json_pretty, is_unshowable};
 
 /// rmcp's message model: the types of the protocol itself.
 pub use rmcp::model;

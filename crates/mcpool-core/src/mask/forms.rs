@@ -1,0 +1,96 @@
+//! In which forms a value may stand in a text, and which values are no secrets.
+
+use base64::{
+    Engine as _, alphabet,
+    engine::{GeneralPurpose, general_purpose::NO_PAD},
+};
+
+use super::Masker;
+
+/// Shorter forms are masked as whole words only: within words they stand by chance.
+pub(super) const MIN_ANYWHERE_BYTES: usize = 8;
+
+/// Words that settings are made of.
+const PLAIN_WORDS: &[&str] = &[
+    "true",
+    "false",
+    "none",
+    "null",
+    "undefined",
+    "default",
+    "auto",
+    "always",
+    "never",
+    "enabled",
+    "disabled",
+    "error",
+    "warn",
+    "warning",
+    "info",
+    "debug",
+    "trace",
+    "verbose",
+    "quiet",
+    "silent",
+    "production",
+    "development",
+    "staging",
+    "test",
+    "local",
+    "localhost",
+    "stdio",
+    "http",
+    "https",
+    "utf-8",
+    "en_us.utf-8",
+    "c.utf-8",
+];
+
+/// A value without the white space around it, up to the bound.
+pub(super) fn core(value: &str) -> &str {
+    let value = value.trim();
+    let mut end = value.len().min(Masker::MAX_VALUE_BYTES);
+    while !value.is_char_boundary(end) {
+        end -= 1;
+    }
+    &value[..end]
+}
+
+/// Whether a value is one that is masked.
+pub(super) fn is_masked(value: &str) -> bool {
+    let is_short_number = value.len() <= 5 && value.bytes().all(|byte| byte.is_ascii_digit());
+    let is_plain = PLAIN_WORDS
+        .iter()
+        .any(|word| word.eq_ignore_ascii_case(value));
+    value.len() >= Masker::MIN_BYTES && !is_short_number && !is_plain
+}
+
+/// The texts to look for: the value first, then its lines and its base64.
+pub(super) fn of(value: &str) -> Vec<String> {
+    let mut forms = vec![value.to_owned()];
+    if value.contains('\n') {
+        let lines = value.lines().map(str::trim);
+        // Shorter lines are braces and words, not keys.
+        let lines = lines.filter(|line| line.len() >= MIN_ANYWHERE_BYTES);
+        forms.extend(lines.map(str::to_owned));
+    }
+    if value.len() >= MIN_ANYWHERE_BYTES {
+        for alphabet in [&alphabet::STANDARD, &alphabet::URL_SAFE] {
+            let engine = GeneralPurpose::new(alphabet, NO_PAD);
+            forms.extend((0..3).map(|before| within_base64(&engine, value, before)));
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    forms.retain(|form| seen.insert(form.clone()));
+    forms
+}
+
+/// The characters that a value has within the base64 of a longer text, when so many bytes (modulo
+/// three) come before it: those that also hold bits of its neighbours are left out.
+fn within_base64(engine: &GeneralPurpose, value: &str, before: usize) -> String {
+    let mut bytes = vec![0; before];
+    bytes.extend_from_slice(value.as_bytes());
+    let text = engine.encode(&bytes);
+    let (first, end) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
+    text[first..end].to_owned()
+}
