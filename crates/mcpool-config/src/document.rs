@@ -8,7 +8,10 @@ use std::{ops::Range, path::Path, sync::Arc};
 
 pub(crate) use json::options as jsonc_options;
 
-use crate::{diagnose::Problem, source::Source};
+use crate::{
+    diagnose::Problem,
+    source::{Source, Span},
+};
 
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -160,9 +163,29 @@ impl Node {
 
 /// Parses a source; what cannot be parsed is one problem with its place.
 pub(crate) fn parse(source: &Arc<Source>, format: Format) -> Result<Node, Box<Problem>> {
-    match format {
+    let parsed = match format {
         Format::Json => json::parse(source),
         Format::Toml => toml::parse(source),
         Format::Yaml => yaml::parse(source),
+    };
+    // Whatever the parser stumbled over, this is why.
+    parsed.map_err(|problem| merge_conflict(source).map_or(problem, Box::new))
+}
+
+/// The problem for a file in which a merge was left unresolved.
+fn merge_conflict(source: &Arc<Source>) -> Option<Problem> {
+    let mut start = 0;
+    for line in source.text().split_inclusive('\n') {
+        if line.starts_with("<<<<<<< ") {
+            let range = start..start + line.trim_end().len();
+            return Some(
+                Problem::error("merge-conflict", "the file holds an unresolved merge conflict")
+                    .at(Span::new(source, range))
+                    .label("it begins here")
+                    .help("keep one of the two sides, and remove the lines that begin with `<<<<<<<`, `=======` and `>>>>>>>`"),
+            );
+        }
+        start += line.len();
     }
+    None
 }

@@ -37,6 +37,8 @@ pub struct Resolver {
     home: Option<PathBuf>,
     env_file: Option<String>,
     headers_helper: Option<String>,
+    /// Whether the file's placeholders may have defaults, for advice.
+    defaults_known: bool,
 }
 
 /// Which source gave a part of a field.
@@ -91,7 +93,18 @@ impl Resolver {
             home,
             env_file: None,
             headers_helper: None,
+            defaults_known: true,
         }
+    }
+
+    pub(crate) fn with_defaults_known(mut self, known: bool) -> Self {
+        self.defaults_known = known;
+        self
+    }
+
+    /// Whether advice may speak of `${NAME:-default}`: not in a host's file that has no such.
+    pub(crate) fn defaults_known(&self) -> bool {
+        self.defaults_known
     }
 
     pub(crate) fn with_env_file(mut self, file: Option<String>) -> Self {
@@ -115,8 +128,15 @@ impl Resolver {
         let mut provenance = Vec::new();
         let mut missing: Vec<(Reference, String)> = Vec::new();
         let mut values = Vec::with_capacity(work.fields.len());
+        let mut empty_headers = Vec::new();
         for (field, template) in &work.fields {
             let expansion = template.expand(&known.values);
+            if let Some(header) = field.strip_prefix("headers.")
+                && !template.is_literal()
+                && !expansion.given
+            {
+                empty_headers.push(header.to_owned());
+            }
             for reference in expansion.used {
                 let source = known.source_of(&reference).unwrap_or("unknown").to_owned();
                 provenance.push(Provenance {
@@ -141,6 +161,7 @@ impl Resolver {
             return Err(self.unresolved(&missing));
         }
         let mut spec = work.apply(spec, values, |path| self.anchor(path));
+        leave_out(&mut spec.0, &empty_headers);
         self.add_env_file(&mut spec.0, spec.1, &mut provenance)?;
         self.add_helper_headers(&mut spec.0, &mut provenance)
             .await?;
@@ -285,11 +306,14 @@ impl Resolver {
         } else {
             "variables are not set"
         };
-        let first = names.first().map_or(String::new(), ToString::to_string);
+        let advice = match names.first().filter(|_| self.defaults_known) {
+            Some(first) => format!(", or give a default as in ${{{first}:-default}}"),
+            None => String::new(),
+        };
         Error::new(
             ErrorKind::Unresolved,
             format!(
-                "{what}: {}; set {}, or give a default as in ${{{first}:-default}}",
+                "{what}: {}; set {}{advice}",
                 list.join(", "),
                 if names.len() == 1 { "it" } else { "them" },
             ),
@@ -364,6 +388,16 @@ impl Resolver {
             http.headers.push((name, value));
         }
         Ok(())
+    }
+}
+
+/// Leaves out the headers whose placeholders gave nothing: an optional token that is not set is
+/// no header, rather than an empty one.
+fn leave_out(spec: &mut ServerSpec, names: &[String]) {
+    if let TransportSpec::Http(http) | TransportSpec::Sse(http) | TransportSpec::Auto(http) =
+        &mut spec.transport
+    {
+        http.headers.retain(|(name, _)| !names.contains(name));
     }
 }
 

@@ -1,10 +1,16 @@
-//! Where each host keeps its files.
+//! Where each host keeps its files. The paths themselves stand with the dialects.
 
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 
-use crate::{dialects::Dialect, origin::Scope};
+use crate::{
+    dialects::{Dialect, UserFile, ends_with, fits},
+    origin::Scope,
+};
+
+/// How many files a pattern such as `extensions/*/x.json` may give.
+const MAX_MATCHES: usize = 1000;
 
 /// The folders that the hosts' paths are made of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -111,103 +117,109 @@ pub fn find(folders: &Folders) -> Vec<HostFile> {
 
 /// The user-scope files of a host, the usual one first.
 pub(crate) fn user_files(dialect: Dialect, folders: &Folders) -> Vec<PathBuf> {
-    let home = |path: &str| folders.home.iter().map(|home| home.join(path)).collect();
-    let config = |path: &str| {
-        folders
-            .config
-            .iter()
-            .map(|config| config.join(path))
-            .collect()
-    };
-    let application = |path: &str| {
-        folders
-            .application
-            .iter()
-            .map(|application| application.join(path))
-            .collect::<Vec<_>>()
-    };
-    match dialect {
-        Dialect::Native => config("mcpool/mcp.json"),
-        Dialect::ClaudeDesktop => application("Claude/claude_desktop_config.json"),
-        Dialect::ClaudeCode => home(".claude.json"),
-        Dialect::Cursor => home(".cursor/mcp.json"),
-        Dialect::VsCode => [
-            application("Code/User/mcp.json"),
-            application("Code - Insiders/User/mcp.json"),
-            application("VSCodium/User/mcp.json"),
-        ]
-        .concat(),
-        Dialect::Windsurf => home(".codeium/windsurf/mcp_config.json"),
-        Dialect::Zed => config("zed/settings.json"),
-        Dialect::Codex => match &folders.codex {
-            Some(codex) => vec![codex.join("config.toml")],
-            None => home(".codex/config.toml"),
-        },
-        Dialect::Gemini => home(".gemini/settings.json"),
-        Dialect::Goose => config("goose/config.yaml"),
-        Dialect::Cline => application(
-            "Code/User/globalStorage/saoudrizwan.claude-dev/settings/cline_mcp_settings.json",
-        ),
-        Dialect::Roo => application(
-            "Code/User/globalStorage/rooveterinaryinc.roo-cline/settings/mcp_settings.json",
-        ),
-        Dialect::Continue => {
-            let mut files = folder_files(folders.home.as_deref(), ".continue/mcpServers");
-            files.extend(home(".continue/config.yaml"));
-            files
-        }
-        Dialect::LmStudio => home(".lmstudio/mcp.json"),
-        Dialect::Kiro => home(".kiro/settings/mcp.json"),
-        Dialect::Opencode => [
-            config("opencode/opencode.json"),
-            config("opencode/opencode.jsonc"),
-        ]
-        .concat(),
-        Dialect::CopilotCli => home(".copilot/mcp-config.json"),
-        Dialect::McPorter => home(".mcporter/mcporter.json"),
-        Dialect::Inspector => home(".mcp-inspector/mcp.json"),
-        Dialect::FastMcp | Dialect::LangChain => Vec::new(),
-    }
+    dialect
+        .rules()
+        .user
+        .iter()
+        .flat_map(|file| {
+            let root = match file {
+                UserFile::Home(_) => folders.home.clone(),
+                UserFile::Config(_) => folders.config.clone(),
+                UserFile::Application(_) => folders.application.clone(),
+                UserFile::Codex(_) => folders
+                    .codex
+                    .clone()
+                    .or_else(|| Some(folders.home.as_ref()?.join(".codex"))),
+            };
+            root.map(|root| matching(root, file.tail()))
+                .unwrap_or_default()
+        })
+        .collect()
 }
 
 /// The project-scope files of a host.
 fn project_files(dialect: Dialect, folders: &Folders) -> Vec<PathBuf> {
-    let project = |paths: &[&str]| {
-        folders
-            .workspace
-            .iter()
-            .flat_map(|workspace| paths.iter().map(|path| workspace.join(path)))
-            .collect()
+    let Some(workspace) = &folders.workspace else {
+        return Vec::new();
     };
-    match dialect {
-        Dialect::Native => project(&["mcp.json"]),
-        Dialect::ClaudeCode => project(&[".mcp.json"]),
-        Dialect::Cursor => project(&[".cursor/mcp.json"]),
-        Dialect::VsCode => project(&[".vscode/mcp.json"]),
-        Dialect::CopilotCli => project(&[".github/mcp.json"]),
-        Dialect::Zed => project(&[".zed/settings.json"]),
-        Dialect::Codex => project(&[".codex/config.toml"]),
-        Dialect::Gemini => project(&[".gemini/settings.json"]),
-        Dialect::Roo => project(&[".roo/mcp.json"]),
-        Dialect::Continue => folder_files(folders.workspace.as_deref(), ".continue/mcpServers"),
-        Dialect::Kiro => project(&[".kiro/settings/mcp.json"]),
-        Dialect::Opencode => project(&["opencode.json", "opencode.jsonc"]),
-        Dialect::McPorter => project(&["config/mcporter.json"]),
-        Dialect::ClaudeDesktop
-        | Dialect::Windsurf
-        | Dialect::Goose
-        | Dialect::Cline
-        | Dialect::LmStudio
-        | Dialect::FastMcp
-        | Dialect::LangChain
-        | Dialect::Inspector => Vec::new(),
-    }
+    dialect
+        .rules()
+        .project
+        .iter()
+        .flat_map(|path| matching(workspace.clone(), path))
+        .collect()
 }
 
-/// The configuration files of a folder, by name; none when there is no such folder.
-fn folder_files(root: Option<&Path>, folder: &str) -> Vec<PathBuf> {
-    root.map(|root| config_files_in(&root.join(folder)).unwrap_or_default())
-        .unwrap_or_default()
+/// The paths below a folder that a pattern gives: one, there or not, or with a `*` those that
+/// are there, sorted by name.
+fn matching(root: PathBuf, pattern: &str) -> Vec<PathBuf> {
+    let mut paths = vec![root];
+    for part in pattern.split('/') {
+        if !part.contains('*') {
+            for path in &mut paths {
+                path.push(part);
+            }
+            continue;
+        }
+        let mut next = Vec::new();
+        for folder in &paths {
+            let Ok(entries) = std::fs::read_dir(folder) else {
+                continue;
+            };
+            let mut found: Vec<PathBuf> = entries
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .filter(|path| {
+                    path.file_name()
+                        .is_some_and(|name| fits(&name.to_string_lossy(), part))
+                })
+                .take(MAX_MATCHES)
+                .collect();
+            found.sort();
+            next.append(&mut found);
+            if next.len() >= MAX_MATCHES {
+                next.truncate(MAX_MATCHES);
+                break;
+            }
+        }
+        paths = next;
+    }
+    if pattern.ends_with('*') {
+        // The last part says nothing of how the file is written.
+        paths.retain(|path| crate::document::Format::of_path(path).is_some());
+    }
+    paths
+}
+
+/// The project that a host's project file belongs to, by its path: `/p` for `/p/.vscode/mcp.json`.
+/// `None` for a file that lies elsewhere, and for the user's own, which belong to no project.
+pub(crate) fn project_of(path: &Path, dialect: Dialect, folders: &Folders) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    if user_files(dialect, folders).contains(&path) {
+        return None;
+    }
+    let parts = dialect
+        .rules()
+        .project
+        .iter()
+        .filter_map(|end| ends_with(&path, end))
+        .max()?;
+    path.ancestors().nth(parts).map(Path::to_path_buf)
+}
+
+/// The folder of the plugin or extension that a file belongs to: the nearest one above it that
+/// holds the mark of a plugin, or the file's own.
+pub(crate) fn package_of(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    let folder = path.parent()?;
+    let is_mark = |folder: &Path| {
+        folder
+            .file_name()
+            .is_some_and(|name| fits(&name.to_string_lossy(), ".*-plugin"))
+    };
+    if is_mark(folder) {
+        return folder.parent().map(Path::to_path_buf);
+    }
+    Some(folder.to_path_buf())
 }
 
 /// The files of a directory whose format we read, sorted by name.

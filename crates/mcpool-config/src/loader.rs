@@ -16,7 +16,7 @@ pub use loaded::Loaded;
 use crate::{
     compile,
     diagnose::{Problem, Problems, Severity},
-    dialects::{self, Dialect},
+    dialects::{self, Dialect, Folder},
     document::{self, Format},
     expand::{
         EnvironmentSource, FileSource, InputProvider, InputSource, PlaceSource, Resolver,
@@ -28,7 +28,6 @@ use crate::{
     reader::{self, InputDeclaration},
     settings::{BudgetSettings, ImportOrder},
     source::{Source, Span},
-    template::WhenUnset,
 };
 
 /// Loads a configuration from files, texts and the program's own entries.
@@ -362,10 +361,13 @@ impl Load<'_> {
         };
         let dialect = forced.unwrap_or_else(|| dialects::recognise(source.path(), format, &root));
         tracing::debug!(file = source.name(), %dialect, format = format.as_str(), "configuration read");
-        let mut reading = reader::read(source, &root, dialect, self.folders.workspace.as_deref());
+        let workspace = self.workspace(source, dialect);
+        let mut reading = reader::read(source, &root, dialect, workspace.as_deref());
         self.problems.append(&mut reading.problems);
-        let base = self.base(source, dialect);
-        let sources = self.variable_sources(&base, std::mem::take(&mut reading.inputs));
+        let base = base(source, dialect, workspace.as_deref());
+        let inputs = std::mem::take(&mut reading.inputs);
+        let places = self.places(source, dialect, workspace.unwrap_or_else(|| base.clone()));
+        let sources = self.variable_sources(&base, places, inputs);
         let imports = std::mem::take(&mut reading.imports);
         let mut entries = Vec::with_capacity(reading.entries.len());
         for mut read in reading.entries {
@@ -387,6 +389,7 @@ impl Load<'_> {
                             base.clone(),
                             self.folders.home.clone(),
                         )
+                        .with_defaults_known(dialect.rules().strict)
                         .with_env_file(read.settings.env_file.clone())
                         .with_headers_helper(read.settings.headers_helper.clone()),
                     );
@@ -420,24 +423,22 @@ impl Load<'_> {
 
     /// Where the host makes no error of an unset variable, neither do we, but we say so.
     fn warn_of_unset(&mut self, dialect: Dialect, read: &reader::ReadEntry) {
-        let becomes = match dialect.rules().syntax.when_unset {
-            WhenUnset::Empty => "nothing",
-            WhenUnset::KeepLiteral => "the placeholder as it stands",
-            WhenUnset::Fail => return,
-        };
-        for (reference, span) in &read.bare_variables {
-            let is_variable = matches!(reference.scheme.as_deref(), None | Some("env"))
-                && !PlaceSource::NAMES.contains(&reference.name.as_str());
-            if is_variable && self.loader.environment.get(&reference.name).is_none() {
+        let places = dialect.rules().places;
+        for optional in &read.optional {
+            let name = optional.reference.name.as_str();
+            let is_variable = matches!(optional.reference.scheme.as_deref(), None | Some("env"))
+                && !PlaceSource::NAMES.contains(&name)
+                && !places.iter().any(|(place, _)| *place == name);
+            if is_variable && self.loader.environment.get(name).is_none() {
                 let mut problem = Problem::warning(
                     "unset-variable",
                     format!(
-                        "the variable {:?} is not set; as in {}, {becomes} takes its place",
-                        reference.name,
+                        "the variable {name:?} is not set; as in {}, {}",
                         dialect.title(),
+                        optional.becomes,
                     ),
                 )
-                .at(span.clone())
+                .at(optional.place.clone())
                 .help("set it before connecting");
                 problem.server = Some(read.name.clone());
                 self.problems.push(problem);
@@ -445,39 +446,38 @@ impl Load<'_> {
         }
     }
 
-    /// What relative paths are relative to: our own files to themselves, a host's to the project
-    /// when it is one of the project's files.
-    fn base(&self, source: &Source, dialect: Dialect) -> PathBuf {
-        let folder = source.path().and_then(|path| {
-            let folder = path.parent()?;
-            Some(std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf()))
-        });
-        let workspace = self.folders.workspace.clone();
-        match (dialect, folder, workspace) {
-            (Dialect::Native, Some(folder), _) | (_, Some(folder), None) => folder,
-            (_, Some(folder), Some(workspace)) => {
-                if folder.starts_with(&workspace) {
-                    workspace
-                } else {
-                    folder
-                }
+    /// The project: the one that the path of a host's project file names, else the caller's.
+    fn workspace(&self, source: &Source, dialect: Dialect) -> Option<PathBuf> {
+        source
+            .path()
+            .and_then(|path| hosts::project_of(path, dialect, &self.folders))
+            .or_else(|| self.folders.workspace.clone())
+    }
+
+    /// The folders that a file's placeholders may name.
+    fn places(&self, source: &Source, dialect: Dialect, workspace: PathBuf) -> PlaceSource {
+        let package = source.path().and_then(hosts::package_of);
+        let mut places = PlaceSource::new(self.folders.home.clone(), Some(workspace.clone()));
+        for (name, folder) in dialect.rules().places {
+            let path = match folder {
+                Folder::Package => package.clone(),
+                Folder::Workspace => Some(workspace.clone()),
+            };
+            if let Some(path) = path {
+                places = places.with_place(*name, path);
             }
-            (_, None, Some(workspace)) => workspace,
-            (_, None, None) => PathBuf::from("."),
         }
+        places
     }
 
     fn variable_sources(
         &self,
         base: &Path,
+        places: PlaceSource,
         inputs: HashMap<String, InputDeclaration>,
     ) -> Arc<[Arc<dyn VariableSource>]> {
-        let workspace = self.folders.workspace.clone();
         let mut sources = self.loader.sources.clone();
-        sources.push(Arc::new(PlaceSource::new(
-            self.folders.home.clone(),
-            workspace.or_else(|| Some(base.to_path_buf())),
-        )));
+        sources.push(Arc::new(places));
         sources.push(Arc::new(self.loader.environment.clone()));
         sources.push(Arc::new(FileSource::new(base, self.folders.home.clone())));
         sources.push(Arc::new(InputSource::new(
@@ -545,5 +545,23 @@ impl Load<'_> {
             merge(below, self.by_scope.remove(scope).unwrap_or_default())
         });
         Loaded::new(merged, self.problems, self.sources)
+    }
+}
+
+/// What relative paths are relative to: our own files to themselves, a host's to the project when
+/// it is one of the project's files.
+fn base(source: &Source, dialect: Dialect, workspace: Option<&Path>) -> PathBuf {
+    let folder = source.path().and_then(|path| {
+        let folder = path.parent()?;
+        Some(std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf()))
+    });
+    match (dialect, folder, workspace) {
+        (Dialect::Native, Some(folder), _) | (_, Some(folder), None) => folder,
+        (_, Some(folder), Some(workspace)) if folder.starts_with(workspace) => {
+            workspace.to_path_buf()
+        }
+        (_, Some(folder), Some(_)) => folder,
+        (_, None, Some(workspace)) => workspace.to_path_buf(),
+        (_, None, None) => PathBuf::from("."),
     }
 }

@@ -52,10 +52,13 @@ impl Entry {
                     format!("`{}`: ${{{}}} is not set", missing.field, missing.reference),
                 )
                 .label("not set now")
-                .help(format!(
-                    "set it before connecting, or give a default: ${{{}:-default}}",
-                    missing.reference
-                ));
+                .help(match resolver.defaults_known() {
+                    true => format!(
+                        "set it before connecting, or give a default: ${{{}:-default}}",
+                        missing.reference
+                    ),
+                    false => "set it before connecting".to_owned(),
+                });
                 problem.server = Some(self.name.to_string());
                 problem.span = missing.span;
                 problem

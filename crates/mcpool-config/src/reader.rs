@@ -1,6 +1,7 @@
 //! From a document to entries: finds the servers, reads each by the rules of its dialect, and
 //! collects what is to be said about them.
 
+mod advice;
 mod entry;
 mod http;
 mod oauth;
@@ -18,7 +19,7 @@ use std::{
 
 use crate::{
     diagnose::{Problem, nearest},
-    dialects::{self, Dialect, Found, Place, Rules},
+    dialects::{self, Dialect, Found, Located, Place, Rules},
     document::{Member, Node, Value},
     origin::{Fields, Origin},
     settings::{BudgetSettings, CredentialStore, ImportOrder, ServerSettings},
@@ -43,8 +44,16 @@ pub(crate) struct ReadEntry {
     pub(crate) name: String,
     pub(crate) settings: ServerSettings,
     pub(crate) origin: Origin,
-    /// Variables without a default that the host lets be unset, with their places.
-    pub(crate) bare_variables: Vec<(Reference, Span)>,
+    /// Variables without a default that the host lets be unset.
+    pub(crate) optional: Vec<Optional<Span>>,
+}
+
+/// A variable that the host lets be unset, and its place.
+pub(crate) struct Optional<P> {
+    pub(crate) reference: Reference,
+    pub(crate) place: P,
+    /// What then stands there, in words.
+    pub(crate) becomes: &'static str,
 }
 
 /// How an input is asked for: VS Code's `inputs`.
@@ -66,13 +75,19 @@ pub(crate) fn read(
     dialect: Dialect,
     workspace: Option<&Path>,
 ) -> Reading {
-    let rules = dialect.rules();
     let mut out = Reading::default();
     let mut secrets = Vec::new();
-    let located = (rules.locate)(root, &Place { workspace });
+    let place = Place {
+        workspace,
+        path: source.path(),
+    };
+    let located = (dialect.rules().locate)(root, &place);
+    let rules = located.rules.unwrap_or_else(|| dialect.rules());
 
     let mut defaults = ServerSettings::default();
-    if dialect == Dialect::Native || dialect == Dialect::McPorter {
+    let has_header = dialect == Dialect::Native || dialect == Dialect::McPorter;
+    // What is no configuration of ours has no header of ours.
+    if has_header && located.root_found {
         let mut header = Header {
             source,
             out: &mut out,
@@ -80,31 +95,13 @@ pub(crate) fn read(
         };
         defaults = header.read(root, rules);
     }
-    if let Some(inputs) = root.get("inputs") {
+    let inputs = root
+        .get("inputs")
+        .or_else(|| root.get("mcp").and_then(|mcp| mcp.get("inputs")));
+    if let Some(inputs) = inputs {
         out.inputs = read_inputs(inputs);
     }
-
-    if !located.root_found {
-        let start = root.range.start;
-        out.problems
-            .push(dialects::no_root(dialect, root).at(Span::new(source, start..start + 1)));
-    }
-    if let Some((name, range, found)) = located.wrong_root {
-        out.problems.push(
-            Problem::error(
-                "wrong-type",
-                format!("`{name}` must be an object of servers, and is {found}"),
-            )
-            .at(Span::new(source, range))
-            .label("expected an object"),
-        );
-    }
-    for (name, range, reason) in located.skipped {
-        out.problems.push(about(
-            Problem::note("skipped", format!("left out: {reason}")).at(Span::new(source, range)),
-            &name,
-        ));
-    }
+    not_read(source, root, dialect, &located, &mut out.problems);
     for (first, second) in duplicate_entries(&located.entries) {
         let (first, second) = (&located.entries[first], &located.entries[second]);
         out.problems.push(duplicate(
@@ -120,7 +117,7 @@ pub(crate) fn read(
     }
     for (index, found) in located.entries.iter().enumerate() {
         let entry = entry::read(source, rules, found, &defaults, &mut secrets);
-        let failed = entry.problems.iter().any(Problem::is_error);
+        let failed = entry.switched_off || entry.problems.iter().any(Problem::is_error);
         out.problems.extend(entry.problems);
         if !failed && last.get(found.name.as_str()) == Some(&index) {
             out.entries.push(ReadEntry {
@@ -131,10 +128,14 @@ pub(crate) fn read(
                     Span::new(source, found.name_range.clone()),
                     entry.fields,
                 ),
-                bare_variables: entry
-                    .bare_variables
+                optional: entry
+                    .optional
                     .into_iter()
-                    .map(|(reference, range)| (reference, Span::new(source, range)))
+                    .map(|optional| Optional {
+                        reference: optional.reference,
+                        place: Span::new(source, optional.place),
+                        becomes: optional.becomes,
+                    })
                     .collect(),
             });
         }
@@ -147,6 +148,52 @@ pub(crate) fn read(
     hide_the_rest(root, &read, &mut secrets);
     source.set_secrets(secrets);
     out
+}
+
+/// What is said of a document beside its entries: that there are none, and which were left out.
+fn not_read(
+    source: &Arc<Source>,
+    root: &Node,
+    dialect: Dialect,
+    located: &Located,
+    problems: &mut Vec<Problem>,
+) {
+    let at = |range: &Range<usize>| Span::new(source, range.clone());
+    if !located.root_found {
+        let start = root.range.start;
+        problems.push(dialects::no_servers(dialect, root).at(at(&(start..start + 1))));
+    }
+    if let Some((name, range, found)) = &located.wrong_root {
+        problems.push(
+            Problem::error(
+                "wrong-type",
+                format!("`{name}` must be an object of servers, and is {found}"),
+            )
+            .at(at(range))
+            .label("expected an object"),
+        );
+    }
+    if let Some((file, range)) = &located.elsewhere {
+        problems.push(
+            Problem::warning(
+                "elsewhere",
+                format!("the servers stand in another file: {file:?}"),
+            )
+            .at(at(range))
+            .help("name that file instead of this one"),
+        );
+    }
+    for (name, range, reason) in &located.skipped {
+        let problem = Problem::note("skipped", format!("left out: {reason}")).at(at(range));
+        problems.push(about(problem, name));
+    }
+    for (number, range) in &located.nameless {
+        let problem = Problem::error("no-name", "this entry of a list of servers has no `name`")
+            .at(at(range))
+            .label("which server is it?")
+            .help("write `{ \"name\": \"files\", … }`, or an object of servers: `\"mcpServers\": { \"files\": { … } }`");
+        problems.push(about(problem, &format!("(entry {number})")));
+    }
 }
 
 /// Hides every text outside the entries: a host's settings hold tokens of their own, and the
@@ -287,10 +334,7 @@ impl Header<'_> {
                 "credentials" => self.credentials(value),
                 key if Self::KEYS.contains(&key) => {}
                 "servers" | "mcp_servers" if root.member("mcpServers").is_none() => {}
-                key if rules.dialect == Dialect::Native
-                    && !key.starts_with(['$', '_'])
-                    && !key.starts_with("x-") =>
-                {
+                key if rules.strict && !key.starts_with(['$', '_']) && !key.starts_with("x-") => {
                     let mut problem = Problem::warning(
                         "unknown-field",
                         format!("unknown key `{key}` at the top of the file"),

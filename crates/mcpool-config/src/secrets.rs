@@ -31,6 +31,11 @@ pub(crate) fn is_secret_name(name: &str) -> bool {
             "_path",
             "_url",
             "_uri",
+            "_dir",
+            "_name",
+            "_type",
+            "_mode",
+            "_header",
             "_limit",
             "_count",
             "max_tokens",
@@ -114,9 +119,44 @@ pub(crate) fn is_dummy(value: &str) -> bool {
             "***",
             "todo",
             "replace",
+            "insert",
+            "<token",
+            "你的",
+            "您的",
         ]
         .iter()
         .any(|word| lower.contains(word))
+}
+
+/// Whether a text under the name of a secret is none after all: it stands where one should be
+/// put, or is a number, a word for a setting, or a path.
+pub(crate) fn is_harmless(value: &str) -> bool {
+    let value = value.trim();
+    let is_number = !value.is_empty() && value.bytes().all(|byte| b"0123456789.+-".contains(&byte));
+    let is_word = matches!(
+        value.to_ascii_lowercase().as_str(),
+        "true"
+            | "false"
+            | "yes"
+            | "no"
+            | "on"
+            | "off"
+            | "none"
+            | "null"
+            | "auto"
+            | "default"
+            | "enabled"
+            | "disabled"
+            | "basic"
+            | "bearer"
+            | "oauth"
+            | "oauth2"
+    );
+    let is_path = ["/", "./", "../", "~/", "file:", "op://"]
+        .iter()
+        .any(|start| value.starts_with(start))
+        || matches!(value.as_bytes(), [drive, b':', b'\\' | b'/', ..] if drive.is_ascii_alphabetic());
+    is_dummy(value) || is_number || is_word || is_path
 }
 
 /// Whether an argument such as `--api-key` says that the next one is a secret.
@@ -373,6 +413,27 @@ mod tests {
             "AUTH_URL",
         ] {
             assert!(!is_secret_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_secret_under_a_secret_name() {
+        for value in [
+            "6000",
+            "-1.5",
+            "false",
+            "none",
+            "/home/me/x",
+            "~/key.pem",
+            "C:\\keys\\x",
+            "<your token>",
+            "YOUR_API_KEY",
+            "",
+        ] {
+            assert!(is_harmless(value), "{value}");
+        }
+        for value in ["hunter2", "s3cr3t/with+slash", "12ab", "Bearer abc"] {
+            assert!(!is_harmless(value), "{value}");
         }
     }
 

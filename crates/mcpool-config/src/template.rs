@@ -3,6 +3,7 @@
 //! Parsing never panics and never loops: every step consumes input, and nesting is bounded.
 //! Expanding never looks at its own output: what a variable holds is never expanded again.
 
+mod foreign;
 mod parser;
 
 use std::{
@@ -11,6 +12,8 @@ use std::{
 };
 
 use mcpool_core::Secret;
+
+pub(crate) use foreign::foreign;
 
 /// What an unset variable without a default becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,6 +43,8 @@ pub struct Syntax {
     pub bare_brace: bool,
     /// `$env:V` (mcporter).
     pub dollar_env: bool,
+    /// `${{ secrets.V }}` (Continue).
+    pub secrets: bool,
     /// What an unset variable becomes.
     pub when_unset: WhenUnset,
 }
@@ -55,6 +60,7 @@ impl Syntax {
             percent: false,
             bare_brace: false,
             dollar_env: false,
+            secrets: false,
             when_unset: WhenUnset::Fail,
         }
     }
@@ -69,6 +75,7 @@ impl Syntax {
             percent: false,
             bare_brace: false,
             dollar_env: false,
+            secrets: false,
             when_unset: WhenUnset::KeepLiteral,
         }
     }
@@ -103,6 +110,12 @@ impl Syntax {
     /// `$env:V` (mcporter).
     pub(crate) const fn with_dollar_env(mut self) -> Self {
         self.dollar_env = true;
+        self
+    }
+
+    /// `${{ secrets.V }}` (Continue).
+    pub(crate) const fn with_secrets(mut self) -> Self {
+        self.secrets = true;
         self
     }
 
@@ -195,6 +208,8 @@ pub(crate) struct Expansion {
     pub(crate) used: BTreeSet<Reference>,
     /// Whether a default gave a part of the text.
     pub(crate) defaulted: bool,
+    /// Whether any placeholder gave a text that is not empty.
+    pub(crate) given: bool,
     /// References whose value is needed and not known yet.
     pub(crate) needed: BTreeSet<Reference>,
     /// References that are unset and have no default, with their offsets.
@@ -413,6 +428,12 @@ impl Placeholder {
     }
 
     fn expand_into(&self, out: &mut Expansion, known: &Known) {
+        let before = out.text.len();
+        self.value_into(out, known);
+        out.given |= out.text.len() > before;
+    }
+
+    fn value_into(&self, out: &mut Expansion, known: &Known) {
         let mut first_missing = None;
         for alternative in &self.alternatives {
             match alternative {

@@ -1,14 +1,16 @@
 //! Claude Desktop: `claude_desktop_config.json`. No placeholders, stdio mostly.
 
-use super::{BareUrl, Dialect, Key, Rules, Unit, mcp_servers};
+use super::{Dialect, Rules, USUAL, UserFile, Variable};
 use crate::template::Syntax;
 
 pub(super) const RULES: Rules = Rules {
     dialect: Dialect::ClaudeDesktop,
+    name: "claude-desktop",
     title: "Claude Desktop",
-    fields: &[("isUsingBuiltInNodeForMcp", Key::Ignore)],
-    unit: Unit::Unknown,
-    bare_url: BareUrl::Detect,
+    ignored: &["isUsingBuiltInNodeForMcp"],
     syntax: Syntax::none(),
-    locate: mcp_servers,
+    variable: Variable::NONE,
+    user: &[UserFile::Application("Claude/claude_desktop_config.json")],
+    names: &["claude_desktop_config.json"],
+    ..USUAL
 };

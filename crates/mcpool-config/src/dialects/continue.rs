@@ -1,7 +1,7 @@
 //! Continue: a YAML list `mcpServers` whose entries carry their names, or one JSON file a server
-//! in `.continue/mcpServers/`. Numbers are milliseconds.
+//! in `.continue/mcpServers/`. Numbers are milliseconds; `${{ secrets.X }}` is the variable X.
 
-use super::{BareUrl, Dialect, Found, Key, Located, Place, Rules, Unit};
+use super::{Dialect, Key, Located, Place, Rules, USUAL, Unit, UserFile, Variable};
 use crate::{
     document::{Node, Value},
     template::{Syntax, WhenUnset},
@@ -9,58 +9,55 @@ use crate::{
 
 pub(super) const RULES: Rules = Rules {
     dialect: Dialect::Continue,
+    name: "continue",
     title: "Continue",
     fields: &[
-        ("name", Key::Ignore),
         ("requestOptions", Key::RequestOptions),
         ("apiKey", Key::BearerToken),
         ("connectionTimeout", Key::StartupTimeout(None)),
-        ("faviconUrl", Key::Ignore),
-        ("sourceFile", Key::Ignore),
     ],
+    ignored: &["faviconUrl", "sourceFile"],
     unit: Unit::Milliseconds,
-    bare_url: BareUrl::Detect,
     syntax: Syntax::native()
         .without_dollar_dollar()
+        .with_secrets()
         .unset(WhenUnset::KeepLiteral),
+    variable: Variable::Written("${{ secrets.NAME }}"),
+    user: &[
+        UserFile::Home(".continue/mcpServers/*"),
+        UserFile::Home(".continue/config.yaml"),
+    ],
+    project: &[".continue/mcpServers/*"],
+    names: &[".continue/config.yml", ".continue/*/*.yaml"],
     locate,
+    ..USUAL
 };
 
 fn locate(root: &Node, _: &Place<'_>) -> Located {
-    let Some(list) = root.get("mcpServers") else {
+    let Some(servers) = root.get("mcpServers") else {
         // A file of one server.
         if root.get("command").is_some() || root.get("url").is_some() {
-            return from_list(std::slice::from_ref(root));
+            let range = root.range.clone();
+            let list = Node::new(range, Value::Array(vec![root.clone()]));
+            return Located::servers(&list, "the file");
         }
         return Located::default();
     };
-    match &list.value {
-        Value::Array(items) => from_list(items),
-        _ => Located::map(list, "mcpServers"),
-    }
-}
-
-fn from_list(items: &[Node]) -> Located {
-    let mut located = Located {
-        root_found: true,
-        ..Located::default()
+    let Value::Array(items) = &servers.value else {
+        return Located::servers(servers, "mcpServers");
     };
-    for item in items {
-        match item.get("name") {
-            Some(Node {
-                range,
-                value: Value::String(name),
-            }) => located.entries.push(Found {
-                name: name.clone(),
-                name_range: range.clone(),
-                node: item.clone(),
-            }),
-            _ => located.skipped.push((
-                "(no name)".to_owned(),
-                item.range.start..item.range.start,
-                "it has no `name`",
-            )),
-        }
+    let (blocks, named): (Vec<&Node>, Vec<&Node>) = items
+        .iter()
+        .partition(|item| item.get("uses").is_some() && item.get("name").is_none());
+    let list = Value::Array(named.into_iter().cloned().collect());
+    let mut located = Located::servers(&Node::new(servers.range.clone(), list), "mcpServers");
+    for block in blocks {
+        let name = block.get("uses").and_then(Node::as_str).unwrap_or_default();
+        located.skipped.push((
+            name.to_owned(),
+            block.range.start..block.range.start + 1,
+            "it is a block of Continue's hub, and stands there",
+        ));
     }
     located
 }

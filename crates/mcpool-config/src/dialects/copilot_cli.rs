@@ -1,16 +1,14 @@
 //! GitHub Copilot CLI: `~/.copilot/mcp-config.json`. `tools` is a list, `["*"]` for all.
 
-use super::{BareUrl, Dialect, Rules, Unit, mcp_servers};
-use crate::template::{Syntax, WhenUnset};
+use super::{Dialect, Rules, USUAL, UserFile, claude_code::SYNTAX};
 
 pub(super) const RULES: Rules = Rules {
     dialect: Dialect::CopilotCli,
+    name: "copilot-cli",
     title: "Copilot CLI",
-    fields: &[],
-    unit: Unit::Unknown,
-    bare_url: BareUrl::Detect,
-    syntax: Syntax::native()
-        .without_dollar_dollar()
-        .unset(WhenUnset::KeepLiteral),
-    locate: mcp_servers,
+    syntax: SYNTAX,
+    user: &[UserFile::Home(".copilot/mcp-config.json")],
+    project: &[".github/mcp.json"],
+    names: &[".copilot/mcp.json"],
+    ..USUAL
 };

@@ -1,14 +1,13 @@
 //! Cursor: `.cursor/mcp.json`. The editor's own placeholders, `envFile` for stdio.
 
-use super::{BareUrl, Dialect, Rules, Unit, mcp_servers};
-use crate::template::{Syntax, WhenUnset};
+use super::{Dialect, Rules, USUAL, UserFile, Variable};
 
 pub(super) const RULES: Rules = Rules {
     dialect: Dialect::Cursor,
+    name: "cursor",
     title: "Cursor",
-    fields: &[],
-    unit: Unit::Unknown,
-    bare_url: BareUrl::Detect,
-    syntax: Syntax::editor().unset(WhenUnset::KeepLiteral),
-    locate: mcp_servers,
+    variable: Variable::Written("${env:NAME}"),
+    user: &[UserFile::Home(".cursor/mcp.json")],
+    project: &[".cursor/mcp.json"],
+    ..USUAL
 };

@@ -1,50 +1,37 @@
 //! The dictionaries that FastMCP and the LangChain adapters take, saved as files: with
 //! `mcpServers` around them or with nothing.
 
-use super::{BareUrl, Dialect, Key, Located, Place, Rules, Unit, recognise::is_bare_map};
-use crate::{document::Node, template::Syntax};
+use super::{BareUrl, Dialect, Key, Rules, USUAL, Unit, Variable};
+use crate::template::Syntax;
 
 /// FastMCP: milliseconds; a bare `url` is SSE when its path says so.
 pub(super) const FASTMCP: Rules = Rules {
     dialect: Dialect::FastMcp,
+    name: "fastmcp",
     title: "FastMCP",
-    fields: &[
-        ("sse_read_timeout", Key::ReadIdleTimeout(None)),
-        ("authentication", Key::Auth),
-        ("icon", Key::Ignore),
-        ("include_tags", Key::Ignore),
-        ("exclude_tags", Key::Ignore),
-        ("keep_alive", Key::Ignore),
-        ("transforms", Key::Ignore),
-    ],
+    fields: &[("authentication", Key::Auth)],
+    ignored: &["include_tags", "exclude_tags", "keep_alive", "transforms"],
     unit: Unit::Milliseconds,
     bare_url: BareUrl::ByPath,
     syntax: Syntax::none(),
-    locate,
+    variable: Variable::NONE,
+    ..USUAL
 };
 
 /// LangChain: seconds.
 pub(super) const LANGCHAIN: Rules = Rules {
     dialect: Dialect::LangChain,
+    name: "langchain",
     title: "LangChain",
-    fields: &[
-        ("sse_read_timeout", Key::ReadIdleTimeout(None)),
-        ("encoding", Key::Ignore),
-        ("encoding_error_handler", Key::Ignore),
-        ("session_kwargs", Key::Ignore),
-        ("terminate_on_close", Key::Ignore),
-        ("httpx_client_factory", Key::Ignore),
+    ignored: &[
+        "encoding",
+        "encoding_error_handler",
+        "session_kwargs",
+        "terminate_on_close",
+        "httpx_client_factory",
     ],
     unit: Unit::Seconds,
-    bare_url: BareUrl::Detect,
     syntax: Syntax::none(),
-    locate,
+    variable: Variable::NONE,
+    ..USUAL
 };
-
-fn locate(root: &Node, _: &Place<'_>) -> Located {
-    let wrapped = Located::first_of(root, &[&["mcpServers"]]);
-    if wrapped.root_found || !is_bare_map(root) {
-        return wrapped;
-    }
-    Located::map(root, "the file")
-}

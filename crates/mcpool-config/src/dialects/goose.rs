@@ -1,7 +1,7 @@
 //! Goose: `extensions` in `config.yaml`. `cmd`, `envs`, `uri`; numbers are seconds; extensions
 //! that are built in are not ours to start.
 
-use super::{BareUrl, Dialect, Key, Located, Place, Rules, Unit};
+use super::{Dialect, Key, Located, Place, Rules, USUAL, Unit, UserFile};
 use crate::{
     document::Node,
     template::{Syntax, WhenUnset},
@@ -9,6 +9,7 @@ use crate::{
 
 pub(super) const RULES: Rules = Rules {
     dialect: Dialect::Goose,
+    name: "goose",
     title: "Goose",
     fields: &[
         ("cmd", Key::Command),
@@ -16,32 +17,25 @@ pub(super) const RULES: Rules = Rules {
         ("env_keys", Key::EnvNames),
         ("uri", Key::Url),
         ("available_tools", Key::ToolsAllow),
-        ("bundled", Key::Ignore),
-        ("name", Key::Ignore),
-        ("display_name", Key::Ignore),
-        ("instructions", Key::Ignore),
-        ("socket", Key::Ignore),
     ],
+    ignored: &["bundled", "instructions", "socket"],
     unit: Unit::Seconds,
-    bare_url: BareUrl::Detect,
     syntax: Syntax::native()
         .without_dollar_dollar()
         .unset(WhenUnset::KeepLiteral),
+    user: &[UserFile::Config("goose/config.yaml")],
+    names: &["goose/config.yml"],
     locate,
+    ..USUAL
 };
 
 fn locate(root: &Node, _: &Place<'_>) -> Located {
-    let mut located = Located::first_of(root, &[&["extensions"], &["mcpServers"]]);
-    let entries = std::mem::take(&mut located.entries);
-    for found in entries {
-        match found.node.get("type").and_then(Node::as_str) {
+    Located::first_of(root, &[&["extensions"], &["mcpServers"]]).skipping(|node| {
+        match node.get("type").and_then(Node::as_str) {
             Some("builtin" | "platform" | "frontend" | "inline_python") => {
-                located
-                    .skipped
-                    .push((found.name, found.name_range, "it is built into Goose"));
+                Some("it is built into Goose")
             }
-            _ => located.entries.push(found),
+            _ => None,
         }
-    }
-    located
+    })
 }

@@ -1,21 +1,17 @@
 //! The catalog of the MCP Inspector: `mcpServers` with milliseconds.
 
-use super::{BareUrl, Dialect, Key, Rules, Unit, mcp_servers};
+use super::{Dialect, Key, Rules, USUAL, Unit, UserFile, Variable};
 use crate::template::Syntax;
 
 pub(super) const RULES: Rules = Rules {
     dialect: Dialect::Inspector,
+    name: "inspector",
     title: "the MCP Inspector",
-    fields: &[
-        ("requestTimeout", Key::Timeout(None)),
-        ("connectionTimeout", Key::StartupTimeout(None)),
-        ("maxTotalTimeout", Key::MaxTimeout),
-        ("roots", Key::Ignore),
-        ("metadata", Key::Ignore),
-        ("name", Key::Ignore),
-    ],
+    fields: &[("maxTotalTimeout", Key::MaxTimeout)],
+    ignored: &["roots"],
     unit: Unit::Milliseconds,
-    bare_url: BareUrl::Detect,
     syntax: Syntax::none(),
-    locate: mcp_servers,
+    variable: Variable::NONE,
+    user: &[UserFile::Home(".mcp-inspector/mcp.json")],
+    ..USUAL
 };

@@ -1,14 +1,14 @@
 //! LM Studio: `~/.lmstudio/mcp.json`, in the notation of Cursor.
 
-use super::{BareUrl, Dialect, Rules, Unit, mcp_servers};
-use crate::template::{Syntax, WhenUnset};
+use super::{Dialect, Rules, USUAL, UserFile};
 
 pub(super) const RULES: Rules = Rules {
     dialect: Dialect::LmStudio,
+    name: "lm-studio",
     title: "LM Studio",
-    fields: &[],
-    unit: Unit::Unknown,
-    bare_url: BareUrl::Detect,
-    syntax: Syntax::editor().unset(WhenUnset::KeepLiteral),
-    locate: mcp_servers,
+    user: &[
+        UserFile::Home(".lmstudio/mcp.json"),
+        UserFile::Home(".cache/lm-studio/mcp.json"),
+    ],
+    ..USUAL
 };

@@ -1,42 +1,63 @@
 //! How each host writes down its servers: one file a host, each mostly a table.
 //!
 //! A dialect says where the entries stand, what its fields are called, what a bare number and a
-//! bare `url` mean, and which placeholders it knows. Everything else is read the same way for
-//! all, in `reader.rs`, and every dialect also accepts the native names.
+//! bare `url` mean, which placeholders it knows, and where its files lie. Everything else is read
+//! the same way for all, in `reader.rs`, and every dialect also accepts the native names.
 
+mod amazon_q;
+mod amp;
+mod antigravity;
+mod augment;
+mod cherry_studio;
 mod claude_code;
 mod claude_desktop;
+mod claude_plugin;
 mod cline;
 mod codex;
 mod r#continue;
 mod copilot_cli;
+mod crush;
 mod cursor;
 mod dictionaries;
+mod docker_mcp;
+mod factory;
 mod gemini;
+mod gemini_extension;
 mod goose;
 mod inspector;
+mod junie;
+mod kilo;
 mod kiro;
+mod librechat;
 mod lm_studio;
+mod located;
 mod mcporter;
+mod mistral_vibe;
 mod native;
 mod opencode;
+mod openhands;
+mod qwen;
 mod recognise;
 mod roo;
+mod rules;
+mod trae;
+mod unserved;
 mod vscode;
+mod warp;
 mod windsurf;
 mod zed;
 
-use std::{fmt, path::Path, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use mcpool_core::{Error, ErrorKind};
 
-pub(crate) use recognise::recognise;
+pub(crate) use located::{Found, Located};
+pub(crate) use recognise::{ends_with, fits, recognise};
+pub(crate) use rules::{BareUrl, COMMON, Folder, Key, Place, Rules, Unit, UserFile, Variable};
+pub(crate) use unserved::problem as no_servers;
 
-use crate::{
-    diagnose::{Problem, nearest},
-    document::{Member, Node, Value},
-    template::Syntax,
-};
+use crate::diagnose::nearest;
+use rules::USUAL;
 
 /// A host's way of writing down its servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +69,8 @@ pub enum Dialect {
     ClaudeDesktop,
     /// Claude Code: `.mcp.json`, and `~/.claude.json` with its per-project maps.
     ClaudeCode,
+    /// A plugin of Claude Code: `plugin.json`.
+    ClaudePlugin,
     /// Cursor.
     Cursor,
     /// Visual Studio Code.
@@ -60,22 +83,56 @@ pub enum Dialect {
     Codex,
     /// Gemini CLI.
     Gemini,
+    /// An extension of Gemini CLI or Qwen Code.
+    GeminiExtension,
+    /// Qwen Code.
+    Qwen,
     /// Goose.
     Goose,
     /// Cline.
     Cline,
     /// Roo Code.
     Roo,
+    /// Kilo Code, the extension and the program.
+    Kilo,
     /// Continue.
     Continue,
     /// LM Studio.
     LmStudio,
     /// Kiro.
     Kiro,
+    /// Amazon Q Developer.
+    AmazonQ,
     /// opencode, both versions.
     Opencode,
+    /// Crush.
+    Crush,
+    /// Amp.
+    Amp,
     /// GitHub Copilot CLI.
     CopilotCli,
+    /// LibreChat.
+    LibreChat,
+    /// Mistral Vibe.
+    MistralVibe,
+    /// OpenHands.
+    OpenHands,
+    /// Cherry Studio.
+    CherryStudio,
+    /// Augment.
+    Augment,
+    /// A catalog of Docker MCP.
+    DockerMcp,
+    /// Trae.
+    Trae,
+    /// Factory's Droid.
+    Factory,
+    /// Junie.
+    Junie,
+    /// Warp.
+    Warp,
+    /// Antigravity.
+    Antigravity,
     /// A FastMCP dictionary.
     FastMcp,
     /// A LangChain dictionary.
@@ -86,26 +143,87 @@ pub enum Dialect {
     Inspector,
 }
 
+/// The rules of all dialects, in the order of [`Dialect`].
+static RULES: &[Rules] = &[
+    native::RULES,
+    claude_desktop::RULES,
+    claude_code::RULES,
+    claude_plugin::RULES,
+    cursor::RULES,
+    vscode::RULES,
+    windsurf::RULES,
+    zed::RULES,
+    codex::RULES,
+    gemini::RULES,
+    gemini_extension::RULES,
+    qwen::RULES,
+    goose::RULES,
+    cline::RULES,
+    roo::RULES,
+    kilo::RULES,
+    r#continue::RULES,
+    lm_studio::RULES,
+    kiro::RULES,
+    amazon_q::RULES,
+    opencode::RULES,
+    crush::RULES,
+    amp::RULES,
+    copilot_cli::RULES,
+    librechat::RULES,
+    mistral_vibe::RULES,
+    openhands::RULES,
+    cherry_studio::RULES,
+    augment::RULES,
+    docker_mcp::RULES,
+    trae::RULES,
+    factory::RULES,
+    junie::RULES,
+    warp::RULES,
+    antigravity::RULES,
+    dictionaries::FASTMCP,
+    dictionaries::LANGCHAIN,
+    mcporter::RULES,
+    inspector::RULES,
+];
+
 impl Dialect {
     /// All of them.
     pub const ALL: &[Self] = &[
         Self::Native,
         Self::ClaudeDesktop,
         Self::ClaudeCode,
+        Self::ClaudePlugin,
         Self::Cursor,
         Self::VsCode,
         Self::Windsurf,
         Self::Zed,
         Self::Codex,
         Self::Gemini,
+        Self::GeminiExtension,
+        Self::Qwen,
         Self::Goose,
         Self::Cline,
         Self::Roo,
+        Self::Kilo,
         Self::Continue,
         Self::LmStudio,
         Self::Kiro,
+        Self::AmazonQ,
         Self::Opencode,
+        Self::Crush,
+        Self::Amp,
         Self::CopilotCli,
+        Self::LibreChat,
+        Self::MistralVibe,
+        Self::OpenHands,
+        Self::CherryStudio,
+        Self::Augment,
+        Self::DockerMcp,
+        Self::Trae,
+        Self::Factory,
+        Self::Junie,
+        Self::Warp,
+        Self::Antigravity,
         Self::FastMcp,
         Self::LangChain,
         Self::McPorter,
@@ -115,29 +233,7 @@ impl Dialect {
     /// The word for it on the command line and in `imports`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::ClaudeDesktop => "claude-desktop",
-            Self::ClaudeCode => "claude-code",
-            Self::Cursor => "cursor",
-            Self::VsCode => "vscode",
-            Self::Windsurf => "windsurf",
-            Self::Zed => "zed",
-            Self::Codex => "codex",
-            Self::Gemini => "gemini",
-            Self::Goose => "goose",
-            Self::Cline => "cline",
-            Self::Roo => "roo",
-            Self::Continue => "continue",
-            Self::LmStudio => "lm-studio",
-            Self::Kiro => "kiro",
-            Self::Opencode => "opencode",
-            Self::CopilotCli => "copilot-cli",
-            Self::FastMcp => "fastmcp",
-            Self::LangChain => "langchain",
-            Self::McPorter => "mcporter",
-            Self::Inspector => "inspector",
-        }
+        self.rules().name
     }
 
     /// The host's name for people.
@@ -147,29 +243,8 @@ impl Dialect {
     }
 
     pub(crate) fn rules(self) -> &'static Rules {
-        match self {
-            Self::Native => &native::RULES,
-            Self::ClaudeDesktop => &claude_desktop::RULES,
-            Self::ClaudeCode => &claude_code::RULES,
-            Self::Cursor => &cursor::RULES,
-            Self::VsCode => &vscode::RULES,
-            Self::Windsurf => &windsurf::RULES,
-            Self::Zed => &zed::RULES,
-            Self::Codex => &codex::RULES,
-            Self::Gemini => &gemini::RULES,
-            Self::Goose => &goose::RULES,
-            Self::Cline => &cline::RULES,
-            Self::Roo => &roo::RULES,
-            Self::Continue => &r#continue::RULES,
-            Self::LmStudio => &lm_studio::RULES,
-            Self::Kiro => &kiro::RULES,
-            Self::Opencode => &opencode::RULES,
-            Self::CopilotCli => &copilot_cli::RULES,
-            Self::FastMcp => &dictionaries::FASTMCP,
-            Self::LangChain => &dictionaries::LANGCHAIN,
-            Self::McPorter => &mcporter::RULES,
-            Self::Inspector => &inspector::RULES,
-        }
+        // The table has an entry for each of them: tested below.
+        &RULES[self as usize]
     }
 }
 
@@ -179,20 +254,35 @@ impl fmt::Display for Dialect {
     }
 }
 
+/// Other words for hosts, without case, `-` and `_`.
+const OTHER_WORDS: &[(&str, &str)] = &[
+    ("claude", "claudecode"),
+    ("code", "vscode"),
+    ("copilot", "copilotcli"),
+    ("geminicli", "gemini"),
+    ("roocode", "roo"),
+    ("kilocode", "kilo"),
+    ("qwencode", "qwen"),
+    ("q", "amazonq"),
+    ("vibe", "mistralvibe"),
+    ("cherry", "cherrystudio"),
+    ("auggie", "augment"),
+    ("augmentcode", "augment"),
+    ("docker", "dockermcp"),
+    ("droid", "factory"),
+];
+
 impl FromStr for Dialect {
     type Err = Error;
 
     /// Case, `-` and `_` do not matter.
     fn from_str(name: &str) -> Result<Self, Error> {
         let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
-        let wanted = match plain(name).as_str() {
-            "claude" => "claudecode".to_owned(),
-            "code" => "vscode".to_owned(),
-            "copilot" => "copilotcli".to_owned(),
-            "geminicli" => "gemini".to_owned(),
-            "roocode" => "roo".to_owned(),
-            other => other.to_owned(),
-        };
+        let given = plain(name);
+        let wanted = OTHER_WORDS
+            .iter()
+            .find(|(other, _)| *other == given)
+            .map_or(given.as_str(), |(_, word)| *word);
         Self::ALL
             .iter()
             .copied()
@@ -211,310 +301,21 @@ impl FromStr for Dialect {
     }
 }
 
-/// What a bare number for a duration means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unit {
-    /// It is refused: ours always have a unit.
-    Refuse,
-    /// Milliseconds.
-    Milliseconds,
-    /// Seconds.
-    Seconds,
-    /// Nobody knows: a warning, and the default stays.
-    Unknown,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// What a `url` without a transport means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BareUrl {
-    /// Found out when connecting: Streamable HTTP, then legacy SSE.
-    Detect,
-    /// The host refuses it; we find out, and say so.
-    HostRefuses,
-    /// Streamable HTTP.
-    Http,
-    /// Legacy SSE.
-    Sse,
-    /// SSE when the path has a segment `sse`, else Streamable HTTP.
-    ByPath,
-}
-
-/// What a field of an entry means, whatever it is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Key {
-    Description,
-    Command,
-    Args,
-    Env,
-    /// Names of variables that are passed through.
-    EnvNames,
-    EnvFile,
-    InheritEnv,
-    Cwd,
-    Url,
-    /// A URL that is Streamable HTTP by its very name.
-    HttpUrl,
-    Headers,
-    /// Header → name of the variable that holds its value.
-    EnvHeaders,
-    HeadersHelper,
-    BearerToken,
-    /// The name of the variable that holds the token.
-    BearerEnv,
-    /// Request options of Continue: `requestOptions.headers`.
-    RequestOptions,
-    OAuth,
-    /// `auth`: an object, or a word such as `oauth`, or a token.
-    Auth,
-    /// OAuth scopes beside the `oauth` object.
-    Scopes,
-    Transport,
-    Enabled,
-    Disabled,
-    Required,
-    Start,
-    Lazy,
-    IdleTimeout,
-    Instances,
-    Protocol,
-    /// `{allow, deny}`, or a list of allowed names.
-    Tools,
-    ToolsAllow,
-    ToolsDeny,
-    Timeout(Option<Unit>),
-    MaxTimeout,
-    StartupTimeout(Option<Unit>),
-    DiscoverTimeout,
-    ConnectTimeout,
-    ReadIdleTimeout(Option<Unit>),
-    CaFile,
-    Proxy,
-    Reconnect,
-    Health,
-    Limits,
-    Shutdown,
-    CatalogTtl,
-    TrustAnnotations,
-    /// Known, and of no use to us.
-    Ignore,
-}
-
-/// Everything that makes a dialect.
-pub(crate) struct Rules {
-    pub(crate) dialect: Dialect,
-    pub(crate) title: &'static str,
-    /// Fields whose name or meaning differs from [`COMMON`].
-    pub(crate) fields: &'static [(&'static str, Key)],
-    pub(crate) unit: Unit,
-    pub(crate) bare_url: BareUrl,
-    pub(crate) syntax: Syntax,
-    /// Finds the entries.
-    pub(crate) locate: fn(&Node, &Place<'_>) -> Located,
-}
-
-/// What a dialect may look at besides the document.
-pub(crate) struct Place<'a> {
-    /// The folder of the project, where one is known: `~/.claude.json` has a map for each.
-    pub(crate) workspace: Option<&'a Path>,
-}
-
-/// Where the entries stand.
-#[derive(Default)]
-pub(crate) struct Located {
-    /// The entries in the order of the file.
-    pub(crate) entries: Vec<Found>,
-    /// Entries that are no servers of ours, with the reason.
-    pub(crate) skipped: Vec<(String, std::ops::Range<usize>, &'static str)>,
-    /// Whether the place for entries was there at all.
-    pub(crate) root_found: bool,
-    /// The place was there and is of the wrong type.
-    pub(crate) wrong_root: Option<(String, std::ops::Range<usize>, &'static str)>,
-}
-
-/// One entry of a document.
-#[derive(Clone)]
-pub(crate) struct Found {
-    pub(crate) name: String,
-    pub(crate) name_range: std::ops::Range<usize>,
-    pub(crate) node: Node,
-}
-
-impl Located {
-    /// All members of the object at a path of keys.
-    pub(crate) fn map_at(root: &Node, path: &[&str]) -> Self {
-        let mut node = root;
-        for key in path {
-            match node.get(key) {
-                Some(next) => node = next,
-                None => return Self::default(),
-            }
+    #[test]
+    fn every_dialect_has_its_rules() {
+        assert_eq!(RULES.len(), Dialect::ALL.len());
+        for (index, dialect) in Dialect::ALL.iter().enumerate() {
+            assert_eq!(*dialect as usize, index, "{dialect}");
+            assert_eq!(RULES[index].dialect, *dialect, "{dialect}");
+            assert!(!dialect.title().is_empty(), "{dialect}");
         }
-        Self::map(node, &path.join("."))
-    }
-
-    /// The first of several paths that is there.
-    pub(crate) fn first_of(root: &Node, paths: &[&[&str]]) -> Self {
-        paths
-            .iter()
-            .map(|path| Self::map_at(root, path))
-            .find(|located| located.root_found)
-            .unwrap_or_default()
-    }
-
-    /// All members of an object.
-    pub(crate) fn map(node: &Node, name: &str) -> Self {
-        match &node.value {
-            Value::Object(members) => Self {
-                entries: members.iter().map(Found::of).collect(),
-                root_found: true,
-                ..Self::default()
-            },
-            Value::Null => Self {
-                root_found: true,
-                ..Self::default()
-            },
-            _ => Self {
-                root_found: true,
-                wrong_root: Some((name.to_owned(), node.range.clone(), node.type_name())),
-                ..Self::default()
-            },
+        for (other, word) in OTHER_WORDS {
+            let dialect: Dialect = other.parse().unwrap();
+            assert_eq!(dialect.as_str().replace('-', ""), *word);
         }
     }
-}
-
-impl Found {
-    pub(crate) fn of(member: &Member) -> Self {
-        Self {
-            name: member.key.clone(),
-            name_range: member.key_range.clone(),
-            node: member.value.clone(),
-        }
-    }
-}
-
-/// The usual place, and the places that other hosts use, for files that were named wrongly.
-pub(crate) fn mcp_servers(root: &Node, _: &Place<'_>) -> Located {
-    Located::first_of(root, &[&["mcpServers"], &["servers"], &["mcp_servers"]])
-}
-
-/// The names that every dialect knows.
-pub(crate) const COMMON: &[(&str, Key)] = &[
-    ("description", Key::Description),
-    ("command", Key::Command),
-    ("args", Key::Args),
-    ("env", Key::Env),
-    ("env_file", Key::EnvFile),
-    ("envFile", Key::EnvFile),
-    ("inherit_env", Key::InheritEnv),
-    ("cwd", Key::Cwd),
-    ("url", Key::Url),
-    ("serverUrl", Key::Url),
-    ("baseUrl", Key::Url),
-    ("httpUrl", Key::HttpUrl),
-    ("headers", Key::Headers),
-    ("http_headers", Key::Headers),
-    ("headers_helper", Key::HeadersHelper),
-    ("headersHelper", Key::HeadersHelper),
-    ("bearer_token", Key::BearerToken),
-    ("bearerToken", Key::BearerToken),
-    ("bearer_token_env_var", Key::BearerEnv),
-    ("bearerTokenEnv", Key::BearerEnv),
-    ("env_http_headers", Key::EnvHeaders),
-    ("oauth", Key::OAuth),
-    ("oauthClient", Key::OAuth),
-    ("auth", Key::Auth),
-    ("transport", Key::Transport),
-    ("type", Key::Transport),
-    ("transportType", Key::Transport),
-    ("enabled", Key::Enabled),
-    ("disabled", Key::Disabled),
-    ("required", Key::Required),
-    ("start", Key::Start),
-    ("lazy", Key::Lazy),
-    ("idle_timeout", Key::IdleTimeout),
-    ("instances", Key::Instances),
-    ("protocol", Key::Protocol),
-    ("tools", Key::Tools),
-    ("enabled_tools", Key::ToolsAllow),
-    ("includeTools", Key::ToolsAllow),
-    ("allowedTools", Key::ToolsAllow),
-    ("disabled_tools", Key::ToolsDeny),
-    ("excludeTools", Key::ToolsDeny),
-    ("disabledTools", Key::ToolsDeny),
-    ("blockedTools", Key::ToolsDeny),
-    ("timeout", Key::Timeout(None)),
-    ("max_timeout", Key::MaxTimeout),
-    ("startup_timeout", Key::StartupTimeout(None)),
-    (
-        "startup_timeout_sec",
-        Key::StartupTimeout(Some(Unit::Seconds)),
-    ),
-    (
-        "startup_timeout_ms",
-        Key::StartupTimeout(Some(Unit::Milliseconds)),
-    ),
-    ("tool_timeout_sec", Key::Timeout(Some(Unit::Seconds))),
-    ("discover_timeout", Key::DiscoverTimeout),
-    ("connect_timeout", Key::ConnectTimeout),
-    ("read_idle_timeout", Key::ReadIdleTimeout(None)),
-    ("ca_file", Key::CaFile),
-    ("proxy", Key::Proxy),
-    ("reconnect", Key::Reconnect),
-    ("health", Key::Health),
-    ("limits", Key::Limits),
-    ("shutdown", Key::Shutdown),
-    ("catalog_ttl", Key::CatalogTtl),
-    ("trust_annotations", Key::TrustAnnotations),
-    ("$comment", Key::Ignore),
-    ("_comment", Key::Ignore),
-    ("//", Key::Ignore),
-    ("autoApprove", Key::Ignore),
-    ("alwaysAllow", Key::Ignore),
-];
-
-impl Rules {
-    /// What a field means here; `None` for an unknown one.
-    pub(crate) fn key(&self, name: &str) -> Option<Key> {
-        self.fields
-            .iter()
-            .chain(COMMON)
-            .find(|(known, _)| *known == name)
-            .map(|(_, key)| *key)
-    }
-
-    /// All names that it knows.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.fields.iter().chain(COMMON).map(|(name, _)| *name)
-    }
-}
-
-/// The problem for a document in which no place for entries was found.
-pub(crate) fn no_root(dialect: Dialect, root: &Node) -> Problem {
-    let keys: Vec<&str> = root.members().iter().map(|m| m.key.as_str()).collect();
-    let roots = [
-        "mcpServers",
-        "servers",
-        "mcp_servers",
-        "context_servers",
-        "extensions",
-        "mcp",
-    ];
-    let near = keys
-        .iter()
-        .find_map(|key| nearest(key, roots).map(|root| (*key, root)));
-    let message = match dialect {
-        Dialect::Native => "the file declares no servers: `mcpServers` is missing".to_owned(),
-        other => format!(
-            "the file declares no servers in the way of {}",
-            other.title()
-        ),
-    };
-    let help = match near {
-        Some((key, root)) => format!("did you mean `{root}` instead of `{key}`?"),
-        None if !root.is_object() => {
-            format!("the file must be an object, and is {}", root.type_name())
-        }
-        None => "write `\"mcpServers\": { \"name\": { \"command\": … } }`, or name the dialect with `--dialect`".to_owned(),
-    };
-    Problem::error("no-servers", message).help(help)
 }

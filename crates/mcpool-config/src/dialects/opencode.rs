@@ -1,7 +1,8 @@
 //! opencode: `mcp` (version 1) or `mcp.servers` (version 2). The command is a list, variables
-//! are `{env:V}` and `{file:p}` and empty when unset, numbers are milliseconds.
+//! are `{env:V}` and `{file:p}` and empty when unset, numbers are milliseconds, and a remote
+//! server is found out.
 
-use super::{BareUrl, Dialect, Key, Located, Place, Rules, Unit};
+use super::{Dialect, Key, Located, Place, Rules, USUAL, Unit, UserFile, Variable};
 use crate::{
     document::Node,
     template::{Syntax, WhenUnset},
@@ -9,12 +10,24 @@ use crate::{
 
 pub(super) const RULES: Rules = Rules {
     dialect: Dialect::Opencode,
+    name: "opencode",
     title: "opencode",
     fields: &[("environment", Key::Env)],
     unit: Unit::Milliseconds,
-    bare_url: BareUrl::Http,
     syntax: Syntax::bare_brace().unset(WhenUnset::Empty),
+    variable: Variable::Written("{env:NAME}"),
+    user: &[
+        UserFile::Config("opencode/opencode.json"),
+        UserFile::Config("opencode/opencode.jsonc"),
+    ],
+    project: &[
+        "opencode.json",
+        "opencode.jsonc",
+        ".opencode/opencode.json",
+        ".opencode/opencode.jsonc",
+    ],
     locate,
+    ..USUAL
 };
 
 fn locate(root: &Node, _: &Place<'_>) -> Located {
@@ -27,7 +40,7 @@ fn locate(root: &Node, _: &Place<'_>) -> Located {
             && servers.get("url").is_none_or(Node::is_object)
     });
     match second {
-        Some(servers) => Located::map(servers, "mcp.servers"),
-        None => Located::map(mcp, "mcp"),
+        Some(servers) => Located::servers(servers, "mcp.servers"),
+        None => Located::servers(mcp, "mcp"),
     }
 }

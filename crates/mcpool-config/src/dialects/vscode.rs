@@ -1,7 +1,7 @@
-//! Visual Studio Code: `servers` and `inputs` in `.vscode/mcp.json`. An unset variable is empty;
-//! `${input:id}` asks the person.
+//! Visual Studio Code: `servers` and `inputs` in `.vscode/mcp.json`, or below `mcp` in the
+//! editor's settings. An unset variable is empty; `${input:id}` asks the person.
 
-use super::{BareUrl, Dialect, Key, Located, Place, Rules, Unit};
+use super::{Dialect, Located, Place, Rules, USUAL, UserFile, Variable};
 use crate::{
     document::Node,
     template::{Syntax, WhenUnset},
@@ -9,21 +9,35 @@ use crate::{
 
 pub(super) const RULES: Rules = Rules {
     dialect: Dialect::VsCode,
+    name: "vscode",
     title: "Visual Studio Code",
-    fields: &[
-        ("dev", Key::Ignore),
-        ("gallery", Key::Ignore),
-        ("version", Key::Ignore),
-        ("sandbox", Key::Ignore),
-        ("sandboxEnabled", Key::Ignore),
-    ],
-    unit: Unit::Unknown,
-    bare_url: BareUrl::Detect,
+    ignored: &["dev", "sandbox", "sandboxEnabled"],
     syntax: Syntax::editor().unset(WhenUnset::Empty),
+    variable: Variable::Written("${env:NAME}"),
+    user: &[
+        UserFile::Application("Code/User/mcp.json"),
+        UserFile::Application("Code/User/settings.json"),
+        UserFile::Application("Code - Insiders/User/mcp.json"),
+        UserFile::Application("Code - Insiders/User/settings.json"),
+        UserFile::Application("VSCodium/User/mcp.json"),
+        UserFile::Application("VSCodium/User/settings.json"),
+    ],
+    project: &[".vscode/mcp.json", ".vscode/settings.json"],
+    names: &["User/mcp.json", "User/settings.json"],
     locate,
+    ..USUAL
 };
 
-/// `servers`, or `mcp.servers` in the editor's settings.
 fn locate(root: &Node, _: &Place<'_>) -> Located {
-    Located::first_of(root, &[&["servers"], &["mcp", "servers"], &["mcpServers"]])
+    Located::first_of(
+        root,
+        &[
+            &["servers"],
+            &["mcp", "servers"],
+            &["mcp.servers"],
+            &["chat.mcp.servers"],
+            &["mcpServers"],
+            &["mcp", "mcpServers"],
+        ],
+    )
 }

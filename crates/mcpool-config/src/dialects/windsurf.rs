@@ -1,14 +1,20 @@
 //! Windsurf: `serverUrl`, `${env:V}` and `${file:p}`; an unset variable is empty.
 
-use super::{BareUrl, Dialect, Rules, Unit, mcp_servers};
+use super::{Dialect, Rules, USUAL, UserFile, Variable};
 use crate::template::{Syntax, WhenUnset};
 
 pub(super) const RULES: Rules = Rules {
     dialect: Dialect::Windsurf,
+    name: "windsurf",
     title: "Windsurf",
-    fields: &[],
-    unit: Unit::Unknown,
-    bare_url: BareUrl::Detect,
     syntax: Syntax::editor().unset(WhenUnset::Empty),
-    locate: mcp_servers,
+    variable: Variable::Written("${env:NAME}"),
+    user: &[
+        UserFile::Home(".codeium/windsurf/mcp_config.json"),
+        UserFile::Home(".codeium/windsurf-next/mcp_config.json"),
+        UserFile::Home(".codeium/mcp_config.json"),
+    ],
+    project: &[".windsurf/mcp_config.json", ".windsurf/mcp.json"],
+    names: &["windsurf/mcp_config.json"],
+    ..USUAL
 };

@@ -1,7 +1,10 @@
-//! YAML with spans, built from parser events: equal keys are kept, aliases are copied under a
-//! bound, so that a small file cannot grow without end.
+//! YAML with spans, built from parser events: equal keys are kept, aliases and merged keys (`<<`)
+//! are copied under a bound, so that a small file cannot grow without end.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, StrInput};
 
@@ -65,11 +68,25 @@ impl<'s> Builder<'s> {
         )
     }
 
+    /// What most often keeps a text from being read.
+    fn tab(&self) -> Box<Problem> {
+        let range = tab_in_indentation(self.source.text()).unwrap_or_default();
+        Box::new(
+            Problem::error("syntax", "not valid YAML: a tab stands in the indentation")
+                .at(Span::new(self.source, range))
+                .label("a tab")
+                .help("YAML is indented with spaces only: replace each tab by two spaces"),
+        )
+    }
+
     /// The next event that is about content.
     fn next(&mut self) -> Result<Found<'s>, Box<Problem>> {
         loop {
             match self.parser.next_event() {
                 None => return Ok((Event::StreamEnd, self.at..self.at)),
+                Some(Err(_)) if tab_in_indentation(self.source.text()).is_some() => {
+                    return Err(self.tab());
+                }
                 Some(Err(error)) => {
                     let at = error.marker().byte_offset().unwrap_or(self.at);
                     return Err(self.fail("the text cannot be read on from here", at..at));
@@ -123,6 +140,7 @@ impl<'s> Builder<'s> {
             Event::MappingStart(_, anchor, _) => {
                 let start = range.start;
                 let mut members = Vec::new();
+                let mut merged = Vec::new();
                 let end = loop {
                     match self.next()? {
                         (Event::MappingEnd, range) => break range.end,
@@ -130,9 +148,14 @@ impl<'s> Builder<'s> {
                             return Err(self.fail("the mapping never ends", range));
                         }
                         (event, range) => {
+                            let is_merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<");
                             let key = self.node(event, range)?;
                             let (event, range) = self.next()?;
                             let value = self.node(event, range)?;
+                            if is_merge {
+                                merged.push(value);
+                                continue;
+                            }
                             let name = match &key.value {
                                 Value::String(text) => text.clone(),
                                 Value::Bool(value) => value.to_string(),
@@ -151,6 +174,13 @@ impl<'s> Builder<'s> {
                         }
                     }
                 };
+                if !merged.is_empty() {
+                    let mut known: HashSet<String> =
+                        members.iter().map(|member| member.key.clone()).collect();
+                    for value in &merged {
+                        self.merge(&mut members, &mut known, value)?;
+                    }
+                }
                 (Node::new(start..end, Value::Object(members)), anchor)
             }
             Event::Alias(id) => {
@@ -171,6 +201,52 @@ impl<'s> Builder<'s> {
         }
         Ok(node)
     }
+
+    /// Adds the members of a merged mapping, or of a list of them, that are not there yet: what
+    /// is written out wins, then what is merged first (yaml.org/type/merge.html).
+    fn merge(
+        &mut self,
+        members: &mut Vec<Member>,
+        known: &mut HashSet<String>,
+        value: &Node,
+    ) -> Result<(), Box<Problem>> {
+        match &value.value {
+            Value::Object(others) => {
+                for other in others {
+                    if !known.insert(other.key.clone()) {
+                        continue;
+                    }
+                    self.nodes += count(&other.value);
+                    if self.nodes > MAX_NODES {
+                        return Err(self.fail("the document is too large", value.range.clone()));
+                    }
+                    members.push(other.clone());
+                }
+                Ok(())
+            }
+            Value::Array(items) if items.iter().all(Node::is_object) => items
+                .iter()
+                .try_for_each(|item| self.merge(members, known, item)),
+            _ => Err(self.fail(
+                "`<<` takes a mapping, or a list of them",
+                value.range.clone(),
+            )),
+        }
+    }
+}
+
+/// The first tab in the white space at the beginning of a line.
+fn tab_in_indentation(text: &str) -> Option<std::ops::Range<usize>> {
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let indentation = line.len() - line.trim_start_matches([' ', '\t']).len();
+        let is_blank = line.trim().is_empty();
+        if let Some(tab) = line[..indentation].find('\t').filter(|_| !is_blank) {
+            return Some(start + tab..start + tab + 1);
+        }
+        start += line.len();
+    }
+    None
 }
 
 fn count(node: &Node) -> usize {

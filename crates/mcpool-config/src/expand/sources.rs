@@ -215,6 +215,7 @@ impl VariableSource for FileSource {
 pub struct PlaceSource {
     home: Option<PathBuf>,
     workspace: Option<PathBuf>,
+    others: Vec<(String, PathBuf)>,
 }
 
 impl PlaceSource {
@@ -231,7 +232,18 @@ impl PlaceSource {
     /// These places.
     #[must_use]
     pub fn new(home: Option<PathBuf>, workspace: Option<PathBuf>) -> Self {
-        Self { home, workspace }
+        Self {
+            home,
+            workspace,
+            others: Vec::new(),
+        }
+    }
+
+    /// Adds a place of a host's own, such as `CLAUDE_PLUGIN_ROOT`.
+    #[must_use]
+    pub fn with_place(mut self, name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        self.others.push((name.into(), path.into()));
+        self
     }
 }
 
@@ -246,10 +258,17 @@ impl VariableSource for PlaceSource {
     }
 
     async fn lookup(&self, reference: &Reference) -> Result<Option<Secret>> {
-        if reference.scheme.is_some() {
-            return Ok(None);
-        }
         let text = |path: &Path| Secret::new(path.to_string_lossy());
+        match reference.scheme.as_deref() {
+            None => {}
+            // One of several folders in the editor: there is one here.
+            Some("workspaceFolder") => return Ok(self.workspace.as_deref().map(text)),
+            Some(_) => return Ok(None),
+        }
+        let other = self.others.iter().find(|(name, _)| *name == reference.name);
+        if let Some((_, path)) = other {
+            return Ok(Some(text(path)));
+        }
         Ok(match reference.name.as_str() {
             "userHome" => self.home.as_deref().map(text),
             "workspaceFolder" | "workspaceRoot" => self.workspace.as_deref().map(text),

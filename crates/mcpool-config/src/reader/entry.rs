@@ -2,15 +2,14 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::{FieldRanges, about, duplicate, duplicate_members, spans};
+use super::{FieldRanges, Optional, about, duplicate, duplicate_members, spans};
 use crate::{
     diagnose::{Problem, nearest},
     dialects::{Dialect, Found, Key, Rules},
-    document::{Node, Value},
+    document::{Member, Node, Value},
     origin::Fields,
     settings::{ServerSettings, ToolSettings},
     source::{Source, Span},
-    template::Reference,
 };
 
 /// What an entry gave.
@@ -18,7 +17,9 @@ pub(super) struct Entry {
     pub(super) settings: ServerSettings,
     pub(super) fields: Fields,
     pub(super) problems: Vec<Problem>,
-    pub(super) bare_variables: Vec<(Reference, Range<usize>)>,
+    pub(super) optional: Vec<Optional<Range<usize>>>,
+    /// It only switches a server off that another file declares.
+    pub(super) switched_off: bool,
 }
 
 pub(super) fn read(
@@ -32,6 +33,8 @@ pub(super) fn read(
     reader.settings = defaults.clone();
     if reader.fields_of(found) {
         reader.name(found);
+        reader.settle_api_key();
+        reader.settle_scopes();
         reader.transport(found);
     }
     reader.finish()
@@ -81,8 +84,25 @@ pub(super) struct EntryReader<'a> {
     pub(super) problems: Vec<Problem>,
     /// A URL field that names its transport: `httpUrl`.
     pub(super) url_is_http: bool,
+    /// It is disabled and has no transport.
+    pub(super) switched_off: bool,
+    /// OAuth scopes that stand beside the `oauth` object, before or after it.
+    pub(super) scopes: Option<Vec<String>>,
+    /// A key that goes into a header, said in several fields.
+    pub(super) api_key: ApiKey,
     /// Variables without a default, where the host does not make an error of an unset one.
-    pub(super) bare_variables: Vec<(Reference, Range<usize>)>,
+    pub(super) optional: Vec<Optional<Range<usize>>>,
+}
+
+/// A key that goes into a header, as far as it was said.
+#[derive(Default)]
+pub(super) struct ApiKey {
+    /// The key, or the placeholder for it.
+    pub(super) value: Option<String>,
+    pub(super) header: Option<String>,
+    /// The header's value, with `{token}` in the place of the key.
+    pub(super) format: Option<String>,
+    pub(super) place: Range<usize>,
 }
 
 impl<'a> EntryReader<'a> {
@@ -101,7 +121,10 @@ impl<'a> EntryReader<'a> {
             fields: Vec::new(),
             problems: Vec::new(),
             url_is_http: false,
-            bare_variables: Vec::new(),
+            switched_off: false,
+            scopes: None,
+            api_key: ApiKey::default(),
+            optional: Vec::new(),
         }
     }
 
@@ -110,7 +133,8 @@ impl<'a> EntryReader<'a> {
             settings: self.settings,
             fields: spans(self.source, self.fields),
             problems: self.problems,
-            bare_variables: self.bare_variables,
+            switched_off: self.switched_off,
+            optional: self.optional,
         }
     }
 
@@ -192,29 +216,31 @@ impl<'a> EntryReader<'a> {
             match self.rules.key(&member.key) {
                 // What is not read may hold anything.
                 Some(Key::Ignore) => self.hide(&member.value),
-                // An explicit null is the same as nothing, as most hosts have it.
+                // An explicit null is the same as nothing, as most hosts have it; so is an empty
+                // text where a text is wanted.
                 Some(_) if member.value.value == Value::Null => {}
+                Some(key)
+                    if takes_text(key) && member.value.as_str().is_some_and(str::is_empty) => {}
                 Some(key) => self.field(key, &member.key, &member.value),
                 None if member.key.starts_with("x-") || member.key.starts_with('$') => {
                     self.hide(&member.value);
                 }
-                None => {
-                    self.hide(&member.value);
-                    let names = self.rules.names();
-                    let near = nearest(&member.key, names);
-                    let mut problem = Problem::warning(
-                        "unknown-field",
-                        format!("unknown field `{}`", member.key),
-                    )
-                    .label("ignored");
-                    if let Some(near) = near {
-                        problem = problem.help(format!("did you mean `{near}`?"));
-                    }
-                    self.problem(problem, &member.key_range);
-                }
+                None => self.unknown_field(&member.key, member),
             }
         }
         true
+    }
+
+    /// What is not understood is said, and not shown.
+    pub(super) fn unknown_field(&mut self, path: &str, member: &Member) {
+        self.hide(&member.value);
+        let near = nearest(&member.key, self.rules.names());
+        let mut problem =
+            Problem::warning("unknown-field", format!("unknown field `{path}`")).label("ignored");
+        if let Some(near) = near {
+            problem = problem.help(format!("did you mean `{near}`?"));
+        }
+        self.problem(problem, &member.key_range);
     }
 
     pub(super) fn field(&mut self, key: Key, name: &str, node: &Node) {
@@ -222,6 +248,7 @@ impl<'a> EntryReader<'a> {
             Key::Ignore => {}
             Key::Description => self.settings.description = self.text(name, node),
             Key::Command => self.command(name, node),
+            Key::CommandLine => self.command_line(name, node),
             Key::Args => {
                 if let Some(args) = self.arguments(name, node) {
                     self.settings.args.extend(args);
@@ -238,11 +265,7 @@ impl<'a> EntryReader<'a> {
                 self.note_field("cwd", node);
                 self.settings.cwd = self.template("cwd", name, node);
             }
-            Key::Url => self.url(name, node),
-            Key::HttpUrl => {
-                self.url_is_http = true;
-                self.url(name, node);
-            }
+            Key::Url | Key::HttpUrl => self.url(key, name, node),
             Key::Headers => self.headers(name, node),
             Key::EnvHeaders => self.env_headers(name, node),
             Key::HeadersHelper => {
@@ -256,6 +279,16 @@ impl<'a> EntryReader<'a> {
                     self.settings.bearer_token = Some(format!("${{{variable}}}"));
                 }
             }
+            Key::ApiKeyEnv => {
+                if let Some(variable) = self.text(name, node) {
+                    self.api_key.value = Some(format!("${{{variable}:-}}"));
+                    self.api_key.place = node.range.clone();
+                    self.left_out_when_unset(&variable, node);
+                }
+            }
+            Key::ApiKeyHeader => self.api_key.header = self.text(name, node),
+            Key::ApiKeyFormat => self.api_key.format = self.text(name, node),
+            Key::KeyedHeader => self.api_key_object(name, node),
             Key::RequestOptions => {
                 if let Some(headers) = node.get("headers") {
                     self.headers("requestOptions.headers", headers);
@@ -267,11 +300,13 @@ impl<'a> EntryReader<'a> {
                     self.settings.oauth.get_or_insert_default();
                 }
                 Value::String(_) => self.bearer_token(name, node),
+                Value::Object(_) if self.is_static_auth(node) => self.static_auth(name, node),
                 _ => self.oauth(name, node),
             },
             Key::Scopes => {
                 if let Some(scopes) = self.words(name, node) {
-                    self.settings.oauth.get_or_insert_default().scopes = scopes;
+                    self.note_field("oauth.scopes", node);
+                    self.scopes = Some(scopes);
                 }
             }
             Key::Transport => self.transport_name(name, node),
@@ -307,14 +342,17 @@ impl<'a> EntryReader<'a> {
     fn tools(&mut self, name: &str, node: &Node) {
         self.note_field("tools", node);
         match &node.value {
+            // What some hosts remember of the tools: nothing for us.
+            Value::Array(items) if !self.rules.strict && items.iter().any(Node::is_object) => {}
             Value::Array(_) => {
                 if let Some(names) = self.strings(name, node) {
                     self.allow(names);
                 }
             }
+            Value::String(word) if !self.rules.strict && (word == "*" || word == "all") => {}
             // A map of tool → settings, as two hosts have it: nothing for us.
             Value::Object(members)
-                if self.rules.dialect != Dialect::Native
+                if !self.rules.strict
                     && !members.iter().any(|m| m.key == "allow" || m.key == "deny") => {}
             Value::Object(_) => {
                 self.known_fields(name, node, &["allow", "deny"]);
@@ -339,4 +377,28 @@ impl<'a> EntryReader<'a> {
             self.settings.tools.get_or_insert_default().allow = Some(names);
         }
     }
+}
+
+/// Whether a field is one text, so that an empty one says nothing.
+fn takes_text(key: Key) -> bool {
+    matches!(
+        key,
+        Key::Description
+            | Key::Command
+            | Key::CommandLine
+            | Key::EnvFile
+            | Key::Cwd
+            | Key::Url
+            | Key::HttpUrl
+            | Key::HeadersHelper
+            | Key::BearerToken
+            | Key::BearerEnv
+            | Key::ApiKeyEnv
+            | Key::ApiKeyHeader
+            | Key::ApiKeyFormat
+            | Key::Auth
+            | Key::Transport
+            | Key::CaFile
+            | Key::Proxy
+    )
 }

@@ -3,7 +3,6 @@
 use super::entry::EntryReader;
 use crate::{
     diagnose::{Problem, nearest},
-    dialects::Dialect,
     document::{Member, Node, Value},
     settings::{DpopName, GrantName, IdentityProviderSettings, OAuthSettings},
 };
@@ -29,6 +28,39 @@ const FIELDS: &[&str] = &[
     "account",
     "dpop",
     "metadata_url",
+];
+
+/// Fields of hosts for what the server and its authorization server say themselves, and for the
+/// host's own doings.
+const FOUND_OUT: &[&str] = &[
+    "audience",
+    "audiences",
+    "authorizationEndpoint",
+    "authorizationUrl",
+    "authorization_endpoint",
+    "authorization_url",
+    "clientName",
+    "client_name",
+    "code_challenge_methods_supported",
+    "grant_types_supported",
+    "provider",
+    "providers",
+    "redirectUri",
+    "redirectUrl",
+    "redirect_uri",
+    "registrationUrl",
+    "response_types_supported",
+    "revocation_endpoint",
+    "revocation_endpoint_auth_methods_supported",
+    "skip_code_challenge_check",
+    "tokenEndpoint",
+    "tokenParamName",
+    "tokenUrl",
+    "token_endpoint",
+    "token_endpoint_auth_methods_supported",
+    "token_exchange_method",
+    "token_url",
+    "type",
 ];
 
 const IDP_FIELDS: &[&str] = &["issuer", "token_endpoint", "client_id", "client_secret"];
@@ -109,7 +141,7 @@ impl EntryReader<'_> {
                 oauth.assertion_file = self.oauth_text("assertion_file", &path, value);
             }
             "scopes" | "scope" => oauth.scopes = self.words(&path, value).unwrap_or_default(),
-            "callback_port" | "callbackPort" => {
+            "callback_port" | "callbackPort" | "redirect_port" => {
                 oauth.callback_port = self
                     .whole(&path, value, 1, 65_535)
                     .and_then(|port| u16::try_from(port).ok());
@@ -197,8 +229,8 @@ impl EntryReader<'_> {
 
     fn unknown_oauth_field(&mut self, path: &str, member: &Member, known: &[&str]) {
         self.hide(&member.value);
-        // Hosts have many more; what they mean is not ours to guess.
-        if self.rules.dialect != Dialect::Native {
+        // Hosts say more of what mcpool finds out by itself.
+        if !self.rules.strict && FOUND_OUT.contains(&member.key.as_str()) {
             return;
         }
         let mut problem =

@@ -3,7 +3,7 @@
 use super::entry::EntryReader;
 use crate::{
     diagnose::nearest,
-    dialects::{Dialect, Key},
+    dialects::Key,
     document::{Node, Value},
     settings::{
         Attempts, Health, HealthSettings, InheritName, InheritSettings, Interval, JitterName,
@@ -44,7 +44,7 @@ impl EntryReader<'_> {
             Key::Timeout(unit) => {
                 self.note_field("timeout", node);
                 // Some hosts write an object of several time-outs.
-                if node.is_object() && self.rules.dialect != Dialect::Native {
+                if node.is_object() && !self.rules.strict {
                     return self.timeouts(node);
                 }
                 self.settings.timeout = self.duration(name, node, unit);
@@ -158,10 +158,14 @@ impl EntryReader<'_> {
     }
 
     fn protocol(&mut self, name: &str, node: &Node) {
-        self.note_field("protocol", node);
         let Some(text) = self.text(name, node) else {
             return;
         };
+        // Elsewhere it is a word for the transport.
+        if !self.rules.strict && self.is_transport_word(&text) {
+            return self.transport_name(name, node);
+        }
+        self.note_field("protocol", node);
         let bytes = text.as_bytes();
         let is_date = bytes.len() == 10
             && bytes.iter().enumerate().all(|(index, byte)| match index {

@@ -3,12 +3,16 @@
 use super::{entry::EntryReader, transport::is_url};
 use crate::{
     diagnose::Problem,
-    dialects::Dialect,
+    dialects::Key,
     document::{Node, Value},
     secrets,
     settings::InheritSettings,
+    show::redacted_args,
     template::{Syntax, Template},
 };
+
+/// How many arguments a hint shows.
+const MAX_SHOWN: usize = 12;
 
 impl EntryReader<'_> {
     pub(super) fn command(&mut self, name: &str, node: &Node) {
@@ -23,7 +27,8 @@ impl EntryReader<'_> {
                     } else {
                         self.note_field(&format!("args[{}]", index - 1), item);
                     }
-                    words.extend(self.argument(name, item, items.get(index.wrapping_sub(1))));
+                    let before = index.checked_sub(1).and_then(|before| items.get(before));
+                    words.extend(self.argument(&format!("{name}[{index}]"), item, before));
                 }
                 if words.is_empty() {
                     self.wrong_value("`command` is an empty list", node);
@@ -61,16 +66,39 @@ impl EntryReader<'_> {
         }
     }
 
+    /// A command with its arguments in one text, as a shell splits it; a list stays one.
+    pub(super) fn command_line(&mut self, name: &str, node: &Node) {
+        let Some(text) = node.as_str().filter(|text| text.trim().contains(' ')) else {
+            return self.command(name, node);
+        };
+        let Some(words) = shlex::split(text).filter(|words| !words.is_empty()) else {
+            self.hide(node);
+            return self.wrong_value(format!("`{name}` has a quote that is never closed"), node);
+        };
+        let list = Value::Array(words_at(node, words));
+        self.command(name, &Node::new(node.range.clone(), list));
+    }
+
     pub(super) fn arguments(&mut self, name: &str, node: &Node) -> Option<Vec<String>> {
         let Value::Array(items) = &node.value else {
-            if let Value::String(_) = node.value {
+            if let Value::String(text) = &node.value {
+                // Augment's editor keeps all of them in one text.
+                if self.rules.key("command") == Some(Key::CommandLine)
+                    && let Some(words) = shlex::split(text)
+                {
+                    let list = Value::Array(words_at(node, words));
+                    return self.arguments(name, &Node::new(node.range.clone(), list));
+                }
                 self.problem(
                     Problem::error(
                         "wrong-type",
                         format!("`{name}` must be a list of strings, and is a string"),
                     )
                     .label("expected a list")
-                    .help("put each argument in quotes of its own: `[\"-y\", \"package\"]`"),
+                    .help(format!(
+                        "put each argument in quotes of its own: {}",
+                        list_of(name, text)
+                    )),
                     &node.range,
                 );
             } else {
@@ -81,9 +109,10 @@ impl EntryReader<'_> {
         };
         let mut args = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
-            self.note_field(&format!("args[{index}]"), item);
+            let path = format!("args[{index}]");
+            self.note_field(&path, item);
             args.extend(self.argument(
-                name,
+                &path,
                 item,
                 index.checked_sub(1).and_then(|before| items.get(before)),
             ));
@@ -102,18 +131,24 @@ impl EntryReader<'_> {
             .and_then(Node::as_str)
             .is_some_and(secrets::is_secret_flag);
         let inline = secrets::named_part(&text);
+        let is_script = before
+            .and_then(Node::as_str)
+            .is_some_and(|flag| ["-c", "-lc", "-ic", "/c", "/C"].contains(&flag));
         let template = self.translate(name, &text, node)?;
+        if !is_script {
+            self.foreign_placeholder(name, &text, node);
+        }
         let literal = Template::parse(&template, Syntax::native())
             .is_ok_and(|template| template.is_literal());
         if let Some(part) = inline {
-            if literal && !secrets::is_dummy(&text[part.clone()]) {
-                self.literal_secret("an argument", node);
+            if literal && !secrets::is_harmless(&text[part.clone()]) {
+                self.literal_secret(name, node);
             }
             self.hide_part(node, part);
         } else if after_flag || secrets::is_secret_value(&text) {
             self.hide(node);
-            if literal && !secrets::is_dummy(&text) {
-                self.literal_secret("an argument", node);
+            if literal && !secrets::is_harmless(&text) {
+                self.literal_secret(name, node);
             }
         } else if is_url(&text) {
             for range in secrets::url_secret_ranges(&text) {
@@ -131,6 +166,10 @@ impl EntryReader<'_> {
         }
         self.duplicates(node);
         for member in node.members() {
+            // Nothing, as in VS Code, which takes it for the absence of the variable.
+            if member.value.value == Value::Null {
+                continue;
+            }
             self.spaces(&member.key, &member.key_range, "the name of a variable");
             let path = format!("env.{}", member.key);
             self.note_field(&path, &member.value);
@@ -165,6 +204,7 @@ impl EntryReader<'_> {
             match variable {
                 Some(variable) => {
                     self.note_field(&format!("env.{variable}"), item);
+                    self.left_out_when_unset(&variable, item);
                     self.pass_through(variable);
                 }
                 None => self.wrong_type(name, item, "the name of a variable"),
@@ -172,16 +212,33 @@ impl EntryReader<'_> {
         }
     }
 
-    pub(super) fn pass_through(&mut self, variable: String) {
-        if self.rules.dialect == Dialect::Codex {
-            // Codex refuses to start a server whose variable is not set.
-            let value = format!("${{{variable}}}");
-            self.settings.env.insert(variable, value);
-            return;
-        }
+    /// A variable of the application's own environment: left out when it is not set there.
+    fn pass_through(&mut self, variable: String) {
         match &mut self.settings.inherit_env {
             Some(InheritSettings::Names(names)) => names.push(variable),
             _ => self.settings.inherit_env = Some(InheritSettings::Names(vec![variable])),
         }
     }
+}
+
+/// Words that all stand at one place.
+fn words_at(node: &Node, words: Vec<String>) -> Vec<Node> {
+    words
+        .into_iter()
+        .map(|word| Node::new(node.range.clone(), Value::String(word)))
+        .collect()
+}
+
+/// The list to write in place of a text with all arguments in it. What looks like a secret is
+/// not repeated.
+fn list_of(name: &str, text: &str) -> String {
+    let words =
+        shlex::split(text).unwrap_or_else(|| text.split_whitespace().map(str::to_owned).collect());
+    let shown: Vec<String> = redacted_args(&words)
+        .iter()
+        .take(MAX_SHOWN)
+        .map(|word| format!("{word:?}"))
+        .collect();
+    let more = if words.len() > MAX_SHOWN { ", …" } else { "" };
+    format!("`\"{name}\": [{}{more}]`", shown.join(", "))
 }

@@ -8,7 +8,7 @@ use crate::{
     dialects::{BareUrl, Found, Key},
     document::Node,
     secrets,
-    settings::TransportName,
+    settings::{OAuthSettings, TransportName},
     template::{Syntax, Template},
 };
 
@@ -28,13 +28,16 @@ impl EntryReader<'_> {
         let Some(text) = self.text(name, node) else {
             return;
         };
-        let plain = text.to_lowercase().replace(['-', '_', ' '], "");
-        self.settings.transport = match plain.as_str() {
-            "stdio" | "local" => Some(TransportName::Stdio),
-            "http" | "streamablehttp" | "remote" => Some(TransportName::Http),
-            "sse" => Some(TransportName::Sse),
-            "auto" => Some(TransportName::Auto),
-            "ws" | "wss" | "websocket" | "tcp" => {
+        self.settings.transport = match transport_of(&text) {
+            Some(Word::Known(TransportName::Http))
+                if text.eq_ignore_ascii_case("remote")
+                    && self.rules.bare_url == BareUrl::Detect =>
+            {
+                // opencode's word for any URL.
+                Some(TransportName::Auto)
+            }
+            Some(Word::Known(transport)) => Some(transport),
+            Some(Word::NotMcp) => {
                 self.problem(
                     Problem::error(
                         "unsupported-transport",
@@ -45,19 +48,26 @@ impl EntryReader<'_> {
                 );
                 None
             }
-            _ => {
+            None => {
                 let known = ["stdio", "http", "streamable-http", "sse", "auto"];
                 let help = match nearest(&text, known) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => "use `stdio`, `http`, `sse` or `auto`".to_owned(),
                 };
-                self.problem(
-                    Problem::error("wrong-value", format!("unknown transport `{text}`")).help(help),
-                    &node.range,
-                );
+                let message = format!("unknown transport `{text}`");
+                // A word of some program's own: the rest of the entry says what is meant.
+                let problem = match self.rules.strict {
+                    true => Problem::error("wrong-value", message),
+                    false => Problem::warning("wrong-value", format!("{message}: it is left out")),
+                };
+                self.problem(problem.help(help), &node.range);
                 None
             }
         };
+    }
+
+    pub(super) fn is_transport_word(&self, text: &str) -> bool {
+        transport_of(text).is_some() && !text.eq_ignore_ascii_case("auto")
     }
 
     pub(super) fn name(&mut self, found: &Found) {
@@ -95,6 +105,15 @@ impl EntryReader<'_> {
             // Say nothing more of an entry whose command or URL was already refused.
             (None, None, _)
                 if self.range_of("command").is_some() || self.range_of("url").is_some() => {}
+            // opencode switches a server of a wider file off in this way.
+            (None, None, _) if settings.enabled == Some(false) => {
+                self.switched_off = true;
+                let range = found.name_range.clone();
+                self.problem(
+                    Problem::note("skipped", "left out: it is disabled, and says nothing more"),
+                    &range,
+                );
+            }
             (None, None, _) => {
                 let range = found.name_range.clone();
                 self.problem(
@@ -137,7 +156,10 @@ impl EntryReader<'_> {
         }
         match self.settings.transport {
             Some(TransportName::Stdio) => self.check_command(&command_range),
-            Some(_) => self.check_url(&url_range),
+            Some(_) => {
+                self.check_url(&url_range);
+                self.check_no_process();
+            }
             // The transport was refused: that is enough.
             None => {}
         }
@@ -243,22 +265,52 @@ impl EntryReader<'_> {
                 range,
             );
         }
-        if !self.settings.headers.is_empty() {
-            let place = self
-                .settings
-                .headers
-                .0
-                .first()
-                .and_then(|(name, _)| self.range_of(&format!("headers.{name}")))
-                .unwrap_or_else(|| range.clone());
-            self.problem(
-                Problem::warning(
-                    "useless-field",
-                    "a stdio server has no `headers`: they are ignored",
-                ),
-                &place,
-            );
-        }
+        let header = self.settings.headers.0.first();
+        let header = header.map(|(name, _)| format!("headers.{name}"));
+        let oauth = self.settings.oauth.as_ref();
+        let asks_for_login = oauth.is_some_and(|oauth| *oauth != OAuthSettings::default());
+        self.useless("stdio", "headers", header);
+        self.useless("stdio", "oauth", asks_for_login.then(|| "oauth".to_owned()));
+        let token = self.settings.bearer_token.as_ref();
+        self.useless(
+            "stdio",
+            "bearer_token",
+            token.map(|_| "bearer_token".to_owned()),
+        );
+    }
+
+    /// Warns of a field that the transport has no use for, at the place of its first part.
+    fn useless(&mut self, transport: &str, field: &str, part: Option<String>) {
+        let Some(range) = part.and_then(|part| self.range_of(&part)) else {
+            return;
+        };
+        let article = if transport == "stdio" { "a" } else { "an" };
+        self.problem(
+            Problem::warning(
+                "useless-field",
+                format!("{article} {transport} server has no `{field}`: it is ignored"),
+            )
+            .label("ignored"),
+            &range,
+        );
+    }
+
+    /// Warns of the fields of a process beside a URL.
+    fn check_no_process(&mut self) {
+        let variable = self
+            .settings
+            .env
+            .keys()
+            .next()
+            .map(|name| format!("env.{name}"));
+        let argument = (!self.settings.args.is_empty()).then(|| "args[0]".to_owned());
+        let there = |text: &Option<String>, field: &str| text.as_ref().map(|_| field.to_owned());
+        let cwd = there(&self.settings.cwd, "cwd");
+        let env_file = there(&self.settings.env_file, "env_file");
+        self.useless("HTTP", "args", argument);
+        self.useless("HTTP", "env", variable);
+        self.useless("HTTP", "env_file", env_file);
+        self.useless("HTTP", "cwd", cwd);
     }
 
     pub(super) fn check_url(&mut self, range: &Range<usize>) {
@@ -307,6 +359,27 @@ impl EntryReader<'_> {
             ),
         }
     }
+}
+
+/// What a word for a transport means.
+enum Word {
+    Known(TransportName),
+    /// A transport that is not one of MCP's.
+    NotMcp,
+}
+
+/// The words of all hosts, without case, `-` and `_`.
+fn transport_of(text: &str) -> Option<Word> {
+    let plain = text.to_lowercase().replace(['-', '_', ' '], "");
+    Some(Word::Known(match plain.as_str() {
+        "stdio" | "local" | "command" | "process" => TransportName::Stdio,
+        "http" | "https" | "streamablehttp" | "streamable" | "httpstream" | "streaminghttp"
+        | "remote" => TransportName::Http,
+        "sse" => TransportName::Sse,
+        "auto" => TransportName::Auto,
+        "ws" | "wss" | "websocket" | "tcp" => return Some(Word::NotMcp),
+        _ => return None,
+    }))
 }
 
 pub(super) fn is_url(text: &str) -> bool {

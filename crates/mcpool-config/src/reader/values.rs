@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::entry::EntryReader;
+use super::{Optional, entry::EntryReader};
 use crate::{
     diagnose::{Problem, nearest},
     dialects::{Dialect, Unit},
@@ -36,15 +36,19 @@ impl EntryReader<'_> {
                     .help("put it in quotes"),
                     &node.range,
                 );
+                // As it was written: `007` and `1.10` are not 7 and 1.1.
+                let written = self
+                    .source
+                    .text()
+                    .get(node.range.clone())
+                    .unwrap_or_default();
+                let is_plain = written
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
                 Some(match &node.value {
                     Value::Bool(value) => value.to_string(),
-                    Value::Integer(value) => value.to_string(),
-                    _ => self
-                        .source
-                        .text()
-                        .get(node.range.clone())
-                        .unwrap_or_default()
-                        .to_owned(),
+                    Value::Integer(value) if !is_plain => value.to_string(),
+                    _ => written.to_owned(),
                 })
             }
             _ => {
@@ -58,6 +62,7 @@ impl EntryReader<'_> {
     pub(super) fn template(&mut self, path: &str, name: &str, node: &Node) -> Option<String> {
         let text = self.text(name, node)?;
         self.spaces(&text, &node.range, &format!("`{path}`"));
+        self.foreign_placeholder(path, &text, node);
         self.translate(path, &text, node)
     }
 
@@ -69,28 +74,30 @@ impl EntryReader<'_> {
     ) -> Option<String> {
         let text = self.scalar(path, node)?;
         self.spaces(&text, &node.range, &format!("`{path}`"));
+        let is_foreign = self.foreign_placeholder(path, &text, node);
         let template = self.translate(path, &text, node)?;
         let parsed = Template::parse(&template, Syntax::native());
         if parsed.is_ok_and(|template| template.is_literal())
-            && !secrets::is_dummy(&text)
+            && !is_foreign
+            && !secrets::is_harmless(&text)
             && text.len() >= 4
             && (secrets::is_secret_name(name) || secrets::is_secret_value(&text))
         {
-            self.literal_secret(&format!("`{path}`"), node);
+            self.literal_secret(path, node);
         }
         Some(template)
     }
 
-    pub(super) fn literal_secret(&mut self, what: &str, node: &Node) {
+    /// Warns of a literal secret at a path, and says how the host keeps one out of the file.
+    pub(super) fn literal_secret(&mut self, path: &str, node: &Node) {
+        let advice = self.advice(path, None);
         self.problem(
             Problem::warning(
                 "literal-secret",
-                format!("{what} holds what looks like a secret"),
+                format!("`{path}` holds what looks like a secret"),
             )
             .label("in plain text")
-            .help(
-                "put it in a variable and write `${NAME}`, or in a file and write `${file:path}`",
-            ),
+            .help(advice),
             &node.range,
         );
     }
@@ -98,13 +105,34 @@ impl EntryReader<'_> {
     /// Brings a text from the host's syntax into ours.
     pub(super) fn translate(&mut self, path: &str, text: &str, node: &Node) -> Option<String> {
         let syntax = self.rules.syntax;
+        if self.rules.runs_commands && text.contains("$(") {
+            let title = self.rules.title;
+            self.problem(
+                Problem::error(
+                    "placeholder",
+                    format!("`{path}`: `$(…)` is a command that {title} runs, and mcpool does not"),
+                )
+                .help("put what it prints in a variable and write `$NAME`"),
+                &node.range,
+            );
+            return None;
+        }
         match Template::parse(text, syntax) {
             Ok(_) if self.rules.dialect == Dialect::Native => Some(text.to_owned()),
             Ok(template) => {
-                if syntax.when_unset != WhenUnset::Fail {
+                let becomes = match syntax.when_unset {
+                    WhenUnset::Empty => Some("nothing takes its place"),
+                    WhenUnset::KeepLiteral => Some("the placeholder stays as it stands"),
+                    WhenUnset::Fail => None,
+                };
+                if let Some(becomes) = becomes {
                     let bare = template.bare_references();
-                    self.bare_variables
-                        .extend(bare.into_iter().map(|bare| (bare, node.range.clone())));
+                    self.optional
+                        .extend(bare.into_iter().map(|reference| Optional {
+                            reference,
+                            place: node.range.clone(),
+                            becomes,
+                        }));
                 }
                 Some(template.to_native(syntax.when_unset))
             }
@@ -185,16 +213,18 @@ impl EntryReader<'_> {
     pub(super) fn boolean(&mut self, path: &str, node: &Node) -> Option<bool> {
         match &node.value {
             Value::Bool(value) => Some(*value),
-            Value::String(text) if text == "true" || text == "false" => {
+            Value::String(text) if truth(text).is_some() => {
+                let value = truth(text);
+                let word = if value == Some(true) { "true" } else { "false" };
                 self.problem(
                     Problem::warning(
                         "not-a-boolean",
-                        format!("`{path}` is a string; it is read as `{text}`"),
+                        format!("`{path}` is a string; it is read as `{word}`"),
                     )
-                    .help(format!("write `{text}` without quotes")),
+                    .help(format!("write `{word}` without quotes")),
                     &node.range,
                 );
-                Some(text == "true")
+                value
             }
             _ => {
                 self.wrong_type(path, node, "`true` or `false`");
@@ -225,8 +255,8 @@ impl EntryReader<'_> {
             return None;
         };
         let mut strings = Vec::with_capacity(items.len());
-        for item in items {
-            strings.push(self.text(path, item)?);
+        for (index, item) in items.iter().enumerate() {
+            strings.push(self.text(&format!("{path}[{index}]"), item)?);
         }
         Some(strings)
     }
@@ -286,14 +316,26 @@ impl EntryReader<'_> {
                 );
                 return None;
             }
-            Unit::Unknown => {
-                let title = self.rules.title;
+            Unit::Guess => {
+                let (seconds, unit) = if number >= 1000.0 {
+                    (number / 1000.0, "ms")
+                } else {
+                    (number, "s")
+                };
                 self.problem(
-                    Problem::warning("no-unit", format!("`{path}` is a number, and {title} does not say in which unit: it is left out"))
-                        .help("write it with its unit, such as \"30s\""),
+                    Problem::warning(
+                        "no-unit",
+                        format!(
+                            "`{path}` is a number without a unit: it is read as {number}{unit}"
+                        ),
+                    )
+                    .label("seconds or milliseconds?")
+                    .help(format!(
+                        "in a file for mcpool alone, write \"{number}{unit}\""
+                    )),
                     &node.range,
                 );
-                return None;
+                seconds
             }
         };
         match std::time::Duration::try_from_secs_f64(seconds) {
@@ -323,5 +365,14 @@ impl EntryReader<'_> {
                 self.problem(problem, &member.key_range);
             }
         }
+    }
+}
+
+/// The words for true and false in texts, as YAML 1.1 and people have them.
+fn truth(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => None,
     }
 }

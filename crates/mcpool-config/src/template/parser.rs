@@ -5,6 +5,9 @@ use super::{Alternative, Part, Placeholder, Reference, Syntax, Template, Templat
 /// How deep defaults may be nested.
 const MAX_DEPTH: usize = 16;
 
+/// How many bytes `${{ … }}` may hold.
+const MAX_SECRET: usize = 200;
+
 /// Reads one string.
 pub(super) struct Parser<'a> {
     pub(super) text: &'a str,
@@ -79,6 +82,9 @@ impl Parser<'_> {
     fn placeholder(&mut self, depth: usize) -> Result<Option<Placeholder>, TemplateError> {
         let offset = self.at;
         let rest = self.rest();
+        if rest.starts_with("${{") && (self.syntax.secrets || self.syntax.dollar_brace) {
+            return self.secret(offset).map(Some);
+        }
         if self.syntax.dollar_brace && rest.starts_with("${") {
             if depth >= MAX_DEPTH {
                 return self.fail(offset, "defaults are nested too deeply");
@@ -131,6 +137,37 @@ impl Parser<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Reads `${{ secrets.NAME }}`.
+    fn secret(&mut self, offset: usize) -> Result<Placeholder, TemplateError> {
+        let inner = self.rest().strip_prefix("${{").unwrap_or_default();
+        // A name is short: a long text of nothing but `${{` is not read again and again.
+        let window = inner.len().min(MAX_SECRET);
+        let closed = inner.as_bytes()[..window]
+            .windows(2)
+            .position(|pair| pair == b"}}");
+        let name = closed
+            .map(|end| inner[..end].trim())
+            .and_then(|inner| inner.strip_prefix("secrets."))
+            .filter(|name| !name.is_empty() && name_length(name) == name.len());
+        let (Some(end), Some(name)) = (closed, name) else {
+            return self.fail(
+                offset,
+                "`${{ … }}` is no placeholder; write `${NAME}`, or `$$` for a plain dollar",
+            );
+        };
+        if !self.syntax.secrets {
+            return self.fail(
+                offset,
+                format!(
+                    "`${{{{ secrets.{name} }}}}` is Continue's placeholder; write `${{{name}}}`"
+                ),
+            );
+        }
+        let reference = Reference::new(None, name);
+        self.at += "${{".len() + end + "}}".len();
+        Ok(self.simple(offset, reference))
     }
 
     fn simple(&self, offset: usize, reference: Reference) -> Placeholder {

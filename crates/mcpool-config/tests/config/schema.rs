@@ -80,7 +80,7 @@ fn the_schema_refuses_what_the_loader_refuses() {
     for server in [
         r#"{ "command": 7 }"#,
         r#"{ "command": "x", "args": "a" }"#,
-        r#"{ "command": "x", "timeout": 30 }"#,
+        r#"{ "command": "x", "timeout": 30, "health": true }"#,
         r#"{ "command": "x", "timeout": "thirty" }"#,
         r#"{ "command": "x", "limits": { "max_message": 16 } }"#,
         r#"{ "command": "x", "transport": "ws" }"#,
