@@ -170,8 +170,9 @@ pub(crate) fn is_secret_flag(argument: &str) -> bool {
 /// launchers of remote servers take headers.
 pub(crate) fn named_part(argument: &str) -> Option<Range<usize>> {
     let (name, start) = match argument.find(['=', ':']) {
-        Some(at) => (&argument[..at], at + 1),
-        None => return None,
+        // What stands in a placeholder names nothing.
+        Some(at) if !argument[..at].contains("${") => (&argument[..at], at + 1),
+        _ => return None,
     };
     let is_flag = argument.as_bytes()[start - 1] == b'=';
     let fits = if is_flag {

@@ -31,7 +31,12 @@ pub(super) const RULES: Rules = Rules {
     places: PLACES,
     user: &[UserFile::Home(".claude.json")],
     project: &[".mcp.json"],
-    names: &[".claude/mcp.json", "managed-mcp.json"],
+    names: &[
+        ".claude/mcp.json",
+        ".claude/settings.json",
+        ".claude/settings.local.json",
+        "managed-mcp.json",
+    ],
     locate,
     ..USUAL
 };

@@ -61,7 +61,14 @@ impl Located {
             ..Self::default()
         };
         match &node.value {
-            Value::Object(members) => located.entries = members.iter().map(Found::of).collect(),
+            Value::Object(members) => {
+                located.entries = members
+                    .iter()
+                    // A remark among the servers.
+                    .filter(|member| member.value.is_object() || !is_remark(&member.key))
+                    .map(Found::of)
+                    .collect();
+            }
             Value::Array(items) => located.list(items),
             Value::Null => {}
             _ => located.wrong_root = Some((name.to_owned(), node.range.clone(), node.type_name())),
@@ -159,7 +166,7 @@ pub(super) fn is_bare_map(root: &Node) -> bool {
     let mut objects = root
         .members()
         .iter()
-        .filter(|member| !is_remark(&member.key) && member.value.is_object())
+        .filter(|member| member.value.is_object())
         .peekable();
     objects.peek().is_some()
         && objects.all(|member| is_server(&member.value))
@@ -170,10 +177,11 @@ pub(super) fn is_bare_map(root: &Node) -> bool {
 fn servers_of_bare_map(root: &Node) -> impl Iterator<Item = Found> + '_ {
     root.members()
         .iter()
-        .filter(|member| !is_remark(&member.key) && member.value.is_object())
+        .filter(|member| member.value.is_object())
         .map(Found::of)
 }
 
+/// Whether a key is no name of a server where its value is no object.
 fn is_remark(key: &str) -> bool {
-    key.starts_with(['$', '_', '/'])
+    key.starts_with(['$', '_', '/', '#']) || key == "comment"
 }

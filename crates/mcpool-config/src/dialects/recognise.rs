@@ -96,7 +96,8 @@ fn by_content(format: Format, root: &Node) -> Option<Dialect> {
     if has("mcp.servers") || has("chat.mcp.servers") {
         return Some(Dialect::VsCode);
     }
-    if root.get("servers").is_some_and(Node::is_object) && !has("mcpServers") {
+    let is_json = format == Format::Json;
+    if is_json && root.get("servers").is_some_and(Node::is_object) && !has("mcpServers") {
         return Some(Dialect::VsCode);
     }
     if has("projects") && (has("mcpServers") || has("numStartups")) {
@@ -197,10 +198,14 @@ fn by_mcp(format: Format, root: &Node, mcp: &Node) -> Option<Dialect> {
     if of_opencode {
         return Some(Dialect::Opencode);
     }
-    if second.is_some_and(Node::is_object) {
+    if format == Format::Json && second.is_some_and(Node::is_object) {
         return Some(Dialect::VsCode);
     }
-    any_entry(Some(entries), is_server).then_some(Dialect::Crush)
+    let of_crush = any_entry(Some(mcp), |entry| {
+        let kind = entry.get("type").and_then(Node::as_str);
+        is_server(entry) && matches!(kind, Some("stdio" | "http" | "sse"))
+    });
+    of_crush.then_some(Dialect::Crush)
 }
 
 /// Whether any object in an object or list is so.

@@ -6,6 +6,7 @@ pub(super) const RULES: Rules = Rules {
     dialect: Dialect::Trae,
     name: "trae",
     title: "Trae",
+    ignored: &["fromGalleryId"],
     user: &[
         UserFile::Application("Trae/User/mcp.json"),
         UserFile::Application("Trae CN/User/mcp.json"),

@@ -24,7 +24,7 @@ const DEPTH: usize = 4;
 
 /// The problem for a document in which no place for entries was found.
 pub(crate) fn problem(dialect: Dialect, root: &Node) -> Problem {
-    if let Some(problem) = registry_entry(root) {
+    if let Some(problem) = registry_entry(root).or_else(|| bundle_manifest(root)) {
         return problem;
     }
     let native = dialect == Dialect::Native;
@@ -70,7 +70,12 @@ fn hidden_servers(node: &Node, depth: usize) -> Option<String> {
     }
     node.members().iter().find_map(|member| {
         let value = &member.value;
-        if !value.is_object() {
+        // The services of Docker Compose have commands as well.
+        let is_compose = value
+            .members()
+            .iter()
+            .any(|service| service.value.get("image").is_some());
+        if !value.is_object() || is_compose {
             return None;
         }
         let simple = is_simple(&member.key).then_some(member.key.as_str());
@@ -134,6 +139,25 @@ fn registry_entry(root: &Node) -> Option<Problem> {
         Some(words) => problem.help(format!("`mcpool config add {name} {words}` adds it")),
         None => problem.help("`mcpool config add` adds a server by its command or its URL"),
     })
+}
+
+/// The manifest of an MCP bundle (`manifest.json`), which holds a command with the bundle's own
+/// placeholders.
+fn bundle_manifest(root: &Node) -> Option<Problem> {
+    let is_manifest = ["manifest_version", "dxt_version"]
+        .iter()
+        .any(|key| root.member(key).is_some());
+    let server = root.get("server").filter(|_| is_manifest)?;
+    server
+        .get("mcp_config")
+        .or_else(|| server.get("entry_point"))?;
+    Some(
+        Problem::error(
+            "bundle-manifest",
+            "this is the manifest of an MCP bundle, and is no configuration",
+        )
+        .help("`mcpool config add NAME -- COMMAND ARGS…` adds its server, with the bundle's folder in the place of `${__dirname}`"),
+    )
 }
 
 /// Whether a text can be shown as one word of a command to be copied: nothing in it means

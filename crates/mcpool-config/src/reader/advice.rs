@@ -50,7 +50,7 @@ impl EntryReader<'_> {
     pub(super) fn foreign_placeholder(&mut self, path: &str, text: &str, node: &Node) -> bool {
         let title = self.rules.title;
         if let Some(found) = foreign(text, self.rules.syntax) {
-            // In our own syntax it is an error of its own.
+            // In our own syntax that is an error of its own.
             if !self.rules.syntax.dollar_dollar || !found.written.starts_with("${{") {
                 let help = self.advice(path, Some(&found.name));
                 self.problem(

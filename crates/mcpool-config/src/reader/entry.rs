@@ -35,6 +35,9 @@ pub(super) fn read(
         reader.name(found);
         reader.settle_api_key();
         reader.settle_scopes();
+        if !rules.strict {
+            reader.settle_own_variables();
+        }
         reader.transport(found);
     }
     reader.finish()
@@ -350,6 +353,19 @@ impl<'a> EntryReader<'a> {
                 }
             }
             Value::String(word) if !self.rules.strict && (word == "*" || word == "all") => {}
+            Value::Object(members)
+                if !self.rules.strict
+                    && members
+                        .iter()
+                        .any(|m| m.key == "include" || m.key == "exclude") =>
+            {
+                if let Some(names) = node.get("include") {
+                    self.field(Key::ToolsAllow, "tools.include", names);
+                }
+                if let Some(names) = node.get("exclude") {
+                    self.field(Key::ToolsDeny, "tools.exclude", names);
+                }
+            }
             // A map of tool → settings, as two hosts have it: nothing for us.
             Value::Object(members)
                 if !self.rules.strict

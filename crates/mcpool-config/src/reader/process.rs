@@ -1,5 +1,7 @@
 //! The fields of a process: command, arguments, environment.
 
+use std::ops::Range;
+
 use super::{entry::EntryReader, transport::is_url};
 use crate::{
     diagnose::Problem,
@@ -8,7 +10,7 @@ use crate::{
     secrets,
     settings::InheritSettings,
     show::redacted_args,
-    template::{Syntax, Template},
+    template::{Reference, Syntax, Template, WhenUnset},
 };
 
 /// How many arguments a hint shows.
@@ -135,11 +137,10 @@ impl EntryReader<'_> {
             .and_then(Node::as_str)
             .is_some_and(|flag| ["-c", "-lc", "-ic", "/c", "/C"].contains(&flag));
         let template = self.translate(name, &text, node)?;
-        if !is_script {
-            self.foreign_placeholder(name, &text, node);
-        }
-        let literal = Template::parse(&template, Syntax::native())
-            .is_ok_and(|template| template.is_literal());
+        let is_foreign = !is_script && self.foreign_placeholder(name, &text, node);
+        let literal = !is_foreign
+            && Template::parse(&template, Syntax::native())
+                .is_ok_and(|template| template.is_literal());
         if let Some(part) = inline {
             if literal && !secrets::is_harmless(&text[part.clone()]) {
                 self.literal_secret(name, node);
@@ -218,6 +219,33 @@ impl EntryReader<'_> {
             Some(InheritSettings::Names(names)) => names.push(variable),
             _ => self.settings.inherit_env = Some(InheritSettings::Names(vec![variable])),
         }
+    }
+}
+
+impl EntryReader<'_> {
+    /// A placeholder in an argument for a variable that the entry itself sets is the program's to
+    /// fill in, as `mcp-remote` does: it stays when nobody else knows it.
+    pub(super) fn settle_own_variables(&mut self) {
+        let env = &self.settings.env;
+        let own = |reference: &Reference| {
+            matches!(reference.scheme.as_deref(), None | Some("env"))
+                && env.contains_key(&reference.name)
+        };
+        for arg in &mut self.settings.args {
+            if let Ok(template) = Template::parse(arg, Syntax::native())
+                && template.bare_references().iter().any(own)
+            {
+                *arg = template.to_native(WhenUnset::KeepLiteral);
+            }
+        }
+        let of_args: Vec<Range<usize>> = self
+            .fields
+            .iter()
+            .filter(|(field, _)| field.starts_with("args["))
+            .map(|(_, range)| range.clone())
+            .collect();
+        self.optional
+            .retain(|optional| !(own(&optional.reference) && of_args.contains(&optional.place)));
     }
 }
 

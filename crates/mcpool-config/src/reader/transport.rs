@@ -252,10 +252,7 @@ impl EntryReader<'_> {
                 Problem::error("wrong-value", "`command` holds a NUL character"),
                 range,
             );
-        } else if command.contains(' ')
-            && self.settings.args.is_empty()
-            && !command.contains(['/', '\\', '$'])
-        {
+        } else if self.settings.args.is_empty() && is_command_line(&command) {
             self.problem(
                 Problem::warning(
                     "command-line",
@@ -358,6 +355,20 @@ impl EntryReader<'_> {
                 range,
             ),
         }
+    }
+}
+
+/// Programs that start servers, and need arguments for it.
+const LAUNCHERS: &[&str] = &[
+    "bun", "bunx", "cmd", "deno", "docker", "node", "npm", "npx", "pipx", "pnpm", "podman",
+    "python", "python3", "uv", "uvx", "yarn",
+];
+
+/// Whether a command holds its arguments as well, rather than a path with spaces.
+fn is_command_line(command: &str) -> bool {
+    match command.trim().split_once(' ') {
+        Some((program, _)) => LAUNCHERS.contains(&program) || !command.contains(['/', '\\', '$']),
+        None => false,
     }
 }
 
