@@ -49,9 +49,27 @@ impl EntryReader<'_> {
     /// Warns of a placeholder that the host does not know; whether there is one.
     pub(super) fn foreign_placeholder(&mut self, path: &str, text: &str, node: &Node) -> bool {
         let title = self.rules.title;
+        let is_per_user = self.rules.double_braces
+            && text
+                .split_once("{{")
+                .is_some_and(|(_, rest)| rest.contains("}}"));
+        if is_per_user {
+            self.problem(
+                Problem::warning(
+                    "foreign-placeholder",
+                    format!("`{path}`: {title} fills in `{{{{…}}}}` for each of its users; here it is passed on as it stands"),
+                )
+                .help("put the value in a variable and write `${NAME}`"),
+                &node.range,
+            );
+            return true;
+        }
         if let Some(found) = foreign(text, self.rules.syntax) {
-            // In our own syntax that is an error of its own.
-            if !self.rules.syntax.dollar_dollar || !found.written.starts_with("${{") {
+            // In our own syntax that is an error of its own, and what the entry itself sets is the
+            // program's to fill in.
+            let is_error = self.rules.syntax.dollar_dollar && found.written.starts_with("${{");
+            let is_own = path.starts_with("args[") && self.own_env.contains(&found.name);
+            if !is_error && !is_own {
                 let help = self.advice(path, Some(&found.name));
                 self.problem(
                     Problem::warning(
@@ -67,20 +85,6 @@ impl EntryReader<'_> {
             }
             return true;
         }
-        let is_per_user = self.rules.double_braces
-            && text
-                .split_once("{{")
-                .is_some_and(|(_, rest)| rest.contains("}}"));
-        if is_per_user {
-            self.problem(
-                Problem::warning(
-                    "foreign-placeholder",
-                    format!("`{path}`: {title} fills in `{{{{…}}}}` for each of its users; here it is passed on as it stands"),
-                )
-                .help("put the value in a variable and write `${NAME}`"),
-                &node.range,
-            );
-        }
-        is_per_user
+        false
     }
 }

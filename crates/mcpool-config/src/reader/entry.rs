@@ -87,6 +87,8 @@ pub(super) struct EntryReader<'a> {
     pub(super) problems: Vec<Problem>,
     /// A URL field that names its transport: `httpUrl`.
     pub(super) url_is_http: bool,
+    /// The variables that the entry itself sets.
+    pub(super) own_env: Vec<String>,
     /// It is disabled and has no transport.
     pub(super) switched_off: bool,
     /// OAuth scopes that stand beside the `oauth` object, before or after it.
@@ -124,6 +126,7 @@ impl<'a> EntryReader<'a> {
             fields: Vec::new(),
             problems: Vec::new(),
             url_is_http: false,
+            own_env: Vec::new(),
             switched_off: false,
             scopes: None,
             api_key: ApiKey::default(),
@@ -208,6 +211,14 @@ impl<'a> EntryReader<'a> {
             return false;
         }
         self.duplicates(node);
+        let env = node
+            .members()
+            .iter()
+            .filter(|member| self.rules.key(&member.key) == Some(Key::Env));
+        self.own_env = env
+            .flat_map(|env| env.value.members())
+            .map(|variable| variable.key.clone())
+            .collect();
         for (index, member) in node.members().iter().enumerate() {
             // Of equal keys the last one counts.
             if node.members()[index + 1..]

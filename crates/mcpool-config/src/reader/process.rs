@@ -226,10 +226,10 @@ impl EntryReader<'_> {
     /// A placeholder in an argument for a variable that the entry itself sets is the program's to
     /// fill in, as `mcp-remote` does: it stays when nobody else knows it.
     pub(super) fn settle_own_variables(&mut self) {
-        let env = &self.settings.env;
+        let env = &self.own_env;
         let own = |reference: &Reference| {
             matches!(reference.scheme.as_deref(), None | Some("env"))
-                && env.contains_key(&reference.name)
+                && env.contains(&reference.name)
         };
         for arg in &mut self.settings.args {
             if let Ok(template) = Template::parse(arg, Syntax::native())

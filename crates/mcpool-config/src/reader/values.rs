@@ -12,6 +12,12 @@ use crate::{
     units::HumanDuration,
 };
 
+/// From here on a number of seconds was more likely meant as milliseconds.
+const LONG_SECONDS: f64 = 10_000.0;
+
+/// Below this a number of milliseconds was more likely meant as seconds.
+const SHORT_MILLISECONDS: f64 = 1000.0;
+
 impl EntryReader<'_> {
     pub(super) fn text(&mut self, path: &str, node: &Node) -> Option<String> {
         match &node.value {
@@ -300,8 +306,23 @@ impl EntryReader<'_> {
             }
         };
         let seconds = match unit.unwrap_or(self.rules.unit) {
-            Unit::Seconds => number,
-            Unit::Milliseconds => number / 1000.0,
+            Unit::Seconds => {
+                if number >= LONG_SECONDS {
+                    self.unlikely(path, node, &format!("{number} seconds"), number / 1000.0);
+                }
+                number
+            }
+            Unit::Milliseconds => {
+                if number > 0.0 && number < SHORT_MILLISECONDS {
+                    self.unlikely(
+                        path,
+                        node,
+                        &format!("{number} milliseconds"),
+                        number * 1000.0,
+                    );
+                }
+                number / 1000.0
+            }
             Unit::Refuse => {
                 let suggestion = if number >= 1000.0 && number % 100.0 == 0.0 {
                     format!("write \"{number}ms\" if it means milliseconds, or \"{number}s\"")
@@ -345,6 +366,17 @@ impl EntryReader<'_> {
                 None
             }
         }
+    }
+
+    /// Warns of a number that is right for another host, and kept as this one takes it.
+    fn unlikely(&mut self, path: &str, node: &Node, means: &str, meant: f64) {
+        let title = self.rules.title;
+        self.problem(
+            Problem::warning("unit", format!("`{path}`: in {title} this means {means}"))
+                .label(means)
+                .help(format!("write {meant} if that is not meant")),
+            &node.range,
+        );
     }
 
     /// Warns of the fields of an object that are not known.

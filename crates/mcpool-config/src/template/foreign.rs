@@ -26,7 +26,8 @@ pub(crate) fn foreign(text: &str, syntax: Syntax) -> Option<Foreign> {
         })
 }
 
-/// `${NAME}`, `${env:NAME}`, `{env:NAME}` and `${{ secrets.NAME }}`, at their brace.
+/// `${NAME}`, `${env:NAME}`, `{env:NAME}`, `${{ secrets.NAME }}` and, in capitals, `{{NAME}}`, at
+/// their brace.
 fn braced(text: &str, at: usize, syntax: Syntax) -> Option<Foreign> {
     let start = match text[..at].strip_suffix('$') {
         Some(before) => before.len(),
@@ -41,7 +42,16 @@ fn braced(text: &str, at: usize, syntax: Syntax) -> Option<Foreign> {
     } else if rest.starts_with("{env:") {
         ("{env:", "}", syntax.bare_brace)
     } else {
-        return None;
+        // A hole that a template's user was to fill.
+        let name = capitals(rest.strip_prefix("{{")?.trim_start());
+        let is_hole = name.len() >= 3
+            && rest[rest.find(name)? + name.len()..]
+                .trim_start()
+                .starts_with("}}");
+        return is_hole.then(|| Foreign {
+            written: format!("{{{{{name}}}}}"),
+            name: name.to_owned(),
+        });
     };
     if known {
         return None;
@@ -139,6 +149,8 @@ mod tests {
                 with_secrets,
                 pair("${{ inputs.T }}", "T"),
             ),
+            ("-i {{ BOX }}", Syntax::native(), pair("{{BOX}}", "BOX")),
+            ("{{.Names}} {{x}} {{A B}}", Syntax::none(), None),
             ("$TOKEN", Syntax::native(), pair("$TOKEN", "TOKEN")),
             ("A=$TOKEN", Syntax::none(), pair("$TOKEN", "TOKEN")),
             ("$HOME/x", Syntax::editor(), pair("$HOME", "HOME")),
