@@ -34,8 +34,8 @@ fn braced(text: &str, at: usize, syntax: Syntax) -> Option<Foreign> {
         None => at,
     };
     let rest = &text[start..];
-    let (open, close, known) = if rest.starts_with("${{") {
-        let is_secret = rest["${{".len()..].trim_start().starts_with("secrets.");
+    let (open, close, known) = if let Some(inner) = rest.strip_prefix("${{") {
+        let is_secret = inner.trim_start().starts_with("secrets.");
         ("${{", "}}", syntax.secrets && is_secret)
     } else if rest.starts_with("${") {
         ("${", "}", syntax.dollar_brace)
