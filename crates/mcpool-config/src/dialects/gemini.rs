@@ -27,6 +27,7 @@ pub(super) const RULES: Rules = Rules {
     title: "Gemini CLI",
     ignored: IGNORED,
     unit: Unit::Milliseconds,
+    url_first: true,
     syntax: SYNTAX,
     variable: super::Variable::Written("$NAME"),
     user: &[UserFile::Home(".gemini/settings.json")],

@@ -11,6 +11,7 @@ pub(super) const RULES: Rules = Rules {
     title: "a Gemini extension",
     ignored: gemini::IGNORED,
     unit: Unit::Milliseconds,
+    url_first: true,
     syntax: gemini::SYNTAX,
     variable: super::Variable::Written("$NAME"),
     places: &[

@@ -12,6 +12,7 @@ pub(super) const RULES: Rules = Rules {
     )],
     ignored: gemini::IGNORED,
     unit: Unit::Milliseconds,
+    url_first: true,
     syntax: gemini::SYNTAX,
     variable: super::Variable::Written("$NAME"),
     user: &[UserFile::Home(".qwen/settings.json")],

@@ -176,6 +176,8 @@ pub(crate) struct Rules {
     pub(crate) unit: Unit,
     pub(crate) bare_url: BareUrl,
     pub(crate) syntax: Syntax,
+    /// Whether a `url` wins over a `command` beside it.
+    pub(crate) url_first: bool,
     /// Whether `$(command)` in a value is run by the host. Ours never runs it.
     pub(crate) runs_commands: bool,
     /// Whether `{{NAME}}` in a value is filled in by the host alone.
@@ -204,6 +206,7 @@ pub(crate) const USUAL: Rules = Rules {
     unit: Unit::Guess,
     bare_url: BareUrl::Detect,
     syntax: Syntax::editor().unset(WhenUnset::KeepLiteral),
+    url_first: false,
     runs_commands: false,
     double_braces: false,
     variable: Variable::Written("${NAME}"),
@@ -306,6 +309,15 @@ const FOREIGN: &[(&str, Key)] = &[
     ("environment", Key::Env),
     ("envs", Key::Env),
     ("env_vars", Key::EnvNames),
+    ("envVars", Key::EnvNames),
+    ("connection", Key::Transport),
+    ("params", Key::Transport),
+    ("server_params", Key::Transport),
+    ("requestInit", Key::RequestOptions),
+    ("customHeaders", Key::Headers),
+    ("custom_headers", Key::Headers),
+    ("extra_headers", Key::Headers),
+    ("bearerTokenEnvVar", Key::BearerEnv),
     ("working_directory", Key::Cwd),
     ("workingDirectory", Key::Cwd),
     ("working_dir", Key::Cwd),
@@ -377,6 +389,40 @@ const DECORATION: &[&str] = &[
     "source",
     "provider",
 ];
+
+impl Key {
+    /// Whether it is about how a server is treated, rather than how it is reached: what is odd
+    /// there costs no more than itself, in a file that was not written for us.
+    pub(crate) fn is_policy(self) -> bool {
+        matches!(
+            self,
+            Self::Description
+                | Self::Required
+                | Self::Start
+                | Self::Lazy
+                | Self::IdleTimeout
+                | Self::Instances
+                | Self::Protocol
+                | Self::Tools
+                | Self::ToolsAllow
+                | Self::ToolsDeny
+                | Self::Timeout(_)
+                | Self::MaxTimeout
+                | Self::StartupTimeout(_)
+                | Self::DiscoverTimeout
+                | Self::ConnectTimeout
+                | Self::ReadIdleTimeout(_)
+                | Self::CaFile
+                | Self::Proxy
+                | Self::Reconnect
+                | Self::Health
+                | Self::Limits
+                | Self::Shutdown
+                | Self::CatalogTtl
+                | Self::TrustAnnotations
+        )
+    }
+}
 
 impl Rules {
     /// What a field means here; `None` for an unknown one.

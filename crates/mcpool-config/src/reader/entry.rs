@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use super::{FieldRanges, Optional, about, duplicate, duplicate_members, spans};
 use crate::{
-    diagnose::{Problem, nearest},
+    diagnose::{Problem, Severity, nearest},
     dialects::{Dialect, Found, Key, Rules},
     document::{Member, Node, Value},
     origin::Fields,
@@ -235,6 +235,16 @@ impl<'a> EntryReader<'a> {
                 Some(_) if member.value.value == Value::Null => {}
                 Some(key)
                     if takes_text(key) && member.value.as_str().is_some_and(str::is_empty) => {}
+                Some(key) if key.is_policy() && !self.rules.strict => {
+                    let before = self.problems.len();
+                    self.field(key, &member.key, &member.value);
+                    for problem in &mut self.problems[before..] {
+                        if problem.is_error() {
+                            problem.severity = Severity::Warning;
+                            problem.message.push_str(": it is left out");
+                        }
+                    }
+                }
                 Some(key) => self.field(key, &member.key, &member.value),
                 None if member.key.starts_with("x-") || member.key.starts_with('$') => {
                     self.hide(&member.value);
@@ -310,9 +320,12 @@ impl<'a> EntryReader<'a> {
             }
             Key::OAuth => self.oauth(name, node),
             Key::Auth => match &node.value {
-                Value::String(word) if word == "oauth" => {
+                Value::String(word) if word == "oauth" || word == "oauth2" => {
                     self.settings.oauth.get_or_insert_default();
                 }
+                // No token, but a word for the kind of it.
+                Value::String(word) if AUTH_WORDS.contains(&word.to_lowercase().as_str()) => {}
+                Value::Bool(false) => {}
                 Value::String(_) => self.bearer_token(name, node),
                 Value::Object(_) if self.is_static_auth(node) => self.static_auth(name, node),
                 _ => self.oauth(name, node),
@@ -338,13 +351,13 @@ impl<'a> EntryReader<'a> {
             }
             Key::Tools => self.tools(name, node),
             Key::ToolsAllow => {
-                if let Some(names) = self.strings(name, node) {
+                if let Some(names) = self.tool_names(name, node) {
                     self.allow(names);
                     self.note_field("tools.allow", node);
                 }
             }
             Key::ToolsDeny => {
-                if let Some(names) = self.strings(name, node) {
+                if let Some(names) = self.tool_names(name, node) {
                     self.note_field("tools.deny", node);
                     self.settings.tools.get_or_insert_default().deny = names;
                 }
@@ -353,11 +366,24 @@ impl<'a> EntryReader<'a> {
         }
     }
 
+    /// A list of names; elsewhere also one text of them.
+    fn tool_names(&mut self, name: &str, node: &Node) -> Option<Vec<String>> {
+        match self.rules.strict {
+            true => self.strings(name, node),
+            false => self.words(name, node),
+        }
+    }
+
     fn tools(&mut self, name: &str, node: &Node) {
         self.note_field("tools", node);
         match &node.value {
             // What some hosts remember of the tools: nothing for us.
             Value::Array(items) if !self.rules.strict && items.iter().any(Node::is_object) => {}
+            // Only Copilot means none by an empty list.
+            Value::Array(items)
+                if items.is_empty()
+                    && !self.rules.strict
+                    && self.rules.dialect != Dialect::CopilotCli => {}
             Value::Array(_) => {
                 if let Some(names) = self.strings(name, node) {
                     self.allow(names);
@@ -406,6 +432,11 @@ impl<'a> EntryReader<'a> {
     }
 }
 
+/// Words for kinds of authentication, and for none.
+const AUTH_WORDS: &[&str] = &[
+    "api_key", "apikey", "basic", "bearer", "false", "header", "no", "none", "token", "true",
+];
+
 /// Whether a field is one text, so that an empty one says nothing.
 fn takes_text(key: Key) -> bool {
     matches!(
@@ -413,6 +444,7 @@ fn takes_text(key: Key) -> bool {
         Key::Description
             | Key::Command
             | Key::CommandLine
+            | Key::Args
             | Key::EnvFile
             | Key::Cwd
             | Key::Url

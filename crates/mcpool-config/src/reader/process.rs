@@ -6,7 +6,7 @@ use super::{entry::EntryReader, transport::is_url};
 use crate::{
     diagnose::Problem,
     dialects::Key,
-    document::{Node, Value},
+    document::{Member, Node, Value},
     secrets,
     settings::InheritSettings,
     show::redacted_args,
@@ -160,6 +160,11 @@ impl EntryReader<'_> {
     }
 
     pub(super) fn env(&mut self, name: &str, node: &Node) {
+        if let Value::Array(items) = &node.value
+            && !self.rules.strict
+        {
+            return self.env_lines(name, items);
+        }
         if !node.is_object() {
             self.hide(node);
             self.wrong_type(name, node, "an object of texts");
@@ -191,7 +196,33 @@ impl EntryReader<'_> {
         }
     }
 
+    /// Variables as lines, `NAME=value`, or names of those that are passed through; none at all
+    /// is how PHP writes an empty object.
+    fn env_lines(&mut self, name: &str, lines: &[Node]) {
+        for line in lines {
+            let Some((variable, value)) = line.as_str().and_then(|line| line.split_once('='))
+            else {
+                let list = Value::Array(vec![line.clone()]);
+                self.env_names(name, &Node::new(line.range.clone(), list));
+                continue;
+            };
+            let member = Member {
+                key: variable.to_owned(),
+                key_range: line.range.clone(),
+                value: Node::new(line.range.clone(), Value::String(value.to_owned())),
+            };
+            self.env(
+                name,
+                &Node::new(line.range.clone(), Value::Object(vec![member])),
+            );
+        }
+    }
+
     pub(super) fn env_names(&mut self, name: &str, node: &Node) {
+        // The same word for a map of values.
+        if node.is_object() && !self.rules.strict {
+            return self.env(name, node);
+        }
         let Value::Array(items) = &node.value else {
             self.wrong_type(name, node, "a list of names");
             return;

@@ -19,8 +19,9 @@ impl EntryReader<'_> {
         if node.is_object() {
             for member in node.members() {
                 match self.rules.key(&member.key) {
-                    Some(Key::Ignore) | None => {}
+                    Some(Key::Ignore) => self.hide(&member.value),
                     Some(key) => self.field(key, &member.key, &member.value),
+                    None => self.unknown_field(&format!("{name}.{}", member.key), member),
                 }
             }
             return;
@@ -123,11 +124,32 @@ impl EntryReader<'_> {
                     &range,
                 );
             }
-            (Some(_), Some(_), None) => self.problem(
+            (Some(_), Some(_), None) if self.rules.strict => self.problem(
                 Problem::error("two-transports", "both `command` and `url` are there")
                     .help("remove one, or say which with `transport`"),
                 &url_range,
             ),
+            (Some(_), Some(_), None) => {
+                let (used, other) = match self.rules.url_first {
+                    true => ("url", "command"),
+                    false => ("command", "url"),
+                };
+                self.problem(
+                    Problem::warning(
+                        "two-transports",
+                        format!("both `command` and `url` are there: the `{used}` is used"),
+                    )
+                    .help(format!("remove the `{other}`")),
+                    &url_range,
+                );
+                if self.rules.url_first {
+                    self.settings.command = None;
+                    self.bare_url(&url_range);
+                } else {
+                    self.settings.url = None;
+                    self.settings.transport = Some(TransportName::Stdio);
+                }
+            }
             (None, Some(_), Some(TransportName::Stdio)) => self.problem(
                 Problem::error(
                     "wrong-transport",

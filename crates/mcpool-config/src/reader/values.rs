@@ -288,6 +288,9 @@ impl EntryReader<'_> {
         unit: Option<Unit>,
     ) -> Option<HumanDuration> {
         let number = match &node.value {
+            Value::String(text) if !self.rules.strict && text.trim().parse::<f64>().is_ok() => {
+                text.trim().parse().unwrap_or_default()
+            }
             Value::String(text) => {
                 return match HumanDuration::parse(text) {
                     Ok(duration) => Some(duration),
@@ -305,6 +308,16 @@ impl EntryReader<'_> {
                 return None;
             }
         };
+        if number <= 0.0 && !self.rules.strict {
+            self.problem(
+                Problem::warning(
+                    "wrong-value",
+                    format!("`{path}` is not more than 0: it is left out"),
+                ),
+                &node.range,
+            );
+            return None;
+        }
         let seconds = match unit.unwrap_or(self.rules.unit) {
             Unit::Seconds => {
                 if number >= LONG_SECONDS {
@@ -313,7 +326,7 @@ impl EntryReader<'_> {
                 number
             }
             Unit::Milliseconds => {
-                if number > 0.0 && number < SHORT_MILLISECONDS {
+                if number < SHORT_MILLISECONDS {
                     self.unlikely(
                         path,
                         node,

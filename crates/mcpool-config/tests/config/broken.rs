@@ -91,6 +91,7 @@ fn the_wrong_types() {
     insta::assert_snapshot!(told(
         "mcp.json",
         r#"{
+  "$schema": "mcpool.schema.json",
   "mcpServers": {
     "a": "npx -y server",
     "b": { "command": "npx", "args": "-y server" },
@@ -107,6 +108,7 @@ fn transports_that_cannot_be() {
     insta::assert_snapshot!(told(
         "mcp.json",
         r#"{
+  "$schema": "mcpool.schema.json",
   "mcpServers": {
     "a": {},
     "b": { "command": "npx", "url": "https://example.org/mcp" },

@@ -81,7 +81,7 @@ fn a_bad_entry_never_takes_the_good_ones_down() {
             "bad1": { "comand": "x" },
             "bad2": 7,
             "bad3": { "url": "ftp://x" },
-            "bad4": { "command": "x", "timeout": "soon" },
+            "bad4": { "command": "x", "env": { "A": {} } },
             "bad5": { "command": "x", "args": "a b" },
             "bad6": { "url": "ws://x", "type": "ws" },
             " bad7": { "command": "x" },

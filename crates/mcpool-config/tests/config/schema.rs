@@ -80,7 +80,7 @@ fn the_schema_refuses_what_the_loader_refuses() {
     for server in [
         r#"{ "command": 7 }"#,
         r#"{ "command": "x", "args": "a" }"#,
-        r#"{ "command": "x", "timeout": 30, "health": true }"#,
+        r#"{ "command": "x", "timeout": 30 }"#,
         r#"{ "command": "x", "timeout": "thirty" }"#,
         r#"{ "command": "x", "limits": { "max_message": 16 } }"#,
         r#"{ "command": "x", "transport": "ws" }"#,
@@ -89,7 +89,10 @@ fn the_schema_refuses_what_the_loader_refuses() {
         r#"{ "command": "x", "health": { "misses": 0 } }"#,
         r#"{ "command": "x", "enabled": 1 }"#,
     ] {
-        let text = format!("{{ \"mcpServers\": {{ \"a\": {server} }} }}");
+        // A file that says it is ours is held to all of it.
+        let text = format!(
+            "{{ \"$schema\": \"mcpool.schema.json\", \"mcpServers\": {{ \"a\": {server} }} }}"
+        );
         assert!(
             !validator.is_valid(&serde_json::from_str(&text).unwrap()),
             "{server}"
