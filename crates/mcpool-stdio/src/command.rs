@@ -36,10 +36,11 @@ impl Plan {
         let fallback_path = path_of(&inherited);
         let mut env: BTreeMap<OsString, OsString> = inherited
             .into_iter()
-            .filter(|(name, _)| {
+            .filter(|(name, value)| {
+                let value = value.to_string_lossy();
                 name.to_str().map_or_else(
                     || spec.inherit_env == mcpool_core::EnvInheritance::All,
-                    |name| spec.inherit_env.allows(name),
+                    |name| spec.inherit_env.allows(name, &value),
                 )
             })
             .collect();
@@ -198,6 +199,26 @@ mod tests {
             names(&plan(EnvInheritance::All)),
             ["A", "EXTRA", "LC_ALL", "PATH", "TOKEN"]
         );
+    }
+
+    /// A password in the address of a proxy is a secret like any other.
+    #[test]
+    fn a_proxy_with_a_password_is_inherited_by_name_only() {
+        let own = vars(&[
+            ("PATH", "/usr/bin:/bin"),
+            ("https_proxy", "http://me:canary@proxy:3128"),
+            ("HTTP_PROXY", "http://proxy:3128"),
+        ]);
+        for (inherit, wanted) in [
+            (EnvInheritance::SafeList, vec!["HTTP_PROXY", "PATH"]),
+            (
+                EnvInheritance::Names(vec!["https_proxy".into()]),
+                vec!["HTTP_PROXY", "PATH", "https_proxy"],
+            ),
+        ] {
+            let spec = StdioSpec::new("sh").with_inherit_env(inherit);
+            assert_eq!(names(&Plan::new(&spec, own.clone()).unwrap()), wanted);
+        }
     }
 
     #[test]

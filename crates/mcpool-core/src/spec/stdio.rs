@@ -82,7 +82,7 @@ impl fmt::Debug for StdioSpec {
 #[non_exhaustive]
 pub enum EnvInheritance {
     /// Only [`EnvInheritance::SAFE_LIST`]: enough to find programs, a home and a locale, and no
-    /// secret of the application's.
+    /// secret of the application's. A proxy whose address holds a user or password is left out.
     #[default]
     SafeList,
     /// The safe list and these names.
@@ -137,15 +137,23 @@ impl EnvInheritance {
         "WINDIR",
     ];
 
-    /// Whether a variable of this name is inherited.
+    /// Whether a variable of this name and value is inherited. A proxy with a user or password in
+    /// its address is, only when it is asked for by name.
     ///
     /// ```
     /// use mcpool_core::EnvInheritance;
-    /// assert!(EnvInheritance::SafeList.allows("LC_ALL"));
-    /// assert!(!EnvInheritance::SafeList.allows("AWS_SECRET_ACCESS_KEY"));
+    /// let safe = EnvInheritance::SafeList;
+    /// assert!(safe.allows("LC_ALL", "C"));
+    /// assert!(!safe.allows("AWS_SECRET_ACCESS_KEY", "x"));
+    /// assert!(safe.allows("HTTPS_PROXY", "http://proxy:3128"));
+    /// assert!(!safe.allows("HTTPS_PROXY", "http://me:secret@proxy:3128"));
+    /// let named = EnvInheritance::Names(vec!["HTTPS_PROXY".into()]);
+    /// assert!(named.allows("HTTPS_PROXY", "http://me:secret@proxy:3128"));
     /// ```
     #[must_use]
-    pub fn allows(&self, name: &str) -> bool {
+    pub fn allows(&self, name: &str, value: &str) -> bool {
+        let is_proxy = name.to_ascii_uppercase().ends_with("_PROXY");
+        let has_credentials = is_proxy && value.contains('@');
         let safe = || {
             Self::SAFE_LIST
                 .iter()
@@ -158,8 +166,10 @@ impl EnvInheritance {
         match self {
             Self::All => true,
             Self::Nothing => false,
-            Self::SafeList => safe(),
-            Self::Names(names) => safe() || names.iter().any(|wanted| wanted == name),
+            Self::SafeList => safe() && !has_credentials,
+            Self::Names(names) => {
+                names.iter().any(|wanted| wanted == name) || safe() && !has_credentials
+            }
         }
     }
 }
