@@ -41,10 +41,17 @@ const LAYERS: &[Layer] = &[
         must_not_reach: NO_HTTP,
         ..layer("mcpool-stdio", &["mcpool-core"])
     },
-    layer("mcpool-http-pool", &["mcpool-core"]),
+    Layer {
+        must_not_reach: NO_HTTP,
+        ..layer("mcpool-files", &[])
+    },
+    layer("mcpool-http-pool", &["mcpool-core", "mcpool-files"]),
     layer("mcpool-sse", &["mcpool-core", "mcpool-http-pool"]),
     layer("mcpool-http", &["mcpool-core", "mcpool-http-pool"]),
-    layer("mcpool-auth", &["mcpool-core", "mcpool-http-pool"]),
+    layer(
+        "mcpool-auth",
+        &["mcpool-core", "mcpool-files", "mcpool-http-pool"],
+    ),
     layer(
         "mcpool-client",
         &[
@@ -61,7 +68,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         must_not_reach: NO_HTTP,
-        ..layer("mcpool-config", &["mcpool-core"])
+        ..layer("mcpool-config", &["mcpool-core", "mcpool-files"])
     },
     layer(
         "mcpool",

@@ -184,6 +184,9 @@ pub(crate) fn prove(client: &Client) -> (Option<Secret>, Vec<(&str, &str)>) {
     }
 }
 
+/// How large a file with a key, a token or an assertion may be.
+const SECRET_FILE_LIMIT: u64 = 1024 * 1024;
+
 /// Reads a configured secret.
 pub(crate) async fn read_secret(source: &SecretSource, what: &str) -> Result<Secret> {
     let missing = |why: String| Error::new(ErrorKind::InvalidSpec, format!("{what}: {why}"));
@@ -191,9 +194,18 @@ pub(crate) async fn read_secret(source: &SecretSource, what: &str) -> Result<Sec
         SecretSource::Value(secret) => return Ok(secret.clone()),
         SecretSource::Env(name) => std::env::var(name)
             .map_err(|_| missing(format!("the variable {name} is not set, or is not text")))?,
-        SecretSource::File(path) => tokio::fs::read_to_string(path).await.map_err(|error| {
-            missing(format!("the file {} cannot be read", path.display())).with_source(error)
-        })?,
+        SecretSource::File(path) => {
+            let file = path.clone();
+            let read = move || mcpool_files::read_regular(&file, SECRET_FILE_LIMIT);
+            let unread = |why: &dyn std::fmt::Display| {
+                missing(format!("the file {} cannot be read: {why}", path.display()))
+            };
+            let bytes = tokio::task::spawn_blocking(read)
+                .await
+                .map_err(|error| unread(&"it was cancelled").with_source(error))?
+                .map_err(|error| unread(&error))?;
+            String::from_utf8(bytes).map_err(|_| unread(&"it is not UTF-8"))?
+        }
         _ => return Err(missing("this kind of source is not supported".to_owned())),
     };
     let text = text.trim();

@@ -10,12 +10,15 @@ use rustls::{
 };
 use rustls_platform_verifier::Verifier;
 
-/// Reads a PEM file of certificates.
+/// How large a file of certificates may be; that of a whole system has a quarter of it.
+const CA_FILE_LIMIT: u64 = 1024 * 1024;
+
+/// Reads a PEM file of certificates. Blocks.
 pub(crate) fn read_ca_file(path: &Path) -> Result<Arc<[u8]>> {
-    let pem = std::fs::read(path).map_err(|error| {
+    let pem = mcpool_files::read_regular(path, CA_FILE_LIMIT).map_err(|error| {
         Error::new(
             ErrorKind::InvalidSpec,
-            format!("cannot read the CA file {}", path.display()),
+            format!("cannot read the CA file {}: {error}", path.display()),
         )
         .with_source(error)
     })?;
