@@ -64,7 +64,7 @@ impl App {
         &self,
         only: Option<&str>,
     ) -> Result<&ConnectionManager, Failure> {
-        let mut specs = self.select(only)?;
+        let mut specs = self.select(only).await?;
         for spec in &mut specs {
             spec.policy.reconnect = ReconnectPolicy::never();
         }
@@ -72,8 +72,8 @@ impl App {
     }
 
     /// The servers of the config, or one of them; connected when the command says so.
-    pub(crate) fn select(&self, only: Option<&str>) -> Result<Vec<ServerSpec>, Failure> {
-        let mut specs = self.load()?;
+    pub(crate) async fn select(&self, only: Option<&str>) -> Result<Vec<ServerSpec>, Failure> {
+        let mut specs = self.load().await?;
         if let Some(name) = only {
             let known = specs.iter().map(|spec| spec.name.to_string()).collect();
             specs.retain(|spec| spec.name.as_str() == name);
@@ -88,15 +88,15 @@ impl App {
     }
 
     /// The servers of the config. Its connect budget becomes the manager's.
-    pub(crate) fn load(&self) -> Result<Vec<ServerSpec>, Failure> {
-        let loaded = config_files::load(&self.global)?;
+    pub(crate) async fn load(&self) -> Result<Vec<ServerSpec>, Failure> {
+        let loaded = config_files::load(&self.global).await?;
         self.prepare(&loaded)?;
         Ok(loaded.servers)
     }
 
     /// As [`load`](Self::load), and watches the config from then on, where the system can.
-    pub(crate) fn load_watched(&self) -> Result<(Vec<ServerSpec>, Option<Watcher>), Failure> {
-        let (loaded, watcher) = config_files::watched(&self.global)?;
+    pub(crate) async fn load_watched(&self) -> Result<(Vec<ServerSpec>, Option<Watcher>), Failure> {
+        let (loaded, watcher) = config_files::watched(&self.global).await?;
         self.prepare(&loaded)?;
         Ok((loaded.servers, watcher))
     }
@@ -185,7 +185,7 @@ impl App {
 
     /// The manager with this server alone, connected; or says why not.
     pub(crate) async fn connected(&self, server: &str) -> Result<&ConnectionManager, Failure> {
-        let manager = self.managed(self.select(Some(server))?).await?;
+        let manager = self.managed(self.select(Some(server)).await?).await?;
         let progress = Connecting::start(&manager.names());
         manager.connect_with(server, 0).await?;
         drop(progress);

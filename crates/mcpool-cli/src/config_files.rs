@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use etcetera::{BaseStrategy as _, choose_base_strategy};
 use mcpool::config::{Loaded, Loader, Severity, Watcher};
 
-use crate::{args::Global, commands::config::require_trust, exit::Failure, render::problems};
+use crate::{args::Global, commands::config::admit, exit::Failure, render::problems};
 
 /// Files that are looked for in the working directory, first wins.
 const PROJECT_FILES: [&str; 2] = ["mcp.json", ".mcp.json"];
@@ -56,30 +56,49 @@ pub(crate) fn loader(files: Files) -> Loader {
 }
 
 /// Loads them. Errors and warnings go to standard error, notes too with `-v`; a file that cannot
-/// be understood at all is a failure.
-pub(crate) fn load(global: &Global) -> Result<Loaded, Failure> {
-    let loaded = loader(find(global)?).load()?;
-    accept(global, &loaded)?;
-    Ok(loaded)
+/// be understood at all is a failure, and so is one of the project that nobody trusts.
+pub(crate) async fn load(global: &Global) -> Result<Loaded, Failure> {
+    let loader = loader(find(global)?);
+    let loaded = off_thread(move || loader.load()).await??;
+    accept(global, loaded).await
 }
 
 /// As [`load`], and watches them from then on, where the system can.
-pub(crate) fn watched(global: &Global) -> Result<(Loaded, Option<Watcher>), Failure> {
-    match Watcher::start(loader(find(global)?)) {
-        Ok((loaded, watcher)) => {
-            accept(global, &loaded)?;
-            Ok((loaded, Some(watcher)))
-        }
+pub(crate) async fn watched(global: &Global) -> Result<(Loaded, Option<Watcher>), Failure> {
+    let loader = loader(find(global)?);
+    match off_thread(move || Watcher::start(loader)).await? {
+        Ok((loaded, watcher)) => Ok((accept(global, loaded).await?, Some(watcher))),
         Err(error) => {
             // Why it cannot be loaded, if that is why, is told by loading it.
-            let loaded = load(global)?;
+            let loaded = load(global).await?;
             tracing::warn!(%error, "changes of the config are not seen");
             Ok((loaded, None))
         }
     }
 }
 
-fn accept(global: &Global, loaded: &Loaded) -> Result<(), Failure> {
+/// Runs what may wait for long, such as a read of a pipe or an answer of a person, where it holds
+/// nothing up: a signal still ends the program.
+pub(crate) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Failure::internal(format!("the work was given up: {error}")))
+}
+
+async fn accept(global: &Global, loaded: Loaded) -> Result<Loaded, Failure> {
+    if loaded.problems.iter().any(|problem| problem.spoils_file()) {
+        report(global, &loaded);
+        return Err(Failure::usage("the config cannot be used"));
+    }
+    // Nothing else of a project's file is shown, or done, before a person has seen it.
+    let loaded = admit(loaded).await?;
+    report(global, &loaded);
+    Ok(loaded)
+}
+
+fn report(global: &Global, loaded: &Loaded) {
     let least = match global.verbose {
         0 => Severity::Warning,
         _ => Severity::Note,
@@ -90,11 +109,6 @@ fn accept(global: &Global, loaded: &Loaded) -> Result<(), Failure> {
         .filter(|problem| problem.severity >= least)
         .collect();
     problems::print(&worth);
-    if loaded.problems.iter().any(|problem| problem.spoils_file()) {
-        return Err(Failure::usage("the config cannot be used"));
-    }
-    // Nothing of a project's file runs before a person has seen it.
-    require_trust(loaded)
 }
 
 fn nothing_found(places: impl Iterator<Item = PathBuf>) -> String {

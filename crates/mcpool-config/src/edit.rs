@@ -3,17 +3,21 @@
 mod json;
 mod toml;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use mcpool_core::{Error, ErrorKind, Result, ServerName};
+use mcpool_files::Locks;
 
 use crate::{
-    atomic,
     dialects::{self, Dialect},
     document::{self, Format, Node},
+    loader::MAX_BYTES,
     settings::ServerSettings,
     source::Source,
 };
+
+/// How long an edit waits for another process that changes the same file.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// One change of a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,10 +101,12 @@ fn edit_source(text: &str, format: Format, path: Option<&Path>, edits: &[Edit]) 
 /// Changes a file, or makes it when it is not there: locked against other processes, written
 /// beside it, synced, renamed, readable by the owner only. A symbolic link stays one.
 ///
-/// Nothing is written when the text stays the same; then the answer is `false`.
+/// Nothing is written when the text stays the same; then the answer is `false`. Blocks, for at
+/// most 10 s while another process changes the same file.
 ///
 /// # Errors
-/// As [`edit_text`], and when the file cannot be read or written.
+/// As [`edit_text`], and when the file cannot be read or written: it is no regular file, is
+/// larger than 16 MiB, or another process, which is named, does not let go of it.
 pub fn edit_file(path: &Path, edits: &[Edit]) -> Result<bool> {
     let fail = |what: &str, error: std::io::Error| {
         Error::new(
@@ -116,21 +122,24 @@ pub fn edit_file(path: &Path, edits: &[Edit]) -> Result<bool> {
     {
         std::fs::create_dir_all(folder).map_err(|error| fail("create the directory of", error))?;
     }
-    let target = atomic::target(path);
-    atomic::locked(&target, || {
-        let old = match std::fs::read_to_string(&target) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(fail("read", error)),
-        };
-        let new = edit_source(&old, format, Some(path), edits)?;
-        if new == old {
-            return Ok(false);
-        }
-        atomic::write(&target, &new).map_err(|error| fail("write", error))?;
-        Ok(true)
-    })
-    .map_err(|error| fail("lock", error))?
+    let target = mcpool_files::resolved(path);
+    let _lock = Locks::of_user()
+        .and_then(|locks| locks.lock(&target, LOCK_PATIENCE))
+        .map_err(|error| fail("lock", error))?;
+    let old = match mcpool_files::read_regular(&target, MAX_BYTES) {
+        Ok(bytes) => String::from_utf8(bytes).map_err(|error| {
+            let error = std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error());
+            fail("read", error)
+        })?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(fail("read", error)),
+    };
+    let new = edit_source(&old, format, Some(path), edits)?;
+    if new == old {
+        return Ok(false);
+    }
+    mcpool_files::write_private(&target, &new).map_err(|error| fail("write", error))?;
+    Ok(true)
 }
 
 fn parse(text: &str, format: Format, path: Option<&Path>) -> Result<Node> {

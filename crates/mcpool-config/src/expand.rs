@@ -1,6 +1,8 @@
 //! Filling in `${…}` when a server is connected: the sources of values, and the resolver that
 //! asks them.
 
+mod consent;
+mod env_file;
 mod fields;
 mod helper;
 mod sources;
@@ -16,6 +18,7 @@ use std::{
 use async_trait::async_trait;
 use mcpool_core::{Error, ErrorKind, Result, Secret, ServerSpec, SpecResolver, TransportSpec};
 
+pub(crate) use consent::{Bound, BoundFile, Consent, Digest, Pins, decides_code};
 pub use sources::{
     EnvironmentSource, FileSource, InputProvider, InputSource, PlaceSource, VariableSource,
 };
@@ -39,6 +42,8 @@ pub struct Resolver {
     headers_helper: Option<String>,
     /// Whether the file's placeholders may have defaults, for advice.
     defaults_known: bool,
+    start_in: Option<PathBuf>,
+    consent: Consent,
 }
 
 /// Which source gave a part of a field.
@@ -94,6 +99,8 @@ impl Resolver {
             env_file: None,
             headers_helper: None,
             defaults_known: true,
+            start_in: None,
+            consent: Consent::default(),
         }
     }
 
@@ -105,6 +112,21 @@ impl Resolver {
     /// Whether advice may speak of `${NAME:-default}`: not in a host's file that has no such.
     pub(crate) fn defaults_known(&self) -> bool {
         self.defaults_known
+    }
+
+    /// Where a process starts whose entry names no directory.
+    pub(crate) fn with_start_in(mut self, directory: PathBuf) -> Self {
+        self.start_in = Some(directory);
+        self
+    }
+
+    pub(crate) fn with_consent(mut self, consent: Consent) -> Self {
+        self.consent = consent;
+        self
+    }
+
+    pub(crate) fn start_in(&self) -> Option<&Path> {
+        self.start_in.as_deref()
     }
 
     pub(crate) fn with_env_file(mut self, file: Option<String>) -> Self {
@@ -121,8 +143,11 @@ impl Resolver {
     ///
     /// # Errors
     /// [`Unresolved`](ErrorKind::Unresolved) that names all missing variables, each with the
-    /// field and its place.
+    /// field and its place. [`InvalidSpec`](ErrorKind::InvalidSpec) for an entry of a project's
+    /// file that nobody has approved, or when a file that decides what runs has changed since: see
+    /// [`TrustStore`](crate::TrustStore).
     pub async fn resolve_with_provenance(&self, spec: &ServerSpec) -> Result<Resolution> {
+        self.consent.check()?;
         let work = Work::collect(spec, self.env_file.as_deref());
         let known = self.gather(&work).await?;
         let mut provenance = Vec::new();
@@ -162,7 +187,13 @@ impl Resolver {
         }
         let mut spec = work.apply(spec, values, |path| self.anchor(path));
         leave_out(&mut spec.0, &empty_headers);
-        self.add_env_file(&mut spec.0, spec.1, &mut provenance)?;
+        if let TransportSpec::Stdio(stdio) = &mut spec.0.transport
+            && stdio.cwd.is_none()
+        {
+            stdio.cwd.clone_from(&self.start_in);
+        }
+        self.add_env_file(&mut spec.0, spec.1, &mut provenance)
+            .await?;
         self.add_helper_headers(&mut spec.0, &mut provenance)
             .await?;
         let mut spec = spec.0;
@@ -235,23 +266,30 @@ impl Resolver {
                     );
                     error.wrap(ErrorKind::Unresolved, message)
                 })?;
-                match found {
-                    Some((value, source)) => {
-                        gathered.sources.push((reference.clone(), source));
-                        gathered.values.insert(reference, Some(value));
-                    }
-                    None => {
-                        gathered.values.insert(reference, None);
-                    }
+                let value = found.map(|(value, source)| {
+                    let name = source.name().to_owned();
+                    gathered.sources.push((reference.clone(), name));
+                    (value, source.is_built_in())
+                });
+                // What a source of the application's own gives is the application's word.
+                let is_ours = value.as_ref().is_none_or(|(_, built_in)| *built_in);
+                let value = value.map(|(value, _)| value);
+                if let Some(pins) = self.consent.pins()
+                    && is_ours
+                    && reference.scheme.as_deref() == Some("file")
+                    && work.decides_with(&reference)
+                {
+                    pins.check_value(&reference, value.as_ref())?;
                 }
+                gathered.values.insert(reference, value);
             }
         }
     }
 
-    async fn lookup(&self, reference: &Reference) -> Result<Option<(Secret, String)>> {
+    async fn lookup(&self, reference: &Reference) -> Result<Option<(Secret, &dyn VariableSource)>> {
         for source in self.sources.iter() {
             if let Some(value) = source.lookup(reference).await? {
-                return Ok(Some((value, source.name().to_owned())));
+                return Ok(Some((value, source.as_ref())));
             }
         }
         if let Some(scheme) = &reference.scheme {
@@ -325,7 +363,7 @@ impl Resolver {
         anchor(path, &self.base, self.home.as_deref())
     }
 
-    fn add_env_file(
+    async fn add_env_file(
         &self,
         spec: &mut ServerSpec,
         file: Option<String>,
@@ -335,21 +373,24 @@ impl Resolver {
             return Ok(());
         };
         let path = self.anchor(PathBuf::from(file));
+        // As it was written: what fills a placeholder of the path may be a secret.
+        let written = self.env_file.clone().unwrap_or_default();
         let place = self.place_of("env_file");
         let fail = |reason: String| {
             Error::new(
                 ErrorKind::Unresolved,
-                format!(
-                    "cannot read the file of variables {}{place}: {reason}",
-                    path.display()
-                ),
+                format!("cannot read the file of variables {written}{place}: {reason}"),
             )
         };
-        let lines =
-            dotenvy::from_path_iter(&path).map_err(|error| fail(describe_dotenv(&error)))?;
-        for line in lines {
-            // The parser's own message would quote the line, and with it the secret.
-            let (name, value) = line.map_err(|error| fail(describe_dotenv(&error)))?;
+        let file = path.clone();
+        let bytes = tokio::task::spawn_blocking(move || env_file::read(&file))
+            .await
+            .map_err(|error| fail("the reading was cancelled".to_owned()).with_source(error))?
+            .map_err(|error| fail(error.to_string()))?;
+        if let Some(pins) = self.consent.pins() {
+            pins.check_env_file(&written, &path, &bytes)?;
+        }
+        for (name, value) in env_file::parse(&bytes).map_err(fail)? {
             // `env` wins over the file.
             if let std::collections::btree_map::Entry::Vacant(place) = stdio.env.entry(name) {
                 provenance.push(Provenance {
@@ -357,7 +398,7 @@ impl Resolver {
                     reference: None,
                     source: "env_file".to_owned(),
                 });
-                place.insert(Secret::new(value));
+                place.insert(value);
             }
         }
         Ok(())
@@ -401,20 +442,6 @@ fn leave_out(spec: &mut ServerSpec, names: &[String]) {
     }
 }
 
-/// Says what is wrong with a file of variables without quoting it.
-fn describe_dotenv(error: &dotenvy::Error) -> String {
-    match error {
-        dotenvy::Error::Io(error) => error.to_string(),
-        dotenvy::Error::LineParse(_, column) => {
-            format!(
-                "a line is not `NAME=value` (near its column {})",
-                column + 1
-            )
-        }
-        _ => "it cannot be understood".to_owned(),
-    }
-}
-
 fn anchor(path: PathBuf, base: &Path, home: Option<&Path>) -> PathBuf {
     if let (Ok(rest), Some(home)) = (path.strip_prefix("~"), home) {
         return home.join(rest);
@@ -436,13 +463,15 @@ impl SpecResolver for Resolver {
         Ok(resolution.spec)
     }
 
-    /// What it adds beyond the spec's own text: the file of variables and the helper.
+    /// What it adds beyond the spec's own text: the file of variables, the helper, the directory,
+    /// and the contents that were approved.
     fn fingerprint(&self) -> u64 {
-        if self.env_file.is_none() && self.headers_helper.is_none() {
-            return 0;
-        }
         let mut hasher = DefaultHasher::new();
-        (&self.env_file, &self.headers_helper, &self.base).hash(&mut hasher);
+        if self.env_file.is_some() || self.headers_helper.is_some() {
+            (&self.env_file, &self.headers_helper, &self.base).hash(&mut hasher);
+        }
+        self.start_in.hash(&mut hasher);
+        self.consent.hash(&mut hasher);
         hasher.finish()
     }
 }

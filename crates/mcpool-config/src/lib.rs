@@ -24,7 +24,6 @@
 //! ```
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod atomic;
 mod compile;
 mod diagnose;
 mod dialects;
@@ -63,6 +62,9 @@ pub use reader::InputDeclaration;
 pub use schema::json_schema;
 pub use source::{Position, Source, Span};
 pub use template::{Reference, Syntax, Template, TemplateError, WhenUnset};
-pub use trust::{TrustAction, TrustRequest, TrustStore};
+pub use trust::{
+    Admission, CoveredFile, FactKind, Standing, Taken, TrustAction, TrustFact, TrustRequest,
+    TrustStore,
+};
 pub use units::{ByteSize, HumanDuration};
 pub use watch::{Reload, Watcher};

@@ -11,7 +11,9 @@ use std::{
 
 use mcpool_core::{Error, ErrorKind, Result, ServerSpec};
 
+pub(crate) use loaded::Document;
 pub use loaded::Loaded;
+pub(crate) use read_file::MAX_BYTES;
 
 use crate::{
     compile,
@@ -19,7 +21,7 @@ use crate::{
     dialects::{self, Dialect, Folder},
     document::{self, Format},
     expand::{
-        EnvironmentSource, FileSource, InputProvider, InputSource, PlaceSource, Resolver,
+        Consent, EnvironmentSource, FileSource, InputProvider, InputSource, PlaceSource, Resolver,
         VariableSource,
     },
     hosts::{self, Folders},
@@ -88,7 +90,8 @@ impl Loader {
         Self::default()
     }
 
-    /// Adds a file that the user named. It must be there.
+    /// Adds a file that the user named. It must be there; it may be a pipe, such as `/dev/stdin`.
+    /// At most 16 MiB, as every other file.
     #[must_use]
     pub fn with_file(self, path: impl Into<PathBuf>) -> Self {
         self.with(
@@ -238,6 +241,7 @@ impl Loader {
             folders,
             problems: Vec::new(),
             sources: Vec::new(),
+            documents: Vec::new(),
             by_scope: HashMap::new(),
         };
         for input in &self.inputs {
@@ -290,6 +294,7 @@ struct Load<'a> {
     folders: Folders,
     problems: Vec<Problem>,
     sources: Vec<Arc<Source>>,
+    documents: Vec<Document>,
     by_scope: HashMap<Scope, Layer>,
 }
 
@@ -307,7 +312,12 @@ impl Load<'_> {
                 Ok(())
             }
             What::File { path, must_exist } => {
-                if let Some(source) = read_file::read(path, *must_exist)? {
+                let source = if *must_exist {
+                    Some(read_file::read_named(path)?)
+                } else {
+                    read_file::read(path)?
+                };
+                if let Some(source) = source {
                     self.document(&source, input.scope);
                 }
                 Ok(())
@@ -324,7 +334,7 @@ impl Load<'_> {
                     .with_source(error)
                 })?;
                 for path in files {
-                    if let Some(source) = read_file::read(&path, false)? {
+                    if let Some(source) = read_file::read(&path)? {
                         self.document(&source, input.scope);
                     }
                 }
@@ -336,7 +346,7 @@ impl Load<'_> {
     /// Parses and reads one document and lays its entries over those of its scope.
     fn document(&mut self, source: &Arc<Source>, scope: Scope) {
         self.sources.push(Arc::clone(source));
-        if let Some(layer) = self.layer(source, scope, self.loader.dialect) {
+        if let Some(layer) = self.layer(source, scope, self.loader.dialect, None) {
             self.add(scope, layer);
         }
     }
@@ -346,6 +356,7 @@ impl Load<'_> {
         source: &Arc<Source>,
         scope: Scope,
         forced: Option<Dialect>,
+        imported_by: Option<&Arc<Path>>,
     ) -> Option<Layer> {
         let format = source
             .path()
@@ -366,12 +377,30 @@ impl Load<'_> {
         self.problems.append(&mut reading.problems);
         let base = base(source, dialect, workspace.as_deref());
         let inputs = std::mem::take(&mut reading.inputs);
-        let places = self.places(source, dialect, workspace.unwrap_or_else(|| base.clone()));
+        let workspace = workspace.unwrap_or_else(|| base.clone());
+        let places = self.places(source, dialect, workspace.clone());
         let sources = self.variable_sources(&base, places, inputs);
         let imports = std::mem::take(&mut reading.imports);
+        let start_in = self.start_in(source, scope, &base);
+        // Whose word it is that this is used: nobody's but the project's until somebody is asked.
+        let project = match scope {
+            Scope::Project => source.path().map(Arc::from),
+            _ => imported_by.cloned(),
+        };
+        let consent = project
+            .clone()
+            .map_or_else(Consent::default, Consent::Wanted);
+        self.documents.push(Document {
+            source: Arc::clone(source),
+            dialect,
+            base: base.clone(),
+            workspace,
+            imported_by: imported_by.cloned(),
+        });
         let mut entries = Vec::with_capacity(reading.entries.len());
         for mut read in reading.entries {
             read.origin.scope = scope;
+            read.origin.imported_by = imported_by.cloned();
             if read.settings.enabled != Some(false) {
                 self.warn_of_unset(dialect, &read);
             }
@@ -391,7 +420,9 @@ impl Load<'_> {
                         )
                         .with_defaults_known(dialect.rules().strict)
                         .with_env_file(read.settings.env_file.clone())
-                        .with_headers_helper(read.settings.headers_helper.clone()),
+                        .with_headers_helper(read.settings.headers_helper.clone())
+                        .with_start_in(start_in.clone())
+                        .with_consent(consent.clone()),
                     );
                     entries.push(Entry {
                         name: spec.name.clone(),
@@ -411,7 +442,16 @@ impl Load<'_> {
             }
         }
         if scope != Scope::Import {
-            self.imports(imports, reading.import_order);
+            self.imports(imports, reading.import_order, project.as_ref());
+        }
+        if scope == Scope::Project && reading.credentials.is_some() {
+            let problem = Problem::warning(
+                "wrong-place",
+                "`credentials` of a project's file is ignored: where tokens are kept is for the user to say",
+            )
+            .help("set it in your own file");
+            self.problems
+                .push(problem.at(Span::new(source, root.range.start..root.range.start)));
         }
         Some(Layer {
             entries,
@@ -470,6 +510,18 @@ impl Load<'_> {
         places
     }
 
+    /// Where a process starts whose entry does not say: in the project when a file of the project
+    /// or a file that was named says so, else in the home. Never where the user happens to be,
+    /// which may be anybody's directory.
+    fn start_in(&self, source: &Source, scope: Scope, base: &Path) -> PathBuf {
+        let is_own = matches!(scope, Scope::Import | Scope::User | Scope::Environment);
+        let home = self.folders.home.as_deref().filter(|home| home.is_dir());
+        match home {
+            Some(home) if is_own || source.path().is_none() => home.to_path_buf(),
+            _ => base.to_path_buf(),
+        }
+    }
+
     fn variable_sources(
         &self,
         base: &Path,
@@ -489,13 +541,18 @@ impl Load<'_> {
 
     /// Reads the user-scope files of other hosts. What is wrong in them is a warning here: they
     /// are not ours to mend.
-    fn imports(&mut self, imports: Vec<(Dialect, Span)>, order: ImportOrder) {
+    fn imports(
+        &mut self,
+        imports: Vec<(Dialect, Span)>,
+        order: ImportOrder,
+        project: Option<&Arc<Path>>,
+    ) {
         let mut merged = Layer::default();
         for (dialect, place) in imports {
             let mut found = false;
             let mut of_host = Layer::default();
             for path in hosts::user_files(dialect, &self.folders) {
-                let source = match read_file::read(&path, false) {
+                let source = match read_file::read(&path) {
                     Ok(Some(source)) => source,
                     Ok(None) => continue,
                     Err(error) => {
@@ -509,7 +566,7 @@ impl Load<'_> {
                 found = true;
                 self.sources.push(Arc::clone(&source));
                 let before = self.problems.len();
-                if let Some(layer) = self.layer(&source, Scope::Import, Some(dialect)) {
+                if let Some(layer) = self.layer(&source, Scope::Import, Some(dialect), project) {
                     of_host = merge(of_host, layer);
                 }
                 for problem in &mut self.problems[before..] {
@@ -544,7 +601,7 @@ impl Load<'_> {
         let merged = scopes.iter().fold(Layer::default(), |below, scope| {
             merge(below, self.by_scope.remove(scope).unwrap_or_default())
         });
-        Loaded::new(merged, self.problems, self.sources)
+        Loaded::new(merged, self.problems, self.sources, self.documents)
     }
 }
 
@@ -552,8 +609,8 @@ impl Load<'_> {
 /// it is one of the project's files.
 fn base(source: &Source, dialect: Dialect, workspace: Option<&Path>) -> PathBuf {
     let folder = source.path().and_then(|path| {
-        let folder = path.parent()?;
-        Some(std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf()))
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        Some(path.parent()?.to_path_buf())
     });
     match (dialect, folder, workspace) {
         (Dialect::Native, Some(folder), _) | (_, Some(folder), None) => folder,

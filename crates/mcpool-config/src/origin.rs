@@ -1,6 +1,6 @@
 //! Where an entry and each of its fields come from.
 
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
 use crate::{dialects::Dialect, source::Span};
 
@@ -57,6 +57,9 @@ pub struct Origin {
     pub dialect: Option<Dialect>,
     /// The place of its name; `None` for the program's own entries.
     pub span: Option<Span>,
+    /// The file of the project whose `imports` brought it; `None` when it came by itself, or the
+    /// user's own file brought it.
+    pub imported_by: Option<Arc<Path>>,
     fields: Fields,
 }
 
@@ -66,6 +69,7 @@ impl Origin {
             scope: Scope::Named,
             dialect: Some(dialect),
             span: Some(span),
+            imported_by: None,
             fields,
         }
     }
@@ -75,6 +79,7 @@ impl Origin {
             scope: Scope::Program,
             dialect: None,
             span: None,
+            imported_by: None,
             fields: Fields::new(),
         }
     }
@@ -83,6 +88,16 @@ impl Origin {
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.span.as_ref()?.source().path()
+    }
+
+    /// The file of the project that wants it used: its own, or the one whose `imports` brought it.
+    /// `None` for what is the user's own word.
+    #[must_use]
+    pub fn project_file(&self) -> Option<&Path> {
+        match self.scope {
+            Scope::Project => self.path(),
+            _ => self.imported_by.as_deref(),
+        }
     }
 
     /// The place of a field: `command`, `args[0]`, `env.TOKEN`, `headers.Accept`, `reconnect` …

@@ -95,6 +95,13 @@ pub(crate) fn read(
         };
         defaults = header.read(root, rules);
     }
+    // Elsewhere a sandbox beside the servers is for the commands of the host itself.
+    let holds_servers = matches!(dialect, Dialect::VsCode | Dialect::Gemini);
+    let sandboxes = root.members().iter().filter(|member| is_sandbox(member));
+    for member in sandboxes.filter(|_| holds_servers) {
+        let place = Span::new(source, member.key_range.clone());
+        out.problems.push(not_sandboxed(&member.key).at(place));
+    }
     let inputs = root
         .get("inputs")
         .or_else(|| root.get("mcp").and_then(|mcp| mcp.get("inputs")));
@@ -219,6 +226,22 @@ fn hide_the_rest(node: &Node, read: &HashSet<Range<usize>>, secrets: &mut Vec<Ra
         }
         _ => {}
     }
+}
+
+/// Whether a member asks a host to lock its servers in: `sandbox`, `sandboxEnabled` and the like.
+fn is_sandbox(member: &Member) -> bool {
+    let asks = !matches!(member.value.value, Value::Null | Value::Bool(false));
+    asks && member.key.to_ascii_lowercase().starts_with("sandbox")
+}
+
+/// Who asked for a sandbox has to know that there is none.
+fn not_sandboxed(key: &str) -> Problem {
+    Problem::warning(
+        "no-sandbox",
+        format!("`{key}` is not honoured: mcpool runs servers with all rights of the user"),
+    )
+    .label("no sandbox here")
+    .help("name a program as `command` that locks its server in, such as `bwrap` or `docker`")
 }
 
 fn about(mut problem: Problem, server: &str) -> Problem {

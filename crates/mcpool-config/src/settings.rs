@@ -2,6 +2,7 @@
 //! reader fills them, the writer writes them.
 
 mod oauth;
+mod secrets;
 
 use std::{collections::BTreeMap, fmt};
 
@@ -9,6 +10,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::units::{ByteSize, HumanDuration};
+
+pub use secrets::WithoutSecrets;
 
 pub use oauth::{DpopName, GrantName, IdentityProviderSettings, OAuthSettings};
 

@@ -7,7 +7,7 @@ use crate::{
     loader::Loaded,
     merge::Entry,
     secrets,
-    settings::ServerSettings,
+    settings::{OAuthSettings, ServerSettings},
     template::{Syntax, Template},
 };
 
@@ -118,35 +118,7 @@ fn show_policies(out: &mut Map<String, Value>, spec: &ServerSpec, settings: &Ser
     rest.proxy = None;
     rest.headers_helper = rest.headers_helper.map(|helper| redacted_line(&helper));
     if let Some(oauth) = &mut rest.oauth {
-        let idp = oauth.idp.as_mut();
-        let idp_secret = idp.and_then(|idp| idp.client_secret.as_mut());
-        // Each has the name of a secret, so that nothing literal is shown.
-        for secret in [
-            oauth.client_secret.as_mut(),
-            oauth.private_key.as_mut(),
-            oauth.id_token.as_mut(),
-            oauth.assertion.as_mut(),
-            idp_secret,
-        ]
-        .into_iter()
-        .flatten()
-        {
-            *secret = value_text("client_secret", secret);
-        }
-        let (issuer, endpoint) = match &mut oauth.idp {
-            Some(idp) => (Some(&mut idp.issuer), Some(&mut idp.token_endpoint)),
-            None => (None, None),
-        };
-        let urls = [
-            oauth.metadata_url.as_mut(),
-            oauth.client_metadata_url.as_mut(),
-            oauth.issuer.as_mut(),
-            issuer,
-            endpoint,
-        ];
-        for url in urls.into_iter().flatten() {
-            *url = url_text(url);
-        }
+        redact_oauth(oauth);
     }
     if let Ok(Value::Object(rest)) = serde_json::to_value(rest) {
         for (field, value) in rest {
@@ -155,6 +127,39 @@ fn show_policies(out: &mut Map<String, Value>, spec: &ServerSpec, settings: &Ser
     }
     if spec.instances != 1 {
         out.insert("instances".to_owned(), spec.instances.into());
+    }
+}
+
+/// Overwrites the secrets of a login.
+pub(crate) fn redact_oauth(oauth: &mut OAuthSettings) {
+    let idp = oauth.idp.as_mut();
+    let idp_secret = idp.and_then(|idp| idp.client_secret.as_mut());
+    // Each has the name of a secret, so that nothing literal is shown.
+    for secret in [
+        oauth.client_secret.as_mut(),
+        oauth.private_key.as_mut(),
+        oauth.id_token.as_mut(),
+        oauth.assertion.as_mut(),
+        idp_secret,
+    ]
+    .into_iter()
+    .flatten()
+    {
+        *secret = value_text("client_secret", secret);
+    }
+    let (issuer, endpoint) = match &mut oauth.idp {
+        Some(idp) => (Some(&mut idp.issuer), Some(&mut idp.token_endpoint)),
+        None => (None, None),
+    };
+    let urls = [
+        oauth.metadata_url.as_mut(),
+        oauth.client_metadata_url.as_mut(),
+        oauth.issuer.as_mut(),
+        issuer,
+        endpoint,
+    ];
+    for url in urls.into_iter().flatten() {
+        *url = url_text(url);
     }
 }
 
@@ -230,7 +235,7 @@ pub(crate) fn redacted_args(args: &[String]) -> Vec<String> {
 }
 
 /// A shell line without the words that look like secrets.
-fn redacted_line(line: &str) -> String {
+pub(crate) fn redacted_line(line: &str) -> String {
     let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
     redacted_args(&words).join(" ")
 }

@@ -82,8 +82,14 @@ impl Watcher {
     ///
     /// # Errors
     /// What [`Loader::load`] says; [`InvalidArgument`](ErrorKind::InvalidArgument) when a
-    /// directory cannot be watched.
+    /// directory cannot be watched, or a pipe was named; that is then not read.
     pub fn start(loader: Loader) -> Result<(Loaded, Self)> {
+        if let Some(pipe) = loader.paths().into_iter().find(|path| is_pipe(path)) {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("{} is no file and can be read only once", pipe.display()),
+            ));
+        }
         let (sender, reloads) = mpsc::channel(QUEUE);
         let (first_sender, first) = std::sync::mpsc::channel::<Running>();
         let mut state: Option<Running> = None;
@@ -168,6 +174,10 @@ fn folders(loader: &Loader) -> HashSet<PathBuf> {
     }
     folders.extend(own);
     folders
+}
+
+fn is_pipe(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
 /// What runs, as far as the watcher knows.

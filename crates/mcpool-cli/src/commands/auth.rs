@@ -29,7 +29,7 @@ pub(crate) enum AuthCommand {
 /// Runs it.
 pub(crate) async fn run(app: &App, command: AuthCommand) -> Outcome {
     let AuthCommand::Status { server } = command;
-    let mut specs = app.select(server.as_deref())?;
+    let mut specs = app.select(server.as_deref()).await?;
     if server.is_none() {
         specs.retain(|spec| !spec.transport.is_stdio());
     }

@@ -2,6 +2,7 @@
 
 mod edit;
 mod import;
+mod question;
 mod trust;
 
 use std::path::PathBuf;
@@ -14,14 +15,14 @@ use super::Outcome;
 use crate::{
     app::App,
     args::Global,
-    config_files,
+    config_files::{self, off_thread},
     exit::{Exit, Failure},
     render::{self, problems, table},
 };
 
 pub(crate) use edit::{AddArgs, NameArgs};
 pub(crate) use import::ImportArgs;
-pub(crate) use trust::{TrustArgs, require as require_trust};
+pub(crate) use trust::{TrustArgs, admit};
 
 /// What to do with config files.
 #[derive(Debug, Subcommand)]
@@ -83,24 +84,25 @@ impl ReadArgs {
 pub(crate) async fn run(app: &App, command: ConfigCommand) -> Outcome {
     match command {
         ConfigCommand::Check(read) => check(app, &read).await,
-        ConfigCommand::Show { read, origins } => show(app, &read, origins),
-        ConfigCommand::Find => find(app),
-        ConfigCommand::Import(args) => import::run(app, &args),
+        ConfigCommand::Show { read, origins } => show(app, &read, origins).await,
+        ConfigCommand::Find => find(app).await,
+        ConfigCommand::Import(args) => import::run(app, args).await,
         ConfigCommand::Schema => render::document(&config::json_schema()),
-        ConfigCommand::Add(args) => edit::add(app, args),
-        ConfigCommand::Remove(args) => edit::remove(app, args),
-        ConfigCommand::Enable(args) => edit::set_enabled(app, args, true),
-        ConfigCommand::Disable(args) => edit::set_enabled(app, args, false),
+        ConfigCommand::Add(args) => edit::add(app, args).await,
+        ConfigCommand::Remove(args) => edit::remove(app, args).await,
+        ConfigCommand::Enable(args) => edit::set_enabled(app, args, true).await,
+        ConfigCommand::Disable(args) => edit::set_enabled(app, args, false).await,
     }
 }
 
 /// Shows and approves what a project's file does.
 pub(crate) async fn trust(app: &App, args: TrustArgs) -> Outcome {
-    trust::run(app, &args)
+    trust::run(app, args).await
 }
 
 async fn check(app: &App, read: &ReadArgs) -> Outcome {
-    let loaded = read.loader(&app.global)?.load()?;
+    let loader = read.loader(&app.global)?;
+    let loaded = off_thread(move || loader.load()).await??;
     let mut found = loaded.problems.clone();
     for entry in loaded.entries().iter().filter(|entry| entry.spec.enabled) {
         found.extend(entry.missing_variables().await);
@@ -133,8 +135,9 @@ async fn check(app: &App, read: &ReadArgs) -> Outcome {
     Ok(if good { Exit::Good } else { Exit::Usage })
 }
 
-fn show(app: &App, read: &ReadArgs, origins: bool) -> Outcome {
-    let loaded = read.loader(&app.global)?.strict(read.strict).load()?;
+async fn show(app: &App, read: &ReadArgs, origins: bool) -> Outcome {
+    let loader = read.loader(&app.global)?.strict(read.strict);
+    let loaded = off_thread(move || loader.load()).await??;
     let shown = loaded.to_json(origins);
     report(&loaded);
     if app.global.json {
@@ -199,17 +202,18 @@ fn show_table(loaded: &Loaded, shown: &serde_json::Value, origins: bool) -> Outc
     render::text(&table::show(&out))
 }
 
-fn find(app: &App) -> Outcome {
-    let found = config::find(&Folders::of_process());
-    let files: Vec<(config::HostFile, Loaded)> = found
-        .into_iter()
-        .filter_map(|file| {
+async fn find(app: &App) -> Outcome {
+    let files: Vec<(config::HostFile, Loaded)> = off_thread(|| {
+        let load = |file: config::HostFile| {
             let loader = Loader::new()
                 .with_file(&file.path)
                 .with_dialect(file.dialect);
             Some((file, loader.load().ok()?))
-        })
-        .collect();
+        };
+        let found = config::find(&Folders::of_process());
+        found.into_iter().filter_map(load).collect()
+    })
+    .await?;
     if app.global.json {
         let files: Vec<_> = files
             .iter()

@@ -38,7 +38,7 @@ pub(crate) struct LoginArgs {
 
 /// Logs in, then connects, to see that the login is good.
 pub(crate) async fn login(app: &App, args: LoginArgs) -> Outcome {
-    let specs = app.select(Some(&args.server))?;
+    let specs = app.select(Some(&args.server)).await?;
     let spec = specs
         .first()
         .ok_or_else(|| Failure::internal("no server was selected"))?;
@@ -74,7 +74,7 @@ pub(crate) async fn login(app: &App, args: LoginArgs) -> Outcome {
 
 /// Forgets the tokens of a server.
 pub(crate) async fn logout(app: &App, server: &str) -> Outcome {
-    let specs = app.select(Some(server))?;
+    let specs = app.select(Some(server)).await?;
     let mut known = false;
     for spec in &specs {
         known |= app.oauth()?.logout(spec).await?;

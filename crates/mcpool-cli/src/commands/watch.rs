@@ -2,12 +2,13 @@
 
 use std::{
     io::IsTerminal as _,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use mcpool::{
     ConnectionManager, Error, ErrorKind, EventItem, EventStream, ServerSpec, StartMode,
-    config::{Loaded, Reload, TrustStore, Watcher},
+    config::{Admission, Loaded, Reload, TrustStore, Watcher},
 };
 use ratatui::crossterm::event::{self, KeyCode, KeyEventKind, KeyModifiers};
 use tokio::{sync::mpsc, time::MissedTickBehavior};
@@ -26,7 +27,7 @@ const REDRAW: Duration = Duration::from_millis(250);
 
 /// Runs it until a key or a signal ends it.
 pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
-    let (mut specs, watcher) = app.load_watched()?;
+    let (mut specs, watcher) = app.load_watched().await?;
     adjust(&mut specs, &args);
     // Before the start, so that no event is missed.
     let events = app.manager().events();
@@ -65,8 +66,8 @@ fn adjust(specs: &mut [ServerSpec], args: &WatchArgs) {
 async fn reload(manager: ConnectionManager, mut watcher: Watcher, global: Global, args: WatchArgs) {
     while let Some(reload) = watcher.next().await {
         let result = match &reload {
-            Reload::Applied(loaded) => match trusted(loaded) {
-                Ok(()) => {
+            Reload::Applied(loaded) => match admitted(loaded).await {
+                Ok(loaded) => {
                     let mut specs = loaded.servers.clone();
                     adjust(&mut specs, &args);
                     global.set_connect_timeout(&mut specs);
@@ -85,11 +86,16 @@ async fn reload(manager: ConnectionManager, mut watcher: Watcher, global: Global
 }
 
 /// Nobody can be asked in the middle: what a project's file wants anew is refused.
-fn trusted(loaded: &Loaded) -> Result<(), Error> {
-    let requests = TrustStore::of_user()?.check(loaded)?;
-    match requests.is_empty() {
-        true => Ok(()),
-        false => Err(TrustStore::refusal(&requests)),
+async fn admitted(loaded: &Arc<Loaded>) -> Result<Loaded, Error> {
+    let loaded = Arc::clone(loaded);
+    let admit = move || TrustStore::of_user()?.admit(&loaded);
+    let admission = tokio::task::spawn_blocking(admit).await.map_err(|error| {
+        Error::new(ErrorKind::Internal, "the config was given up").with_source(error)
+    })?;
+    match admission? {
+        Admission::Granted(loaded) => Ok(*loaded),
+        Admission::Asked(requests) => Err(TrustStore::refusal(&requests)),
+        _ => Err(TrustStore::refusal(&[])),
     }
 }
 

@@ -28,7 +28,7 @@ fn check_shows_every_problem_with_its_line_and_exits_2() {
     let found = place
         .run(&["config", "check", "bad.json", "--json"])
         .json(2);
-    assert_eq!(found["servers"], 1);
+    assert_eq!(found["servers"], 2);
     assert!(found["problems"].as_array().unwrap().len() >= 4, "{found}");
 
     fs::write(
@@ -140,6 +140,34 @@ fn find_and_import_read_other_hosts() {
         .json(0);
     assert_eq!(again["left"], json!(["one"]));
     assert_eq!(again["imported"], json!(["two"]));
+    // What a project has for the host is not the user's.
+    let clone = place.path().join("clone");
+    fs::create_dir_all(clone.join(".cursor")).unwrap();
+    fs::write(
+        clone.join(".cursor/mcp.json"),
+        r#"{ "mcpServers": { "evil": { "command": "x" } } }"#,
+    )
+    .unwrap();
+    let import = ["config", "import", "cursor", "--dry-run", "--json"];
+    let run = crate::support::Run::of(place.command(&import).current_dir(&clone));
+    assert_eq!(run.json(0)["imported"], json!(["one", "two"]));
+    // Into a file that others may read no secret goes; into the user's own it does.
+    fs::write(place.path().join(".cursor/mcp.json"), r#"{ "mcpServers": { "s": { "command": "x", "args": ["--api-key", "canary"], "env": { "K": "canary" } }, "h": { "url": "https://example.org", "headers_helper": "get --token canary" } } }"#).unwrap();
+    let run = place.run(&["config", "import", "cursor", "--file", "new.json", "--json"]);
+    let imported = run.json(0);
+    assert_eq!(imported["imported"], json!(["s"]));
+    assert_eq!(imported["left_with_secrets"], json!(["h"]));
+    assert_eq!(imported["variables"], json!(["K", "S_API_KEY"]));
+    let text = fs::read_to_string(place.path().join("new.json")).unwrap();
+    assert!(
+        text.contains("${K}") && text.contains("${S_API_KEY}"),
+        "{text}"
+    );
+    let all = text + &run.stdout() + &run.stderr();
+    assert!(!all.contains("canary"), "{all}");
+    assert_eq!(place.run(&["config", "import", "cursor"]).code(), 0);
+    let own = fs::read_to_string(place.path().join("config/mcpool/mcp.json")).unwrap();
+    assert!(own.contains("canary"), "{own}");
     let schema = place.run(&["config", "schema"]).json(0);
     assert!(schema["properties"]["mcpServers"].is_object());
 }
@@ -156,13 +184,18 @@ fn a_projects_file_runs_nothing_before_it_is_trusted() {
     let refused = place.run(&["status", "--json"]);
     assert_eq!(refused.code(), 2, "{}", refused.stderr());
     assert!(
-        refused.stderr().contains("demo-server"),
+        refused.stderr().contains("look at it with `mcpool trust"),
         "{}",
         refused.stderr()
     );
+    let shown = place.run(&["trust"]);
+    assert_eq!(shown.code(), 2);
+    assert!(shown.stderr().contains("demo-server"), "{}", shown.stderr());
     let asked = place.run(&["trust", "--json"]).json(0);
     let hash = asked["hash"].as_str().unwrap();
     assert_eq!(place.run(&["trust", "--hash", "0000"]).code(), 2);
+    // The beginning of a hash is quickly forged.
+    assert_eq!(place.run(&["trust", "--hash", &hash[..32]]).code(), 2);
     assert_eq!(place.run(&["trust", "--hash", hash]).code(), 0);
     let status = place.run(&["status", "--json"]).json(0);
     assert_eq!(status["servers"][0]["state"], "ready");

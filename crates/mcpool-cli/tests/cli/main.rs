@@ -4,6 +4,7 @@
 
 mod commands;
 mod config;
+mod consent;
 mod demo;
 mod signals;
 mod support;

@@ -78,7 +78,7 @@ impl Place {
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Run {
-        Run(self.command(args).output().unwrap())
+        Run::of(&mut self.command(args))
     }
 
     /// Starts it and gives its lines of standard output as they come.
@@ -106,6 +106,10 @@ impl Place {
 pub(crate) struct Run(Output);
 
 impl Run {
+    pub(crate) fn of(command: &mut Command) -> Self {
+        Self(command.output().unwrap())
+    }
+
     pub(crate) fn code(&self) -> i32 {
         self.0.status.code().unwrap_or(-1)
     }

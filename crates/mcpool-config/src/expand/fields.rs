@@ -41,6 +41,13 @@ impl Work {
             .map(|(field, _)| field.as_str())
     }
 
+    /// Whether a field that says what runs or where something is sent asks for it.
+    pub(super) fn decides_with(&self, reference: &Reference) -> bool {
+        self.fields.iter().any(|(field, template)| {
+            super::consent::decides(field) && template.references().contains(reference)
+        })
+    }
+
     /// Puts the values where the texts were; gives the path of the file of variables as well.
     pub(super) fn apply(
         &self,

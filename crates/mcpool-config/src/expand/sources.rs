@@ -52,6 +52,13 @@ pub trait VariableSource: Send + Sync + fmt::Debug {
         false
     }
 
+    /// The value without waiting, from a built-in source; `None` from any other. Blocks on the
+    /// file system.
+    #[doc(hidden)]
+    fn now(&self, _reference: &Reference) -> Option<Secret> {
+        None
+    }
+
     /// The value; `None` when it is not set, or not this source's business.
     ///
     /// # Errors
@@ -123,15 +130,20 @@ impl VariableSource for EnvironmentSource {
         &["env"]
     }
 
-    async fn lookup(&self, reference: &Reference) -> Result<Option<Secret>> {
-        Ok(match reference.scheme.as_deref() {
+    fn now(&self, reference: &Reference) -> Option<Secret> {
+        match reference.scheme.as_deref() {
             None | Some("env") => self.get(&reference.name),
             Some(_) => None,
-        })
+        }
+    }
+
+    async fn lookup(&self, reference: &Reference) -> Result<Option<Secret>> {
+        Ok(self.now(reference))
     }
 }
 
-/// Files: `${file:path}`, the text without the line end at its end. At most 1 MiB.
+/// Files: `${file:path}`, the text without the line end at its end. Regular files only, at most
+/// 1 MiB.
 #[derive(Debug, Clone)]
 pub struct FileSource {
     base: PathBuf,
@@ -151,6 +163,13 @@ impl FileSource {
         }
     }
 
+    /// The file that a reference means; `None` when it means none.
+    fn path(&self, reference: &Reference) -> Option<PathBuf> {
+        let is_file = reference.scheme.as_deref() == Some("file");
+        let path = PathBuf::from(&reference.name);
+        is_file.then(|| super::anchor(path, &self.base, self.home.as_deref()))
+    }
+
     fn read(path: &Path) -> Result<Option<Secret>> {
         let fail = |reason: String| {
             Error::new(
@@ -158,18 +177,11 @@ impl FileSource {
                 format!("the file {} cannot be read: {reason}", path.display()),
             )
         };
-        let metadata = match std::fs::metadata(path) {
-            Ok(metadata) => metadata,
+        let text = match mcpool_files::read_regular(path, FILE_LIMIT) {
+            Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(fail(error.to_string())),
         };
-        if !metadata.is_file() {
-            return Err(fail("it is not a file".to_owned()));
-        }
-        if metadata.len() > FILE_LIMIT {
-            return Err(fail("it is larger than 1 MiB".to_owned()));
-        }
-        let text = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
         let text = String::from_utf8(text).map_err(|_| fail("it is not UTF-8".to_owned()))?;
         let text = text
             .trim_start_matches('\u{feff}')
@@ -192,15 +204,14 @@ impl VariableSource for FileSource {
         &["file"]
     }
 
+    fn now(&self, reference: &Reference) -> Option<Secret> {
+        Self::read(&self.path(reference)?).ok().flatten()
+    }
+
     async fn lookup(&self, reference: &Reference) -> Result<Option<Secret>> {
-        if reference.scheme.as_deref() != Some("file") {
+        let Some(path) = self.path(reference) else {
             return Ok(None);
-        }
-        let path = super::anchor(
-            PathBuf::from(&reference.name),
-            &self.base,
-            self.home.as_deref(),
-        );
+        };
         tokio::task::spawn_blocking(move || Self::read(&path))
             .await
             .map_err(|error| {
@@ -257,19 +268,19 @@ impl VariableSource for PlaceSource {
         true
     }
 
-    async fn lookup(&self, reference: &Reference) -> Result<Option<Secret>> {
+    fn now(&self, reference: &Reference) -> Option<Secret> {
         let text = |path: &Path| Secret::new(path.to_string_lossy());
         match reference.scheme.as_deref() {
             None => {}
             // One of several folders in the editor: there is one here.
-            Some("workspaceFolder") => return Ok(self.workspace.as_deref().map(text)),
-            Some(_) => return Ok(None),
+            Some("workspaceFolder") => return self.workspace.as_deref().map(text),
+            Some(_) => return None,
         }
         let other = self.others.iter().find(|(name, _)| *name == reference.name);
         if let Some((_, path)) = other {
-            return Ok(Some(text(path)));
+            return Some(text(path));
         }
-        Ok(match reference.name.as_str() {
+        match reference.name.as_str() {
             "userHome" => self.home.as_deref().map(text),
             "workspaceFolder" | "workspaceRoot" => self.workspace.as_deref().map(text),
             "workspaceFolderBasename" => self
@@ -279,7 +290,11 @@ impl VariableSource for PlaceSource {
                 .map(|name| Secret::new(name.to_string_lossy())),
             "/" | "pathSeparator" => Some(Secret::new(std::path::MAIN_SEPARATOR_STR)),
             _ => None,
-        })
+        }
+    }
+
+    async fn lookup(&self, reference: &Reference) -> Result<Option<Secret>> {
+        Ok(self.now(reference))
     }
 }
 

@@ -1,11 +1,17 @@
 //! What loading gave.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use mcpool_core::{ConnectBudget, Result, ServerName, ServerSpec};
 
 use crate::{
     diagnose::{Problem, Problems},
+    dialects::Dialect,
+    expand::{Consent, Pins, Resolver},
     merge::{Entry, Layer},
     settings::{BudgetSettings, CredentialStore},
     source::Source,
@@ -25,10 +31,29 @@ pub struct Loaded {
     budget: BudgetSettings,
     credentials: Option<CredentialStore>,
     sources: Vec<Arc<Source>>,
+    documents: Vec<Document>,
+}
+
+/// A file that was understood, as far as trust is concerned.
+#[derive(Debug, Clone)]
+pub(crate) struct Document {
+    pub(crate) source: Arc<Source>,
+    pub(crate) dialect: Dialect,
+    /// Where its relative paths begin.
+    pub(crate) base: PathBuf,
+    /// What it may call the project.
+    pub(crate) workspace: PathBuf,
+    /// The file of the project whose `imports` brought it.
+    pub(crate) imported_by: Option<Arc<Path>>,
 }
 
 impl Loaded {
-    pub(crate) fn new(layer: Layer, problems: Vec<Problem>, sources: Vec<Arc<Source>>) -> Self {
+    pub(crate) fn new(
+        layer: Layer,
+        problems: Vec<Problem>,
+        sources: Vec<Arc<Source>>,
+        documents: Vec<Document>,
+    ) -> Self {
         Self {
             servers: layer
                 .entries
@@ -46,7 +71,63 @@ impl Loaded {
             budget: layer.budget,
             credentials: layer.credentials,
             sources,
+            documents,
         }
+    }
+
+    pub(crate) fn documents(&self) -> &[Document] {
+        &self.documents
+    }
+
+    /// Lets an entry of a project's file be connected, filled in with these contents and no
+    /// others; with `used` false it may not be connected at all.
+    pub(crate) fn allow(&mut self, index: usize, pins: Pins, used: bool) {
+        self.set_consent(index, Consent::Given(Arc::new(pins)));
+        let Some(entry) = self.entries.get_mut(index).filter(|_| !used) else {
+            return;
+        };
+        let specs = self
+            .servers
+            .iter_mut()
+            .filter(|spec| spec.name == entry.name);
+        for spec in specs.chain([&mut entry.spec]) {
+            spec.enabled = false;
+            // A server that is not wanted does not fail a start.
+            spec.required = false;
+        }
+        let message = "it is not used: you said no to it when you trusted the project's file";
+        let mut problem = Problem::note("not-trusted", message);
+        problem.server = Some(entry.name.to_string());
+        problem.span = entry.origin.span.clone();
+        self.problems.push(problem);
+    }
+
+    /// Takes what the project's files say as approved, unseen: for an application that knows its
+    /// projects, or asks in its own way. Otherwise see [`TrustStore`](crate::TrustStore).
+    #[must_use]
+    pub fn trusting_project(mut self) -> Self {
+        for index in 0..self.entries.len() {
+            self.set_consent(index, Consent::NotNeeded);
+        }
+        self
+    }
+
+    fn set_consent(&mut self, index: usize, consent: Consent) {
+        let Some(entry) = self.entries.get_mut(index) else {
+            return;
+        };
+        let Some(resolver) = &entry.resolver else {
+            return;
+        };
+        let resolver = Arc::new(resolver.as_ref().clone().with_consent(consent));
+        let specs = self
+            .servers
+            .iter_mut()
+            .filter(|spec| spec.name == entry.name);
+        for spec in specs.chain([&mut entry.spec]) {
+            spec.resolver = Some(Arc::<Resolver>::clone(&resolver));
+        }
+        entry.resolver = Some(resolver);
     }
 
     /// Itself, unless a file could not be understood at all: then `servers` lacks what that file

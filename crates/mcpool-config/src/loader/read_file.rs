@@ -7,37 +7,34 @@ use mcpool_core::{Error, ErrorKind, Result};
 use crate::source::Source;
 
 /// No configuration is larger; something else was named.
-const MAX_BYTES: u64 = 64 * 1024 * 1024;
+pub(crate) const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Reads a file. A missing one is `None` unless it must exist.
-pub(crate) fn read(path: &Path, must_exist: bool) -> Result<Option<Arc<Source>>> {
-    let shown = path.display();
-    let fail = |what: String| {
-        Error::new(
-            ErrorKind::InvalidSpec,
-            format!("cannot read the configuration {shown}: {what}"),
-        )
-    };
-    let metadata = match std::fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return Ok(None),
-        Err(error) => return Err(fail(advice(&error)).with_source(error)),
-    };
-    if metadata.is_dir() {
-        return Err(fail("it is a directory; name a file in it".to_owned()));
+/// Reads a regular file that was not named by the user; a missing one is `None`.
+pub(crate) fn read(path: &Path) -> Result<Option<Arc<Source>>> {
+    match mcpool_files::read_regular(path, MAX_BYTES) {
+        Ok(bytes) => source(path, Some(path), bytes).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(path, &advice(&error)).with_source(error)),
     }
-    if metadata.len() > MAX_BYTES {
-        return Err(fail(
-            "it is larger than 64 MiB; is it the right file?".to_owned(),
-        ));
+}
+
+/// Reads a file that the user named, which must be there. It may be a pipe, such as
+/// `/dev/stdin`: that is read until its other side closes it, and has no place of its own.
+pub(crate) fn read_named(path: &Path) -> Result<Arc<Source>> {
+    let fail = |error: io::Error| failed(path, &advice(&error)).with_source(error);
+    let metadata = std::fs::metadata(path).map_err(fail)?;
+    if metadata.is_file() || metadata.is_dir() {
+        let bytes = mcpool_files::read_regular(path, MAX_BYTES).map_err(fail)?;
+        return source(path, Some(path), bytes);
     }
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return Ok(None),
-        Err(error) => return Err(fail(advice(&error)).with_source(error)),
-    };
+    let pipe = std::fs::File::open(path).map_err(fail)?;
+    let bytes = mcpool_files::read_stream(pipe, MAX_BYTES).map_err(fail)?;
+    source(path, None, bytes)
+}
+
+fn source(path: &Path, place: Option<&Path>, bytes: Vec<u8>) -> Result<Arc<Source>> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return Err(fail("it is UTF-16; save it as UTF-8".to_owned()));
+        return Err(failed(path, "it is UTF-16; save it as UTF-8"));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
@@ -46,9 +43,19 @@ pub(crate) fn read(path: &Path, must_exist: bool) -> Result<Option<Arc<Source>>>
             .filter(|byte| **byte == b'\n')
             .count()
             + 1;
-        fail(format!("line {line} is not UTF-8; save the file as UTF-8"))
+        failed(
+            path,
+            &format!("line {line} is not UTF-8; save the file as UTF-8"),
+        )
     })?;
-    Ok(Some(Source::new(path.to_string_lossy(), Some(path), &text)))
+    Ok(Source::new(path.to_string_lossy(), place, &text))
+}
+
+fn failed(path: &Path, what: &str) -> Error {
+    Error::new(
+        ErrorKind::InvalidSpec,
+        format!("cannot read the configuration {}: {what}", path.display()),
+    )
 }
 
 fn advice(error: &io::Error) -> String {
@@ -58,6 +65,8 @@ fn advice(error: &io::Error) -> String {
                 .to_owned()
         }
         io::ErrorKind::PermissionDenied => "permission denied; check who may read it".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a directory; name a file in it".to_owned(),
+        io::ErrorKind::FileTooLarge => format!("{error}; is it the right file?"),
         _ => format!("{error}"),
     }
 }

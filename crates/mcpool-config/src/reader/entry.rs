@@ -228,6 +228,11 @@ impl<'a> EntryReader<'a> {
                 continue;
             }
             match self.rules.key(&member.key) {
+                _ if super::is_sandbox(member) => {
+                    self.hide(&member.value);
+                    let problem = super::not_sandboxed(&member.key);
+                    self.problem(problem, &member.key_range);
+                }
                 // What is not read may hold anything.
                 Some(Key::Ignore) => self.hide(&member.value),
                 // An explicit null is the same as nothing, as most hosts have it; so is an empty
@@ -295,6 +300,10 @@ impl<'a> EntryReader<'a> {
             Key::HeadersHelper => {
                 self.note_field("headers_helper", node);
                 self.settings.headers_helper = self.text(name, node);
+                let line = self.settings.headers_helper.as_deref().unwrap_or_default();
+                if crate::show::redacted_line(line) != line {
+                    self.hide(node);
+                }
             }
             Key::BearerToken => self.bearer_token(name, node),
             Key::BearerEnv => {

@@ -197,7 +197,10 @@ async fn each_value_remembers_its_source() {
             ("env.A", "default")
         ]
     );
-    assert_eq!(resolver.fingerprint(), 0);
+    // The same file gives the same, so that a reload leaves the server alone.
+    let again = one(r#"{ "mcpServers": { "a": { "command": "y" } } }"#);
+    let again = again.entry("a").unwrap().resolver().unwrap();
+    assert_eq!(resolver.fingerprint(), again.fingerprint());
 }
 
 #[tokio::test]
@@ -223,4 +226,48 @@ async fn unset_variables_are_found_without_connecting() {
         got[0].contains("mcp.json:1:") && got[0].contains("${N}"),
         "{got:?}"
     );
+}
+
+/// Attack 12: an env file that is a pipe held a connect up for ever, and a device was read
+/// without end.
+#[cfg(unix)]
+#[tokio::test]
+async fn only_regular_files_of_a_bounded_size_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+    let large = folder.path().join("large");
+    std::fs::File::create(&large)
+        .unwrap()
+        .set_len(1 << 21)
+        .unwrap();
+    let config = folder.path().join("mcp.json");
+    for (path, why) in [
+        (pipe.to_str().unwrap(), "no regular file"),
+        ("/dev/zero", "no regular file"),
+        (large.to_str().unwrap(), "larger than 1 MiB"),
+    ] {
+        for server in [
+            format!(r#"{{ "command": "cat", "env_file": "{path}" }}"#),
+            format!(r#"{{ "command": "cat", "args": ["${{file:{path}}}"] }}"#),
+        ] {
+            let text = format!(r#"{{ "mcpServers": {{ "a": {server} }} }}"#);
+            std::fs::write(&config, text).unwrap();
+            let loaded = Loader::new().with_file(&config).load().unwrap();
+            let error = loaded.servers[0].resolved().await.unwrap_err();
+            assert!(error.message().contains(why), "{server}: {error}");
+        }
+    }
+    // A file of the project's, or of the user's, is no pipe; one that is named may be.
+    let error = Loader::new().with_project_file(&pipe).load().unwrap_err();
+    assert!(error.message().contains("no regular file"), "{error}");
+    let error = Loader::new().with_file("/dev/zero").load().unwrap_err();
+    assert!(error.message().contains("larger than 16 MiB"), "{error}");
+    let writer = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::write(pipe, r#"{ "mcpServers": { "a": { "command": "x" } } }"#)
+    });
+    let loaded = Loader::new().with_file(&pipe).load().unwrap();
+    assert_eq!(loaded.servers.len(), 1);
+    writer.join().unwrap().unwrap();
 }

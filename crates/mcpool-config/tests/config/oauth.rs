@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use mcpool_config::{Loaded, Loader, TrustStore, settings::CredentialStore};
+use mcpool_config::{Admission, Loaded, Loader, TrustStore, settings::CredentialStore};
 use mcpool_core::{
     DpopChoice, IdentityProvider, OAuthGrant, OAuthSpec, SecretSource, TransportSpec,
 };
@@ -154,15 +154,28 @@ fn what_is_wrong_is_said_with_its_place() {
 }
 
 #[test]
-fn a_projects_file_that_logs_in_by_itself_is_asked_about() {
+fn how_a_projects_file_logs_in_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mcp.json");
     let store = TrustStore::at(folder.path().join("trust.json"));
-    for (oauth, asks) in [
-        (r#"{ "client_id": "x" }"#, 0),
-        (r#"{ "client_id": "${HOME}" }"#, 1),
-        (r#"{ "client_id": "x", "assertion_file": "~/.netrc" }"#, 1),
-        (r#"{ "metadata_url": "https://evil.example/metadata" }"#, 1),
+    for (oauth, words) in [
+        (
+            r#"{ "client_id": "x" }"#,
+            "uses    your login at this address",
+        ),
+        (r#"{ "client_id": "${MINE}" }"#, "with your variable MINE"),
+        (
+            r#"{ "client_id": "x", "assertion_file": "~/.netrc" }"#,
+            "login   assertion_file=~/.netrc",
+        ),
+        (
+            r#"{ "client_id": "x", "assertion_file": "~/.netrc" }"#,
+            "login   grant=workload_identity",
+        ),
+        (
+            r#"{ "metadata_url": "https://evil.example/metadata" }"#,
+            "login   metadata_url=https://evil.example/metadata",
+        ),
     ] {
         fs::write(
             &path,
@@ -172,20 +185,11 @@ fn a_projects_file_that_logs_in_by_itself_is_asked_about() {
         )
         .unwrap();
         let loaded = Loader::new().with_project_file(&path).load().unwrap();
-        let requests = store.check(&loaded).unwrap();
-        assert_eq!(requests.len(), asks, "{oauth}");
-        if oauth.contains("evil") {
-            let text = requests[0].actions[0].to_string();
-            assert!(
-                text.contains("asks https://evil.example/metadata"),
-                "{text}"
-            );
-        }
-        if oauth.contains("netrc") {
-            let text = requests[0].actions[0].to_string();
-            assert!(text.contains("workload_identity"), "{text}");
-            assert!(text.contains("~/.netrc"), "{text}");
-        }
+        let Admission::Asked(requests) = store.admit(&loaded).unwrap() else {
+            panic!("not asked about: {oauth}");
+        };
+        let lines = requests[0].actions[0].lines();
+        assert!(lines.iter().any(|line| line.contains(words)), "{lines:#?}");
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     app::App,
     args::Global,
     commands::Outcome,
-    config_files::{self, Files},
+    config_files::{self, Files, off_thread},
     exit::Failure,
     render,
 };
@@ -86,7 +86,7 @@ impl Target {
     }
 }
 
-pub(crate) fn add(app: &App, args: AddArgs) -> Outcome {
+pub(crate) async fn add(app: &App, args: AddArgs) -> Outcome {
     let mut settings = ServerSettings::default();
     settings.url = args.url;
     settings.transport = match args.transport.as_deref() {
@@ -120,28 +120,29 @@ pub(crate) fn add(app: &App, args: AddArgs) -> Outcome {
         settings: Box::new(settings),
         replace: args.replace,
     };
-    apply(app, &args.target, "added", &args.name, edit)
+    apply(app, &args.target, "added", &args.name, edit).await
 }
 
-pub(crate) fn remove(app: &App, args: NameArgs) -> Outcome {
+pub(crate) async fn remove(app: &App, args: NameArgs) -> Outcome {
     let edit = Edit::Remove {
         name: args.name.clone(),
     };
-    apply(app, &args.target, "removed", &args.name, edit)
+    apply(app, &args.target, "removed", &args.name, edit).await
 }
 
-pub(crate) fn set_enabled(app: &App, args: NameArgs, enabled: bool) -> Outcome {
+pub(crate) async fn set_enabled(app: &App, args: NameArgs, enabled: bool) -> Outcome {
     let edit = Edit::SetEnabled {
         name: args.name.clone(),
         enabled,
     };
     let done = if enabled { "enabled" } else { "disabled" };
-    apply(app, &args.target, done, &args.name, edit)
+    apply(app, &args.target, done, &args.name, edit).await
 }
 
-fn apply(app: &App, target: &Target, done: &str, name: &str, edit: Edit) -> Outcome {
+async fn apply(app: &App, target: &Target, done: &str, name: &str, edit: Edit) -> Outcome {
     let path = target.path(&app.global)?;
-    let changed = edit_file(&path, &[edit])?;
+    let file = path.clone();
+    let changed = off_thread(move || edit_file(&file, &[edit])).await??;
     if app.global.json {
         return render::document(&json!({ "file": path, "server": name, "changed": changed }));
     }

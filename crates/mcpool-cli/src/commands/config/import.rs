@@ -1,13 +1,22 @@
 //! `mcpool config import HOST`: copies another host's servers into a file of one's own.
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
-use mcpool::config::{Dialect, Edit, Folders, Loader, edit_file, host_files};
+use mcpool::config::{Dialect, Edit, Folders, Loader, Scope, edit_file, host_files};
 use serde_json::json;
 
 use super::{edit::Target, report};
-use crate::{app::App, commands::Outcome, exit::Failure, render};
+use crate::{
+    app::App,
+    commands::Outcome,
+    config_files::{self, off_thread},
+    exit::Failure,
+    render,
+};
 
 /// `mcpool config import`
 #[derive(Debug, Args)]
@@ -16,7 +25,7 @@ pub(crate) struct ImportArgs {
     host: Dialect,
     /// Only these servers
     servers: Vec<String>,
-    /// Read this file instead of the host's own
+    /// Read this file instead of the user's own of the host; a project's, for example
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// Replace servers of the same name instead of leaving them
@@ -29,12 +38,14 @@ pub(crate) struct ImportArgs {
     target: Target,
 }
 
-pub(crate) fn run(app: &App, args: &ImportArgs) -> Outcome {
+pub(crate) async fn run(app: &App, args: ImportArgs) -> Outcome {
     let files: Vec<PathBuf> = match &args.from {
         Some(file) => vec![file.clone()],
         None => host_files(&Folders::of_process())
             .into_iter()
-            .filter(|file| file.dialect == args.host && file.path.is_file())
+            // What a project has for the host is not the user's: it has to be named.
+            .filter(|file| file.dialect == args.host && file.scope == Scope::User)
+            .filter(|file| file.path.is_file())
             .map(|file| file.path)
             .collect(),
     };
@@ -44,14 +55,16 @@ pub(crate) fn run(app: &App, args: &ImportArgs) -> Outcome {
             args.host.title()
         )));
     }
-    let loaded = files
+    let loader = files
         .iter()
         .fold(Loader::new(), Loader::with_file)
-        .with_dialect(args.host)
-        .load()?;
-    report(&loaded);
+        .with_dialect(args.host);
     let target = args.target.path(&app.global)?;
-    let present: Vec<String> = match Loader::new().with_user_file(&target).load() {
+    let own = Loader::new().with_user_file(&target);
+    let (loaded, own) = off_thread(move || (loader.load(), own.load())).await?;
+    let loaded = loaded?;
+    report(&loaded);
+    let present: Vec<String> = match own {
         Ok(own) => own
             .servers
             .iter()
@@ -69,8 +82,12 @@ pub(crate) fn run(app: &App, args: &ImportArgs) -> Outcome {
             args.host.title()
         )));
     }
+    // Whatever is not the user's own file may be one that others read, or will.
+    let is_own = config_files::user_file().is_some_and(|own| same(&own, &target));
     let mut imported = Vec::new();
     let mut left = Vec::new();
+    let mut secret = Vec::new();
+    let mut variables = BTreeSet::new();
     let mut edits = Vec::new();
     for entry in loaded.entries() {
         let name = entry.name.to_string();
@@ -81,15 +98,25 @@ pub(crate) fn run(app: &App, args: &ImportArgs) -> Outcome {
             left.push(name);
             continue;
         }
+        let settings = if is_own {
+            entry.settings.clone()
+        } else if let Some(clean) = entry.settings.without_secrets(&name) {
+            variables.extend(clean.variables);
+            clean.settings
+        } else {
+            secret.push(name);
+            continue;
+        };
         edits.push(Edit::Add {
             name: name.clone(),
-            settings: Box::new(entry.settings.clone()),
+            settings: Box::new(settings),
             replace: args.replace,
         });
         imported.push(name);
     }
     if !args.dry_run {
-        edit_file(&target, &edits)?;
+        let file = target.clone();
+        off_thread(move || edit_file(&file, &edits)).await??;
     }
     if app.global.json {
         return render::document(&json!({
@@ -98,6 +125,8 @@ pub(crate) fn run(app: &App, args: &ImportArgs) -> Outcome {
             "file": target,
             "imported": imported,
             "left": left,
+            "left_with_secrets": secret,
+            "variables": variables,
             "dry_run": args.dry_run,
         }));
     }
@@ -113,7 +142,29 @@ pub(crate) fn run(app: &App, args: &ImportArgs) -> Outcome {
             list(&left)
         ));
     }
+    if !secret.is_empty() {
+        text.push_str(&format!(
+            "left, because their headers_helper holds a secret that would stand in the file: {}\n",
+            list(&secret)
+        ));
+    }
+    if !variables.is_empty() {
+        let variables: Vec<String> = variables.into_iter().collect();
+        text.push_str(&format!(
+            "the file is not your own, so it holds placeholders for what may be secret; set these \
+             variables: {}\n",
+            list(&variables)
+        ));
+    }
     render::text(&render::printable(&text))
+}
+
+fn same(one: &Path, other: &Path) -> bool {
+    let absolute = |path: &Path| {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        std::fs::canonicalize(&path).unwrap_or(path)
+    };
+    absolute(one) == absolute(other)
 }
 
 fn list(names: &[String]) -> String {

@@ -1,19 +1,17 @@
-//! `mcpool trust`, and the question that every command asks before it runs what a project's
-//! file says.
+//! `mcpool trust`, and the question that every command asks before it does what a project's file
+//! says.
 
-use std::{
-    io::{self, BufRead as _, IsTerminal as _, Write as _},
-    path::PathBuf,
-};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use mcpool::config::{Loaded, Loader, TrustRequest, TrustStore};
+use mcpool::config::{Admission, Folders, Loaded, Loader, TrustRequest, TrustStore};
 use serde_json::json;
 
+use super::question::{self, Answer};
 use crate::{
     app::App,
     commands::Outcome,
-    config_files::{self, Files},
+    config_files::{self, Files, off_thread},
     exit::Failure,
     render,
 };
@@ -26,12 +24,15 @@ pub(crate) struct TrustArgs {
     /// Approve without a question what has this hash
     #[arg(long, value_name = "HASH")]
     hash: Option<String>,
+    /// Approve all servers but this one; may be given several times
+    #[arg(long, value_name = "SERVER", requires = "hash")]
+    without: Vec<String>,
     /// Take an approval back
     #[arg(long, conflicts_with = "hash")]
     revoke: bool,
 }
 
-pub(crate) fn run(app: &App, args: &TrustArgs) -> Outcome {
+pub(crate) async fn run(app: &App, args: TrustArgs) -> Outcome {
     let file = match &args.file {
         Some(file) => file.clone(),
         None => match config_files::find(&app.global)? {
@@ -41,91 +42,109 @@ pub(crate) fn run(app: &App, args: &TrustArgs) -> Outcome {
             }
         },
     };
+    let json = app.global.json;
+    off_thread(move || run_on(&file, &args, json)).await?
+}
+
+fn run_on(file: &Path, args: &TrustArgs, json: bool) -> Outcome {
     let store = TrustStore::of_user()?;
+    let say = |trusted: bool, word: &str| {
+        if json {
+            return render::document(&json!({ "file": file, "trusted": trusted }));
+        }
+        let text = format!("{}: {word}\n", file.display());
+        render::text(&render::printable(&text))
+    };
     if args.revoke {
-        let found = store.revoke(&file)?;
-        let word = if found {
-            "no longer trusted"
-        } else {
-            "was not trusted"
+        let word = match store.revoke(file)? {
+            true => "no longer trusted",
+            false => "was not trusted",
         };
-        return render::text(&format!("{}: {word}\n", file.display()));
+        return say(false, word);
     }
     if !file.is_file() {
-        return Err(Failure::usage(format!(
-            "there is no file {}",
-            file.display()
-        )));
+        let text = format!("there is no file {}", file.display());
+        return Err(Failure::usage(text));
     }
-    let loaded = Loader::new().with_project_file(&file).load()?;
-    super::report(&loaded);
-    let requests = store.check(&loaded)?;
+    let loaded = as_in_its_project(file).load()?;
+    let requests = match store.admit(&loaded)? {
+        Admission::Asked(requests) => requests,
+        _ => Vec::new(),
+    };
+    // One file was loaded, and so there is at most one request.
     let Some(request) = requests.first() else {
-        return render::text(&format!("{}: trusted\n", file.display()));
+        super::report(&loaded);
+        return say(true, "trusted");
     };
-    match &args.hash {
-        Some(hash) if *hash == request.hash => {}
-        Some(_) => {
-            return Err(Failure::usage(format!(
-                "the file has another hash now: {}; look at it again",
-                request.hash
-            )));
-        }
-        None if app.global.json => {
-            return render::document(&json!({
-                "file": request.file,
-                "hash": request.hash,
-                "changed": request.changed,
-                "actions": request.actions,
-            }));
-        }
-        None if asked(request)? => {}
-        None => return Err(TrustStore::refusal(&requests).into()),
-    }
-    store.approve(request)?;
-    render::text(&format!("{}: trusted\n", file.display()))
+    let refused = match &args.hash {
+        Some(hash) if *hash == request.hash => args.without.clone(),
+        Some(hash) => return Err(wrong_hash(hash, request)),
+        None if json => return render::document(request),
+        None => match asked(request)? {
+            Answer::Yes { refused } => refused,
+            Answer::No => return Err(TrustStore::refusal(&requests).into()),
+            Answer::Nobody => {
+                eprint!("{}", question::text(request));
+                return Err(TrustStore::refusal(&requests).into());
+            }
+        },
+    };
+    store.approve_except(request, &refused)?;
+    super::report(&loaded);
+    let word = match refused.len() {
+        0 => "trusted".to_owned(),
+        count => format!("trusted, without {count} of its servers"),
+    };
+    say(true, &word)
 }
 
-/// Lets a command go on when everything that it would run is trusted: asks on a terminal,
-/// refuses elsewhere.
-pub(crate) fn require(loaded: &Loaded) -> Result<(), Failure> {
-    let store = TrustStore::of_user()?;
-    let requests = store.check(loaded)?;
-    if requests.is_empty() {
-        return Ok(());
-    }
-    for request in &requests {
-        if !asked(request)? {
-            return Err(TrustStore::refusal(&requests).into());
-        }
-        store.approve(request)?;
-    }
-    Ok(())
+/// Loads a file as it is loaded by who stands in its directory, so that it is the same question.
+fn as_in_its_project(file: &Path) -> Loader {
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+    let folders = match file.parent() {
+        Some(folder) => Folders::of_process().with_workspace(folder),
+        None => Folders::of_process(),
+    };
+    Loader::new().with_folders(folders).with_project_file(file)
 }
 
-/// Shows the exact commands and asks; `false` where nobody can be asked.
-fn asked(request: &TrustRequest) -> Result<bool, Failure> {
-    let state = if request.changed {
-        "has changed since you trusted it"
-    } else {
-        "is new"
-    };
-    let mut text = format!(
-        "The project's file {} {state}. It wants to use:\n",
-        request.file.display()
-    );
-    for action in &request.actions {
-        text.push_str(&format!("  {action}\n"));
+fn wrong_hash(given: &str, request: &TrustRequest) -> Failure {
+    if request.hash.starts_with(given) {
+        // Two files with the same short hash are quickly made.
+        return Failure::usage("give the whole hash: its beginning alone can be forged");
     }
-    text.push_str(&format!("  hash {}\n", request.hash));
-    eprint!("{}", render::printable(&text));
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Ok(false);
-    }
-    eprint!("Trust it? [y/N] ");
-    let failed = |error: io::Error| Failure::internal(format!("cannot ask: {error}"));
-    io::stderr().flush().map_err(failed)?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(failed)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    Failure::usage(format!(
+        "the file has another hash now: {}; look at it again",
+        request.hash
+    ))
+}
+
+/// Lets a command go on when everything that it would do is trusted: asks on a terminal, refuses
+/// elsewhere.
+pub(crate) async fn admit(loaded: Loaded) -> Result<Loaded, Failure> {
+    off_thread(move || {
+        let store = TrustStore::of_user()?;
+        let requests = match store.admit(&loaded)? {
+            Admission::Granted(loaded) => return Ok(*loaded),
+            Admission::Asked(requests) => requests,
+            _ => Vec::new(),
+        };
+        for request in &requests {
+            match asked(request)? {
+                Answer::Yes { refused } => store.approve_except(request, refused)?,
+                Answer::No | Answer::Nobody => return Err(TrustStore::refusal(&requests).into()),
+            }
+        }
+        match store.admit(&loaded)? {
+            Admission::Granted(loaded) => Ok(*loaded),
+            // It changed while the person looked at it.
+            Admission::Asked(requests) => Err(TrustStore::refusal(&requests).into()),
+            _ => Err(Failure::internal("the answer is of an unknown kind")),
+        }
+    })
+    .await?
+}
+
+fn asked(request: &TrustRequest) -> Result<Answer, Failure> {
+    question::ask(request).map_err(|error| Failure::internal(format!("cannot ask: {error}")))
 }

@@ -1,0 +1,193 @@
+//! What has to be asked about a file of the project.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use super::{
+    action::{self, Standing, TrustAction},
+    store::Approval,
+    words,
+};
+use crate::{
+    expand::{BoundFile, Digest, Pins},
+    loader::{Document, Loaded},
+};
+
+/// What the hash is made of, so that a hash of another make is never taken for one.
+const HASH_VERSION: &str = "mcpool trust 2";
+
+/// A project's file that is new or changed, and what it would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TrustRequest {
+    /// The file: its directory with symbolic links followed, and its name there.
+    pub file: PathBuf,
+    /// Where it leads, when it is a symbolic link itself.
+    pub target: Option<PathBuf>,
+    /// The directory that its relative paths begin at.
+    pub base: PathBuf,
+    /// What has to be approved: a SHA-256 in hexadecimal over the file's path, target and
+    /// directories, its content, and the content of every [covered](Self::covered) file.
+    pub hash: String,
+    /// Whether another content of this file was approved before.
+    pub changed: bool,
+    /// What it would do, by server.
+    pub actions: Vec<TrustAction>,
+    /// The other files whose content is approved with it.
+    pub covered: Vec<CoveredFile>,
+}
+
+/// A file whose content decides what runs, and is approved with the project's file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[non_exhaustive]
+pub struct CoveredFile {
+    /// The file.
+    pub path: PathBuf,
+    /// The beginning of the SHA-256 of its content, for a person to tell two contents apart;
+    /// `None` when it is not there or cannot be read.
+    pub short_hash: Option<String>,
+}
+
+impl TrustRequest {
+    /// Says of each server how it stands to what was approved before.
+    pub(super) fn compare(&mut self, earlier: Option<&Approval>, known: bool) {
+        self.changed = known;
+        for action in &mut self.actions {
+            let digest = action.digest().to_string();
+            let before = earlier.map(|earlier| (earlier, earlier.servers.get(&action.server)));
+            action.standing = match before {
+                Some((earlier, Some(before))) if *before == digest => {
+                    if earlier.refused.contains(&action.server) {
+                        Standing::Refused
+                    } else {
+                        Standing::Approved
+                    }
+                }
+                Some((_, Some(_))) => Standing::Changed,
+                _ => Standing::New,
+            };
+        }
+    }
+
+    /// The file in one line, for an error.
+    pub(super) fn summary(&self) -> String {
+        format!(
+            "{} ({}, {} {})",
+            words::word(&self.file.to_string_lossy()),
+            if self.changed { "changed" } else { "new" },
+            self.actions.len(),
+            if self.actions.len() == 1 {
+                "server"
+            } else {
+                "servers"
+            },
+        )
+    }
+}
+
+/// A request, and for each of its entries what it may be filled in with once it is approved.
+pub(super) struct Drafted {
+    pub(super) request: TrustRequest,
+    pub(super) pins: Vec<(usize, Pins)>,
+}
+
+/// One request for each project file that has servers, whatever was approved.
+pub(super) fn of(loaded: &Loaded) -> Vec<Drafted> {
+    let mut files: BTreeMap<&Path, Vec<usize>> = BTreeMap::new();
+    for (index, entry) in loaded.entries().iter().enumerate() {
+        if let Some(file) = entry.origin.project_file() {
+            files.entry(file).or_default().push(index);
+        }
+    }
+    files
+        .into_iter()
+        .filter_map(|(file, entries)| draft(loaded, file, &entries))
+        .collect()
+}
+
+/// `None` only when the file was never read, and then it has no entries either.
+fn draft(loaded: &Loaded, path: &Path, indices: &[usize]) -> Option<Drafted> {
+    let own = |document: &&Document| document.source.path() == Some(path);
+    let document = loaded.documents().iter().find(own)?;
+    let mut actions = Vec::with_capacity(indices.len());
+    let mut pins = Vec::with_capacity(indices.len());
+    let mut bound: BTreeMap<PathBuf, Option<Digest>> = BTreeMap::new();
+    for index in indices {
+        let entry = &loaded.entries()[*index];
+        let of_entry = entry
+            .resolver()
+            .map(|resolver| resolver.bound(&entry.spec))
+            .unwrap_or_default();
+        actions.push(action::of(entry, &of_entry));
+        for BoundFile { path, digest } in of_entry.files {
+            bound.insert(path, digest);
+        }
+        pins.push((*index, of_entry.pins));
+    }
+    // Another host's files that this one brings.
+    for imported in loaded.documents() {
+        if imported.imported_by.as_deref() == Some(path)
+            && let Some(path) = imported.source.path()
+        {
+            let digest = Digest::of(imported.source.text().as_bytes());
+            bound.insert(mcpool_files::resolved(path), Some(digest));
+        }
+    }
+    let file = identity(path);
+    let target = mcpool_files::resolved(path);
+    let covered = bound
+        .iter()
+        .map(|(path, digest)| CoveredFile {
+            path: path.clone(),
+            short_hash: digest.map(|digest| digest.short()),
+        })
+        .collect();
+    let request = TrustRequest {
+        hash: hash(document, &file, &target, &bound).to_string(),
+        target: (target != file).then_some(target),
+        file,
+        base: document.base.clone(),
+        changed: false,
+        actions,
+        covered,
+    };
+    Some(Drafted { request, pins })
+}
+
+/// A digest of everything that decides what the file does.
+fn hash(
+    document: &Document,
+    file: &Path,
+    target: &Path,
+    bound: &BTreeMap<PathBuf, Option<Digest>>,
+) -> Digest {
+    let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
+    let mut parts: Vec<Vec<u8>> = vec![
+        HASH_VERSION.into(),
+        bytes(file),
+        bytes(target),
+        bytes(&mcpool_files::resolved(&document.base)),
+        bytes(&mcpool_files::resolved(&document.workspace)),
+        document.dialect.as_str().into(),
+        document.source.text().into(),
+    ];
+    for (path, digest) in bound {
+        parts.push(bytes(path));
+        parts.push(digest.map_or_else(|| "none".into(), |digest| digest.to_string().into()));
+    }
+    Digest::of_parts(parts.iter().map(Vec::as_slice))
+}
+
+/// By which name a file is approved: where it lies, not where a link in its place leads, since
+/// that is where its relative paths begin.
+pub(super) fn identity(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) => mcpool_files::resolved(folder).join(name),
+        _ => path,
+    }
+}
