@@ -108,6 +108,14 @@ pub trait TransportMonitor: Send + Sync {
 
     /// Why the connection ended; `None` while it lives, and after an orderly close.
     fn failure(&self) -> Option<Error>;
+
+    /// Ends the connection by force, without a goodbye and whatever else goes on with it: what it
+    /// holds outside of this program is gone when this returns. A process is killed with all
+    /// that descend from it, and reaped. Idempotent, and nothing after the end.
+    ///
+    /// Blocks for as long as the kernel takes: a few milliseconds for a process, at most a second.
+    /// Needs no runtime. Default: nothing, for a transport that holds nothing outside.
+    fn kill(&self) {}
 }
 
 /// A snapshot of what a transport knows about itself.

@@ -10,9 +10,12 @@ use mcpool_core::{
 
 use crate::{
     command::{Plan, spawn_error},
+    guardian::Guardian,
     monitor::StdioMonitor,
     pipes::Streams,
     process::{Launch, Process},
+    shutdown::Ladder,
+    starting,
     stderr::{Fanout, Redactor, StderrStream},
     transport::StdioTransport,
 };
@@ -42,28 +45,23 @@ pub struct StdioConnector {
 }
 
 impl StdioConnector {
-    /// A connector with the guardian switched on.
+    /// A connector with a shell as the guardian.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets whether the guardian runs. Default `true`.
-    ///
-    /// The guardian is one small `sh` for each application, whatever the number of servers and
-    /// connectors, and lives while a server does. It kills the servers when the application dies
-    /// without a chance to do so itself (SIGKILL, a crash). Without it they are killed on every
-    /// orderly way out, drop included. On Windows a job object does this and the switch has no
-    /// effect.
+    /// Sets what ends the servers when the application is killed. Default: [`Guardian::Shell`].
+    /// What each of them promises stands in the table at [`Guardian`].
     #[must_use]
-    pub fn with_guardian(mut self, guardian: bool) -> Self {
-        self.launch.guardian = guardian;
+    pub fn with_guardian(mut self, guardian: impl Into<Guardian>) -> Self {
+        self.launch.guardian = guardian.into();
         self
     }
 
-    /// Sets whether a server waits behind a gate until the guardian knows it. Default: only
-    /// where there is no `/proc`, since on Linux the guardian finds an unregistered server by the
-    /// marker in its environment.
+    /// Sets whether a server waits behind a gate until a guardian that is a shell knows it.
+    /// Default: only where there is no `/proc`, since on Linux the guardian finds an unregistered
+    /// server by the marker in its environment. A guardian that is a program needs no gate.
     ///
     /// The gate is a `sh` that waits for one line on stdin and then becomes the server. It costs
     /// about a millisecond, and the shell passes no variables whose names it cannot have (`A.B`).
@@ -83,6 +81,9 @@ impl StdioConnector {
     }
 
     /// As [`Connector::connect`], with the transport's own type.
+    ///
+    /// Dropping the future ends the process that was started, before the drop returns: a few
+    /// milliseconds, at most a second.
     ///
     /// # Errors
     /// [`InvalidSpec`](ErrorKind::InvalidSpec) for a spec that is not stdio or cannot work,
@@ -106,13 +107,12 @@ impl StdioConnector {
             ));
         };
         let redactor = Redactor::new(stdio.env.values().map(|value| value.expose()));
-        let launch = self.launch;
+        let launch = self.launch.clone();
         let owned = stdio.clone();
-        // Looking a program up and starting it block; dropping this future drops the process.
-        let started = tokio::task::spawn_blocking(move || start_process(&owned, launch)).await;
-        let (process, streams) = started.map_err(|source| {
-            Error::new(ErrorKind::Closed, "the runtime is shutting down").with_source(source)
-        })??;
+        let ladder = Ladder::new(&spec.policy.shutdown);
+        // Looking a program up and starting it block.
+        let (process, streams) =
+            starting::start(move || start_process(&owned, &launch, ladder)).await?;
         let monitor = Arc::new(StdioMonitor::new(
             spec.name.clone(),
             process.id(),
@@ -133,9 +133,9 @@ impl StdioConnector {
     }
 }
 
-fn start_process(spec: &StdioSpec, launch: Launch) -> Result<(Process, Streams)> {
+fn start_process(spec: &StdioSpec, launch: &Launch, ladder: Ladder) -> Result<(Process, Streams)> {
     let plan = Plan::new(spec, std::env::vars_os())?;
-    Process::start(&plan, launch).map_err(|source| spawn_error(&plan, source))
+    Process::start(&plan, launch, ladder).map_err(|source| spawn_error(&plan, source))
 }
 
 #[async_trait]

@@ -28,7 +28,6 @@
 mod command;
 mod connector;
 mod framing;
-#[cfg(unix)]
 mod guardian;
 mod monitor;
 #[cfg(unix)]
@@ -38,11 +37,13 @@ mod pipes;
 #[cfg_attr(windows, path = "process_windows.rs")]
 mod process;
 mod shutdown;
+mod starting;
 mod stderr;
 mod stdin;
 mod transport;
 
 pub use connector::StdioConnector;
+pub use guardian::{Guardian, GuardianProgram, run_guardian};
 pub use monitor::StdioMonitor;
 pub use stderr::{StderrEvent, StderrStream};
 pub use transport::StdioTransport;

@@ -3,9 +3,10 @@
 use std::{
     process::ExitStatus,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use mcpool_core::{
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::{
     framing::Skip,
-    process::describe,
+    process::{DROP_PATIENCE, Process, describe},
     stderr::{Fanout, Redactor, StderrStream, Tail},
 };
 
@@ -24,6 +25,7 @@ use crate::{
 pub struct StdioMonitor {
     server: ServerName,
     pid: u32,
+    process: OnceLock<Weak<Process>>,
     tail: Mutex<Tail>,
     own_stream: Mutex<Fanout>,
     connector_stream: Arc<Mutex<Fanout>>,
@@ -50,6 +52,7 @@ impl StdioMonitor {
         Self {
             server,
             pid,
+            process: OnceLock::new(),
             tail: Mutex::new(Tail::new(stderr_lines)),
             own_stream: Mutex::default(),
             connector_stream,
@@ -69,6 +72,12 @@ impl StdioMonitor {
     #[must_use]
     pub fn stderr(&self) -> StderrStream {
         lock(&self.own_stream).subscribe()
+    }
+
+    /// Takes note of the process that [`kill`](TransportMonitor::kill) kills.
+    pub(crate) fn watch(&self, process: &Arc<Process>) {
+        // There is only one.
+        let _ = self.process.set(Arc::downgrade(process));
     }
 
     pub(crate) fn server(&self) -> &ServerName {
@@ -206,6 +215,13 @@ impl TransportMonitor for StdioMonitor {
 
     fn failure(&self) -> Option<Error> {
         self.failure.get().cloned()
+    }
+
+    fn kill(&self) {
+        if let Some(process) = self.process.get().and_then(Weak::upgrade) {
+            self.begin_close();
+            process.end(Duration::ZERO, DROP_PATIENCE);
+        }
     }
 }
 

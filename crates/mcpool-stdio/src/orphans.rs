@@ -1,8 +1,11 @@
 //! Finds the processes of a server, those that left its process group included.
 //!
-//! A descendant that called `setsid` is in no group that we know. All of them inherit a marker
-//! in their environment, which Linux shows in `/proc/<pid>/environ`. Elsewhere nothing is found
-//! here, and only the process group is killed.
+//! On Linux a process belongs to a server when it is in the server's group, when it carries the
+//! server's marker in its environment (`/proc/<pid>/environ`), when it descends from a process of
+//! the server, or when it was found to belong to it before. A process that sheds all of that at
+//! once (a double fork with a cleared environment in a session of its own) is found only by the
+//! guardian that is a program, which adopts it. Elsewhere nothing is found here, and only the
+//! process group is killed.
 
 use std::sync::OnceLock;
 
@@ -28,33 +31,119 @@ pub(crate) fn new_marker() -> String {
     format!("{}-{number}", application_id())
 }
 
+/// A process. A number is given to another process some time after an end; the start tells them
+/// apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Identity {
+    pub(crate) pid: Pid,
+    /// In ticks since the boot.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "read from /proc"))]
+    started: u64,
+}
+
 /// A live process of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Member {
-    pub(crate) pid: Pid,
+    pub(crate) process: Identity,
     /// Whether a signal to the server's group reaches it.
     pub(crate) in_group: bool,
 }
 
+/// The processes of one server.
+#[derive(Debug)]
+pub(crate) struct Family {
+    /// The leader's number, which is its group's; `None` where the number may be another's.
+    leader: Option<Pid>,
+    marker: String,
+    /// Those that ran when they were last looked for.
+    known: Vec<Identity>,
+}
+
+impl Family {
+    /// The family of a leader that is our child and was not reaped: its number is its own.
+    pub(crate) fn of_child(leader: Pid, marker: String) -> Self {
+        Self {
+            leader: Some(leader),
+            marker,
+            known: Vec::new(),
+        }
+    }
+
+    /// The family of a leader that is the child of another process, if it is known.
+    pub(crate) fn of_foreign(leader: Option<Identity>, marker: String) -> Self {
+        Self {
+            leader: None,
+            marker,
+            known: leader.into_iter().collect(),
+        }
+    }
+
+    /// Those that run now. Who was found once stays found, whatever it does next.
+    pub(crate) fn members(&mut self) -> Vec<Member> {
+        let members = members(self.leader, &self.marker, &self.known);
+        self.known = members.iter().map(|member| member.process).collect();
+        members
+    }
+
+    /// Kills these members, and the leader's group as a whole.
+    pub(crate) fn kill(&self, members: &[Member]) {
+        if let Some(leader) = self.leader {
+            // It fails only when all of the group are dead.
+            let _ = rustix::process::kill_process_group(leader, rustix::process::Signal::KILL);
+        }
+        for member in members.iter().filter(|member| !member.in_group) {
+            kill(member.process);
+        }
+    }
+}
+
+/// Whether any of these runs still.
+pub(crate) fn any_alive(members: &[Member]) -> bool {
+    members.iter().any(|member| is_alive(member.process))
+}
+
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{is_alive, kill_marked, members};
+use linux::members;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{descendants, identify, is_alive, kill, zombies};
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn members(_group: Pid, _marker: &str) -> Vec<Member> {
-    Vec::new()
+mod elsewhere {
+    use rustix::process::Pid;
+
+    use super::{Identity, Member};
+
+    pub(crate) fn members(_leader: Option<Pid>, _marker: &str, _known: &[Identity]) -> Vec<Member> {
+        Vec::new()
+    }
+
+    pub(crate) fn descendants(_root: Pid) -> Vec<Identity> {
+        Vec::new()
+    }
+
+    pub(crate) fn zombies(_parent: Pid) -> Vec<Pid> {
+        Vec::new()
+    }
+
+    pub(crate) fn identify(_pid: Pid) -> Option<Identity> {
+        None
+    }
+
+    pub(crate) fn kill(_process: Identity) {}
+
+    pub(crate) fn is_alive(_process: Identity) -> bool {
+        false
+    }
 }
-
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn kill_marked(_pid: Pid, _marker: &str) {}
-
+use elsewhere::members;
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn is_alive(_pid: Pid) -> bool {
-    false
-}
+pub(crate) use elsewhere::{descendants, identify, is_alive, kill, zombies};
 
 #[cfg(target_os = "linux")]
 mod linux {
     use std::{
+        collections::HashSet,
         fs::File,
         io::Read,
         sync::{
@@ -65,55 +154,106 @@ mod linux {
 
     use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
-    use super::{Member, application_id};
+    use super::{Identity, Member};
     use crate::command::MARKER;
 
     /// A process that is not a zombie, as `/proc` showed it.
-    #[derive(Debug)]
-    struct Entry {
-        pid: i32,
-        group: i32,
-        /// The number after the application's id in its marker, if it carries one of ours.
-        number: Option<u64>,
+    #[derive(Debug, Clone)]
+    pub(super) struct Entry {
+        pub(super) process: Identity,
+        pub(super) parent: i32,
+        pub(super) group: i32,
+        /// The value of its marker, if it carries one.
+        pub(super) marker: Option<Box<str>>,
     }
 
-    /// The live members of a server.
-    pub(crate) fn members(group: Pid, marker: &str) -> Vec<Member> {
-        let group = group.as_raw_nonzero().get();
-        let number = marker
-            .rsplit_once('-')
-            .and_then(|(_, number)| number.parse().ok());
-        snapshot()
+    pub(super) fn members(leader: Option<Pid>, marker: &str, known: &[Identity]) -> Vec<Member> {
+        belonging(&snapshot(), leader, marker, known)
+    }
+
+    /// Which processes of a picture belong to a server.
+    pub(super) fn belonging(
+        picture: &[Entry],
+        leader: Option<Pid>,
+        marker: &str,
+        known: &[Identity],
+    ) -> Vec<Member> {
+        let group = leader.map(Pid::as_raw_pid);
+        let found = picture
             .iter()
-            .filter(|entry| entry.group == group || (number.is_some() && entry.number == number))
-            .filter_map(|entry| {
-                Some(Member {
-                    pid: Pid::from_raw(entry.pid)?,
-                    in_group: entry.group == group,
-                })
+            .filter(|entry| {
+                group == Some(entry.group)
+                    || entry.marker.as_deref() == Some(marker)
+                    || known.contains(&entry.process)
+            })
+            .map(|entry| entry.process.pid.as_raw_pid());
+        below(picture, found.chain(group).collect())
+            .map(|entry| Member {
+                process: entry.process,
+                in_group: group == Some(entry.group),
             })
             .collect()
     }
 
-    /// Whether a process runs; a zombie does not.
-    pub(crate) fn is_alive(pid: Pid) -> bool {
-        live(pid.as_raw_nonzero().get(), &mut Vec::new()).is_some()
+    /// The entries with these numbers, and all that descend from these numbers.
+    fn below(picture: &[Entry], mut numbers: HashSet<i32>) -> impl Iterator<Item = &Entry> {
+        loop {
+            let before = numbers.len();
+            for entry in picture {
+                if numbers.contains(&entry.parent) {
+                    numbers.insert(entry.process.pid.as_raw_pid());
+                }
+            }
+            if numbers.len() == before {
+                break;
+            }
+        }
+        picture
+            .iter()
+            .filter(move |entry| numbers.contains(&entry.process.pid.as_raw_pid()))
     }
 
-    /// Kills a process if it carries the marker still: its number may be another's by now.
-    pub(crate) fn kill_marked(pid: Pid, marker: &str) {
-        // A pidfd stays with the process that is checked; kernels before 5.3 have none.
-        let handle = pidfd_open(pid, PidfdFlags::empty());
+    /// All that descend from a process and run, itself not included.
+    pub(crate) fn descendants(root: Pid) -> Vec<Identity> {
+        below(&snapshot(), HashSet::from([root.as_raw_pid()]))
+            .map(|entry| entry.process)
+            .filter(|process| process.pid != root)
+            .collect()
+    }
+
+    /// The children of a process that have ended and were not reaped.
+    pub(crate) fn zombies(parent: Pid) -> Vec<Pid> {
         let mut buffer = Vec::new();
-        if marker_number(pid.as_raw_nonzero().get(), &mut buffer)
-            != marker.rsplit_once('-').and_then(|(_, n)| n.parse().ok())
-        {
+        numbers()
+            .filter(|pid| {
+                stat(*pid, &mut buffer)
+                    .is_some_and(|stat| stat.zombie && stat.parent == parent.as_raw_pid())
+            })
+            .collect()
+    }
+
+    /// The process that has this number now.
+    pub(crate) fn identify(pid: Pid) -> Option<Identity> {
+        let started = live(pid, &mut Vec::new())?.started;
+        Some(Identity { pid, started })
+    }
+
+    /// Whether a process runs; a zombie does not.
+    pub(crate) fn is_alive(process: Identity) -> bool {
+        live(process.pid, &mut Vec::new()).is_some_and(|stat| stat.started == process.started)
+    }
+
+    /// Kills a process, and never another that has its number by now.
+    pub(crate) fn kill(process: Identity) {
+        // A pidfd stays with the process that is checked; kernels before 5.3 have none.
+        let handle = pidfd_open(process.pid, PidfdFlags::empty());
+        if !is_alive(process) {
             return;
         }
-        // It fails when the process is gone, which is what was wanted.
+        // It fails when the process is gone, which is what was wanted, or another user's.
         let _ = match handle {
             Ok(handle) => pidfd_send_signal(handle, Signal::KILL),
-            Err(rustix::io::Errno::NOSYS) => kill_process(pid, Signal::KILL),
+            Err(rustix::io::Errno::NOSYS) => kill_process(process.pid, Signal::KILL),
             Err(_) => return,
         };
     }
@@ -136,28 +276,36 @@ mod linux {
         entries
     }
 
+    fn numbers() -> impl Iterator<Item = Pid> {
+        std::fs::read_dir("/proc")
+            .into_iter()
+            .flatten()
+            .filter_map(|item| Pid::from_raw(item.ok()?.file_name().to_str()?.parse().ok()?))
+    }
+
     fn read_all() -> Vec<Entry> {
-        let Ok(dir) = std::fs::read_dir("/proc") else {
-            return Vec::new();
-        };
         let mut buffer = Vec::with_capacity(4096);
         // What is older than this application is no descendant of it.
-        let own_start = live(std::process::id().cast_signed(), &mut buffer).map(|own| own.started);
-        dir.filter_map(|item| {
-            let pid: i32 = item.ok()?.file_name().to_str()?.parse().ok()?;
-            let process = live(pid, &mut buffer)?;
-            let number = if Some(process.started) < own_start {
-                None
-            } else {
-                marker_number(pid, &mut buffer)
-            };
-            Some(Entry {
-                pid,
-                group: process.group,
-                number,
+        let own_start = live(rustix::process::getpid(), &mut buffer).map(|own| own.started);
+        numbers()
+            .filter_map(|pid| {
+                let stat = live(pid, &mut buffer)?;
+                let marker = if Some(stat.started) < own_start {
+                    None
+                } else {
+                    marker(pid, &mut buffer)
+                };
+                Some(Entry {
+                    process: Identity {
+                        pid,
+                        started: stat.started,
+                    },
+                    parent: stat.parent,
+                    group: stat.group,
+                    marker,
+                })
             })
-        })
-        .collect()
+            .collect()
     }
 
     fn read(path: &str, buffer: &mut Vec<u8>) -> Option<()> {
@@ -166,70 +314,149 @@ mod linux {
         Some(())
     }
 
-    /// What is read of a process that runs.
+    /// What is read of a process.
     #[derive(Debug, PartialEq, Eq)]
-    pub(super) struct Live {
+    pub(super) struct Stat {
+        pub(super) zombie: bool,
+        pub(super) parent: i32,
+        /// 0 for kernel threads.
         pub(super) group: i32,
         /// When it was started, in ticks since the boot.
         pub(super) started: u64,
     }
 
-    /// Looks a process up; `None` for zombies and kernel threads.
-    fn live(pid: i32, buffer: &mut Vec<u8>) -> Option<Live> {
-        read(&format!("/proc/{pid}/stat"), buffer)?;
+    fn stat(pid: Pid, buffer: &mut Vec<u8>) -> Option<Stat> {
+        read(&format!("/proc/{}/stat", pid.as_raw_pid()), buffer)?;
         parse_stat(buffer)
+    }
+
+    /// Looks a process up; `None` for zombies and kernel threads.
+    fn live(pid: Pid, buffer: &mut Vec<u8>) -> Option<Stat> {
+        stat(pid, buffer).filter(|stat| !stat.zombie && stat.group > 0)
     }
 
     /// Reads `pid (name) state ppid pgrp … starttime`, the fields 1 to 22; the name may hold
     /// anything (proc_pid_stat(5)).
-    pub(super) fn parse_stat(stat: &[u8]) -> Option<Live> {
+    pub(super) fn parse_stat(stat: &[u8]) -> Option<Stat> {
         let name_end = memchr::memrchr(b')', stat)?;
         let rest = std::str::from_utf8(&stat[name_end + 1..]).ok()?;
         let mut fields = rest.split_ascii_whitespace();
-        let state = fields.next()?;
-        let group: i32 = fields.nth(1)?.parse().ok()?;
-        let started = fields.nth(16)?.parse().ok()?;
-        let runs = !matches!(state, "Z" | "X" | "x") && group > 0;
-        runs.then_some(Live { group, started })
+        Some(Stat {
+            zombie: matches!(fields.next()?, "Z" | "X" | "x"),
+            parent: fields.next()?.parse().ok()?,
+            group: fields.next()?.parse().ok()?,
+            started: fields.nth(16)?.parse().ok()?,
+        })
     }
 
-    fn marker_number(pid: i32, buffer: &mut Vec<u8>) -> Option<u64> {
-        read(&format!("/proc/{pid}/environ"), buffer)?;
-        parse_environ(buffer, application_id())
+    fn marker(pid: Pid, buffer: &mut Vec<u8>) -> Option<Box<str>> {
+        read(&format!("/proc/{}/environ", pid.as_raw_pid()), buffer)?;
+        parse_environ(buffer)
     }
 
-    /// Finds the number of a marker of this application.
-    pub(super) fn parse_environ(environ: &[u8], application: &str) -> Option<u64> {
+    /// Finds the value of the marker.
+    pub(super) fn parse_environ(environ: &[u8]) -> Option<Box<str>> {
         environ.split(|byte| *byte == 0).find_map(|variable| {
             let value = variable
                 .strip_prefix(MARKER.as_bytes())?
-                .strip_prefix(b"=")?
-                .strip_prefix(application.as_bytes())?
-                .strip_prefix(b"-")?;
-            std::str::from_utf8(value).ok()?.parse().ok()
+                .strip_prefix(b"=")?;
+            std::str::from_utf8(value).ok().map(Box::from)
         })
     }
 }
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use super::linux::{Live, parse_environ, parse_stat};
+    use super::{
+        linux::{Entry, Stat, belonging, parse_environ, parse_stat},
+        *,
+    };
 
     #[test]
     fn a_name_with_spaces_and_brackets() {
         let tail = "42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 0 0";
         let stat = |head: &str| parse_stat(format!("{head} {tail}").as_bytes());
-        let (group, started) = (42, 12345);
-        assert_eq!(stat("7 (a) Z 9) S 1 42"), Some(Live { group, started }));
-        assert_eq!(stat("7 (gone) Z 1 42"), None);
-        assert_eq!(stat("2 (kthreadd) S 0 0"), None);
+        let expected = |zombie| Stat {
+            zombie,
+            parent: 1,
+            group: 42,
+            started: 12345,
+        };
+        assert_eq!(stat("7 (a) Z 9) S 1 42"), Some(expected(false)));
+        assert_eq!(stat("7 (gone) Z 1 42"), Some(expected(true)));
+        assert_eq!(parse_stat(b"7 (cut) S 1 42 42 0"), None);
     }
 
     #[test]
-    fn only_markers_of_this_application() {
+    fn the_marker_is_a_whole_variable() {
         let environ = b"A=b\0MCPOOL_SERVER_ID=abc-12\0C=d\0";
-        assert_eq!(parse_environ(environ, "abc"), Some(12));
-        assert_eq!(parse_environ(environ, "ab"), None);
-        assert_eq!(parse_environ(b"X=MCPOOL_SERVER_ID=abc-12\0", "abc"), None);
+        assert_eq!(parse_environ(environ).as_deref(), Some("abc-12"));
+        assert_eq!(parse_environ(b"X=MCPOOL_SERVER_ID=abc-12\0"), None);
+    }
+
+    fn pid(number: i32) -> Pid {
+        Pid::from_raw(number).unwrap()
+    }
+
+    fn entry(number: i32, parent: i32, group: i32, marker: Option<&str>) -> Entry {
+        Entry {
+            process: Identity {
+                pid: pid(number),
+                started: 1,
+            },
+            parent,
+            group,
+            marker: marker.map(Box::from),
+        }
+    }
+
+    #[test]
+    fn who_belongs_to_a_server() {
+        let server = Some("abc-1");
+        // 10 leads; 11 is in its group; 12 left the group; 13 cleared its environment too, and
+        // 14 is its child; 15 was adopted by another, but carries the marker; 20 is another
+        // server, and 30 is a stranger.
+        let picture = [
+            entry(14, 13, 14, None),
+            entry(10, 2, 10, server),
+            entry(11, 10, 10, server),
+            entry(12, 11, 12, server),
+            entry(13, 12, 13, None),
+            entry(15, 1, 15, server),
+            entry(20, 2, 20, Some("abc-11")),
+            entry(30, 1, 30, None),
+        ];
+        let numbers = |leader: Option<i32>, known: &[Identity]| {
+            let members = belonging(&picture, leader.map(pid), "abc-1", known);
+            let mut numbers: Vec<_> = members
+                .iter()
+                .map(|member| (member.process.pid.as_raw_pid(), member.in_group))
+                .collect();
+            numbers.sort_unstable();
+            numbers
+        };
+        let all = [
+            (10, true),
+            (11, true),
+            (12, false),
+            (13, false),
+            (14, false),
+            (15, false),
+        ];
+        assert_eq!(numbers(Some(10), &[]), all);
+        assert_eq!(numbers(None, &[]), all.map(|(number, _)| (number, false)));
+
+        // Once seen it stays known, though nothing ties it to the server any more; but a new
+        // process of the same number is a stranger.
+        let known = Identity {
+            pid: pid(30),
+            started: 1,
+        };
+        assert!(numbers(Some(10), &[known]).contains(&(30, false)));
+        let reused = Identity {
+            started: 2,
+            ..known
+        };
+        assert_eq!(numbers(Some(10), &[reused]), all);
     }
 }

@@ -1,243 +1,141 @@
-//! The process group of a server: started in its own, signalled as one, and ended for good.
+//! The process of a server: a child of this application, or of its guardian.
 
-use std::{
-    collections::HashSet,
-    io::{self, Write},
-    os::{
-        fd::OwnedFd,
-        unix::process::{CommandExt, ExitStatusExt},
-    },
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+mod own;
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use std::{io, os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration};
+
+use rustix::process::Signal;
+
+pub(crate) use own::{OwnProcess, poll_until};
 
 use crate::{
-    command::{MARKER, Plan},
-    guardian::Lease,
-    orphans::{self, Member},
+    command::Plan,
+    guardian::{Guardian, program::GuardedProcess},
     pipes::Streams,
+    shutdown::Ladder,
 };
 
-/// Runs the program only after a line has come on stdin, and not at all at end of file.
-const GATE: &str = r#"IFS= read -r _ && exec "$@""#;
+/// How long a drop may wait for the kernel to end a killed process.
+pub(crate) const DROP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How a server is started.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Launch {
-    /// Whether a guardian kills the server when the application dies.
-    pub(crate) guardian: bool,
-    /// Whether the server waits behind a gate until it is registered.
+    /// What ends the server when the application dies.
+    pub(crate) guardian: Guardian,
+    /// Whether the server waits behind a gate until the guardian, which is a shell, knows it.
     pub(crate) gate: bool,
 }
 
 impl Default for Launch {
     fn default() -> Self {
         Self {
-            guardian: true,
+            guardian: Guardian::default(),
             // The marker closes the gap where /proc shows it.
             gate: !cfg!(target_os = "linux"),
         }
     }
 }
 
-/// A server's process, the leader of its group. Dropping it kills the group and reaps the
-/// leader, with no runtime running as well.
-pub(crate) struct Process {
-    pid: Pid,
-    marker: String,
-    /// Held while the group is signalled and while the leader is reaped.
-    state: Mutex<State>,
-    /// Whether the leader was reaped. From then on its number may be another's.
-    reaped: AtomicBool,
-    killed: AtomicU64,
-}
-
-struct State {
-    child: Child,
-    status: Option<ExitStatus>,
-    lease: Option<Lease>,
+/// A server's process, the leader of its group. Dropping it kills all of the server's processes,
+/// with no runtime running as well.
+pub(crate) enum Process {
+    /// A child of ours.
+    Own(OwnProcess),
+    /// A child of the guardian.
+    Guarded(GuardedProcess),
 }
 
 impl Process {
-    /// Starts the server. Blocks for the time of a `fork` and an `exec`.
-    pub(crate) fn start(plan: &Plan, launch: Launch) -> io::Result<(Self, Streams)> {
-        let marker = orphans::new_marker();
-        let mut command = if launch.gate {
-            let mut shell = Command::new("/bin/sh");
-            shell.args(["-c", GATE, "mcpool-gate"]).arg(&plan.program);
-            shell
-        } else {
-            Command::new(&plan.program)
+    /// Starts the server. Blocks until it runs. The ladder is for the guardian.
+    pub(crate) fn start(
+        plan: &Plan,
+        launch: &Launch,
+        ladder: Ladder,
+    ) -> io::Result<(Self, Streams)> {
+        let guarded = match &launch.guardian {
+            Guardian::Off => false,
+            Guardian::Shell => true,
+            Guardian::Program(program) => match program.link() {
+                Ok(link) => {
+                    let (process, streams) = GuardedProcess::start(program, link, plan, ladder)?;
+                    return Ok((Self::Guarded(process), streams));
+                }
+                Err(error) => {
+                    program.warn(&error);
+                    true
+                }
+            },
         };
-        command
-            .args(&plan.args)
-            .env_clear()
-            .envs(&plan.env)
-            .env(MARKER, &marker)
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        if let Some(cwd) = &plan.cwd {
-            command.current_dir(cwd);
-        }
-        let mut lease = launch.guardian.then(Lease::take);
-        let mut child = command.spawn()?;
-        let pid = Pid::from_child(&child);
-        if let Some(lease) = &mut lease {
-            lease.register(pid);
-        }
-        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        // From here on dropping it kills the server.
-        let process = Self {
-            pid,
-            marker,
-            state: Mutex::new(State {
-                child,
-                status: None,
-                lease,
-            }),
-            reaped: AtomicBool::new(false),
-            killed: AtomicU64::new(0),
-        };
-        let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else {
-            return Err(io::Error::other("a pipe to the server is missing"));
-        };
-        if launch.gate {
-            stdin.write_all(b"\n")?;
-        }
-        let streams = Streams {
-            stdin: OwnedFd::from(stdin),
-            stdout: OwnedFd::from(stdout),
-            stderr: OwnedFd::from(stderr),
-        };
-        Ok((process, streams))
+        let (process, streams) = OwnProcess::start(plan, guarded, launch.gate)?;
+        Ok((Self::Own(process), streams))
     }
 
     /// The leader's process id, which is the group's too.
     pub(crate) fn id(&self) -> u32 {
-        self.pid.as_raw_nonzero().get().unsigned_abs()
+        let pid = match self {
+            Self::Own(process) => process.pid(),
+            Self::Guarded(process) => process.pid(),
+        };
+        pid.as_raw_pid().unsigned_abs()
     }
 
     /// How many processes had to be killed so far.
     pub(crate) fn killed(&self) -> u64 {
-        self.killed.load(Ordering::Relaxed)
-    }
-
-    /// Waits until the leader has exited; it is not reaped, so its number stays its own.
-    /// Cancel-safe. Needs a runtime with I/O enabled.
-    pub(crate) async fn exited(&self) -> io::Result<()> {
-        let mut signals = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child())?;
-        loop {
-            if self.has_exited() {
-                return Ok(());
-            }
-            signals.recv().await;
+        match self {
+            Self::Own(process) => process.killed(),
+            Self::Guarded(process) => process.killed(),
         }
     }
 
-    fn has_exited(&self) -> bool {
-        self.reaped.load(Ordering::Acquire) || leader_is_dead(self.pid)
+    /// Waits until the leader has exited. Cancel-safe. Needs a runtime with I/O enabled.
+    ///
+    /// # Errors
+    /// When that can no longer be known; the process is then to be ended.
+    pub(crate) async fn exited(&self) -> io::Result<()> {
+        match self {
+            Self::Own(process) => process.exited().await,
+            Self::Guarded(process) => process.exited().await,
+        }
     }
 
     /// Sends SIGTERM to the group.
     pub(crate) fn terminate(&self) {
-        // If the lock is taken, the group is being killed already.
-        if let Ok(_state) = self.state.try_lock()
-            && !self.reaped.load(Ordering::Acquire)
-        {
-            // It fails only when all of the group are dead.
-            let _ = kill_process_group(self.pid, Signal::TERM);
+        match self {
+            Self::Own(process) => process.terminate(),
+            Self::Guarded(process) => process.terminate(),
         }
     }
 
-    /// Kills all that is left of the server and reaps the leader. What is left may end by itself
-    /// within `linger` first. Blocks until that is done, at most for `patience`; a process that
-    /// the kernel holds may outlast it. `None` if the leader could not be reaped in time.
+    /// Takes note of the server's processes before its stdin is closed. Blocks for a few
+    /// milliseconds.
+    pub(crate) fn survey(&self) {
+        match self {
+            Self::Own(process) => process.survey(),
+            // The guardian is their parent in the end.
+            Self::Guarded(_) => {}
+        }
+    }
+
+    /// Leaves what is left of the shutdown to the guardian, if the application wants that and it
+    /// can be done; then nothing else remains to be done here.
+    pub(crate) fn leave(&self) -> bool {
+        match self {
+            Self::Own(_) => false,
+            Self::Guarded(process) => process.leave(),
+        }
+    }
+
+    /// Kills all that is left of the server. What is left may end by itself within `linger`
+    /// first. Blocks until that is done, at most for `patience`; a process that the kernel holds
+    /// may outlast it. `None` if the leader could not be reaped in time, or was left to the
+    /// guardian.
     pub(crate) fn end(&self, linger: Duration, patience: Duration) -> Option<ExitStatus> {
-        let mut state = self.state();
-        if self.reaped.load(Ordering::Acquire) {
-            return state.status;
+        match self {
+            Self::Own(process) => process.end(linger, patience),
+            Self::Guarded(process) => process.end(linger, patience),
         }
-        let linger_until = Instant::now() + linger;
-        let deadline = linger_until + patience;
-        let mut seen = HashSet::new();
-        loop {
-            let members = orphans::members(self.pid, &self.marker);
-            if !members.is_empty() && Instant::now() < linger_until {
-                poll_until(linger_until, || !any_alive(&members));
-                continue;
-            }
-            let _ = kill_process_group(self.pid, Signal::KILL);
-            for member in &members {
-                if !member.in_group {
-                    orphans::kill_marked(member.pid, &self.marker);
-                }
-                seen.insert(member.pid);
-            }
-            let in_time = poll_until(deadline, || {
-                leader_is_dead(self.pid) && !any_alive(&members)
-            });
-            // A member that was alive may have started another that is not in the picture: look
-            // again, until there is none.
-            if members.is_empty() || !in_time {
-                break;
-            }
-        }
-        self.killed.fetch_add(seen.len() as u64, Ordering::Relaxed);
-        if !leader_is_dead(self.pid) {
-            return None;
-        }
-        // Off the guardian's list before the number is free for others.
-        state.lease = None;
-        self.reaped.store(true, Ordering::Release);
-        state.status = state.child.wait().ok();
-        state.status
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// How long a drop may wait for the kernel to end a killed process.
-pub(crate) const DROP_PATIENCE: Duration = Duration::from_secs(1);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.end(Duration::ZERO, DROP_PATIENCE);
-    }
-}
-
-fn any_alive(members: &[Member]) -> bool {
-    members.iter().any(|member| orphans::is_alive(member.pid))
-}
-
-/// Asks until it is so, in longer and longer intervals; gives whether it was in time.
-fn poll_until(deadline: Instant, condition: impl Fn() -> bool) -> bool {
-    let mut pause = Duration::from_micros(50);
-    loop {
-        if condition() {
-            return true;
-        }
-        if Instant::now() >= deadline {
-            return false;
-        }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(10));
-    }
-}
-
-/// Whether our child is a zombie, or no child of ours any more.
-fn leader_is_dead(pid: Pid) -> bool {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    !matches!(waitid(WaitId::Pid(pid), options), Ok(None))
 }
 
 /// How a process ended, in words that follow "the server".
@@ -269,26 +167,6 @@ fn signal_name(signal: i32) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// What happens when the application dies before the server is registered.
-    #[test]
-    fn the_gate_stays_shut_at_the_end_of_stdin() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("ran");
-        for (input, runs) in [(Stdio::null(), false), (Stdio::piped(), true)] {
-            let mut gate = Command::new("/bin/sh")
-                .args(["-c", GATE, "mcpool-gate", "touch"])
-                .arg(&file)
-                .stdin(input)
-                .spawn()
-                .unwrap();
-            if let Some(mut stdin) = gate.stdin.take() {
-                stdin.write_all(b"\n").unwrap();
-            }
-            assert_eq!(gate.wait().unwrap().success(), runs);
-            assert_eq!(file.exists(), runs);
-        }
-    }
 
     #[test]
     fn an_end_is_told_in_words() {

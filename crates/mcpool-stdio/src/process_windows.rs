@@ -14,7 +14,7 @@ use std::{
 
 use win32job::{ExtendedLimitInfo, Job};
 
-use crate::{command::Plan, pipes::Streams};
+use crate::{command::Plan, guardian::Guardian, pipes::Streams, shutdown::Ladder};
 
 /// No console window pops up for a server (`CREATE_NO_WINDOW`).
 const CREATE_NO_WINDOW: u32 = 0x0800_0000;
@@ -22,10 +22,10 @@ const CREATE_NO_WINDOW: u32 = 0x0800_0000;
 const POLL: Duration = Duration::from_millis(50);
 
 /// How a server is started. The job object does the work of guardian and gate.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 #[allow(dead_code, reason = "the switches of other systems")]
 pub(crate) struct Launch {
-    pub(crate) guardian: bool,
+    pub(crate) guardian: Guardian,
     pub(crate) gate: bool,
 }
 
@@ -44,7 +44,11 @@ struct State {
 }
 
 impl Process {
-    pub(crate) fn start(plan: &Plan, _launch: Launch) -> io::Result<(Self, Streams)> {
+    pub(crate) fn start(
+        plan: &Plan,
+        _launch: &Launch,
+        _ladder: Ladder,
+    ) -> io::Result<(Self, Streams)> {
         let mut limits = ExtendedLimitInfo::new();
         limits.limit_kill_on_job_close();
         let job = Job::create_with_limit_info(&limits).map_err(io::Error::other)?;
@@ -110,6 +114,14 @@ impl Process {
 
     /// There is no SIGTERM: a console server is told by the end of its stdin only.
     pub(crate) fn terminate(&self) {}
+
+    /// The job knows them all.
+    pub(crate) fn survey(&self) {}
+
+    /// Nobody else can end it.
+    pub(crate) fn leave(&self) -> bool {
+        false
+    }
 
     /// Kills all in the job and waits for the process, at most for `patience`. Nothing lingers:
     /// there is no signal that it could obey.

@@ -3,9 +3,16 @@
 use std::time::Duration;
 
 use mcpool_core::ShutdownPolicy;
+use serde::{Deserialize, Serialize};
+
+/// No policy is longer than this: a time that can be added to a clock without a thought.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// How long what was killed may take to be gone, past any policy: a few milliseconds, unless the
+/// kernel holds a process.
+const KILL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The steps, as times since stdin was closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ladder {
     /// SIGTERM to the group.
     pub(crate) terminate: Duration,
@@ -13,35 +20,36 @@ pub(crate) struct Ladder {
     pub(crate) kill: Duration,
     /// The close returns, whatever is left.
     pub(crate) give_up: Duration,
+    /// How long what is left of a group may live on when its leader has obeyed and exited: a
+    /// server behind a launcher that does not wait for it still writes its files. A quarter of
+    /// the grace after SIGTERM, 500 ms by default.
+    pub(crate) linger: Duration,
 }
 
 impl Ladder {
     /// The steps of a policy. When the two graces do not fit into the total, both are shortened
-    /// in proportion, so that SIGTERM is never left out and SIGKILL always has time to work.
+    /// in proportion, so that SIGTERM is never left out. SIGKILL always has a second to work,
+    /// also past the total: what is forced is dead when the close returns.
     pub(crate) fn new(policy: &ShutdownPolicy) -> Self {
-        let total = policy.total;
+        let total = policy.total.min(LONGEST);
+        let stdin_grace = policy.stdin_grace.min(LONGEST);
+        let term_grace = policy.term_grace.min(LONGEST);
         let reserve = (total / 5).min(Duration::from_millis(500));
-        let room = total.saturating_sub(reserve);
-        let graces = policy.stdin_grace.saturating_add(policy.term_grace);
+        let room = total - reserve;
+        let graces = stdin_grace + term_grace;
         let (terminate, kill) = if graces <= room {
-            (policy.stdin_grace, graces)
+            (stdin_grace, graces)
         } else {
-            let share = policy.stdin_grace.as_secs_f64() / graces.as_secs_f64();
-            (room.mul_f64(share), room)
+            let share = stdin_grace.as_secs_f64() / graces.as_secs_f64();
+            (room.mul_f64(share).min(room), room)
         };
         Self {
             terminate,
             kill,
-            give_up: total,
+            give_up: total.max(kill + KILL_PATIENCE),
+            linger: term_grace.min(total) / 4,
         }
     }
-}
-
-/// How long what is left of a group may live on when its leader has obeyed and exited: a server
-/// behind a launcher that does not wait for it still writes its files. A quarter of the grace
-/// after SIGTERM, 500 ms by default.
-pub(crate) fn linger(policy: &ShutdownPolicy) -> Duration {
-    policy.term_grace.min(policy.total) / 4
 }
 
 #[cfg(test)]
@@ -64,6 +72,7 @@ mod tests {
         assert_eq!(ladder.terminate, Duration::from_secs(2));
         assert_eq!(ladder.kill, Duration::from_secs(4));
         assert_eq!(ladder.give_up, Duration::from_secs(5));
+        assert_eq!(ladder.linger, Duration::from_millis(500));
     }
 
     #[test]
@@ -73,15 +82,36 @@ mod tests {
         assert_eq!(ladder.kill, Duration::from_millis(800));
     }
 
+    #[test]
+    fn no_time_at_all_kills_at_once_and_waits_for_the_death() {
+        let ladder = Ladder::new(&policy(2_000, 2_000, 0));
+        assert_eq!(ladder.kill, Duration::ZERO);
+        assert_eq!(ladder.give_up, KILL_PATIENCE);
+    }
+
     proptest! {
         #[test]
         fn the_steps_are_in_order_and_within_the_total(
+            stdin in any::<Duration>(), term in any::<Duration>(), total in any::<Duration>(),
+        ) {
+            let mut policy = ShutdownPolicy::default();
+            (policy.stdin_grace, policy.term_grace, policy.total) = (stdin, term, total);
+            let ladder = Ladder::new(&policy);
+            prop_assert!(ladder.terminate <= ladder.kill);
+            prop_assert!(ladder.kill <= total);
+            prop_assert!(ladder.kill + KILL_PATIENCE <= ladder.give_up);
+            prop_assert!(ladder.give_up <= total.saturating_add(KILL_PATIENCE));
+            prop_assert!(std::time::Instant::now().checked_add(ladder.give_up).is_some());
+        }
+
+        #[test]
+        fn short_ones_too(
             stdin in 0..10_000_u64, term in 0..10_000_u64, total in 0..10_000_u64,
         ) {
             let ladder = Ladder::new(&policy(stdin, term, total));
-            prop_assert!(ladder.terminate <= ladder.kill);
-            prop_assert!(ladder.kill <= ladder.give_up);
-            prop_assert!(total == 0 || ladder.kill < ladder.give_up);
+            let total = Duration::from_millis(total);
+            prop_assert!(ladder.terminate <= ladder.kill && ladder.kill <= total);
+            prop_assert!(ladder.give_up <= total + KILL_PATIENCE);
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     monitor::StdioMonitor,
     pipes::{Stderr, Stdout, Streams},
     process::{DROP_PATIENCE, Process},
-    shutdown::{Ladder, linger},
+    shutdown::Ladder,
     stderr::LineSplitter,
     stdin::{Stdin, Submitted, WriteFailure},
 };
@@ -66,6 +66,7 @@ impl StdioTransport {
         monitor: Arc<StdioMonitor>,
     ) -> std::io::Result<Self> {
         let process = Arc::new(process);
+        monitor.watch(&process);
         let (stdin, stdout, stderr) = streams.register()?;
         let stdin = Arc::new(Stdin::new(stdin, Arc::clone(&monitor)));
         let tending = tokio::spawn(tend(
@@ -73,7 +74,7 @@ impl StdioTransport {
             Arc::clone(&monitor),
             Arc::clone(&stdin),
             stderr,
-            linger(&spec.policy.shutdown),
+            Ladder::new(&spec.policy.shutdown).linger,
         ));
         let limit = spec.policy.limits.max_message_bytes;
         Ok(Self {
@@ -97,6 +98,22 @@ impl StdioTransport {
     #[must_use]
     pub fn stdio_monitor(&self) -> Arc<StdioMonitor> {
         Arc::clone(&self.monitor)
+    }
+
+    /// Closes within this time, whatever the spec's shutdown policy says: both graces are
+    /// shortened to fit, and what does not obey is killed. With no time at all it is killed at
+    /// once. When this returns all of the server's processes are dead; that takes a second more
+    /// at most, where the kernel holds one.
+    ///
+    /// A close that was begun and dropped goes on where it was, with what it has left of either
+    /// time.
+    ///
+    /// # Errors
+    /// As [`close`](Transport::close).
+    pub async fn close_within(&mut self, time: Duration) -> Result<()> {
+        let since = self.close_began.map_or(Duration::ZERO, |at| at.elapsed());
+        self.shutdown.total = self.shutdown.total.min(since.saturating_add(time));
+        self.close_once().await
     }
 
     async fn next_message(&mut self) -> Option<IncomingMessage> {
@@ -240,8 +257,16 @@ impl StdioTransport {
             return Ok(());
         }
         self.monitor.begin_close();
+        if self.process.leave() {
+            self.stdin.close();
+            self.closed = Some(Ok(()));
+            return Ok(());
+        }
         let began = *self.close_began.get_or_insert_with(Instant::now);
         let ladder = Ladder::new(&self.shutdown);
+        let process = Arc::clone(&self.process);
+        // It fails only with the runtime, and then the drop ends what is known without it.
+        let _ = tokio::task::spawn_blocking(move || process.survey()).await;
         self.stdin.close();
         let mut orderly = self.exit_by(began + ladder.terminate).await;
         if !orderly {
@@ -252,7 +277,7 @@ impl StdioTransport {
             Ok(())
         } else {
             let process = Arc::clone(&self.process);
-            let patience = ladder.give_up - ladder.kill;
+            let patience = ladder.give_up.saturating_sub(ladder.kill);
             // The task that tends the process sees the death and publishes it.
             let _ = timeout_at(
                 began + ladder.give_up,
@@ -342,8 +367,15 @@ impl Transport for StdioTransport {
 impl Drop for StdioTransport {
     fn drop(&mut self) {
         self.monitor.begin_close();
+        if self.process.leave() {
+            self.stdin.close();
+            return;
+        }
+        // Before its stdin is closed: an obedient leader exits then, and nothing leads to what
+        // left its group any more.
+        let status = self.process.end(Duration::ZERO, DROP_PATIENCE);
         self.stdin.close();
-        if let Some(status) = self.process.end(Duration::ZERO, DROP_PATIENCE) {
+        if let Some(status) = status {
             self.monitor.set_killed(self.process.killed());
             self.monitor.process_ended(Some(status));
             self.monitor.stderr_ended();

@@ -1,5 +1,5 @@
-//! The guardian: one for each application, while there are servers. Only one test, since it
-//! counts the children of this process.
+//! The guardian that is a shell: one for each application, while there are servers. Only one
+//! test, since it counts the children of this process.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -8,7 +8,7 @@ mod support;
 use std::sync::Arc;
 
 use mcpool_core::{ConnectRequest, Transport};
-use mcpool_stdio::StdioConnector;
+use mcpool_stdio::{Guardian, StdioConnector};
 use mcpool_testkit::leaks;
 use support::*;
 
@@ -24,7 +24,7 @@ fn guardians() -> Vec<u32> {
 
 #[tokio::test]
 async fn one_guardian_while_there_are_servers() {
-    let without = StdioConnector::new().with_guardian(false);
+    let without = StdioConnector::new().with_guardian(Guardian::Off);
     let request = ConnectRequest::new(Arc::new(sh("exec cat")));
     let mut unguarded = without.open(request).await.unwrap();
     assert_eq!(guardians().len(), 0, "switched off");

@@ -1,0 +1,204 @@
+//! Processes that left their server in every way that there is, and what is dead when.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::{sync::Arc, time::Duration};
+
+use mcpool_core::{ConnectRequest, ServerSpec, Transport};
+use mcpool_stdio::{StdioConnector, StdioTransport};
+use mcpool_testkit::leaks;
+use support::*;
+
+#[test]
+#[ignore = "the guardian, started by the other tests"]
+fn guardian_role() {
+    mcpool_stdio::run_guardian(None).unwrap();
+}
+
+/// A program of its own, so that no other test's servers count.
+fn guarded() -> StdioConnector {
+    StdioConnector::new().with_guardian(guardian_program())
+}
+
+async fn open_on(connector: &StdioConnector, spec: ServerSpec) -> StdioTransport {
+    let request = ConnectRequest::new(Arc::new(spec));
+    connector.open(request).await.unwrap()
+}
+
+async fn the_orphan_runs(mark: &str) {
+    until("the orphan runs, and what it waits for", || {
+        processes_with(mark).len() == 2
+    })
+    .await;
+}
+
+const NOBODY: [u32; 0] = [];
+
+#[tokio::test]
+async fn an_orphan_with_nothing_of_its_servers_dies_with_the_last_of_them() {
+    let connector = guarded();
+    let script = format!("{LEAVE_ORPHAN} exec cat");
+    let (first, second) = (mark(), mark());
+    let mut one = open_on(&connector, marked(&script, &first)).await;
+    let mut two = open_on(&connector, marked(&script, &second)).await;
+    the_orphan_runs(&first).await;
+    the_orphan_runs(&second).await;
+    within(one.close()).await.unwrap();
+    // Whose they are cannot be told while there are two.
+    assert_eq!(processes_with(&second).len(), 2);
+    within(two.close()).await.unwrap();
+    assert_eq!(processes_with(&first), NOBODY, "with the last server");
+    assert_eq!(processes_with(&second), NOBODY);
+
+    let mut alone = open_on(&connector, marked(&script, &first)).await;
+    the_orphan_runs(&first).await;
+    leaks::kill_process(alone.monitor().diagnostics().pid.unwrap());
+    assert!(within(alone.receive()).await.is_none());
+    until("it dies with a server that was killed", || {
+        processes_with(&first).is_empty()
+    })
+    .await;
+
+    let dropped = open_on(&connector, marked(&script, &first)).await;
+    the_orphan_runs(&first).await;
+    drop(dropped);
+    assert_eq!(processes_with(&first), NOBODY, "and when a drop returns");
+}
+
+/// The same without the double fork, which hides nothing as long as its parents run.
+const LEAVE_CHILD: &str = r#"env -i setsid sh -c 'trap "" TERM INT HUP; while :; do sleep "$0"; done' "$MARK" </dev/null >/dev/null 2>&1 &
+"#;
+
+#[tokio::test]
+async fn a_child_that_sheds_group_and_environment_is_found_while_its_parent_runs() {
+    let connectors = [StdioConnector::new(), guarded()];
+    for connector in connectors {
+        let mark = mark();
+        let script = format!("{LEAVE_CHILD} exec cat");
+        let mut closed = open_on(&connector, marked(&script, &mark)).await;
+        the_orphan_runs(&mark).await;
+        within(closed.close()).await.unwrap();
+        assert_eq!(processes_with(&mark), NOBODY, "after a close");
+
+        let dropped = open_on(&connector, marked(&script, &mark)).await;
+        the_orphan_runs(&mark).await;
+        drop(dropped);
+        assert_eq!(processes_with(&mark), NOBODY, "after a drop");
+    }
+}
+
+async fn deaf(connector: &StdioConnector, mark: &str) -> StdioTransport {
+    let script = format!("trap '' TERM; echo ready >&2; while :; do sleep {mark}; done");
+    let transport = open_on(connector, sh(&script)).await;
+    let monitor = transport.monitor();
+    until("it is deaf and waits", || {
+        !monitor.diagnostics().stderr_tail.is_empty() && processes_with(mark).len() == 2
+    })
+    .await;
+    transport
+}
+
+#[tokio::test]
+async fn what_is_forced_is_dead_when_it_returns() {
+    for connector in [StdioConnector::new(), guarded()] {
+        let mark = mark();
+        let mut none = deaf(&connector, &mark).await;
+        within(none.close_within(Duration::ZERO)).await.unwrap_err();
+        assert_eq!(processes_with(&mark), NOBODY, "no time at all");
+        let status = none.monitor().diagnostics().exit_status.unwrap();
+        assert!(status.contains("SIGKILL"), "{status}");
+
+        // A close that takes its time is hurried.
+        let mut hurried = deaf(&connector, &mark).await;
+        let part = tokio::time::timeout(Duration::from_millis(10), hurried.close());
+        assert!(part.await.is_err());
+        let began = std::time::Instant::now();
+        within(hurried.close_within(Duration::from_millis(50)))
+            .await
+            .unwrap_err();
+        assert_eq!(processes_with(&mark), NOBODY, "little time");
+        assert!(began.elapsed() < Duration::from_millis(1_500));
+
+        let killed = deaf(&connector, &mark).await;
+        let monitor = killed.monitor();
+        monitor.kill();
+        assert_eq!(processes_with(&mark), NOBODY, "by its monitor");
+        monitor.kill();
+        drop(killed);
+        monitor.kill();
+
+        let mut stuck = deaf(&connector, &mark).await;
+        let monitor = stuck.monitor();
+        let close = tokio::spawn(async move { stuck.close().await });
+        tokio::task::yield_now().await;
+        monitor.kill();
+        assert_eq!(processes_with(&mark), NOBODY, "in the middle of a close");
+        let _ = within(close).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_is_given_up_leaves_nothing_when_its_drop_returns() {
+    for connector in [StdioConnector::new(), guarded()] {
+        let mark = mark();
+        let spec = Arc::new(sh(&format!("sleep {mark}; :")));
+        for round in 0..40_u64 {
+            let connect = connector.open(ConnectRequest::new(Arc::clone(&spec)));
+            let _ = tokio::time::timeout(Duration::from_micros(round * 100), connect).await;
+            assert_eq!(processes_with(&mark), NOBODY, "round {round}");
+        }
+    }
+}
+
+/// A new process does not wait for the end of an old one that was stopped.
+#[tokio::test]
+async fn a_server_starts_while_another_is_being_ended() {
+    for connector in [StdioConnector::new(), guarded()] {
+        let mark = mark();
+        let mut old = deaf(&connector, &mark).await;
+        let pid = old.monitor().diagnostics().pid.unwrap();
+        let stopped = std::process::Command::new("kill")
+            .args(["-s", "STOP", &pid.to_string()])
+            .status();
+        assert!(stopped.unwrap().success());
+        let (sender, ended) = tokio::sync::oneshot::channel();
+        let ending = tokio::spawn(async move {
+            let outcome = old.close().await;
+            let _ = sender.send(());
+            outcome
+        });
+        let mut new = open_on(&connector, sh("exec cat")).await;
+        within(new.send(ping(1))).await.unwrap();
+        assert_eq!(id(&within(new.receive()).await.unwrap()), 1);
+        assert!(ended.is_empty(), "the old one has its graces still");
+        within(ending).await.unwrap().unwrap_err();
+        assert_eq!(processes_with(&mark), NOBODY);
+        within(new.close()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_server_that_obeys_sigterm_is_woken_to_do_so() {
+    for connector in [StdioConnector::new(), guarded()] {
+        let mut spec = sh("trap 'exit 7' TERM; echo ready >&2; while :; do sleep 0.01; done");
+        spec.policy.shutdown.stdin_grace = Duration::from_millis(50);
+        spec.policy.shutdown.term_grace = PATIENCE;
+        spec.policy.shutdown.total = 2 * PATIENCE;
+        let mut server = open_on(&connector, spec).await;
+        let monitor = server.monitor();
+        until("it listens to SIGTERM", || {
+            !monitor.diagnostics().stderr_tail.is_empty()
+        })
+        .await;
+        let pid = monitor.diagnostics().pid.unwrap();
+        let stopped = std::process::Command::new("kill")
+            .args(["-s", "STOP", &pid.to_string()])
+            .status();
+        assert!(stopped.unwrap().success());
+        within(server.close()).await.unwrap();
+        let status = monitor.diagnostics().exit_status.unwrap();
+        assert_eq!(status, "exited with status 7");
+    }
+}
