@@ -78,6 +78,7 @@ const LAYERS: &[Layer] = &[
             "mcpool-manager",
             "mcpool-config",
             "mcpool-auth",
+            "mcpool-stdio",
         ],
     ),
     layer("mcpool-testkit", &["mcpool-core"]),

@@ -15,6 +15,7 @@ use mcpool::{
     ConnectionManager, Error, ReconnectPolicy, ServerName, ServerSpec, StandardFactory, StartMode,
     auth::OAuth,
     config::{Loaded, Watcher},
+    stdio::{GuardianProgram, StdioConnector},
 };
 
 use crate::{
@@ -31,6 +32,7 @@ const SHUTDOWN: Duration = Duration::from_secs(8);
 pub(crate) struct App {
     /// The flags that every command has.
     pub(crate) global: Global,
+    guardian: GuardianProgram,
     manager: OnceLock<ConnectionManager>,
     oauth: OnceLock<OAuth>,
     /// The servers at which a person can log in.
@@ -48,9 +50,10 @@ pub(crate) struct Attempt {
 
 impl App {
     /// With these flags and nothing connected.
-    pub(crate) fn new(global: Global) -> Self {
+    pub(crate) fn new(global: Global, guardian: GuardianProgram) -> Self {
         Self {
             global,
+            guardian,
             manager: OnceLock::new(),
             oauth: OnceLock::new(),
             for_people: OnceLock::new(),
@@ -112,7 +115,7 @@ impl App {
         self.for_people.get_or_init(|| names);
         let oauth = credentials::oauth(loaded)?;
         let oauth = self.oauth.get_or_init(|| oauth).clone();
-        let factory = StandardFactory::new().with_authenticators(Arc::new(oauth));
+        let factory = self.factory().with_authenticators(Arc::new(oauth));
         let mut builder = ConnectionManager::builder(Arc::new(factory));
         if let Some(budget) = loaded.budget() {
             builder = builder.with_budget(budget);
@@ -151,7 +154,18 @@ impl App {
     /// The manager, made when it is first asked for.
     pub(crate) fn manager(&self) -> &ConnectionManager {
         self.manager
-            .get_or_init(|| ConnectionManager::new(Arc::new(StandardFactory::new())))
+            .get_or_init(|| ConnectionManager::new(Arc::new(self.factory())))
+    }
+
+    fn factory(&self) -> StandardFactory {
+        let stdio = StdioConnector::new().with_guardian(self.guardian.clone());
+        StandardFactory::new().with_connector(Arc::new(stdio))
+    }
+
+    /// Leaves what the shutdown of the stdio servers takes to the guardian: their graces go on
+    /// when the program has ended.
+    pub(crate) fn leave_servers(&self) {
+        self.guardian.hand_over();
     }
 
     /// Connects every server that is not disabled, each once, and waits for all of them.

@@ -8,7 +8,9 @@ mod config_files;
 mod credentials;
 mod demo_servers;
 mod exit;
+mod guardian;
 mod logging;
+mod open_files;
 mod processes;
 mod render;
 mod signals;
@@ -16,6 +18,7 @@ mod signals;
 use std::{process::ExitCode, time::Duration};
 
 use clap::Parser as _;
+use mcpool::stdio::GuardianProgram;
 
 use crate::{app::App, args::Cli, exit::Exit, signals::Signals};
 
@@ -23,6 +26,10 @@ use crate::{app::App, args::Cli, exit::Exit, signals::Signals};
 const RUNTIME_GRACE: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
+    if let Some(exit) = guardian::run_if_asked() {
+        return exit.into();
+    }
+    let guardian = guardian::program(open_files::raise());
     let cli = Cli::parse();
     if let Err(problem) = logging::start(&cli.global) {
         eprintln!("error: {problem}");
@@ -35,13 +42,13 @@ fn main() -> ExitCode {
             return Exit::Internal.into();
         }
     };
-    let exit = runtime.block_on(run(cli));
+    let exit = runtime.block_on(run(cli, guardian));
     runtime.shutdown_timeout(RUNTIME_GRACE);
     exit.into()
 }
 
 /// Runs the command, or as much of it as a signal allows, then closes every connection.
-async fn run(cli: Cli) -> Exit {
+async fn run(cli: Cli, guardian: GuardianProgram) -> Exit {
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => {
@@ -49,17 +56,19 @@ async fn run(cli: Cli) -> Exit {
             return Exit::Internal;
         }
     };
-    let app = App::new(cli.global);
+    let app = App::new(cli.global, guardian);
     let exit = tokio::select! {
         biased;
         signal = signals.next() => signal,
-        outcome = commands::run(&app, cli.command) => match outcome {
-            Ok(exit) => exit,
-            Err(failure) => {
+        outcome = commands::run(&app, cli.command) => {
+            let exit = outcome.unwrap_or_else(|failure| {
                 app.report(&failure);
                 failure.exit()
-            }
-        },
+            });
+            // The work is done: nobody needs to wait for servers that end slowly.
+            app.leave_servers();
+            exit
+        }
     };
     // A second signal does not wait for servers that take their time: what is dropped is killed.
     tokio::select! {

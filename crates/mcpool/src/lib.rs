@@ -57,7 +57,7 @@
 //! - **Finds out** which transport and which protocol version a server speaks, and keeps the
 //!   [`ConnectEvidence`].
 //! - **Leaves nothing behind.** Stdio servers run in process groups of their own, which do not
-//!   outlive the application, however it ends.
+//!   outlive the application, however it ends. How far that goes is a choice: `stdio::Guardian`.
 //!
 //! # Policies
 //!
@@ -201,7 +201,7 @@
 //! |---|---|---|
 //! | `manager` | yes | `ConnectionManager` and what belongs to it |
 //! | `config` | yes | the module `config` |
-//! | `stdio`, `http`, `sse` | yes | the transport |
+//! | `stdio`, `http`, `sse` | yes | the transport; `stdio` the module of that name as well |
 //! | `auth` | no | the module `auth`: OAuth |
 //! | `browser` | no | `auth::SystemBrowser`, which opens the user's browser; brings `auth` |
 //! | `keyring` | no | tokens in the keyring of the operating system; brings `auth` |
@@ -224,6 +224,9 @@ pub use mcpool_core::*;
 #[cfg(feature = "manager")]
 #[doc(inline)]
 pub use mcpool_manager::*;
+#[cfg(feature = "stdio")]
+#[doc(inline)]
+pub use mcpool_stdio as stdio;
 
 /// Runs the README's examples as tests.
 #[cfg(all(doctest, feature = "manager"))]

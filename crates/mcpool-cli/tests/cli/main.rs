@@ -6,5 +6,6 @@ mod commands;
 mod config;
 mod consent;
 mod demo;
+mod endings;
 mod signals;
 mod support;

@@ -4,7 +4,7 @@
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{PROGRAM, Place, Running, good, processes_with, until};
+use crate::support::{PROGRAM, Place, good, processes_with, until};
 
 /// A server that never answers and has a child of its own.
 fn hangs(mark: &str) -> Value {
@@ -84,23 +84,6 @@ fn sigkill_of_many_with_a_stubborn_launcher() {
         assert_eq!(running.wait(), None);
     }
     disappears(&mark);
-}
-
-#[test]
-fn clean_exits_of_many_with_a_stubborn_launcher() {
-    let mark = format!("1002.{}", std::process::id());
-    let place = Place::with(json!({"stubborn": launcher(&mark)}));
-    let args = ["call", "stubborn", "echo", "message=hi"];
-    let mut left = rounds();
-    while left > 0 {
-        let batch: Vec<Running> = (0..left.min(10)).map(|_| place.start(&args)).collect();
-        left -= batch.len();
-        for running in batch {
-            running.wait_for(|line| line == "hi");
-            assert_eq!(running.wait(), Some(0));
-        }
-    }
-    assert_eq!(processes_with(&mark), 0);
 }
 
 #[test]

@@ -26,8 +26,14 @@ pub(crate) fn good() -> Value {
 
 /// A stdio server in `sh` that speaks just enough, and does this on `tools/call`.
 pub(crate) fn scripted(on_call: &str) -> Value {
+    scripted_life("", on_call, "")
+}
+
+/// The same, with what it does before it listens and after the end of its input.
+pub(crate) fn scripted_life(birth: &str, on_call: &str, death: &str) -> Value {
     let script = format!(
-        r#"while read -r line; do
+        r#"{birth}
+while read -r line; do
   id=$(printf '%s' "$line" | sed -n 's/.*"id":\("[^"]*"\|[0-9]*\).*/\1/p')
   case "$line" in
     *'"initialize"'*) printf '{{"jsonrpc":"2.0","id":%s,"result":{{"protocolVersion":"2025-06-18","capabilities":{{"tools":{{}}}},"serverInfo":{{"name":"s","version":"1"}}}}}}\n' "$id" ;;
@@ -35,7 +41,8 @@ pub(crate) fn scripted(on_call: &str) -> Value {
     *'"tools/call"'*) {on_call} ;;
     *'"id"'*) printf '{{"jsonrpc":"2.0","id":%s,"error":{{"code":-32601,"message":"no"}}}}\n' "$id" ;;
   esac
-done"#
+done
+{death}"#
     );
     json!({"command": "sh", "args": ["-c", script]})
 }
@@ -81,10 +88,33 @@ impl Place {
         Run::of(&mut self.command(args))
     }
 
+    /// The program under this soft limit of open files.
+    pub(crate) fn command_with_open_files(&self, soft: u64, args: &[&str]) -> Command {
+        let plain = self.command(args);
+        let mut limited = Command::new("sh");
+        limited
+            .args(["-c", r#"ulimit -S -n "$0" && exec "$@""#, &soft.to_string()])
+            .arg(PROGRAM)
+            .args(plain.get_args())
+            .current_dir(self.path())
+            .stdin(Stdio::null());
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => limited.env(name, value),
+                None => limited.env_remove(name),
+            };
+        }
+        limited
+    }
+
     /// Starts it and gives its lines of standard output as they come.
     pub(crate) fn start(&self, args: &[&str]) -> Running {
-        let mut child = self
-            .command(args)
+        self.start_command(self.command(args))
+    }
+
+    /// The same for a command that was made by this place.
+    pub(crate) fn start_command(&self, mut command: Command) -> Running {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -146,6 +176,10 @@ impl Running {
         }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
@@ -175,6 +209,11 @@ pub(crate) fn until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// Makes a server leave a process that nothing ties to it: twice forked, its environment cleared,
+/// in a session of its own, deaf. It, and the `sleep` that it waits for, have `$MARK` among their
+/// arguments.
+pub(crate) const LEAVE_ORPHAN: &str = r#"(env -i setsid sh -c 'trap "" TERM INT HUP; while :; do sleep "$0"; done' "$MARK" </dev/null >/dev/null 2>&1 &)"#;
 
 /// How many processes have this among their arguments.
 pub(crate) fn processes_with(argument: &str) -> usize {
