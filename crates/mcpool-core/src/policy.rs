@@ -196,7 +196,8 @@ pub struct ShutdownPolicy {
     pub stdin_grace: Duration,
     /// How long it may take after SIGTERM. Default 2 s.
     pub term_grace: Duration,
-    /// The bound of the whole close, SIGKILL included. Default 5 s.
+    /// The bound of the whole close: SIGKILL comes before it. What was killed has a second to be
+    /// gone, past this as well. Default 5 s.
     pub total: Duration,
 }
 

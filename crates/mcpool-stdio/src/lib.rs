@@ -3,15 +3,18 @@
 //! [`StdioConnector`] starts a server and gives a [`StdioTransport`], which carries one JSON-RPC
 //! message a line (MCP, "Transports", stdio, all revisions). What this crate promises:
 //!
-//! - **Nothing stays behind.** A server runs in a process group of its own, and every process
-//!   of it carries a marker in its environment (`MCPOOL_SERVER_ID`). All of them are dead after
-//!   [`close`](mcpool_core::Transport::close), after a drop (with no runtime running as well),
-//!   after the server's own exit, and after the death of the application, however it died.
-//!   A descendant that called `setsid` is found by its marker (Linux only).
+//! - **Nothing stays behind.** A server runs in a process group of its own, every process of it
+//!   carries a marker in its environment (`MCPOOL_SERVER_ID`), and all that descend from it are
+//!   followed. All of them are dead after [`close`](mcpool_core::Transport::close), after a drop
+//!   (with no runtime running as well), after a [`kill`](mcpool_core::TransportMonitor::kill),
+//!   after the server's own exit, and after the death of the application, however it died. What
+//!   left the group is found on Linux only; how far the promise goes depends on the
+//!   [`Guardian`].
 //! - **Close is bounded** by the spec's `ShutdownPolicy`: stdin is closed, after `stdin_grace`
-//!   the group gets SIGTERM, after `term_grace` SIGKILL, and after `total` the close returns,
-//!   even when the server never reads or a send is stuck. What is left of the group when its
-//!   leader has exited is killed after a quarter of `term_grace`.
+//!   the group gets SIGTERM (and SIGCONT, so that a stopped process can obey), after `term_grace`
+//!   SIGKILL, and after `total` the close returns, even when the server never reads or a send is
+//!   stuck. What was killed has a second to be gone, past `total` as well. What is left of the
+//!   group when its leader has exited is killed after a quarter of `term_grace`.
 //! - **Nothing blocks anything.** stdin, stdout and stderr are handled side by side; a server that
 //!   does not read is read from all the same.
 //! - **No silence.** An answer over `Limits::max_message_bytes` fails exactly the request that

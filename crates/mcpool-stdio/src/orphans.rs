@@ -365,7 +365,8 @@ mod linux {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::{
         linux::{Entry, Stat, belonging, parse_environ, parse_stat},

@@ -60,13 +60,29 @@ async fn one_guardian_while_there_are_servers() {
     }
     let guardian = guardian_of(&servers[0]);
     assert_eq!(guardians(), [guardian]);
+    until("they have become what they are", || {
+        let name = |server| std::fs::read_to_string(format!("/proc/{}/comm", pid(server)));
+        servers
+            .iter()
+            .all(|server| name(server).unwrap() == "cat\n")
+    })
+    .await;
+    let mut pipes = std::collections::BTreeSet::new();
     for server in &servers {
         let stat = stat(pid(server));
         assert_eq!(stat[1], guardian.to_string(), "the parent");
         assert_eq!(stat[2], pid(server).to_string(), "a group of its own");
         assert_eq!(stat[3], guardian.to_string(), "the guardian's session");
         assert_eq!(stat[4], "0", "no terminal");
+        let files = std::fs::read_dir(format!("/proc/{}/fd", pid(server))).unwrap();
+        for file in files {
+            let target = std::fs::read_link(file.unwrap().path()).unwrap();
+            let new = pipes.insert(target.clone());
+            let is_pipe = target.to_string_lossy().starts_with("pipe:");
+            assert!(new && is_pipe, "three pipes that no other has: {target:?}");
+        }
     }
+    assert_eq!(pipes.len(), 3 * servers.len());
     let environ = std::fs::read_to_string(format!("/proc/{guardian}/environ")).unwrap();
     assert_eq!(environ, "");
     for mut server in servers.drain(..) {

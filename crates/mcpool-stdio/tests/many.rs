@@ -6,10 +6,13 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use mcpool_core::{ServerSpec, Transport};
-use mcpool_stdio::StdioTransport;
+use mcpool_core::{ConnectRequest, ServerSpec, Transport};
+use mcpool_stdio::{StdioConnector, StdioTransport};
 use mcpool_testkit::leaks;
 use support::*;
 
@@ -20,8 +23,19 @@ fn count() -> usize {
         .unwrap_or(20)
 }
 
-async fn start(spec: &ServerSpec) -> Vec<StdioTransport> {
-    futures::future::join_all((0..count()).map(|_| open(spec.clone()))).await
+#[test]
+#[ignore = "the guardian, started by the other test"]
+fn guardian_role() {
+    mcpool_stdio::run_guardian(None).unwrap();
+}
+
+async fn start(connector: &StdioConnector, spec: &ServerSpec) -> Vec<StdioTransport> {
+    let spec = Arc::new(spec.clone());
+    let open = async || {
+        let request = ConnectRequest::new(Arc::clone(&spec));
+        connector.open(request).await.unwrap()
+    };
+    futures::future::join_all((0..count()).map(|_| open())).await
 }
 
 /// Closes all at once, as a manager does.
@@ -36,16 +50,43 @@ async fn close(transports: Vec<StdioTransport>) -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_servers_end_together() {
+    let guarded = StdioConnector::new().with_guardian(guardian_program());
+    let obedient = sh("echo ready >&2; exec cat");
+    drop(start(&StdioConnector::new(), &obedient).await);
+    drop(start(&guarded, &obedient).await);
+    nothing_is_left().await;
+    let files = leaks::descriptor_count();
+    for (guardian, connector) in [("a shell", StdioConnector::new()), ("a program", guarded)] {
+        println!("the guardian is {guardian}");
+        end_together(&connector).await;
+    }
+    nothing_is_left().await;
+    assert_eq!(leaks::descriptor_count(), files);
+}
+
+async fn nothing_is_left() {
+    until("no task is left", || leaks::task_count() == 0).await;
+    until("no process is left", || {
+        leaks::descendants(std::process::id()).is_empty()
+    })
+    .await;
+    until("no thread listens to a guardian any more", || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+        let mut names = tasks.map(|task| std::fs::read_to_string(task.path().join("comm")));
+        !names.any(|name| name.is_ok_and(|name| name.starts_with("mcpool")))
+    })
+    .await;
+}
+
+async fn end_together(connector: &StdioConnector) {
     let obedient = sh("echo ready >&2; exec cat");
     let stubborn = sh("trap '' TERM; echo ready >&2; while :; do sleep 1000; done");
-    drop(start(&obedient).await);
-    let files = leaks::descriptor_count();
     for (name, spec, bound) in [
         ("obey the end of stdin", &obedient, Duration::from_secs(4)),
         ("ignore everything", &stubborn, Duration::from_secs(6)),
     ] {
         let began = Instant::now();
-        let transports = start(spec).await;
+        let transports = start(connector, spec).await;
         let started = began.elapsed();
         for transport in &transports {
             let monitor = transport.monitor();
@@ -58,12 +99,9 @@ async fn many_servers_end_together() {
         );
         assert!(closed < bound, "{closed:?}");
 
-        let transports = start(spec).await;
+        let transports = start(connector, spec).await;
         let began = Instant::now();
         drop(transports);
         println!("  dropped one by one in {:?}", began.elapsed());
     }
-    until("no task is left", || leaks::task_count() == 0).await;
-    assert_eq!(leaks::descriptor_count(), files);
-    assert_eq!(leaks::descendants(std::process::id()), [] as [u32; 0]);
 }

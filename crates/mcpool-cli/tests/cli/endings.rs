@@ -198,7 +198,7 @@ fn the_program_may_open_more_files_and_its_servers_as_many_as_before() {
     assert_eq!(running.wait(), Some(143));
 }
 
-/// 80 servers need more than 64 files.
+/// 40 servers need more than 64 files.
 #[test]
 fn more_servers_than_the_soft_limit_has_room_for() {
     let servers: serde_json::Map<String, Value> = (0..40)

@@ -180,6 +180,7 @@ struct Server {
 #[derive(Debug, Default)]
 struct Facts {
     start: Option<Result<i32, Refusal>>,
+    exited: bool,
     end: Option<(Option<i32>, u64)>,
     /// The guardian has ended before it said what is missing here.
     lost: bool,
@@ -294,33 +295,16 @@ impl Heard {
     }
 
     fn take_in(&self, report: Report) {
-        let (id, learn): (u64, Box<dyn FnOnce(&mut Facts)>) = match report {
-            Report::Started { server, pid } => {
-                (server, Box::new(move |facts| facts.start = Some(Ok(pid))))
-            }
-            Report::Refused { server, why } => {
-                (server, Box::new(move |facts| facts.start = Some(Err(why))))
-            }
-            Report::Exited { server } => {
-                if let Some(server) = self.server(server) {
-                    server.exited.send_replace(true);
-                }
-                return;
-            }
-            Report::Ended {
-                server,
-                status,
-                killed,
-            } => (
-                server,
-                Box::new(move |facts| {
-                    facts.end.get_or_insert((status, killed));
-                }),
-            ),
+        // Who is not on the list has been forgotten here, and ends there.
+        let Some(server) = self.server(report.server()) else {
+            return;
         };
-        if let Some(server) = self.server(id) {
-            server.learn(learn);
-        }
+        server.learn(|facts| match report {
+            Report::Started { pid, .. } => facts.start = Some(Ok(pid)),
+            Report::Refused { why, .. } => facts.start = Some(Err(why)),
+            Report::Exited { .. } => facts.exited = true,
+            Report::Ended { status, killed, .. } => facts.end = Some((status, killed)),
+        });
     }
 }
 
@@ -329,7 +313,7 @@ impl Server {
         let over = {
             let mut facts = lock(&self.facts);
             change(&mut facts);
-            facts.lost || facts.end.is_some()
+            facts.exited || facts.lost || facts.end.is_some()
         };
         self.changed.notify_all();
         if over {

@@ -1,6 +1,7 @@
-//! The death of the application, however it dies, takes its servers along.
+//! The guardian that is a shell: the death of the application, however it dies, takes its servers
+//! along.
 //!
-//! A guardian is one small process for each application: a POSIX `sh` in its own process group
+//! It is one small process for each application: a POSIX `sh` in its own process group
 //! that reads process-group ids from a pipe which only the application holds. At the end of
 //! the pipe the application is dead, SIGKILL included, and the guardian kills the groups that
 //! are left, and on Linux every process that carries a marker of the application.

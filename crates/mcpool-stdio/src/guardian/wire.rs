@@ -111,6 +111,18 @@ pub(super) enum Report {
     },
 }
 
+impl Report {
+    /// Which server it is about.
+    pub(super) fn server(&self) -> u64 {
+        match self {
+            Self::Started { server, .. }
+            | Self::Refused { server, .. }
+            | Self::Exited { server }
+            | Self::Ended { server, .. } => *server,
+        }
+    }
+}
+
 /// Why a server could not be started.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Refusal {
