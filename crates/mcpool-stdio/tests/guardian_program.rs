@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use mcpool_core::{ConnectRequest, ErrorKind, ServerSpec, Transport};
 use mcpool_stdio::{GuardianProgram, StdioConnector, StdioTransport};
@@ -44,6 +44,15 @@ fn stat(pid: u32) -> Vec<String> {
     fields.map(str::to_owned).collect()
 }
 
+/// What the descriptors of a process lead to.
+fn files_of(pid: u32) -> BTreeSet<String> {
+    std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .filter_map(|file| std::fs::read_link(file.unwrap().path()).ok())
+        .map(|target| target.to_string_lossy().into_owned())
+        .collect()
+}
+
 fn guardian_of(transport: &StdioTransport) -> u32 {
     stat(pid(transport))[1].parse().unwrap()
 }
@@ -53,6 +62,8 @@ async fn one_guardian_while_there_are_servers() {
     let program = guardian_program();
     let connector = StdioConnector::new().with_guardian(program.clone());
     let threads = leaks::thread_count();
+    // What whoever runs the tests leaves open.
+    let inherited = files_of(std::process::id());
     let mut servers = Vec::new();
     for _ in 0..3 {
         servers.push(open(&connector, sh("exec cat")).await);
@@ -67,19 +78,17 @@ async fn one_guardian_while_there_are_servers() {
             .all(|server| name(server).unwrap() == "cat\n")
     })
     .await;
-    let mut pipes = std::collections::BTreeSet::new();
+    let mut pipes = BTreeSet::new();
     for server in &servers {
         let stat = stat(pid(server));
         assert_eq!(stat[1], guardian.to_string(), "the parent");
         assert_eq!(stat[2], pid(server).to_string(), "a group of its own");
         assert_eq!(stat[3], guardian.to_string(), "the guardian's session");
         assert_eq!(stat[4], "0", "no terminal");
-        let files = std::fs::read_dir(format!("/proc/{}/fd", pid(server))).unwrap();
-        for file in files {
-            let target = std::fs::read_link(file.unwrap().path()).unwrap();
+        for target in files_of(pid(server)).difference(&inherited) {
             let new = pipes.insert(target.clone());
-            let is_pipe = target.to_string_lossy().starts_with("pipe:");
-            assert!(new && is_pipe, "three pipes that no other has: {target:?}");
+            let is_pipe = target.starts_with("pipe:");
+            assert!(new && is_pipe, "three pipes that no other has: {target}");
         }
     }
     assert_eq!(pipes.len(), 3 * servers.len());
