@@ -25,6 +25,7 @@ pub use sources::{
 
 use crate::{
     expand::fields::Work,
+    home::Home,
     origin::Fields,
     template::{Known, Reference},
 };
@@ -44,6 +45,8 @@ pub struct Resolver {
     defaults_known: bool,
     start_in: Option<PathBuf>,
     consent: Consent,
+    /// What the file gives by where it lies, for copies of the entry elsewhere.
+    home_of_file: Arc<Home>,
 }
 
 /// Which source gave a part of a field.
@@ -101,7 +104,17 @@ impl Resolver {
             defaults_known: true,
             start_in: None,
             consent: Consent::default(),
+            home_of_file: Arc::default(),
         }
+    }
+
+    pub(crate) fn with_home_of_file(mut self, home: Arc<Home>) -> Self {
+        self.home_of_file = home;
+        self
+    }
+
+    pub(crate) fn home_of_file(&self) -> &Home {
+        &self.home_of_file
     }
 
     pub(crate) fn with_defaults_known(mut self, known: bool) -> Self {

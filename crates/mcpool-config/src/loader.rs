@@ -24,6 +24,7 @@ use crate::{
         Consent, EnvironmentSource, FileSource, InputProvider, InputSource, PlaceSource, Resolver,
         VariableSource,
     },
+    home::Home,
     hosts::{self, Folders},
     merge::{Entry, Layer, merge},
     origin::{Fields, Origin, Scope},
@@ -379,6 +380,7 @@ impl Load<'_> {
         let inputs = std::mem::take(&mut reading.inputs);
         let workspace = workspace.unwrap_or_else(|| base.clone());
         let places = self.places(source, dialect, workspace.clone());
+        let home = Arc::new(Home::of(source, dialect, &base, &self.folders));
         let sources = self.variable_sources(&base, places, inputs);
         let imports = std::mem::take(&mut reading.imports);
         let start_in = self.start_in(source, scope, &base);
@@ -419,6 +421,7 @@ impl Load<'_> {
                             self.folders.home.clone(),
                         )
                         .with_defaults_known(dialect.rules().strict)
+                        .with_home_of_file(Arc::clone(&home))
                         .with_env_file(read.settings.env_file.clone())
                         .with_headers_helper(read.settings.headers_helper.clone())
                         .with_start_in(start_in.clone())

@@ -280,6 +280,40 @@ impl Template {
         out
     }
 
+    /// Whether its first character comes from a placeholder.
+    pub(crate) fn begins_with_placeholder(&self) -> bool {
+        matches!(self.parts.first(), Some(Part::Placeholder(_)))
+    }
+
+    /// The same text with these references written out; `None` when it holds none of them.
+    pub(crate) fn filled_in(&self, value: &dyn Fn(&Reference) -> Option<String>) -> Option<String> {
+        let mut out = String::new();
+        let mut any = false;
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => escape_into(&mut out, text),
+                Part::Placeholder(placeholder) => {
+                    let first =
+                        placeholder
+                            .alternatives
+                            .iter()
+                            .find_map(|alternative| match alternative {
+                                Alternative::Reference(reference) => value(reference),
+                                Alternative::Value(_) => None,
+                            });
+                    match first {
+                        Some(text) => {
+                            any = true;
+                            escape_into(&mut out, &text);
+                        }
+                        None => placeholder.write_native(&mut out, WhenUnset::Fail),
+                    }
+                }
+            }
+        }
+        any.then_some(out)
+    }
+
     /// The references that have nothing to fall back on.
     pub(crate) fn bare_references(&self) -> Vec<Reference> {
         self.parts

@@ -10,6 +10,7 @@ mod fuzz;
 mod layers;
 mod native;
 mod oauth;
+mod porting;
 mod roundtrip;
 mod rows;
 mod scale;

@@ -80,6 +80,8 @@ async fn canaries_are_never_seen() {
         .with_max_level(tracing::Level::TRACE)
         .with_writer(move || writer.clone())
         .finish();
+    // With one subscriber alone, a call site that a test without one reaches first stays silent.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let guard = tracing::subscriber::set_default(subscriber);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mcp.json");

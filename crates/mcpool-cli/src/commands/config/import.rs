@@ -89,6 +89,7 @@ pub(crate) async fn run(app: &App, args: ImportArgs) -> Outcome {
     let mut secret = Vec::new();
     let mut variables = BTreeSet::new();
     let mut edits = Vec::new();
+    let mut changed = Vec::new();
     for entry in loaded.entries() {
         let name = entry.name.to_string();
         if !args.servers.is_empty() && !args.servers.contains(&name) {
@@ -98,15 +99,23 @@ pub(crate) async fn run(app: &App, args: ImportArgs) -> Outcome {
             left.push(name);
             continue;
         }
+        // What is relative to the host's file would mean another place in ours.
+        let portable = entry.portable();
         let settings = if is_own {
-            entry.settings.clone()
-        } else if let Some(clean) = entry.settings.without_secrets(&name) {
+            portable.settings
+        } else if let Some(clean) = portable.settings.without_secrets(&name) {
             variables.extend(clean.variables);
             clean.settings
         } else {
             secret.push(name);
             continue;
         };
+        changed.extend(
+            portable
+                .changed
+                .iter()
+                .map(|field| format!("{name}.{field}")),
+        );
         edits.push(Edit::Add {
             name: name.clone(),
             settings: Box::new(settings),
@@ -127,6 +136,7 @@ pub(crate) async fn run(app: &App, args: ImportArgs) -> Outcome {
             "left": left,
             "left_with_secrets": secret,
             "variables": variables,
+            "written_out": changed,
             "dry_run": args.dry_run,
         }));
     }
@@ -154,6 +164,12 @@ pub(crate) async fn run(app: &App, args: ImportArgs) -> Outcome {
             "the file is not your own, so it holds placeholders for what may be secret; set these \
              variables: {}\n",
             list(&variables)
+        ));
+    }
+    if !changed.is_empty() {
+        text.push_str(&format!(
+            "written out, because they depend on where the file of the host is: {}\n",
+            list(&changed)
         ));
     }
     render::text(&render::printable(&text))
