@@ -2,10 +2,13 @@
 //!
 //! `shell.rs` is the guardian that needs nothing, a `sh` beside the servers. The other is a
 //! program, as a rule the application's own, started again: `program.rs` is the application's
-//! side of it, `serve.rs` the guardian's, `wire.rs` what they say to each other.
+//! side of it, `guarded.rs` a server there, `serve.rs` the guardian's side, `wire.rs` what they
+//! say to each other.
 
 #[cfg(unix)]
-pub(crate) mod program;
+pub(crate) mod guarded;
+#[cfg(unix)]
+mod program;
 #[cfg(unix)]
 mod serve;
 #[cfg(unix)]

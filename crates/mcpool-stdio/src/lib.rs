@@ -28,6 +28,8 @@
 //! On Windows a job object takes the place of process group and guardian, and there is no
 //! SIGTERM step. That code is compiled only there and is not run by this project's tests.
 
+#[cfg(unix)]
+mod child;
 mod command;
 mod connector;
 mod framing;

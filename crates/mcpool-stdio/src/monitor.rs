@@ -6,7 +6,6 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use mcpool_core::{
@@ -17,7 +16,8 @@ use tokio::sync::watch;
 
 use crate::{
     framing::Skip,
-    process::{DROP_PATIENCE, Process, describe},
+    process::{Process, describe},
+    shutdown::DROP_PATIENCE,
     stderr::{Fanout, Redactor, StderrStream, Tail},
 };
 
@@ -220,7 +220,7 @@ impl TransportMonitor for StdioMonitor {
     fn kill(&self) {
         if let Some(process) = self.process.get().and_then(Weak::upgrade) {
             self.begin_close();
-            process.end(Duration::ZERO, DROP_PATIENCE);
+            process.kill(DROP_PATIENCE);
         }
     }
 }

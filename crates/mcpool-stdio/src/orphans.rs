@@ -7,7 +7,10 @@
 //! guardian that is a program, which adopts it. Elsewhere nothing is found here, and only the
 //! process group is killed.
 
-use std::sync::OnceLock;
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Pid;
 
@@ -97,6 +100,21 @@ impl Family {
     }
 }
 
+/// Asks until it is so, in longer and longer intervals; gives whether it was in time.
+pub(crate) fn poll_until(deadline: Instant, condition: impl Fn() -> bool) -> bool {
+    let mut pause = Duration::from_micros(50);
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(10));
+    }
+}
+
 /// Whether any of these runs still.
 pub(crate) fn any_alive(members: &[Member]) -> bool {
     members.iter().any(|member| is_alive(member.process))
@@ -143,7 +161,7 @@ pub(crate) use elsewhere::{descendants, identify, is_alive, kill, zombies};
 #[cfg(target_os = "linux")]
 mod linux {
     use std::{
-        collections::HashSet,
+        collections::{HashMap, HashSet},
         fs::File,
         io::Read,
         sync::{
@@ -197,15 +215,17 @@ mod linux {
 
     /// The entries with these numbers, and all that descend from these numbers.
     fn below(picture: &[Entry], mut numbers: HashSet<i32>) -> impl Iterator<Item = &Entry> {
-        loop {
-            let before = numbers.len();
-            for entry in picture {
-                if numbers.contains(&entry.parent) {
-                    numbers.insert(entry.process.pid.as_raw_pid());
+        let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+        for entry in picture {
+            let number = entry.process.pid.as_raw_pid();
+            children.entry(entry.parent).or_default().push(number);
+        }
+        let mut left: Vec<i32> = numbers.iter().copied().collect();
+        while let Some(parent) = left.pop() {
+            for child in children.remove(&parent).into_iter().flatten() {
+                if numbers.insert(child) {
+                    left.push(child);
                 }
-            }
-            if numbers.len() == before {
-                break;
             }
         }
         picture

@@ -1,22 +1,16 @@
 //! The process of a server: a child of this application, or of its guardian.
 
-mod own;
-
 use std::{io, os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration};
 
 use rustix::process::Signal;
 
-pub(crate) use own::{OwnProcess, poll_until};
-
 use crate::{
+    child::OwnProcess,
     command::Plan,
-    guardian::{Guardian, program::GuardedProcess},
+    guardian::{Guardian, guarded::GuardedProcess},
     pipes::Streams,
     shutdown::Ladder,
 };
-
-/// How long a drop may wait for the kernel to end a killed process.
-pub(crate) const DROP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How a server is started.
 #[derive(Debug, Clone)]
@@ -134,6 +128,15 @@ impl Process {
         match self {
             Self::Own(process) => process.end(linger, patience),
             Self::Guarded(process) => process.end(linger, patience),
+        }
+    }
+
+    /// Kills all that is left of the server at once, also when it was left to the guardian.
+    /// Blocks as [`end`](Self::end) does.
+    pub(crate) fn kill(&self, patience: Duration) -> Option<ExitStatus> {
+        match self {
+            Self::Own(process) => process.end(Duration::ZERO, patience),
+            Self::Guarded(process) => process.kill(patience),
         }
     }
 }

@@ -14,7 +14,12 @@ use std::{
 
 use win32job::{ExtendedLimitInfo, Job};
 
-use crate::{command::Plan, guardian::Guardian, pipes::Streams, shutdown::Ladder};
+use crate::{
+    command::Plan,
+    guardian::Guardian,
+    pipes::Streams,
+    shutdown::{DROP_PATIENCE, Ladder},
+};
 
 /// No console window pops up for a server (`CREATE_NO_WINDOW`).
 const CREATE_NO_WINDOW: u32 = 0x0800_0000;
@@ -146,13 +151,15 @@ impl Process {
         state.status
     }
 
+    /// The same, under the name that other systems have for it.
+    pub(crate) fn kill(&self, patience: Duration) -> Option<ExitStatus> {
+        self.end(Duration::ZERO, patience)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// How long a drop may wait for a killed process.
-pub(crate) const DROP_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Drop for Process {
     fn drop(&mut self) {

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 /// No policy is longer than this: a time that can be added to a clock without a thought.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// How long what was killed may take to be gone, past any policy: a few milliseconds, unless the
-/// kernel holds a process.
-const KILL_PATIENCE: Duration = Duration::from_secs(1);
+/// How long what was killed may take to be gone, in a drop or past any policy: a few milliseconds,
+/// unless the kernel holds a process.
+pub(crate) const DROP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The steps, as times since stdin was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ impl Ladder {
         Self {
             terminate,
             kill,
-            give_up: total.max(kill + KILL_PATIENCE),
+            give_up: total.max(kill + DROP_PATIENCE),
             linger: term_grace.min(total) / 4,
         }
     }
@@ -86,7 +86,7 @@ mod tests {
     fn no_time_at_all_kills_at_once_and_waits_for_the_death() {
         let ladder = Ladder::new(&policy(2_000, 2_000, 0));
         assert_eq!(ladder.kill, Duration::ZERO);
-        assert_eq!(ladder.give_up, KILL_PATIENCE);
+        assert_eq!(ladder.give_up, DROP_PATIENCE);
     }
 
     proptest! {
@@ -99,8 +99,8 @@ mod tests {
             let ladder = Ladder::new(&policy);
             prop_assert!(ladder.terminate <= ladder.kill);
             prop_assert!(ladder.kill <= total);
-            prop_assert!(ladder.kill + KILL_PATIENCE <= ladder.give_up);
-            prop_assert!(ladder.give_up <= total.saturating_add(KILL_PATIENCE));
+            prop_assert!(ladder.kill + DROP_PATIENCE <= ladder.give_up);
+            prop_assert!(ladder.give_up <= total.saturating_add(DROP_PATIENCE));
             prop_assert!(std::time::Instant::now().checked_add(ladder.give_up).is_some());
         }
 
@@ -111,7 +111,7 @@ mod tests {
             let ladder = Ladder::new(&policy(stdin, term, total));
             let total = Duration::from_millis(total);
             prop_assert!(ladder.terminate <= ladder.kill && ladder.kill <= total);
-            prop_assert!(ladder.give_up <= total + KILL_PATIENCE);
+            prop_assert!(ladder.give_up <= total + DROP_PATIENCE);
         }
     }
 }

@@ -18,8 +18,8 @@ use crate::{
     framing::{Decoder, Frame, Skip},
     monitor::StdioMonitor,
     pipes::{Stderr, Stdout, Streams},
-    process::{DROP_PATIENCE, Process},
-    shutdown::Ladder,
+    process::Process,
+    shutdown::{DROP_PATIENCE, Ladder},
     stderr::LineSplitter,
     stdin::{Stdin, Submitted, WriteFailure},
 };

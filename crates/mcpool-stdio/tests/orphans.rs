@@ -7,7 +7,7 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use mcpool_core::{ConnectRequest, ServerSpec, Transport};
-use mcpool_stdio::{StdioConnector, StdioTransport};
+use mcpool_stdio::{GuardianProgram, StdioConnector, StdioTransport};
 use mcpool_testkit::leaks;
 use support::*;
 
@@ -200,5 +200,33 @@ async fn a_stopped_server_that_obeys_sigterm_is_woken_to_do_so() {
         within(server.close()).await.unwrap();
         let status = monitor.diagnostics().exit_status.unwrap();
         assert_eq!(status, "exited with status 7");
+    }
+}
+
+/// Graces that were handed over are cut short by a kill all the same.
+#[tokio::test]
+async fn a_kill_also_kills_what_was_left_to_the_guardian() {
+    let program = guardian_program();
+    let connector = StdioConnector::new().with_guardian(program.clone());
+    let mark = mark();
+    let mut left = deaf(&connector, &mark).await;
+    let monitor = left.monitor();
+    program.hand_over();
+    within(left.close()).await.unwrap();
+    assert_eq!(processes_with(&mark).len(), 2, "it has its graces");
+    monitor.kill();
+    assert_eq!(processes_with(&mark), NOBODY);
+}
+
+/// A program that is no guardian: a shell takes its place.
+#[tokio::test]
+async fn a_program_that_is_no_guardian_is_found_out() {
+    let wrong = GuardianProgram::new(which::which("true").unwrap(), [""; 0]);
+    let connector = StdioConnector::new().with_guardian(wrong);
+    for _ in 0..2 {
+        let mut server = open_on(&connector, sh("exec cat")).await;
+        within(server.send(ping(1))).await.unwrap();
+        assert_eq!(id(&within(server.receive()).await.unwrap()), 1);
+        within(server.close()).await.unwrap();
     }
 }

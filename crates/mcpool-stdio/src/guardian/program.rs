@@ -11,31 +11,27 @@ use std::{
     ffi::OsString,
     io,
     os::{
-        fd::AsFd, unix::net::UnixStream, unix::process::CommandExt, unix::process::ExitStatusExt,
+        fd::{BorrowedFd, OwnedFd},
+        unix::{net::UnixStream, process::CommandExt},
     },
     path::PathBuf,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, Stdio},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use rustix::process::Pid;
 use tokio::sync::watch;
 
-use super::wire::{self, Frame, Refusal, Report, Request, Start};
-use crate::{
-    command::Plan,
-    orphans::{self, Family},
-    pipes::Streams,
-    process::{DROP_PATIENCE, poll_until},
-    shutdown::Ladder,
-};
+use super::wire::{self, Frame, Refusal, Report, Request};
 
 /// How long the guardian may take to start itself and a server, and to take what is said to it.
-const START_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// After so long a guardian that could not be started is tried again.
+const RETRY: Duration = Duration::from_secs(60);
 
 /// A program that starts the servers in the application's stead and is their parent.
 ///
@@ -75,9 +71,16 @@ pub struct GuardianProgram {
 struct Program {
     path: PathBuf,
     args: Vec<OsString>,
-    running: Mutex<Weak<Link>>,
+    running: Mutex<Running>,
     handed_over: AtomicBool,
     warned: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    link: Weak<Link>,
+    /// When it could not be started.
+    failed: Option<Instant>,
 }
 
 impl GuardianProgram {
@@ -115,27 +118,41 @@ impl GuardianProgram {
     /// the guardian takes the server through the rest of its shutdown policy, whether the
     /// application still runs or not. Meant for the end of a program that has done its work.
     ///
-    /// Servers that are already being closed are not affected, nor is a
-    /// [`kill`](mcpool_core::TransportMonitor::kill).
+    /// A close that was begun before goes on as it was, and a
+    /// [`kill`](mcpool_core::TransportMonitor::kill) kills at once as ever.
     pub fn hand_over(&self) {
         self.shared.handed_over.store(true, Ordering::Release);
     }
 
-    fn has_handed_over(&self) -> bool {
+    pub(super) fn has_handed_over(&self) -> bool {
         self.shared.handed_over.load(Ordering::Acquire)
     }
 
     /// The guardian that runs, or a new one.
     pub(crate) fn link(&self) -> io::Result<Arc<Link>> {
         let mut running = lock(&self.shared.running);
-        if let Some(link) = running.upgrade()
+        if let Some(link) = running.link.upgrade()
             && !link.heard.is_over()
         {
             return Ok(link);
         }
-        let link = Arc::new(Link::open(&self.shared)?);
-        *running = Arc::downgrade(&link);
-        Ok(link)
+        if running.failed.is_some_and(|at| at.elapsed() < RETRY) {
+            return Err(io::Error::other("it could not be started a moment ago"));
+        }
+        match Link::open(&self.shared) {
+            Ok(link) => {
+                let link = Arc::new(link);
+                *running = Running {
+                    link: Arc::downgrade(&link),
+                    failed: None,
+                };
+                Ok(link)
+            }
+            Err(error) => {
+                running.failed = Some(Instant::now());
+                Err(error)
+            }
+        }
     }
 
     /// Says, once, that there is no guardian.
@@ -156,13 +173,13 @@ impl GuardianProgram {
 pub(crate) struct Link {
     /// Locked while something is said.
     socket: Mutex<UnixStream>,
-    heard: Arc<Heard>,
+    pub(super) heard: Arc<Heard>,
     guardian: Arc<Mutex<Child>>,
 }
 
 /// What was heard of the servers of one guardian.
 #[derive(Debug, Default)]
-struct Heard {
+pub(super) struct Heard {
     servers: Mutex<HashMap<u64, Arc<Server>>>,
     /// Nothing more will be heard.
     over: AtomicBool,
@@ -170,20 +187,20 @@ struct Heard {
 
 /// What was heard of one server.
 #[derive(Debug, Default)]
-struct Server {
-    facts: Mutex<Facts>,
+pub(super) struct Server {
+    pub(super) facts: Mutex<Facts>,
     changed: Condvar,
     /// Becomes true when the leader has exited, and when that will never be heard.
-    exited: watch::Sender<bool>,
+    pub(super) exited: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
-struct Facts {
-    start: Option<Result<i32, Refusal>>,
+pub(super) struct Facts {
+    pub(super) start: Option<Result<i32, Refusal>>,
     exited: bool,
-    end: Option<(Option<i32>, u64)>,
+    pub(super) end: Option<(Option<i32>, u64)>,
     /// The guardian has ended before it said what is missing here.
-    lost: bool,
+    pub(super) lost: bool,
 }
 
 impl Link {
@@ -199,7 +216,7 @@ impl Link {
             .args(&program.args)
             .env_clear()
             .current_dir("/")
-            .stdin(std::os::fd::OwnedFd::from(theirs))
+            .stdin(OwnedFd::from(theirs))
             // Who waits for the end of our output must not wait for the guardian.
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -207,10 +224,15 @@ impl Link {
         // The command holds the guardian's end of the socket: its close is how the guardian's
         // death is seen.
         drop(command);
+        let guardian = Arc::new(Mutex::new(guardian));
+        if let Err(error) = await_ready(&listening) {
+            bury(&guardian);
+            return Err(error);
+        }
         let link = Self {
             socket: Mutex::new(ours),
             heard: Arc::default(),
-            guardian: Arc::new(Mutex::new(guardian)),
+            guardian,
         };
         let heard = Arc::clone(&link.heard);
         let guardian = Arc::clone(&link.guardian);
@@ -235,7 +257,7 @@ impl Link {
     /// # Errors
     /// When it has ended, or was stopped and takes nothing: then it is killed, since it may have
     /// got half a message.
-    fn send(&self, request: &Request, streams: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<()> {
+    pub(super) fn send(&self, request: &Request, streams: &[BorrowedFd<'_>]) -> io::Result<()> {
         let frame = Frame::new(request)?;
         let socket = lock(&self.socket);
         let sent = wire::send(&socket, &frame, streams);
@@ -244,6 +266,22 @@ impl Link {
         }
         sent
     }
+}
+
+/// Waits until a guardian says that it is one.
+fn await_ready(socket: &UnixStream) -> io::Result<()> {
+    socket.set_read_timeout(Some(START_PATIENCE))?;
+    let Report::Ready { adopts } = wire::receive(socket)? else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    socket.set_read_timeout(None)?;
+    if !adopts && cfg!(target_os = "linux") {
+        tracing::warn!(
+            transport = "stdio",
+            "the system does not let the guardian adopt processes: one that forked twice and cleared its environment may stay"
+        );
+    }
+    Ok(())
 }
 
 /// Waits for a guardian that has nothing more to do, and sees to it that this is not for long.
@@ -265,7 +303,7 @@ impl Heard {
         self.over.load(Ordering::Acquire)
     }
 
-    fn add(&self, id: u64) -> Arc<Server> {
+    pub(super) fn add(&self, id: u64) -> Arc<Server> {
         let server = Arc::new(Server::default());
         lock(&self.servers).insert(id, Arc::clone(&server));
         // Who is added after the end is not told of it by the listening thread.
@@ -279,7 +317,7 @@ impl Heard {
         lock(&self.servers).get(&id).cloned()
     }
 
-    fn remove(&self, id: u64) {
+    pub(super) fn remove(&self, id: u64) {
         lock(&self.servers).remove(&id);
     }
 
@@ -296,10 +334,11 @@ impl Heard {
 
     fn take_in(&self, report: Report) {
         // Who is not on the list has been forgotten here, and ends there.
-        let Some(server) = self.server(report.server()) else {
+        let Some(server) = report.server().and_then(|id| self.server(id)) else {
             return;
         };
         server.learn(|facts| match report {
+            Report::Ready { .. } => {}
             Report::Started { pid, .. } => facts.start = Some(Ok(pid)),
             Report::Refused { why, .. } => facts.start = Some(Err(why)),
             Report::Exited { .. } => facts.exited = true,
@@ -322,7 +361,11 @@ impl Server {
     }
 
     /// Waits until something is known, or never will be.
-    fn wait<T>(&self, patience: Duration, known: impl Fn(&Facts) -> Option<T>) -> Option<T> {
+    pub(super) fn wait<T>(
+        &self,
+        patience: Duration,
+        known: impl Fn(&Facts) -> Option<T>,
+    ) -> Option<T> {
         let facts = lock(&self.facts);
         let (facts, _) = self
             .changed
@@ -334,202 +377,6 @@ impl Server {
     }
 }
 
-/// A server that is the guardian's child. Dropping it ends it.
-pub(crate) struct GuardedProcess {
-    id: u64,
-    pid: Pid,
-    program: GuardianProgram,
-    link: Arc<Link>,
-    server: Arc<Server>,
-    /// For the time after the guardian's death.
-    family: Mutex<Family>,
-    /// Whether it was left to the guardian.
-    left: AtomicBool,
-    killed: AtomicU64,
-}
-
-impl GuardedProcess {
-    /// Starts the server. Blocks until it runs.
-    pub(crate) fn start(
-        program: &GuardianProgram,
-        mut link: Arc<Link>,
-        plan: &Plan,
-        ladder: Ladder,
-    ) -> io::Result<(Self, Streams)> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let marker = orphans::new_marker();
-        let (their_stdin, stdin) = io::pipe()?;
-        let (stdout, their_stdout) = io::pipe()?;
-        let (stderr, their_stderr) = io::pipe()?;
-        let request = Request::Start(Box::new(Start::new(id, plan, marker.clone(), ladder)));
-        let streams = [
-            their_stdin.as_fd(),
-            their_stdout.as_fd(),
-            their_stderr.as_fd(),
-            stdout.as_fd(),
-            stderr.as_fd(),
-        ];
-        let mut server = link.heard.add(id);
-        if let Err(error) = link.send(&request, &streams) {
-            link.heard.remove(id);
-            if error.kind() == io::ErrorKind::ArgumentListTooLong {
-                return Err(error);
-            }
-            // It was killed since it was asked for last, and nothing was started: the next one.
-            link = program.link()?;
-            server = link.heard.add(id);
-            // After an error nobody has this link, and its list goes with it.
-            link.send(&request, &streams)?;
-        }
-        drop((their_stdin, their_stdout, their_stderr));
-        let pid = match server.wait(START_PATIENCE, |facts| facts.start.clone()) {
-            Some(Ok(pid)) => Pid::from_raw(pid),
-            Some(Err(refusal)) => {
-                link.heard.remove(id);
-                return Err(refusal.into());
-            }
-            None => None,
-        };
-        let Some(pid) = pid else {
-            // It may start it yet, or may have started it before its own death.
-            let end = Request::End {
-                server: id,
-                linger: Duration::ZERO,
-                patience: DROP_PATIENCE,
-            };
-            let _ = link.send(&end, &[]);
-            link.heard.remove(id);
-            end_family(&mut Family::of_foreign(None, marker), DROP_PATIENCE);
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the guardian did not start the server",
-            ));
-        };
-        let process = Self {
-            id,
-            pid,
-            program: program.clone(),
-            link,
-            server,
-            family: Mutex::new(Family::of_foreign(orphans::identify(pid), marker)),
-            left: AtomicBool::new(false),
-            killed: AtomicU64::new(0),
-        };
-        let streams = Streams {
-            stdin: stdin.into(),
-            stdout: stdout.into(),
-            stderr: stderr.into(),
-        };
-        Ok((process, streams))
-    }
-
-    /// The leader's process id, which is the group's too.
-    pub(crate) fn pid(&self) -> Pid {
-        self.pid
-    }
-
-    /// How many processes had to be killed so far.
-    pub(crate) fn killed(&self) -> u64 {
-        self.killed.load(Ordering::Relaxed)
-    }
-
-    /// Waits until the leader has exited. Cancel-safe.
-    ///
-    /// # Errors
-    /// When the guardian has ended before.
-    pub(crate) async fn exited(&self) -> io::Result<()> {
-        // It fails only when the sender is gone, and we hold it.
-        let _ = self
-            .server
-            .exited
-            .subscribe()
-            .wait_for(|exited| *exited)
-            .await;
-        match lock(&self.server.facts) {
-            facts if facts.lost && facts.end.is_none() => {
-                Err(io::Error::other("the guardian of the servers has ended"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Sends SIGTERM to the group.
-    pub(crate) fn terminate(&self) {
-        let request = Request::Terminate { server: self.id };
-        // Without a guardian there is no SIGTERM any more.
-        let _ = self.link.send(&request, &[]);
-    }
-
-    /// Leaves the server to the guardian, if the application is to be over.
-    pub(crate) fn leave(&self) -> bool {
-        if !self.program.has_handed_over() || self.is_settled() {
-            return false;
-        }
-        let request = Request::Release { server: self.id };
-        let left = self.link.send(&request, &[]).is_ok();
-        if left {
-            self.left.store(true, Ordering::Release);
-        }
-        left
-    }
-
-    /// Whether nothing is to be done any more.
-    fn is_settled(&self) -> bool {
-        self.left.load(Ordering::Acquire) || lock(&self.server.facts).end.is_some()
-    }
-
-    /// Kills all that is left of the server. See [`Process::end`](crate::process::Process::end).
-    pub(crate) fn end(&self, linger: Duration, patience: Duration) -> Option<ExitStatus> {
-        if self.left.load(Ordering::Acquire) {
-            return None;
-        }
-        if !self.is_settled() {
-            let request = Request::End {
-                server: self.id,
-                linger,
-                patience,
-            };
-            // An error is a guardian that has ended, which the wait below sees as well.
-            let _ = self.link.send(&request, &[]);
-        }
-        let ended = |facts: &Facts| facts.end;
-        // A guardian that was killed, stopped, or that has no turn on a loaded machine: what it
-        // would do is done here, with half of the time.
-        let answer = self.server.wait(linger + patience / 2, ended).or_else(|| {
-            let killed = end_family(&mut lock(&self.family), patience / 2);
-            self.killed.fetch_add(killed, Ordering::Relaxed);
-            self.server.wait(Duration::ZERO, ended)
-        });
-        let (status, killed) = answer?;
-        self.killed.fetch_max(killed, Ordering::Relaxed);
-        status.map(ExitStatus::from_raw)
-    }
-}
-
-impl Drop for GuardedProcess {
-    fn drop(&mut self) {
-        if !self.is_settled() && !self.leave() {
-            self.end(Duration::ZERO, DROP_PATIENCE);
-        }
-        self.link.heard.remove(self.id);
-    }
-}
-
-/// Kills a family that is not ours to reap; gives how many were killed.
-fn end_family(family: &mut Family, patience: Duration) -> u64 {
-    let deadline = Instant::now() + patience;
-    let mut killed = 0;
-    loop {
-        let members = family.members();
-        family.kill(&members);
-        killed += members.len() as u64;
-        if members.is_empty() || !poll_until(deadline, || !orphans::any_alive(&members)) {
-            return killed;
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

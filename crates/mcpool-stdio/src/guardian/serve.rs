@@ -29,9 +29,9 @@ use tokio::{
 
 use super::wire::{self, Refusal, Report, Request, STREAMS, Start};
 use crate::{
-    orphans,
-    process::{DROP_PATIENCE, OwnProcess, poll_until},
-    shutdown::Ladder,
+    child::OwnProcess,
+    orphans::{self, poll_until},
+    shutdown::{DROP_PATIENCE, Ladder},
 };
 
 /// How many descriptors stay free for starting servers and looking through `/proc`. What a server
@@ -59,12 +59,7 @@ pub fn run_guardian(open_files: Option<u64>) -> io::Result<()> {
     // In the application's group a Ctrl-C would reach it. It fails when it leads a session
     // already.
     let _ = rustix::process::setsid();
-    #[cfg(target_os = "linux")]
-    {
-        rustix::process::set_child_subreaper(Some(getpid()))?;
-        // Else it would be called `exe`.
-        let _ = rustix::thread::set_name(c"mcpool-guardian");
-    }
+    let adopts = adopt();
     if let Some(open_files) = open_files {
         let maximum = getrlimit(Resource::Nofile).maximum;
         let limit = Rlimit {
@@ -83,11 +78,23 @@ pub fn run_guardian(open_files: Option<u64>) -> io::Result<()> {
         .build()?;
     let served = runtime.block_on(async {
         let _deaf = deaf()?;
-        Guardian::default().serve(socket).await
+        Guardian::default().serve(socket, adopts).await
     });
     // What blocks a thread still is a process that the kernel holds, and that is killed.
     runtime.shutdown_background();
     served
+}
+
+/// Makes this process the parent of what its descendants leave, where the system knows that.
+fn adopt() -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        // Else it would be called `exe`.
+        let _ = rustix::thread::set_name(c"mcpool-guardian");
+        rustix::process::set_child_subreaper(Some(getpid())).is_ok()
+    }
+    #[cfg(not(target_os = "linux"))]
+    false
 }
 
 /// Takes the default action from the signals that end a process. Servers get it back by their
@@ -121,7 +128,7 @@ struct Server {
     ladder: Ladder,
     /// Our ends of stdout and stderr.
     late: Arc<Mutex<Vec<OwnedFd>>>,
-    /// Whether it is being ended already.
+    /// Whether it is being ended already, so that no ladder has to be climbed.
     ending: bool,
 }
 
@@ -129,8 +136,9 @@ struct Server {
 type Reports = mpsc::UnboundedSender<Report>;
 
 impl Guardian {
-    async fn serve(self, socket: UnixStream) -> io::Result<()> {
+    async fn serve(self, socket: UnixStream, adopts: bool) -> io::Result<()> {
         let (mut hear, mut say) = tokio::net::UnixStream::from_std(socket)?.into_split();
+        wire::say(&mut say, &Report::Ready { adopts }).await?;
         // Bounded by the number of servers: each has three reports at most.
         let (reports, mut to_say) = mpsc::unbounded_channel();
         let saying = tokio::spawn(async move {
@@ -172,7 +180,12 @@ impl Guardian {
                     linger,
                     patience,
                 } => {
-                    if let Some(server) = self.begin_to_end(id) {
+                    // Also one whose ladder is being climbed: this is faster.
+                    let server = self.servers().get_mut(&id).map(|server| {
+                        server.ending = true;
+                        server.clone()
+                    });
+                    if let Some(server) = server {
                         let end = self.clone().end(id, server, linger, patience);
                         let reports = reports.clone();
                         duties.spawn(async move {

@@ -97,6 +97,11 @@ impl Start {
 /// From the guardian.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {
+    /// The guardian runs; the first thing that it says.
+    Ready {
+        /// Whether it adopts what the servers' processes leave.
+        adopts: bool,
+    },
     /// The server runs, and leads the group of this number.
     Started { server: u64, pid: i32 },
     /// The server could not be started.
@@ -113,12 +118,13 @@ pub(super) enum Report {
 
 impl Report {
     /// Which server it is about.
-    pub(super) fn server(&self) -> u64 {
+    pub(super) fn server(&self) -> Option<u64> {
         match self {
+            Self::Ready { .. } => None,
             Self::Started { server, .. }
             | Self::Refused { server, .. }
             | Self::Exited { server }
-            | Self::Ended { server, .. } => *server,
+            | Self::Ended { server, .. } => Some(*server),
         }
     }
 }

@@ -15,12 +15,12 @@ use std::{
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use super::DROP_PATIENCE;
 use crate::{
     command::{MARKER, Plan},
     guardian::shell::Lease,
-    orphans::{self, Family},
+    orphans::{self, Family, poll_until},
     pipes::Streams,
+    shutdown::DROP_PATIENCE,
 };
 
 /// Runs the program only after a line has come on stdin, and not at all at end of file.
@@ -214,21 +214,6 @@ fn prepare(command: &mut Command, plan: &Plan, marker: &str) {
         .process_group(0);
     if let Some(cwd) = &plan.cwd {
         command.current_dir(cwd);
-    }
-}
-
-/// Asks until it is so, in longer and longer intervals; gives whether it was in time.
-pub(crate) fn poll_until(deadline: Instant, condition: impl Fn() -> bool) -> bool {
-    let mut pause = Duration::from_micros(50);
-    loop {
-        if condition() {
-            return true;
-        }
-        if Instant::now() >= deadline {
-            return false;
-        }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(10));
     }
 }
 
