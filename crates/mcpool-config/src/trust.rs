@@ -74,12 +74,13 @@ impl TrustStore {
     /// network. Blocks on the file system.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// When the store cannot be read; [`InvalidSpec`](ErrorKind::InvalidSpec) when a file of the
+    /// project has over 256 servers.
     pub fn admit(&self, loaded: &Loaded) -> Result<Admission> {
         let approvals = self.read()?;
         let mut admitted = loaded.clone();
         let mut asked = Vec::new();
-        for drafted in request::of(loaded) {
+        for drafted in request::of(loaded)? {
             let mut request = drafted.request;
             match approvals.of(&request.file) {
                 Some(approval) if approval.hash == request.hash => {

@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use mcpool_core::{Error, ErrorKind, Result, Secret, ServerSpec};
+use mcpool_core::{Error, ErrorKind, Result, Secret, ServerSpec, Untrusted};
 use sha2::{Digest as _, Sha256};
 
 use super::{Resolver, anchor, env_file, fields::Work};
@@ -40,7 +40,7 @@ impl Digest {
 
     /// Enough of it for a person to tell two contents apart; never enough to approve one.
     pub(crate) fn short(&self) -> String {
-        self.to_string()[..12].to_owned()
+        self.to_string().chars().take(12).collect()
     }
 }
 
@@ -83,7 +83,7 @@ impl Consent {
                 ErrorKind::InvalidSpec,
                 format!(
                     "the project's file {} is not approved; look at it with `mcpool trust`",
-                    file.display()
+                    Untrusted::os(file.as_os_str())
                 ),
             )),
         }
@@ -139,7 +139,10 @@ impl Pins {
 fn changed(what: &str) -> Error {
     Error::new(
         ErrorKind::InvalidSpec,
-        format!("{what} has changed since it was approved; look at it with `mcpool trust`"),
+        format!(
+            "{} has changed since it was approved; look at it with `mcpool trust`",
+            Untrusted::line(what)
+        ),
     )
 }
 

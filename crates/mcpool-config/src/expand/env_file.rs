@@ -11,6 +11,9 @@ use mcpool_core::Secret;
 /// How large a file of variables may be.
 const LIMIT: u64 = 1024 * 1024;
 
+/// How many variables it may set.
+const MAX_VARIABLES: usize = 1000;
+
 /// Reads the file. Blocks.
 pub(crate) fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     mcpool_files::read_regular(path, LIMIT)
@@ -81,6 +84,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<(String, Secret)>, String> {
             }
         };
         rest = after_line(rest);
+        if variables.len() == MAX_VARIABLES {
+            return Err(format!("it sets over {MAX_VARIABLES} variables"));
+        }
         variables.push((name.to_owned(), Secret::new(value)));
     }
 }
@@ -179,6 +185,9 @@ mod tests {
             assert!(!error.contains("canary"), "{error}");
         }
         assert!(parse(b"A=\xff").is_err());
+        let many = "A=1\n".repeat(MAX_VARIABLES);
+        assert_eq!(parsed(&many).len(), MAX_VARIABLES);
+        assert!(parse((many + "A=1").as_bytes()).is_err());
     }
 
     proptest::proptest! {

@@ -371,8 +371,10 @@ impl Facts {
         rest.enabled = None;
         rest.ca_file = None;
         rest.proxy = None;
-        // What a command implies.
-        rest.transport = rest.transport.filter(|name| *name != TransportName::Stdio);
+        // What a command or an address implies.
+        rest.transport = rest
+            .transport
+            .filter(|name| !matches!(name, TransportName::Stdio | TransportName::Auto));
         for (field, value) in fields(&rest) {
             self.add(FactKind::Setting, Some(&field), Some(&text(&value)))
                 .takes = Vec::new();

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mcpool_core::{Error, ErrorKind, Result, Untrusted};
 use serde::Serialize;
 
 use super::{
@@ -16,6 +17,12 @@ use crate::{
     expand::{BoundFile, Digest, Pins},
     loader::{Document, Loaded},
 };
+
+/// How much of a hash a person is shown.
+const SHORT: usize = 12;
+
+/// How many servers of one file a person can be asked about.
+const MAX_SERVERS: usize = 256;
 
 /// What the hash is made of, so that a hash of another make is never taken for one.
 const HASH_VERSION: &str = "mcpool trust 2";
@@ -53,6 +60,14 @@ pub struct CoveredFile {
 }
 
 impl TrustRequest {
+    /// The beginning of the hash, for a person to tell two requests apart. Never enough to approve
+    /// one: two files whose hashes begin alike are quickly made.
+    #[must_use]
+    pub fn short_hash(&self) -> &str {
+        // Hexadecimal digits are one byte each.
+        self.hash.get(..SHORT).unwrap_or(&self.hash)
+    }
+
     /// Says of each server how it stands to what was approved before.
     pub(super) fn compare(&mut self, earlier: Option<&Approval>, known: bool) {
         self.changed = known;
@@ -96,17 +111,30 @@ pub(super) struct Drafted {
 }
 
 /// One request for each project file that has servers, whatever was approved.
-pub(super) fn of(loaded: &Loaded) -> Vec<Drafted> {
+///
+/// # Errors
+/// [`InvalidSpec`](ErrorKind::InvalidSpec) when a file has more servers than anybody can look at.
+pub(super) fn of(loaded: &Loaded) -> Result<Vec<Drafted>> {
     let mut files: BTreeMap<&Path, Vec<usize>> = BTreeMap::new();
     for (index, entry) in loaded.entries().iter().enumerate() {
         if let Some(file) = entry.origin.project_file() {
             files.entry(file).or_default().push(index);
         }
     }
-    files
+    if let Some((file, entries)) = files.iter().find(|(_, e)| e.len() > MAX_SERVERS) {
+        return Err(Error::new(
+            ErrorKind::InvalidSpec,
+            format!(
+                "the project's file {} wants {} servers, and nobody can look at more than {MAX_SERVERS}; name it with --config if you know it",
+                Untrusted::os(file),
+                entries.len(),
+            ),
+        ));
+    }
+    let drafts = files
         .into_iter()
-        .filter_map(|(file, entries)| draft(loaded, file, &entries))
-        .collect()
+        .filter_map(|(file, entries)| draft(loaded, file, &entries));
+    Ok(drafts.collect())
 }
 
 /// `None` only when the file was never read, and then it has no entries either.

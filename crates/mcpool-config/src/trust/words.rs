@@ -4,6 +4,8 @@
 //! line. Whoever shows the lines puts something in front of each, and of each part of one that is
 //! too long for the screen, so that no text can pass for a line of the program's own.
 
+use std::collections::BTreeSet;
+
 use mcpool_core::Untrusted;
 
 use super::{FactKind, Standing, Taken, TrustAction, TrustFact, TrustRequest};
@@ -42,7 +44,7 @@ impl TrustRequest {
              packages."
                 .to_owned(),
         );
-        lines.push(format!("hash    {}", self.hash));
+        lines.push(format!("hash    {}", self.short_hash()));
         lines
     }
 }
@@ -145,13 +147,11 @@ fn look_alike(text: &str) -> Option<String> {
     if !text.contains(is_odd) {
         return None;
     }
-    let mut codes: Vec<String> = text
-        .chars()
-        .filter(|c| is_odd(*c))
+    let odd: BTreeSet<char> = text.chars().filter(|c| is_odd(*c)).collect();
+    let codes: Vec<String> = odd
+        .into_iter()
         .map(|c| format!("{c} is {}", c.escape_unicode()))
         .collect();
-    codes.sort();
-    codes.dedup();
     Some(format!("          not ASCII: {}", codes.join(", ")))
 }
 

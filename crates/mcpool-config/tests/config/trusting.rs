@@ -198,7 +198,7 @@ fn the_projects_own_words_are_shown_exactly() {
         coverage.contains("does not cover what the programs load"),
         "{coverage}"
     );
-    assert!(coverage.contains(&request.hash), "{coverage}");
+    assert!(coverage.ends_with(request.short_hash()), "{coverage}");
 }
 
 /// Attack 04: a project's `imports` started the user's servers of other hosts.
@@ -357,6 +357,23 @@ async fn nothing_of_a_project_is_connected_unless_somebody_answers_for_it() {
         ),
     );
     assert!(place.asked("project/mcp.json").changed);
+}
+
+#[test]
+fn nobody_is_asked_about_more_than_a_person_can_look_at() {
+    let place = Place::new();
+    let servers: Vec<String> = (0..257)
+        .map(|n| format!(r#""s{n}": {{ "command": "x" }}"#))
+        .collect();
+    for (count, asked) in [(256, true), (257, false)] {
+        let text = format!(
+            r#"{{ "mcpServers": {{ {} }} }}"#,
+            servers[..count].join(",")
+        );
+        place.write("project/mcp.json", &text);
+        let admission = place.store.admit(&place.load("project/mcp.json"));
+        assert_eq!(admission.is_ok(), asked, "{admission:?}");
+    }
 }
 
 #[test]
