@@ -115,13 +115,14 @@ pub struct ServerSettings {
     /// Variables added to its environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// A file of `NAME=value` lines; `env` wins over it. Relative to this file.
+    /// A file of `NAME=value` lines, at most 1 MiB; `env` wins over it. Relative to this file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub env_file: Option<String>,
     /// What it inherits of the application's environment. Default `safe`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inherit_env: Option<InheritSettings>,
-    /// Its working directory. Relative to this file.
+    /// Its working directory. Relative to this file. Default: the project for a file of the
+    /// project, the directory of the file for one that was named, the home for the user's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
     /// The address of an HTTP server.

@@ -202,6 +202,13 @@ impl Resolver {
         bound
     }
 
+    /// What an input becomes when nobody answers, in the project's own words.
+    pub(crate) fn fallback(&self, reference: &Reference) -> Option<&str> {
+        self.sources
+            .iter()
+            .find_map(|source| source.fallback(reference))
+    }
+
     /// A text filled in by the built-in sources alone; `None` when that is not enough.
     fn expand_now(&self, template: &crate::template::Template) -> Option<String> {
         let mut known = Known::new();

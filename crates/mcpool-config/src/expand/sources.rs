@@ -59,6 +59,12 @@ pub trait VariableSource: Send + Sync + fmt::Debug {
         None
     }
 
+    /// What the configuration itself has for a person who gives no answer.
+    #[doc(hidden)]
+    fn fallback(&self, _reference: &Reference) -> Option<&str> {
+        None
+    }
+
     /// The value; `None` when it is not set, or not this source's business.
     ///
     /// # Errors
@@ -347,6 +353,12 @@ impl VariableSource for InputSource {
 
     fn schemes(&self) -> &[&str] {
         &["input"]
+    }
+
+    fn fallback(&self, reference: &Reference) -> Option<&str> {
+        let declaration = self.declarations.get(&reference.name);
+        let is_input = reference.scheme.as_deref() == Some("input");
+        declaration.filter(|_| is_input)?.default.as_deref()
     }
 
     async fn lookup(&self, reference: &Reference) -> Result<Option<Secret>> {

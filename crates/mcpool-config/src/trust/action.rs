@@ -9,7 +9,7 @@ use mcpool_core::TransportSpec;
 use serde::Serialize;
 
 use crate::{
-    expand::{Bound, Digest, decides_code},
+    expand::{Bound, Digest, PlaceSource, Resolver, decides_code},
     merge::Entry,
     settings::{InheritName, InheritSettings, OAuthSettings, ServerSettings, TransportName},
     show,
@@ -119,7 +119,12 @@ pub enum Taken {
     /// The text of a file, with the path as it is written.
     File(String),
     /// What a person is asked for.
-    Input(String),
+    Input {
+        /// Its identifier.
+        id: String,
+        /// What the file has in its place when nobody answers.
+        default: Option<String>,
+    },
     /// What a source of the application's own gives.
     Other(String),
 }
@@ -176,13 +181,8 @@ pub(super) fn of(entry: &Entry, bound: &Bound) -> TrustAction {
     };
     let mut facts = Facts {
         is_own,
+        resolver: entry.resolver(),
         list: Vec::new(),
-    };
-    let taken_by = |texts: &mut dyn Iterator<Item = &String>| {
-        let mut takes: Vec<Taken> = texts.flat_map(|text| taken(text)).collect();
-        takes.sort();
-        takes.dedup();
-        takes
     };
     match &entry.spec.transport {
         TransportSpec::Stdio(stdio) => {
@@ -196,8 +196,8 @@ pub(super) fn of(entry: &Entry, bound: &Bound) -> TrustAction {
                 .cwd
                 .clone()
                 .or_else(|| Some(entry.resolver()?.start_in()?.to_path_buf()));
-            let texts = [&stdio.command];
-            action.takes = taken_by(&mut texts.into_iter().chain(&stdio.args).chain(&settings.cwd));
+            let texts = [&stdio.command].into_iter().chain(&stdio.args);
+            action.takes = facts.taken(texts.chain(&settings.cwd));
             facts.process(settings, bound);
         }
         TransportSpec::Http(http) | TransportSpec::Sse(http) | TransportSpec::Auto(http) => {
@@ -207,7 +207,7 @@ pub(super) fn of(entry: &Entry, bound: &Bound) -> TrustAction {
                 http.url.clone()
             };
             action.url = Some(shown);
-            action.takes = taken_by(&mut [&http.url].into_iter());
+            action.takes = facts.taken([&http.url]);
             facts.http(settings);
         }
         _ => {}
@@ -217,37 +217,47 @@ pub(super) fn of(entry: &Entry, bound: &Bound) -> TrustAction {
     action
 }
 
-/// What a text is filled in with.
-fn taken(text: &str) -> Vec<Taken> {
-    let template = Template::parse(text, Syntax::native());
-    template.map_or_else(
-        |_| Vec::new(),
-        |template| template.references().iter().filter_map(taken_one).collect(),
-    )
-}
-
-fn taken_one(reference: &Reference) -> Option<Taken> {
-    let name = reference.name.clone();
-    match reference.scheme.as_deref() {
-        // Places of the project's own are nothing of the user's.
-        None if crate::expand::PlaceSource::NAMES.contains(&name.as_str()) => None,
-        None | Some("env") => Some(Taken::Variable(name)),
-        Some("file") => Some(Taken::File(name)),
-        Some("input") => Some(Taken::Input(name)),
-        Some(_) => Some(Taken::Other(reference.to_string())),
-    }
-}
-
 /// Collects facts.
-struct Facts {
+struct Facts<'a> {
     /// Whether the words are the user's own, so that secrets among them are not for showing.
     is_own: bool,
+    resolver: Option<&'a Resolver>,
     list: Vec<TrustFact>,
 }
 
-impl Facts {
+impl Facts<'_> {
+    /// What texts are filled in with, each once.
+    fn taken<'t>(&self, texts: impl IntoIterator<Item = &'t String>) -> Vec<Taken> {
+        let mut takes: Vec<Taken> = texts
+            .into_iter()
+            // What is no template is taken as it stands.
+            .filter_map(|text| Template::parse(text, Syntax::native()).ok())
+            .flat_map(|template| template.references())
+            .filter_map(|reference| self.taken_one(&reference))
+            .collect();
+        takes.sort();
+        takes.dedup();
+        takes
+    }
+
+    fn taken_one(&self, reference: &Reference) -> Option<Taken> {
+        let name = reference.name.clone();
+        match reference.scheme.as_deref() {
+            // Places of the project's own are nothing of the user's.
+            None if PlaceSource::NAMES.contains(&name.as_str()) => None,
+            None | Some("env") => Some(Taken::Variable(name)),
+            Some("file") => Some(Taken::File(name)),
+            Some("input") => {
+                let default = self.resolver?.fallback(reference).map(str::to_owned);
+                Some(Taken::Input { id: name, default })
+            }
+            Some(_) => Some(Taken::Other(reference.to_string())),
+        }
+    }
+
     fn add(&mut self, kind: FactKind, name: Option<&str>, value: Option<&str>) -> &mut TrustFact {
         let place = self.list.len();
+        let takes = self.taken(value.map(str::to_owned).iter());
         self.list.push(TrustFact {
             kind,
             name: name.map(str::to_owned),
@@ -261,7 +271,7 @@ impl Facts {
                 _ => value.to_owned(),
             }),
             decides_code: false,
-            takes: value.map(taken).unwrap_or_default(),
+            takes,
         });
         &mut self.list[place]
     }

@@ -136,7 +136,14 @@ fn takes(taken: &Taken) -> String {
     match taken {
         Taken::Variable(name) => format!("          with your variable {}", word(name)),
         Taken::File(path) => format!("          with the text of the file {}", word(path)),
-        Taken::Input(id) => format!("          with your answer to {}", word(id)),
+        Taken::Input { id, default } => match default {
+            Some(default) => format!(
+                "          with your answer to {}, or else {}",
+                word(id),
+                word(default)
+            ),
+            None => format!("          with your answer to {}", word(id)),
+        },
         Taken::Other(reference) => format!("          with {}", word(reference)),
     }
 }

@@ -381,13 +381,24 @@ fn facts_are_there_for_programs() {
     let place = Place::new();
     place.write(
         "project/mcp.json",
-        r#"{"mcpServers":{"a":{"command":"${env:CMD:-${input:x}}","inherit_env":"all"}}}"#,
+        r#"{"mcpServers":{"a":{"command":"${env:CMD:-${input:x}}","inherit_env":"all"}},
+            "inputs":[{"id":"x","default":"evil"}]}"#,
     );
     let action = &place.asked("project/mcp.json").actions[0];
     assert_eq!(
         action.takes,
-        [Taken::Variable("CMD".into()), Taken::Input("x".into())]
+        [
+            Taken::Variable("CMD".into()),
+            Taken::Input {
+                id: "x".into(),
+                default: Some("evil".into())
+            }
+        ]
     );
+    let lines = action.lines();
+    // Where nobody can be asked, the default is what runs.
+    let wanted = "          with your answer to x, or else evil";
+    assert!(lines.iter().any(|line| line == wanted), "{lines:#?}");
     assert_eq!(action.facts[0].kind, FactKind::Inherits);
     assert!(action.facts[0].decides_code);
     let json = serde_json::to_value(action).unwrap();
