@@ -20,7 +20,8 @@ use mcpool::{
 
 use crate::{
     args::Global,
-    config_files, credentials,
+    config_files::{self, off_thread},
+    credentials,
     exit::{Exit, Failure},
     render::{self, progress::Connecting},
 };
@@ -93,18 +94,18 @@ impl App {
     /// The servers of the config. Its connect budget becomes the manager's.
     pub(crate) async fn load(&self) -> Result<Vec<ServerSpec>, Failure> {
         let loaded = config_files::load(&self.global).await?;
-        self.prepare(&loaded)?;
+        self.prepare(&loaded).await?;
         Ok(loaded.servers)
     }
 
     /// As [`load`](Self::load), and watches the config from then on, where the system can.
     pub(crate) async fn load_watched(&self) -> Result<(Vec<ServerSpec>, Option<Watcher>), Failure> {
         let (loaded, watcher) = config_files::watched(&self.global).await?;
-        self.prepare(&loaded)?;
+        self.prepare(&loaded).await?;
         Ok((loaded.servers, watcher))
     }
 
-    fn prepare(&self, loaded: &Loaded) -> Result<(), Failure> {
+    async fn prepare(&self, loaded: &Loaded) -> Result<(), Failure> {
         let broken = loaded.problems.iter().any(|problem| problem.is_error());
         self.config_broken.store(broken, Ordering::Relaxed);
         let people = loaded
@@ -113,7 +114,9 @@ impl App {
             .filter(|spec| OAuth::is_for_people(spec));
         let names = people.map(|spec| spec.name.clone()).collect();
         self.for_people.get_or_init(|| names);
-        let oauth = credentials::oauth(loaded)?;
+        // The user's own file may have to be read for it.
+        let of_config = loaded.clone();
+        let oauth = off_thread(move || credentials::oauth(&of_config)).await??;
         let oauth = self.oauth.get_or_init(|| oauth).clone();
         let factory = self.factory().with_authenticators(Arc::new(oauth));
         let mut builder = ConnectionManager::builder(Arc::new(factory));

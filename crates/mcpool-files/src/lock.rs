@@ -1,7 +1,7 @@
 //! One process at a time.
 //!
 //! The locks lie in a directory of the user's own, not on what they guard: `flock` asks for no
-//! more than a readable file, so that whoever can read a project could hold up everybody who
+//! more than a readable file, so that any user who can read a project could hold up everybody who
 //! edits its configuration.
 
 use std::{

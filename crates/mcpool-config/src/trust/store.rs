@@ -75,7 +75,7 @@ impl TrustStore {
             Error::new(
                 ErrorKind::InvalidArgument,
                 format!(
-                    "the list of trusted files {} cannot be read: {reason}; remove it to start anew",
+                    "the list of trusted files {} cannot be read: {reason}; remove it to begin with none",
                     self.path.display()
                 ),
             )

@@ -1,7 +1,7 @@
 //! A request in words, fit for a terminal.
 //!
 //! Every text of the project's passes the cleaner, whole and never cut, so that it stays on its
-//! line. Whoever shows the lines puts something in front of each, and of each part of one that is
+//! line. A program that shows the lines puts something in front of each, and of each part of one that is
 //! too long for the screen, so that no text can pass for a line of the program's own.
 
 use std::collections::BTreeSet;

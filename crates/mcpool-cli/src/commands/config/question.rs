@@ -16,8 +16,11 @@ const FRAME: &str = "| ";
 /// What a row begins with that goes on with the row before.
 const CONTINUED: &str = "|           ";
 
-/// A screen of this size is taken for one that is not known, or lies about itself.
-const LEAST: (usize, usize) = (40, 8);
+/// The narrowest and the lowest screen that a question fits on.
+const LEAST: (usize, usize) = (24, 6);
+
+/// The size of a screen that does not say how large it is.
+const USUAL: (usize, usize) = (80, 24);
 
 /// What a person said.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +39,12 @@ pub(super) fn ask(request: &TrustRequest) -> io::Result<Answer> {
         return Ok(Answer::Nobody);
     }
     let (width, height) = size();
+    if width < LEAST.0 || height < LEAST.1 {
+        // Rows that the terminal breaks by itself could be taken for the program's own.
+        return Err(io::Error::other(
+            "the terminal is too small for the question",
+        ));
+    }
     Dialog {
         input: io::stdin().lock(),
         output: io::stderr().lock(),
@@ -50,7 +59,7 @@ pub(super) fn ask(request: &TrustRequest) -> io::Result<Answer> {
 pub(super) fn text(request: &TrustRequest) -> String {
     // A file or a pipe breaks no rows, and exact words are then easier to find.
     let width = match io::stderr().is_terminal() {
-        true => size().0,
+        true => size().0.max(LEAST.0),
         false => usize::MAX,
     };
     let mut text = head(request) + "\n";
@@ -62,12 +71,10 @@ pub(super) fn text(request: &TrustRequest) -> String {
 }
 
 fn size() -> (usize, usize) {
-    let (width, height) = terminal::size().unwrap_or((80, 24));
-    let (least_width, least_height) = LEAST;
-    (
-        usize::from(width).max(least_width),
-        usize::from(height).max(least_height),
-    )
+    match terminal::size() {
+        Ok((width @ 1.., height @ 1..)) => (width.into(), height.into()),
+        _ => USUAL,
+    }
 }
 
 /// Drops what was typed before the question stood there: a line that somebody was led to paste
