@@ -2,7 +2,7 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use rmcp::model::ErrorData;
 
-use crate::{Delivery, ServerName, StderrLine};
+use crate::{Delivery, Masker, Sensitivity, ServerName, StderrLine, Untrusted};
 
 /// The result of every fallible operation of mcpool.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -131,8 +131,9 @@ pub enum Retry {
 /// The error of every mcpool crate.
 ///
 /// It carries the kind, the server's name, the operation, what is known of the request's
-/// delivery, and for a stdio server the last lines of its stderr. `Display` is one line, does
-/// not repeat its source, and shows no secret. Cloning it is one reference count, so that every
+/// delivery, and for a stdio server the last lines of its stderr. `Display` is one line of at most
+/// [`MAX_MESSAGE_CHARS`](Error::MAX_MESSAGE_CHARS) and its prefix, does not repeat its source,
+/// shows no secret, and shows what strangers put into the message escaped (see [`Untrusted`]). Cloning it is one reference count, so that every
 /// caller that waited for one connect gets the same error.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
@@ -153,12 +154,15 @@ struct Inner {
 }
 
 impl Error {
+    /// The longest message, in characters; a longer one is cut.
+    pub const MAX_MESSAGE_CHARS: usize = 2_000;
+
     /// An error of a kind, with a message that says what happened and, where it helps, what to do.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
             kind,
-            message: message.into(),
+            message: clean(message),
             server: None,
             operation: None,
             delivery: None,
@@ -280,9 +284,39 @@ impl Error {
     pub fn wrap(self, kind: ErrorKind, message: impl Into<String>) -> Self {
         let mut inner = (*self.0).clone();
         inner.kind = kind;
-        inner.message = message.into();
+        inner.message = clean(message);
         inner.source = Some(Arc::new(self));
         Self(Arc::new(inner))
+    }
+
+    /// The error with every [known secret](Masker) taken out of its message, its causes, its
+    /// stderr lines, its challenge and the JSON-RPC error that the server sent.
+    ///
+    /// A chain of causes that holds none stays as it is. One that does is replaced by its texts,
+    /// so nothing in it can be downcast any more.
+    #[must_use]
+    pub fn masked(self, masker: &Masker) -> Self {
+        let mask = |text: &str| masker.mask(text, Sensitivity::Value).into_owned();
+        self.edit(|inner| {
+            inner.message = mask(&inner.message);
+            inner.challenge = inner.challenge.as_deref().map(mask);
+            for line in &mut inner.stderr_tail {
+                line.text = mask(&line.text);
+            }
+            if let Some(rpc) = &mut inner.rpc {
+                rpc.message = mask(&rpc.message).into();
+                if let Some(data) = &mut rpc.data {
+                    masker.mask_json(data, Sensitivity::Value);
+                }
+            }
+            if let Some(causes) = inner
+                .source
+                .as_deref()
+                .and_then(|cause| causes(cause, &mask))
+            {
+                inner.source = Some(Arc::new(causes));
+            }
+        })
     }
 
     fn edit(self, change: impl FnOnce(&mut Inner)) -> Self {
@@ -417,6 +451,48 @@ impl Error {
     }
 }
 
+/// A message as an error keeps it, whoever wrote its parts.
+fn clean(message: impl Into<String>) -> String {
+    Untrusted::line(message.into())
+        .clip(Error::MAX_MESSAGE_CHARS)
+        .into_clean()
+        .into_owned()
+}
+
+/// The texts of a chain of causes, masked; `None` when nothing had to be masked.
+fn causes(first: &(dyn StdError + 'static), mask: &impl Fn(&str) -> String) -> Option<Cause> {
+    let chain: Vec<String> = std::iter::successors(Some(first), |&cause| cause.source())
+        .map(ToString::to_string)
+        .collect();
+    let masked: Vec<String> = chain.iter().map(|text| mask(text)).collect();
+    if masked == chain {
+        return None;
+    }
+    masked.into_iter().rev().fold(None, |below, text| {
+        let source = below.map(Box::new);
+        Some(Cause { text, source })
+    })
+}
+
+/// The text of a cause that held a secret.
+#[derive(Debug)]
+struct Cause {
+    text: String,
+    source: Option<Box<Cause>>,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl StdError for Cause {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|cause| cause as _)
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.0.server, self.0.operation) {
@@ -498,6 +574,55 @@ mod tests {
         assert_eq!(error.delivery(), Delivery::Unknown);
         let plain = Error::from_rpc(ErrorData::internal_error("boom", None));
         assert_eq!(plain.kind(), ErrorKind::Rpc);
+    }
+
+    #[test]
+    fn a_message_is_clean_and_bounded_whoever_wrote_it() {
+        let error = Error::from_rpc(ErrorData::internal_error("\x1b[2J\n\u{202e}", None));
+        assert_eq!(
+            error.message(),
+            r"the server answered -32603: \u{1b}[2J\n\u{202e}"
+        );
+        let error = error.wrap(ErrorKind::Internal, "x".repeat(100_000));
+        assert_eq!(error.message().chars().count(), Error::MAX_MESSAGE_CHARS);
+    }
+
+    #[test]
+    fn known_secrets_are_taken_out_everywhere() {
+        let masker = Masker::new();
+        masker.add("canary-value", Sensitivity::Value);
+        let rpc = ErrorData::internal_error(
+            "bad canary-value",
+            Some(serde_json::json!({"canary-value": "canary-value"})),
+        );
+        let error = Error::from_rpc(rpc)
+            .with_challenge("Bearer error=\"canary-value\"")
+            .with_stderr_tail(vec![StderrLine::now("token canary-value")])
+            .with_source(
+                Error::new(ErrorKind::Connect, "at canary-value")
+                    .with_source(std::io::Error::other("no canary-value")),
+            );
+        let masked = error.masked(&masker);
+        let shown = format!(
+            "{masked} {masked:?} {:?} {:?}",
+            masked.rpc(),
+            masked.challenge()
+        );
+        assert!(!shown.contains("canary"), "{shown}");
+        let cause = masked.source().unwrap();
+        assert_eq!(cause.to_string(), "at [redacted]");
+        assert_eq!(cause.source().unwrap().to_string(), "no [redacted]");
+    }
+
+    #[test]
+    fn causes_without_a_secret_stay_what_they_are() {
+        let masker = Masker::new();
+        masker.add("canary-value", Sensitivity::Value);
+        let error = Error::new(ErrorKind::Spawn, "of canary-value")
+            .with_source(std::io::Error::other("refused"))
+            .masked(&masker);
+        assert_eq!(error.message(), "of [redacted]");
+        assert!(error.source().unwrap().is::<std::io::Error>());
     }
 
     #[test]

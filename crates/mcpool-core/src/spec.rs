@@ -1,6 +1,7 @@
 //! What a server is: how to reach it, what it speaks, when it is connected.
 
 mod http;
+mod secrets;
 mod stdio;
 mod tools;
 
@@ -14,7 +15,7 @@ pub use http::HttpSpec;
 pub use stdio::{EnvInheritance, StdioSpec};
 pub use tools::ToolFilter;
 
-use crate::{Result, ServerName, ServerPolicy};
+use crate::{Masker, Result, ServerName, ServerPolicy};
 
 /// Everything that mcpool needs to know of one server.
 ///
@@ -23,7 +24,7 @@ use crate::{Result, ServerName, ServerPolicy};
 /// no resolver and is taken as it is.
 ///
 /// Two specs are equal when all their fields are, where of the resolver only its
-/// [fingerprint](SpecResolver::fingerprint) counts.
+/// [fingerprint](SpecResolver::fingerprint) counts, and the masker does not.
 ///
 /// ```
 /// use mcpool_core::{ServerSpec, StdioSpec};
@@ -55,6 +56,13 @@ pub struct ServerSpec {
     pub policy: ServerPolicy,
     /// What fills in `${…}` at connect time.
     pub resolver: Option<Arc<dyn SpecResolver>>,
+    /// What takes this server's secrets out of errors, logs and its stderr. It learns the values
+    /// of variables and headers, the credentials in URLs and the secrets of OAuth when the spec
+    /// is resolved or connected, and from a resolver what that filled in.
+    ///
+    /// Share one handle between all specs of an application (as a config loader does) to mask in
+    /// the application's own output too.
+    pub masker: Masker,
 }
 
 impl ServerSpec {
@@ -74,6 +82,7 @@ impl ServerSpec {
             tools: ToolFilter::default(),
             policy: ServerPolicy::default(),
             resolver: None,
+            masker: Masker::new(),
         })
     }
 
@@ -165,22 +174,33 @@ impl ServerSpec {
         self
     }
 
+    /// Sets what masks this server's secrets. Default: a masker of its own.
+    #[must_use]
+    pub fn with_masker(mut self, masker: Masker) -> Self {
+        self.masker = masker;
+        self
+    }
+
+    /// Tells the masker what this spec holds.
+    pub(crate) fn note_secrets(&self) {
+        secrets::note(&self.transport, &self.masker);
+    }
+
     /// The spec with every `${…}` filled in; the spec itself when it has no resolver.
     ///
     /// # Errors
     /// What the resolver says, mostly [`Unresolved`](crate::ErrorKind::Unresolved).
     pub async fn resolved(&self) -> Result<ServerSpec> {
-        match &self.resolver {
-            None => Ok(self.clone()),
-            Some(resolver) => {
-                let mut spec = resolver
-                    .resolve(self)
-                    .await
-                    .map_err(|error| error.with_server(&self.name).with_operation("connect"))?;
-                spec.resolver = None;
-                Ok(spec)
-            }
-        }
+        let mut spec = match &self.resolver {
+            None => self.clone(),
+            Some(resolver) => resolver.resolve(self).await.map_err(|error| {
+                let error = error.with_server(&self.name).with_operation("connect");
+                error.masked(&self.masker)
+            })?,
+        };
+        spec.resolver = None;
+        spec.note_secrets();
+        Ok(spec)
     }
 }
 
@@ -197,6 +217,7 @@ impl PartialEq for ServerSpec {
             tools,
             policy,
             resolver,
+            masker: _,
         } = self;
         let fingerprint = |resolver: &Option<Arc<dyn SpecResolver>>| {
             resolver

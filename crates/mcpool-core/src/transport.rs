@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
 use serde::Serialize;
 
-use crate::{Authenticator, Error, Result, ServerSpec, TransportKind};
+use crate::{Authenticator, Error, Result, ServerSpec, TransportKind, Untrusted};
 
 /// A message to the server.
 pub type OutgoingMessage = ClientJsonRpcMessage;
@@ -24,9 +24,11 @@ pub struct ConnectRequest {
 }
 
 impl ConnectRequest {
-    /// A connect of this spec without credentials.
+    /// A connect of this spec without credentials. What it holds is [masked](ServerSpec::masker)
+    /// from now on.
     #[must_use]
     pub fn new(spec: Arc<ServerSpec>) -> Self {
+        spec.note_secrets();
         Self {
             spec,
             authenticator: None,
@@ -146,7 +148,8 @@ pub struct Diagnostics {
 pub struct StderrLine {
     /// When it was read.
     pub at: SystemTime,
-    /// The text, without its line end; bytes that are not UTF-8 are replaced.
+    /// The text, without its line end; bytes that are not UTF-8 are replaced, and what steers a
+    /// terminal is escaped (see [`Untrusted`]).
     pub text: String,
 }
 
@@ -156,7 +159,8 @@ impl StderrLine {
     pub fn now(text: impl Into<String>) -> Self {
         Self {
             at: SystemTime::now(),
-            text: text.into(),
+            // A block, for the tabs of a stack trace.
+            text: Untrusted::block(text.into()).into_clean().into_owned(),
         }
     }
 }
