@@ -16,7 +16,7 @@ use crate::{
     process::{Launch, Process},
     shutdown::Ladder,
     starting,
-    stderr::{Fanout, Redactor, StderrStream},
+    stderr::{Fanout, StderrStream},
     transport::StdioTransport,
 };
 
@@ -106,7 +106,6 @@ impl StdioConnector {
                 ),
             ));
         };
-        let redactor = Redactor::new(stdio.env.values().map(|value| value.expose()));
         let launch = self.launch.clone();
         let owned = stdio.clone();
         let ladder = Ladder::new(&spec.policy.shutdown);
@@ -117,7 +116,7 @@ impl StdioConnector {
             spec.name.clone(),
             process.id(),
             spec.policy.limits.stderr_lines,
-            redactor,
+            spec.masker.clone(),
             Arc::clone(&self.stderr),
         ));
         tracing::debug!(

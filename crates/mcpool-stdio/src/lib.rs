@@ -20,8 +20,8 @@
 //! - **No silence.** An answer over `Limits::max_message_bytes` fails exactly the request that
 //!   it answers; if that cannot be found out, it ends the connection. Lines that are no message
 //!   are skipped, counted and logged once.
-//! - **Errors say why**: how the process ended, and the last lines of its stderr, in which the
-//!   values of the spec's variables are redacted.
+//! - **Errors say why**: how the process ended, and the last lines of its stderr, in which
+//!   known secrets are masked and control characters escaped.
 //!
 //! # Windows
 //!

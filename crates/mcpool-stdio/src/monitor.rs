@@ -9,8 +9,8 @@ use std::{
 };
 
 use mcpool_core::{
-    Delivery, Diagnostics, Error, ErrorKind, ServerName, StderrLine, TransportKind,
-    TransportMonitor,
+    Delivery, Diagnostics, Error, ErrorKind, Masker, Sensitivity, ServerName, StderrLine,
+    TransportKind, TransportMonitor,
 };
 use tokio::sync::watch;
 
@@ -18,7 +18,7 @@ use crate::{
     framing::Skip,
     process::{Process, describe},
     shutdown::DROP_PATIENCE,
-    stderr::{Fanout, Redactor, StderrStream, Tail},
+    stderr::{Fanout, StderrStream, Tail},
 };
 
 /// The monitor of one stdio server. It does not keep the process alive.
@@ -29,7 +29,7 @@ pub struct StdioMonitor {
     tail: Mutex<Tail>,
     own_stream: Mutex<Fanout>,
     connector_stream: Arc<Mutex<Fanout>>,
-    redactor: Redactor,
+    masker: Masker,
     exit: OnceLock<Option<ExitStatus>>,
     failure: OnceLock<Error>,
     closing: AtomicBool,
@@ -46,7 +46,7 @@ impl StdioMonitor {
         server: ServerName,
         pid: u32,
         stderr_lines: usize,
-        redactor: Redactor,
+        masker: Masker,
         connector_stream: Arc<Mutex<Fanout>>,
     ) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl StdioMonitor {
             tail: Mutex::new(Tail::new(stderr_lines)),
             own_stream: Mutex::default(),
             connector_stream,
-            redactor,
+            masker,
             exit: OnceLock::new(),
             failure: OnceLock::new(),
             closing: AtomicBool::new(false),
@@ -85,7 +85,8 @@ impl StdioMonitor {
     }
 
     pub(crate) fn stderr_line(&self, text: String) {
-        let line = StderrLine::now(self.redactor.redact(text));
+        // A server that prints its token must not bring it into logs and errors.
+        let line = StderrLine::now(self.masker.mask(&text, Sensitivity::Value));
         lock(&self.own_stream).publish(&self.server, &line);
         lock(&self.connector_stream).publish(&self.server, &line);
         lock(&self.tail).push(line);

@@ -17,8 +17,6 @@ const MAX_LINE_BYTES: usize = 8 * 1024;
 const MAX_TAIL_BYTES: usize = 256 * 1024;
 /// How many lines a slow reader of the stream may be behind.
 const STREAM_CAPACITY: usize = 512;
-/// Shorter values of variables are words like `true` and `info`, not secrets.
-const MIN_SECRET_BYTES: usize = 6;
 
 /// One item of a [`StderrStream`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,38 +179,6 @@ impl LineSplitter {
     }
 }
 
-/// Takes the values of the variables that the spec sets out of what a server writes: a server
-/// that prints its token must not bring it into logs and errors.
-#[derive(Default)]
-pub(crate) struct Redactor {
-    secrets: Vec<String>,
-}
-
-impl Redactor {
-    /// Redacts these values but for short ones and paths, which are no secrets and are missed
-    /// when a server complains about them.
-    pub(crate) fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut secrets: Vec<String> = values
-            .into_iter()
-            .filter(|value| value.len() >= MIN_SECRET_BYTES)
-            .filter(|value| !value.starts_with(['/', '.', '~']))
-            .map(str::to_owned)
-            .collect();
-        // The longer first, so that a value that contains another goes as a whole.
-        secrets.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        Self { secrets }
-    }
-
-    pub(crate) fn redact(&self, mut text: String) -> String {
-        for secret in &self.secrets {
-            if text.contains(secret.as_str()) {
-                text = text.replace(secret.as_str(), "[redacted]");
-            }
-        }
-        text
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,15 +229,6 @@ mod tests {
         let mut none = Tail::new(0);
         none.push(StderrLine::now("x"));
         assert!(none.lines().is_empty());
-    }
-
-    #[test]
-    fn values_of_variables_are_redacted() {
-        let redactor = Redactor::new(["canary-1", "canary-1-long", "true", "/srv/data"]);
-        assert_eq!(
-            redactor.redact("bad token canary-1-long, canary-1; true in /srv/data".into()),
-            "bad token [redacted], [redacted]; true in /srv/data"
-        );
     }
 
     #[tokio::test]

@@ -387,10 +387,12 @@ async fn errors_of_a_start() {
 async fn stderr_is_a_stream_without_the_secrets_of_the_spec() {
     let connector = StdioConnector::new();
     let mut of_all = connector.stderr();
-    let script = "read -r line; echo \"bad token $TOKEN\" >&2; exec cat >/dev/null";
+    let script = "read -r line; echo \"bad token $TOKEN\" >&2; echo \"and $KEY\" >&2; \
+                  printf '\\033[2J\\n' >&2; exec cat >/dev/null";
     let spec = StdioSpec::new("/bin/sh")
         .with_args(["-c", script])
-        .with_env("TOKEN", "canary-value");
+        .with_env("TOKEN", "/canary/value=")
+        .with_env("KEY", "--BEGIN KEY--\ncanary-line-1\n--END KEY--");
     let spec = ServerSpec::stdio("test", spec).unwrap();
     let mut transport = connector
         .open(ConnectRequest::new(Arc::new(spec)))
@@ -399,11 +401,19 @@ async fn stderr_is_a_stream_without_the_secrets_of_the_spec() {
     let mut of_one = transport.stdio_monitor().stderr();
     within(transport.send(ping(1))).await.unwrap();
     for stream in [&mut of_all, &mut of_one] {
-        let Some(StderrEvent::Line { server, line }) = within(stream.next()).await else {
-            panic!("no line");
-        };
-        assert_eq!(server.as_str(), "test");
-        assert_eq!(line.text, "bad token [redacted]");
+        for text in [
+            "bad token [redacted]",
+            "and [redacted]",
+            "[redacted]",
+            "[redacted]",
+            r"\u{1b}[2J",
+        ] {
+            let Some(StderrEvent::Line { server, line }) = within(stream.next()).await else {
+                panic!("no line");
+            };
+            assert_eq!(server.as_str(), "test");
+            assert_eq!(line.text, text);
+        }
     }
     within(transport.close()).await.unwrap();
     assert_eq!(within(of_one.next()).await, None, "it ends with the server");
