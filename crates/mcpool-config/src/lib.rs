@@ -27,8 +27,10 @@
 mod compile;
 mod diagnose;
 mod dialects;
+mod digest;
 mod document;
 mod edit;
+mod excerpt;
 mod expand;
 mod home;
 mod hosts;
@@ -50,8 +52,10 @@ mod watch;
 
 pub use diagnose::{Problem, Problems, Severity};
 pub use dialects::Dialect;
+pub use digest::Digest;
 pub use document::Format;
 pub use edit::{Edit, edit_file, edit_text};
+pub use excerpt::Excerpt;
 pub use expand::{
     EnvironmentSource, FileSource, InputProvider, InputSource, PlaceSource, Provenance, Resolution,
     Resolver, VariableSource,

@@ -1,8 +1,7 @@
 //! Which values of a spec must not come back in an error, a log or a line of stderr.
 
 use crate::{
-    EnvInheritance, HttpSpec, Masker, OAuthGrant, OAuthSpec, SecretSource, Sensitivity, StdioSpec,
-    TransportSpec,
+    HttpSpec, Masker, OAuthGrant, OAuthSpec, SecretSource, Sensitivity, StdioSpec, TransportSpec,
 };
 
 /// Adds what a spec holds to a masker. How sensitive a value is, only its owner knows: here all
@@ -22,9 +21,7 @@ fn add(masker: &Masker, value: &str) {
 
 fn stdio_values(stdio: &StdioSpec, masker: &Masker) {
     for (name, value) in &stdio.env {
-        if !names_a_place(name, value.expose()) {
-            add(masker, value.expose());
-        }
+        masker.add_variable(name, value.expose(), Sensitivity::Value);
     }
 }
 
@@ -76,28 +73,6 @@ fn oauth_values(oauth: &OAuthSpec, masker: &Masker) {
             masker.add(secret.expose(), Sensitivity::Secret);
         }
     }
-}
-
-/// Whether a variable says where something is: masked, every path in an error would have a hole.
-pub(crate) fn names_a_place(name: &str, value: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let is_proxy = name.contains("proxy");
-    if EnvInheritance::SafeList.allows(&name.to_ascii_uppercase()) {
-        return !is_proxy;
-    }
-    let is_path = value.starts_with(['/', '~', '.']) || value.get(1..3) == Some(":\\");
-    let place = [
-        "cwd",
-        "dir",
-        "directory",
-        "file",
-        "folder",
-        "home",
-        "path",
-        "root",
-    ];
-    let last = name.rsplit(['_', '-']).next().unwrap_or_default();
-    is_path && place.contains(&last)
 }
 
 #[cfg(test)]
