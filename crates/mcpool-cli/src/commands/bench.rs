@@ -19,7 +19,8 @@ use crate::{
     args::BenchArgs,
     arguments::{self, Object},
     exit::{Exit, Failure},
-    render::{self, table},
+    render::{out, table},
+    text,
 };
 
 /// What was measured.
@@ -71,7 +72,7 @@ pub(crate) async fn run(app: &App, args: BenchArgs) -> Outcome {
         None => Object::new(),
     };
     let calls = NonZeroUsize::new(args.calls)
-        .ok_or_else(|| Failure::usage("-n: at least one call is needed"))?;
+        .ok_or_else(|| Failure::usage(text!("-n: at least one call is needed")))?;
     let concurrency = args.concurrency.max(1);
     let start = Instant::now();
     let manager = app.connected(&args.server).await?;
@@ -159,7 +160,7 @@ fn peak_memory() -> Option<u64> {
 fn show(app: &App, figures: &Figures) -> Result<Exit, Failure> {
     let micros = |time: Duration| u64::try_from(time.as_micros()).ok();
     if app.global.json {
-        return render::document(&json!({
+        return out::document(&json!({
             "calls": figures.calls,
             "concurrency": figures.concurrency,
             "connect_ms": u64::try_from(figures.connect.as_millis()).ok(),
@@ -171,7 +172,7 @@ fn show(app: &App, figures: &Figures) -> Result<Exit, Failure> {
             "rss_bytes": figures.peak_memory,
         }));
     }
-    let mut rows = table::new(&["", ""]);
+    let mut rows = table::Table::new(&["", ""]);
     let memory = figures.peak_memory.map_or_else(
         || "not known".to_owned(),
         |bytes| format!("{} MiB", bytes / (1024 * 1024)),
@@ -187,11 +188,11 @@ fn show(app: &App, figures: &Figures) -> Result<Exit, Failure> {
         ("errors", figures.errors.to_string()),
         ("own peak memory", memory),
     ] {
-        rows.add_row([table::cell(name), table::cell(&value)]);
+        rows.row([name, &value]);
     }
-    render::text(table::show(&rows).trim_start_matches('\n'))?;
+    out::print(&rows.to_text())?;
     if let Some(error) = &figures.first_error {
-        eprintln!("the first error: {}", render::printable(error));
+        out::tell(&text!("the first error: {}\n", error));
     }
     Ok(Exit::Good)
 }

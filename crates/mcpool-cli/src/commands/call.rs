@@ -9,7 +9,11 @@ use crate::{
     args::CallArgs,
     arguments::{self, Object},
     exit::{Exit, Failure},
-    render,
+    render::{
+        out,
+        text::{Answer, Text},
+    },
+    text,
 };
 
 /// Runs it.
@@ -33,9 +37,9 @@ pub(crate) async fn run(app: &App, args: CallArgs) -> Outcome {
         .await
         .map_err(Failure::call)?;
     if app.global.json {
-        render::document(&result)?;
+        out::answer(&result)?;
     } else {
-        render::text(&to_text(&result))?;
+        out::print(&to_text(&result))?;
     }
     match result.is_error {
         Some(true) => Ok(Exit::ToolError),
@@ -51,7 +55,7 @@ async fn input_schema(manager: &ConnectionManager, server: &str, tool: &str) -> 
 }
 
 /// The result for people: text as it is, anything else by what it is.
-pub(crate) fn to_text(result: &CallToolResult) -> String {
+pub(crate) fn to_text(result: &CallToolResult) -> Text {
     let content = serde_json::to_value(&result.content).unwrap_or_default();
     let mut lines: Vec<String> = content
         .as_array()
@@ -64,9 +68,10 @@ pub(crate) fn to_text(result: &CallToolResult) -> String {
     {
         lines.push(format!("{structured:#}"));
     }
-    let mut text = render::printable(&lines.join("\n"));
-    if !text.ends_with('\n') {
-        text.push('\n');
+    let lines = lines.join("\n");
+    let mut text = text!("{}", Answer(&lines));
+    if !lines.ends_with('\n') {
+        text.push(&text!("\n"));
     }
     text
 }

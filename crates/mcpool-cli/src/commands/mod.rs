@@ -21,6 +21,7 @@ use crate::{
     args::Command,
     demo_servers,
     exit::{Exit, Failure},
+    text,
 };
 
 /// What a command gives: its exit code, or why it could not do what it was asked.
@@ -52,7 +53,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Outcome {
         Command::Auth { command } => auth::run(app, command).await,
         Command::DemoServer => match demo_servers::serve_stdio().await {
             Ok(()) => Ok(Exit::Good),
-            Err(error) => Err(Failure::internal(error.to_string())),
+            Err(error) => Err(Failure::internal(text!("{}", error.to_string()))),
         },
     }
 }

@@ -10,7 +10,8 @@ use super::Outcome;
 use crate::{
     app::App,
     exit::Exit,
-    render::{self, table},
+    render::{out, table, text::Answer},
+    text,
 };
 
 /// One line of the list.
@@ -43,19 +44,19 @@ pub(crate) async fn run(app: &App, server: Option<&str>, read: Option<&str>) -> 
     }
     if app.global.json {
         let resources: Vec<Value> = entries.iter().map(entry_json).collect();
-        render::document(&json!({ "resources": resources }))?;
+        out::answer(&json!({ "resources": resources }))?;
     } else {
-        let mut table = table::new(&["SERVER", "URI", "NAME", "TYPE", "DESCRIPTION"]);
+        let mut table = table::Table::of_answers(&["SERVER", "URI", "NAME", "TYPE", "DESCRIPTION"]);
         for entry in &entries {
-            table.add_row([
-                table::cell(entry.server.as_str()),
-                table::cell(&entry.uri),
-                table::cell(&entry.name),
-                table::cell(entry.mime_type.as_deref().unwrap_or("-")),
-                table::cell(table::summary(entry.description.as_deref().unwrap_or(""))),
+            table.row([
+                entry.server.as_str(),
+                &entry.uri,
+                &entry.name,
+                entry.mime_type.as_deref().unwrap_or("-"),
+                table::summary(entry.description.as_deref().unwrap_or("")),
             ]);
         }
-        render::text(&table::show(&table))?;
+        out::print(&table.to_text())?;
     }
     let exit = app.report_attempts(&attempts);
     super::report_lists(app, exit, &failed)
@@ -110,19 +111,20 @@ async fn read_one(app: &App, server: &str, uri: &str) -> Outcome {
         .read_resource(server, uri, &CallOptions::new())
         .await?;
     if app.global.json {
-        return render::document(&result);
+        return out::answer(&result);
     }
     for contents in &result.contents {
         match contents {
             ResourceContents::TextResourceContents { text, .. } => {
-                render::text(&render::printable(text))?;
+                out::print(&text!("{}", Answer(text)))?;
                 if !text.ends_with('\n') {
-                    render::text("\n")?;
+                    out::print(&text!("\n"))?;
                 }
             }
             other => {
                 let block = json!({"type": "resource", "resource": other});
-                render::text(&format!("{}\n", super::call::content_text(&block)))?;
+                let shown = super::call::content_text(&block);
+                out::print(&text!("{}\n", Answer(&shown)))?;
             }
         }
     }

@@ -9,7 +9,8 @@ use super::Outcome;
 use crate::{
     app::{App, Attempt},
     exit::Exit,
-    render::{self, table},
+    render::{out, table, text::Text},
+    text,
 };
 
 /// One line of the table.
@@ -31,16 +32,16 @@ pub(crate) async fn run(app: &App) -> Outcome {
     let rows = rows(manager, &attempts).await;
     if app.global.json {
         let servers: Vec<Value> = rows.iter().map(row_json).collect();
-        render::document(&json!({ "servers": servers }))?;
+        out::document(&json!({ "servers": servers }))?;
     } else {
-        render::text(&rows_text(&rows))?;
+        out::print(&rows_text(&rows))?;
     }
     let errors = rows.iter().filter_map(|row| row.error.as_ref());
     Ok(app.overall(Exit::of_all(errors.map(Error::kind))))
 }
 
 /// The status table of a manager as it is now, for other commands.
-pub(crate) async fn table_now(manager: &ConnectionManager) -> String {
+pub(crate) async fn table_now(manager: &ConnectionManager) -> Text {
     rows_text(&rows(manager, &[]).await)
 }
 
@@ -76,8 +77,8 @@ fn row_json(row: &Row) -> Value {
     })
 }
 
-fn rows_text(rows: &[Row]) -> String {
-    let mut table = table::new(&[
+fn rows_text(rows: &[Row]) -> Text {
+    let mut table = table::Table::new(&[
         "NAME",
         "STATE",
         "TRANSPORT",
@@ -90,25 +91,25 @@ fn rows_text(rows: &[Row]) -> String {
         let status = &row.status;
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         let connect = status.connect_ms.map(Duration::from_millis);
-        table.add_row([
-            table::cell(status.name.as_str()),
-            table::cell(status.state),
-            table::cell(status.transport),
-            table::cell(&or_dash(status.protocol.clone())),
-            table::cell(&or_dash(row.ready().then(|| status.tools.to_string()))),
-            table::cell(&or_dash(connect.map(table::milliseconds))),
-            table::cell(row.error.as_ref().map_or("", Error::message)),
+        table.row([
+            status.name.as_str(),
+            status.state,
+            status.transport,
+            &or_dash(status.protocol.clone()),
+            &or_dash(row.ready().then(|| status.tools.to_string())),
+            &or_dash(connect.map(table::milliseconds)),
+            row.error.as_ref().map_or("", Error::message),
         ]);
     }
-    let mut text = table::show(&table);
+    let mut text = table.to_text();
     for row in rows {
         let tail = row.error.as_ref().map_or(&[][..], Error::stderr_tail);
         if tail.is_empty() {
             continue;
         }
-        text.push_str(&format!("\n{}: last lines of stderr\n", row.status.name));
+        text.push(&text!("\n{}: last lines of stderr\n", row.status.name));
         for line in tail.iter().rev().take(STDERR_LINES).rev() {
-            text.push_str(&format!("  {}\n", render::printable(&line.text)));
+            text.push(&text!("  {}\n", line));
         }
     }
     text

@@ -14,7 +14,10 @@ use ratatui::{
     widgets::{Block, Borders, Cell, Paragraph, Row, Table},
 };
 
-use super::{printable, table::milliseconds};
+use super::{
+    table::milliseconds,
+    text::{Text, line},
+};
 
 /// How many latencies the sparkline shows.
 const SPARKS: usize = 20;
@@ -29,12 +32,12 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 #[derive(Default)]
 pub(crate) struct Screen {
     latencies: HashMap<ServerName, VecDeque<Duration>>,
-    events: VecDeque<String>,
+    events: VecDeque<Text>,
 }
 
 impl Screen {
     /// Takes note of an event.
-    pub(crate) fn note(&mut self, event: &Event, line: String) {
+    pub(crate) fn note(&mut self, event: &Event, line: Text) {
         if let EventKind::HeartbeatOk { latency } = event.kind {
             let latencies = self.latencies.entry(event.server.clone()).or_default();
             latencies.push_back(latency);
@@ -116,9 +119,9 @@ impl Screen {
         let error = server
             .last_error
             .as_ref()
-            .map(|error| printable(&error.message).replace('\n', " "));
+            .map(|error| line(&error.message).to_string());
         Row::new([
-            Cell::new(printable(server.name.as_str())),
+            Cell::new(line(server.name.as_str()).to_string()),
             Cell::new(server.state).style(colour(server.coarse)),
             Cell::new(server.transport),
             Cell::new(server.tools.to_string()),
@@ -185,7 +188,7 @@ mod tests {
         for n in 0..30 {
             let latency = Duration::from_millis(n);
             let event = Event::now("s".parse().unwrap(), EventKind::HeartbeatOk { latency });
-            screen.note(&event, format!("event {n}"));
+            screen.note(&event, crate::text!("event {}", n));
         }
         assert_eq!(screen.latencies.values().next().unwrap().len(), SPARKS);
         let mut terminal = Terminal::new(TestBackend::new(60, 12)).unwrap();

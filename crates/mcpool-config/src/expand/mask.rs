@@ -1,6 +1,6 @@
 //! Tells the masker which values were filled in, and which of them are secrets.
 
-use mcpool_core::{EnvInheritance, Masker, Sensitivity, ServerSpec, TransportSpec};
+use mcpool_core::{EnvInheritance, Masker, Secret, Sensitivity, ServerSpec, TransportSpec};
 
 use super::{Gathered, PlaceSource, fields::Work};
 use crate::{secrets, template::Reference};
@@ -8,10 +8,12 @@ use crate::{secrets, template::Reference};
 /// Every value that some placeholder stands for.
 pub(super) fn note_values(masker: &Masker, work: &Work, known: &Gathered) {
     for (reference, value) in &known.values {
-        let Some(value) = value.as_ref().filter(|_| !is_of_system(reference)) else {
+        let Some(value) = value.as_ref().map(Secret::expose) else {
             continue;
         };
-        let value = value.expose();
+        if is_of_system(reference, value) {
+            continue;
+        }
         let field = work.first_field_with(reference).unwrap_or_default();
         let sensitivity = match reference.scheme.as_deref() {
             None | Some("env") => {
@@ -60,12 +62,11 @@ fn graded(name: &str, value: &str) -> Sensitivity {
 }
 
 /// Whether a reference names a place of an editor's, or a variable that says how the system is set
-/// up (`HOME`, `PATH`, `LANG`). The address of a proxy may hold a password.
-fn is_of_system(reference: &Reference) -> bool {
+/// up (`HOME`, `PATH`, `LANG`).
+fn is_of_system(reference: &Reference, value: &str) -> bool {
     let name = &reference.name;
     let is_place = reference.scheme.is_none() && PlaceSource::NAMES.contains(&name.as_str());
     let is_variable = matches!(reference.scheme.as_deref(), None | Some("env"))
-        && EnvInheritance::SafeList.allows(name)
-        && !name.to_ascii_lowercase().contains("proxy");
+        && EnvInheritance::SafeList.allows(name, value);
     is_place || is_variable
 }

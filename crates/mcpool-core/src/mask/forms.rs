@@ -81,9 +81,8 @@ pub(super) fn is_masked(value: &str) -> bool {
 /// Whether a variable says where something is or how the system is set up.
 pub(super) fn names_a_place(name: &str, value: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    if EnvInheritance::SafeList.allows(&name.to_ascii_uppercase()) {
-        // The address of a proxy may hold a password.
-        return !name.contains("proxy");
+    if EnvInheritance::SafeList.allows(&name.to_ascii_uppercase(), value) {
+        return true;
     }
     let is_path = value.starts_with(['/', '~', '.']) || value.get(1..3) == Some(":\\");
     let last = name.rsplit(['_', '-']).next().unwrap_or_default();
