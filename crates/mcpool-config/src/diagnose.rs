@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt};
 
 use mcpool_core::{Error, ErrorKind, Untrusted};
 
-use crate::{digest::Digest, render, source::Span};
+use crate::{render, source::Span, summary::ProblemSummary};
 
 /// How bad a [`Problem`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -190,14 +190,14 @@ impl Problems {
 /// The first of them in one line, and how many more there are.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digest = Digest::of(self.0.iter());
-        for (index, problem) in digest.shown.iter().enumerate() {
+        let summary = ProblemSummary::of(self.0.iter());
+        for (index, problem) in summary.shown.iter().enumerate() {
             if index > 0 {
                 f.write_str("; ")?;
             }
             write!(f, "{problem}")?;
         }
-        match digest.left_out() {
+        match summary.left_out() {
             0 => Ok(()),
             more => write!(f, "; and {more} more"),
         }

@@ -27,7 +27,6 @@
 mod compile;
 mod diagnose;
 mod dialects;
-mod digest;
 mod document;
 mod edit;
 mod excerpt;
@@ -45,6 +44,7 @@ mod secrets;
 pub mod settings;
 mod show;
 mod source;
+mod summary;
 mod template;
 mod trust;
 mod units;
@@ -52,7 +52,6 @@ mod watch;
 
 pub use diagnose::{Problem, Problems, Severity};
 pub use dialects::Dialect;
-pub use digest::Digest;
 pub use document::Format;
 pub use edit::{Edit, edit_file, edit_text};
 pub use excerpt::Excerpt;
@@ -68,6 +67,7 @@ pub use portable::Portable;
 pub use reader::InputDeclaration;
 pub use schema::json_schema;
 pub use source::{Position, Source, Span};
+pub use summary::ProblemSummary;
 pub use template::{Reference, Syntax, Template, TemplateError, WhenUnset};
 pub use trust::{
     Admission, CoveredFile, FactKind, Standing, Taken, TrustAction, TrustFact, TrustRequest,

@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Range};
 
-use mcpool::config::{Digest, Problem, Severity, Span};
+use mcpool::config::{Problem, ProblemSummary, Severity, Span};
 use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError,
     MietteSpanContents, SourceCode, SourceSpan, SpanContents,
@@ -35,27 +35,27 @@ fn draw(problem: &Problem, colour: bool) -> String {
 
 /// Writes problems to standard error: the first of equal ones, and how many more there are.
 pub(crate) fn print(problems: &[&Problem]) {
-    let digest = Digest::of(problems.iter().copied());
+    let summary = ProblemSummary::of(problems.iter().copied());
     let colour = out::takes_colours();
-    for problem in &digest.shown {
+    for problem in &summary.shown {
         out::tell_coloured(&format!("{}\n", draw(problem, colour)));
     }
-    out::tell(&rest(&digest));
+    out::tell(&rest(&summary));
 }
 
 /// What is said of the problems that are not drawn.
-fn rest(digest: &Digest<'_>) -> Text {
+fn rest(summary: &ProblemSummary<'_>) -> Text {
     let mut text = Text::default();
-    for (problem, count) in &digest.equals {
+    for (problem, count) in &summary.equals {
         text.push(&text!(
             "… and {} more like this: {}\n",
             count,
             problem.message
         ));
     }
-    if digest.others > 0 {
+    if summary.others > 0 {
         let all = "`mcpool config check --json` lists them all";
-        text.push(&text!("… and {} other problems; {}\n", digest.others, all));
+        text.push(&text!("… and {} other problems; {}\n", summary.others, all));
     }
     text
 }
@@ -270,13 +270,13 @@ mod tests {
             .map(|n| format!(r#""s{n}":{{"comand":"x"}}"#))
             .collect();
         let loaded = loaded(&format!(r#"{{"mcpServers":{{{}}}}}"#, servers.join(",")));
-        let digest = Digest::of(&loaded.problems);
-        let drawn: String = digest
+        let summary = ProblemSummary::of(&loaded.problems);
+        let drawn: String = summary
             .shown
             .iter()
             .map(|problem| draw(problem, true))
             .collect();
-        let rest = rest(&digest);
+        let rest = rest(&summary);
         assert!(drawn.len() + rest.as_str().len() < 16_000, "{drawn}");
         assert!(
             rest.as_str().contains("and 797 more like this"),

@@ -7,11 +7,11 @@ use crate::diagnose::{Problem, Severity};
 /// The problems that are worth showing one by one, and how many there are besides.
 ///
 /// Of equal problems (same severity, code and message, whatever their servers and places) the first
-/// [`EQUAL`](Digest::EQUAL) are shown, of all together [`TOTAL`](Digest::TOTAL), errors before
+/// [`EQUAL`](ProblemSummary::EQUAL) are shown, of all together [`TOTAL`](ProblemSummary::TOTAL), errors before
 /// warnings before notes. What is shown keeps its order.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Digest<'a> {
+pub struct ProblemSummary<'a> {
     /// The problems to show.
     pub shown: Vec<&'a Problem>,
     /// For each problem that has equals which are not shown, its first and how many they are.
@@ -20,14 +20,14 @@ pub struct Digest<'a> {
     pub others: usize,
 }
 
-impl<'a> Digest<'a> {
+impl<'a> ProblemSummary<'a> {
     /// How many of equal problems are shown.
     pub const EQUAL: usize = 3;
 
     /// How many problems are shown.
     pub const TOTAL: usize = 50;
 
-    /// The digest of these problems.
+    /// The summary of these problems.
     #[must_use]
     pub fn of(problems: impl IntoIterator<Item = &'a Problem>) -> Self {
         let problems: Vec<&Problem> = problems.into_iter().collect();
@@ -105,14 +105,14 @@ mod tests {
             problems.push(problem);
         }
         problems.push(Problem::error("e", "last"));
-        let digest = Digest::of(&problems);
-        let codes: Vec<&str> = digest.shown.iter().map(|problem| problem.code).collect();
+        let summary = ProblemSummary::of(&problems);
+        let codes: Vec<&str> = summary.shown.iter().map(|problem| problem.code).collect();
         assert_eq!(
             codes,
             ["n", "unknown-field", "unknown-field", "unknown-field", "e"]
         );
-        assert_eq!(digest.equals, [(&problems[1], 7)]);
-        assert_eq!((digest.others, digest.left_out()), (0, 7));
+        assert_eq!(summary.equals, [(&problems[1], 7)]);
+        assert_eq!((summary.others, summary.left_out()), (0, 7));
     }
 
     #[test]
@@ -121,9 +121,9 @@ mod tests {
             .map(|index| Problem::warning("w", format!("number {index}")))
             .collect();
         problems.push(Problem::error("e", "the last"));
-        let digest = Digest::of(&problems);
-        assert_eq!(digest.shown.len(), Digest::TOTAL);
-        assert_eq!(digest.shown.last().unwrap().code, "e");
-        assert_eq!((digest.equals.len(), digest.others), (0, 151));
+        let summary = ProblemSummary::of(&problems);
+        assert_eq!(summary.shown.len(), ProblemSummary::TOTAL);
+        assert_eq!(summary.shown.last().unwrap().code, "e");
+        assert_eq!((summary.equals.len(), summary.others), (0, 151));
     }
 }
