@@ -3,7 +3,7 @@
 
 use mcpool::stdio::{GuardianProgram, run_guardian};
 
-use crate::exit::Exit;
+use crate::{exit::Exit, render::out, text};
 
 /// The first argument of the guardian. It is no command of the command line: nobody has a use for
 /// it but the program itself.
@@ -27,7 +27,11 @@ pub(crate) fn run_if_asked() -> Option<Exit> {
     Some(match run_guardian(open_files) {
         Ok(()) => Exit::Good,
         Err(error) => {
-            eprintln!("error: {ROLE} is for mcpool itself to start: {error}");
+            out::tell(&text!(
+                "error: {} is for mcpool itself to start: {}\n",
+                ROLE,
+                error
+            ));
             Exit::Usage
         }
     })
