@@ -1,5 +1,6 @@
 //! Loading: files in, specs and problems out.
 
+mod directories;
 mod loaded;
 mod read_file;
 
@@ -18,7 +19,7 @@ pub(crate) use read_file::MAX_BYTES;
 use crate::{
     compile,
     diagnose::{Problem, Problems, Severity},
-    dialects::{self, Dialect, Folder},
+    dialects::{self, Dialect},
     document::{self, Format},
     expand::{
         Consent, EnvironmentSource, FileSource, InputProvider, InputSource, PlaceSource, Resolver,
@@ -383,17 +384,17 @@ impl Load<'_> {
         };
         let dialect = forced.unwrap_or_else(|| dialects::recognise(source.path(), format, &root));
         tracing::debug!(file = source.name(), %dialect, format = format.as_str(), "configuration read");
-        let workspace = self.workspace(source, dialect);
+        let workspace = directories::workspace(source, dialect, &self.folders);
         let mut reading = reader::read(source, &root, dialect, workspace.as_deref());
         self.problems.append(&mut reading.problems);
-        let base = base(source, dialect, workspace.as_deref());
+        let base = directories::base(source, dialect, workspace.as_deref());
         let inputs = std::mem::take(&mut reading.inputs);
         let workspace = workspace.unwrap_or_else(|| base.clone());
-        let places = self.places(source, dialect, workspace.clone());
+        let places = directories::places(source, dialect, &self.folders, &workspace);
         let home = Arc::new(Home::of(source, dialect, &base, &self.folders));
         let sources = self.variable_sources(&base, places, inputs);
         let imports = std::mem::take(&mut reading.imports);
-        let start_in = self.start_in(source, scope, &base);
+        let start_in = directories::start_in(source, scope, &self.folders, &base);
         // Whose word it is that this is used: nobody's but the project's until somebody is asked.
         let project = match scope {
             Scope::Project => source.path().map(Arc::from),
@@ -502,42 +503,6 @@ impl Load<'_> {
         }
     }
 
-    /// The project: the one that the path of a host's project file names, else the caller's.
-    fn workspace(&self, source: &Source, dialect: Dialect) -> Option<PathBuf> {
-        source
-            .path()
-            .and_then(|path| hosts::project_of(path, dialect, &self.folders))
-            .or_else(|| self.folders.workspace.clone())
-    }
-
-    /// The folders that a file's placeholders may name.
-    fn places(&self, source: &Source, dialect: Dialect, workspace: PathBuf) -> PlaceSource {
-        let package = source.path().and_then(hosts::package_of);
-        let mut places = PlaceSource::new(self.folders.home.clone(), Some(workspace.clone()));
-        for (name, folder) in dialect.rules().places {
-            let path = match folder {
-                Folder::Package => package.clone(),
-                Folder::Workspace => Some(workspace.clone()),
-            };
-            if let Some(path) = path {
-                places = places.with_place(*name, path);
-            }
-        }
-        places
-    }
-
-    /// Where a process starts whose entry does not say: in the project when a file of the project
-    /// or a file that was named says so, else in the home. Never where the user happens to be,
-    /// which may be anybody's directory.
-    fn start_in(&self, source: &Source, scope: Scope, base: &Path) -> PathBuf {
-        let is_own = matches!(scope, Scope::Import | Scope::User | Scope::Environment);
-        let home = self.folders.home.as_deref().filter(|home| home.is_dir());
-        match home {
-            Some(home) if is_own || source.path().is_none() => home.to_path_buf(),
-            _ => base.to_path_buf(),
-        }
-    }
-
     fn variable_sources(
         &self,
         base: &Path,
@@ -618,23 +583,5 @@ impl Load<'_> {
             merge(below, self.by_scope.remove(scope).unwrap_or_default())
         });
         Loaded::new(merged, self.problems, self.sources, self.documents)
-    }
-}
-
-/// What relative paths are relative to: our own files to themselves, a host's to the project when
-/// it is one of the project's files.
-fn base(source: &Source, dialect: Dialect, workspace: Option<&Path>) -> PathBuf {
-    let folder = source.path().and_then(|path| {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        Some(path.parent()?.to_path_buf())
-    });
-    match (dialect, folder, workspace) {
-        (Dialect::Native, Some(folder), _) | (_, Some(folder), None) => folder,
-        (_, Some(folder), Some(workspace)) if folder.starts_with(workspace) => {
-            workspace.to_path_buf()
-        }
-        (_, Some(folder), Some(_)) => folder,
-        (_, None, Some(workspace)) => workspace.to_path_buf(),
-        (_, None, None) => PathBuf::from("."),
     }
 }
