@@ -211,6 +211,7 @@ impl Resolver {
         if !missing.is_empty() {
             return Err(self.unresolved(&missing));
         }
+        self.make_data_folders(&provenance).await?;
         let mut spec = work.apply(spec, values, |path| self.anchor(path));
         leave_out(&mut spec.0, &empty_headers);
         if let TransportSpec::Stdio(stdio) = &mut spec.0.transport
@@ -226,6 +227,23 @@ impl Resolver {
         mask::note_spec(&self.masker, &spec);
         spec.resolver = None;
         Ok(Resolution { spec, provenance })
+    }
+
+    /// Makes the folders for a plugin's data that the entry was given.
+    async fn make_data_folders(&self, provenance: &[Provenance]) -> Result<()> {
+        for (name, folder) in &self.home_of_file.data {
+            let is_used = provenance.iter().any(|used| {
+                let reference = used.reference.as_ref();
+                reference.is_some_and(|used| used.scheme.is_none() && used.name == *name)
+            });
+            if is_used {
+                tokio::fs::create_dir_all(folder).await.map_err(|error| {
+                    let message = format!("cannot make {}: {error}", folder.display());
+                    Error::new(ErrorKind::Unresolved, message).with_source(error)
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// What could not be filled in now, without asking a person, a downstream source or a helper.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     dialects::{Dialect, UserFile, ends_with, fits},
@@ -25,6 +26,8 @@ pub struct Folders {
     pub application: Option<PathBuf>,
     /// Codex's own folder, when `CODEX_HOME` moves it.
     pub codex: Option<PathBuf>,
+    /// Where applications keep data of their own: `~/.local/share`, or what stands in for it.
+    pub data: Option<PathBuf>,
     /// The project.
     pub workspace: Option<PathBuf>,
 }
@@ -34,9 +37,8 @@ impl Folders {
     #[must_use]
     pub fn of_process() -> Self {
         let home = etcetera::home_dir().ok();
-        let config = etcetera::base_strategy::choose_base_strategy()
-            .ok()
-            .map(|strategy| strategy.config_dir());
+        let strategy = etcetera::base_strategy::choose_base_strategy().ok();
+        let config = strategy.as_ref().map(BaseStrategy::config_dir);
         let application = if cfg!(target_os = "macos") {
             home.as_deref()
                 .map(|home| home.join("Library/Application Support"))
@@ -50,6 +52,7 @@ impl Folders {
             config,
             application,
             codex: std::env::var_os("CODEX_HOME").map(PathBuf::from),
+            data: strategy.as_ref().map(BaseStrategy::data_dir),
             workspace: std::env::current_dir().ok(),
         }
     }
@@ -62,6 +65,7 @@ impl Folders {
             config: Some(home.join(".config")),
             application: Some(home.join(".config")),
             codex: None,
+            data: Some(home.join(".local/share")),
             workspace: None,
             home: Some(home),
         }
@@ -214,12 +218,28 @@ pub(crate) fn package_of(path: &Path) -> Option<PathBuf> {
     let is_mark = |folder: &Path| {
         folder
             .file_name()
-            .is_some_and(|name| fits(&name.to_string_lossy(), ".*-plugin"))
+            .map(|name| name.to_string_lossy())
+            .is_some_and(|name| name == ".plugin" || fits(&name, ".*-plugin"))
     };
     if is_mark(folder) {
         return folder.parent().map(Path::to_path_buf);
     }
     Some(folder.to_path_buf())
+}
+
+/// Where the plugin that a file belongs to may keep data: always the same folder, and no other
+/// plugin's.
+pub(crate) fn data_of(path: &Path, folders: &Folders) -> Option<PathBuf> {
+    let package = package_of(path)?;
+    let digest = Sha256::digest(package.as_os_str().as_encoded_bytes());
+    let mark: String = digest
+        .iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let name = package.file_name().unwrap_or_default().to_string_lossy();
+    let data = folders.data.as_ref()?;
+    Some(data.join("mcpool/plugins").join(format!("{name}-{mark}")))
 }
 
 /// The files of a directory whose format we read, sorted by name.

@@ -168,7 +168,8 @@ fn not_read(
     let at = |range: &Range<usize>| Span::new(source, range.clone());
     if !located.root_found {
         let start = root.range.start;
-        problems.push(dialects::no_servers(dialect, root).at(at(&(start..start + 1))));
+        problems
+            .push(dialects::no_servers(dialect, root, source.path()).at(at(&(start..start + 1))));
     }
     if let Some((name, range, found)) = &located.wrong_root {
         problems.push(

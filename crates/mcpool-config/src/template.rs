@@ -314,6 +314,22 @@ impl Template {
         any.then_some(out)
     }
 
+    /// The same with every other placeholder as plain text.
+    pub(crate) fn with_only(mut self, is_known: &dyn Fn(&Reference) -> bool) -> Self {
+        for part in &mut self.parts {
+            if let Part::Placeholder(placeholder) = part {
+                let known = match placeholder.alternatives.as_slice() {
+                    [Alternative::Reference(reference)] => is_known(reference),
+                    _ => false,
+                };
+                if !known || placeholder.default.is_some() {
+                    *part = Part::Literal(std::mem::take(&mut placeholder.written));
+                }
+            }
+        }
+        self
+    }
+
     /// The references that have nothing to fall back on.
     pub(crate) fn bare_references(&self) -> Vec<Reference> {
         self.parts

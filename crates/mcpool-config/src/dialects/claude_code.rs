@@ -13,6 +13,7 @@ use crate::{
 /// The folders that Claude Code names in its files.
 pub(super) const PLACES: &[(&str, Folder)] = &[
     ("CLAUDE_PLUGIN_ROOT", Folder::Package),
+    ("CLAUDE_PLUGIN_DATA", Folder::Data),
     ("CLAUDE_PROJECT_DIR", Folder::Workspace),
 ];
 

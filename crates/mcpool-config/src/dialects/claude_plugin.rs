@@ -13,8 +13,10 @@ pub(super) const RULES: Rules = Rules {
     syntax: SYNTAX,
     places: &[
         ("CLAUDE_PLUGIN_ROOT", Folder::Package),
+        ("CLAUDE_PLUGIN_DATA", Folder::Data),
         ("CURSOR_PLUGIN_ROOT", Folder::Package),
         ("PLUGIN_ROOT", Folder::Package),
+        ("PLUGIN_DATA", Folder::Data),
         ("CLAUDE_PROJECT_DIR", Folder::Workspace),
     ],
     user: &[UserFile::Home(
@@ -25,6 +27,7 @@ pub(super) const RULES: Rules = Rules {
         ".codex-plugin/plugin.json",
         ".cursor-plugin/plugin.json",
         ".factory-plugin/plugin.json",
+        ".plugin/plugin.json",
     ],
     locate,
     ..USUAL

@@ -4,6 +4,7 @@
 //! bare `url` mean, which placeholders it knows, and where its files lie. Everything else is read
 //! the same way for all, in `reader.rs`, and every dialect also accepts the native names.
 
+mod agent_plugin;
 mod amazon_q;
 mod amp;
 mod antigravity;
@@ -77,6 +78,8 @@ pub enum Dialect {
     VsCode,
     /// Windsurf.
     Windsurf,
+    /// A plugin as Agent Plugins 1.0 writes it, for several hosts.
+    AgentPlugin,
     /// Zed.
     Zed,
     /// Codex.
@@ -152,6 +155,7 @@ static RULES: &[Rules] = &[
     cursor::RULES,
     vscode::RULES,
     windsurf::RULES,
+    agent_plugin::RULES,
     zed::RULES,
     codex::RULES,
     gemini::RULES,
@@ -196,6 +200,7 @@ impl Dialect {
         Self::Cursor,
         Self::VsCode,
         Self::Windsurf,
+        Self::AgentPlugin,
         Self::Zed,
         Self::Codex,
         Self::Gemini,
@@ -256,6 +261,7 @@ impl fmt::Display for Dialect {
 
 /// Other words for hosts, without case, `-` and `_`.
 const OTHER_WORDS: &[(&str, &str)] = &[
+    ("agentplugins", "agentplugin"),
     ("claude", "claudecode"),
     ("code", "vscode"),
     ("copilot", "copilotcli"),

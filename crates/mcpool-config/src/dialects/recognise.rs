@@ -10,6 +10,9 @@ use crate::document::{Format, Node, Value};
 
 /// The dialect of a document. The path decides, unless the content plainly says otherwise.
 pub(crate) fn recognise(path: Option<&Path>, format: Format, root: &Node) -> Dialect {
+    if is_agent_plugin(root) {
+        return Dialect::AgentPlugin;
+    }
     let by_content = by_content(format, root);
     match path.and_then(by_path) {
         Some(dialect) => match by_content {
@@ -206,6 +209,12 @@ fn by_mcp(format: Format, root: &Node, mcp: &Node) -> Option<Dialect> {
         is_server(entry) && matches!(kind, Some("stdio" | "http" | "sse"))
     });
     of_crush.then_some(Dialect::Crush)
+}
+
+/// Whether the document names the schema that Agent Plugins 1.0 requires (§7.2.1).
+fn is_agent_plugin(root: &Node) -> bool {
+    let schema = root.get("$schema").and_then(Node::as_str).unwrap_or("");
+    schema.contains("agent-plugins.org/") && schema.ends_with("/mcp.schema.json")
 }
 
 /// Whether any object in an object or list is so.

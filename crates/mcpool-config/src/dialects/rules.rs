@@ -132,6 +132,8 @@ impl Variable {
 pub(crate) enum Folder {
     /// Where the plugin or extension lies whose file this is.
     Package,
+    /// Where that plugin may keep data.
+    Data,
     /// The project.
     Workspace,
 }
@@ -176,6 +178,8 @@ pub(crate) struct Rules {
     pub(crate) unit: Unit,
     pub(crate) bare_url: BareUrl,
     pub(crate) syntax: Syntax,
+    /// Whether nothing is filled in but `places`.
+    pub(crate) only_places: bool,
     /// Whether a `url` wins over a `command` beside it.
     pub(crate) url_first: bool,
     /// Whether `$(command)` in a value is run by the host. Ours never runs it.
@@ -206,6 +210,7 @@ pub(crate) const USUAL: Rules = Rules {
     unit: Unit::Guess,
     bare_url: BareUrl::Detect,
     syntax: Syntax::editor().unset(WhenUnset::KeepLiteral),
+    only_places: false,
     url_first: false,
     runs_commands: false,
     double_braces: false,

@@ -1,5 +1,7 @@
 //! What is said of a file that declares no servers.
 
+use std::path::Path;
+
 use super::{
     Dialect,
     located::{is_bare_map, is_server},
@@ -23,7 +25,7 @@ const ROOTS: &[&str] = &[
 const DEPTH: usize = 4;
 
 /// The problem for a document in which no place for entries was found.
-pub(crate) fn problem(dialect: Dialect, root: &Node) -> Problem {
+pub(crate) fn problem(dialect: Dialect, root: &Node, path: Option<&Path>) -> Problem {
     if let Some(problem) = registry_entry(root).or_else(|| bundle_manifest(root)) {
         return problem;
     }
@@ -38,10 +40,25 @@ pub(crate) fn problem(dialect: Dialect, root: &Node) -> Problem {
         .filter(|path| native || path.to_ascii_lowercase().contains("mcp"));
     if !native && root.is_object() && near.is_none() && hidden.is_none() {
         let title = dialect.title();
-        return Problem::note(
-            "no-servers",
-            format!("the file has no section for MCP servers, as {title} writes it"),
-        );
+        let message = format!("the file has no section for MCP servers, as {title} writes it");
+        // What is called after MCP and is not empty was meant to hold some.
+        let is_for_mcp = path
+            .and_then(Path::file_name)
+            .is_some_and(|name| name.to_string_lossy().to_ascii_lowercase().contains("mcp"));
+        if !is_for_mcp || root.members().iter().all(|member| member.key == "$schema") {
+            return Problem::note("no-servers", message);
+        }
+        let key = match dialect {
+            Dialect::VsCode => "servers",
+            _ => "mcpServers",
+        };
+        let problem = Problem::warning("no-servers", message);
+        return match dialect {
+            Dialect::DockerMcp => problem,
+            _ => problem.help(format!(
+                "write `\"{key}\": {{ \"name\": {{ \"command\": … }} }}`"
+            )),
+        };
     }
     let message = match dialect {
         Dialect::Native => "the file declares no servers: `mcpServers` is missing".to_owned(),

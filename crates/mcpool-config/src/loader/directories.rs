@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    dialects::{Dialect, Folder},
+    dialects::Dialect,
     expand::PlaceSource,
+    home,
     hosts::{self, Folders},
     origin::Scope,
     source::Source,
@@ -26,18 +27,11 @@ pub(super) fn places(
     folders: &Folders,
     workspace: &Path,
 ) -> PlaceSource {
-    let package = source.path().and_then(hosts::package_of);
-    let mut places = PlaceSource::new(folders.home.clone(), Some(workspace.to_path_buf()));
-    for (name, folder) in dialect.rules().places {
-        let path = match folder {
-            Folder::Package => package.clone(),
-            Folder::Workspace => Some(workspace.to_path_buf()),
-        };
-        if let Some(path) = path {
-            places = places.with_place(*name, path);
-        }
-    }
-    places
+    let places = PlaceSource::new(folders.home.clone(), Some(workspace.to_path_buf()));
+    home::places(source, dialect, Some(workspace), folders)
+        .fold(places, |places, (name, _, path)| {
+            places.with_place(name, path)
+        })
 }
 
 /// Where a process starts whose entry does not say: in the project when a file of the project or a

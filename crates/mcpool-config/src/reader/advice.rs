@@ -5,7 +5,7 @@ use crate::{
     diagnose::Problem,
     dialects::{Dialect, Variable},
     document::Node,
-    template::foreign,
+    template::{Syntax, foreign},
 };
 
 impl EntryReader<'_> {
@@ -64,7 +64,17 @@ impl EntryReader<'_> {
             );
             return true;
         }
-        if let Some(found) = foreign(text, self.rules.syntax) {
+        let found = if self.rules.only_places {
+            // What the plugin's host does fill in is out of the way.
+            let mut rest = text.to_owned();
+            for (place, _) in self.rules.places {
+                rest = rest.replace(&format!("${{{place}}}"), "");
+            }
+            foreign(&rest, Syntax::none())
+        } else {
+            foreign(text, self.rules.syntax)
+        };
+        if let Some(found) = found {
             // In our own syntax that is an error of its own, and what the entry itself sets is the
             // program's to fill in.
             let is_error = self.rules.syntax.dollar_dollar && found.written.starts_with("${{");

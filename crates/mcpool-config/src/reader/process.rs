@@ -258,9 +258,11 @@ impl EntryReader<'_> {
     /// fill in, as `mcp-remote` does: it stays when nobody else knows it.
     pub(super) fn settle_own_variables(&mut self) {
         let env = &self.own_env;
+        let places = self.rules.places;
         let own = |reference: &Reference| {
             matches!(reference.scheme.as_deref(), None | Some("env"))
                 && env.contains(&reference.name)
+                && !places.iter().any(|(place, _)| *place == reference.name)
         };
         for arg in &mut self.settings.args {
             if let Ok(template) = Template::parse(arg, Syntax::native())

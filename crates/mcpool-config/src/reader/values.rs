@@ -125,6 +125,14 @@ impl EntryReader<'_> {
         }
         match Template::parse(text, syntax) {
             Ok(_) if self.rules.dialect == Dialect::Native => Some(text.to_owned()),
+            Ok(template) if self.rules.only_places => {
+                let places = self.rules.places;
+                let known = template.with_only(&|reference| {
+                    reference.scheme.is_none()
+                        && places.iter().any(|(place, _)| *place == reference.name)
+                });
+                Some(known.to_native(WhenUnset::Fail))
+            }
             Ok(template) => {
                 let becomes = match syntax.when_unset {
                     WhenUnset::Empty => Some("nothing takes its place"),

@@ -48,6 +48,7 @@ const FIXTURES: &[(&str, &str, Dialect)] = &[
         ".claude-plugin/plugin.json",
         Dialect::ClaudePlugin,
     ),
+    ("agent-plugin", "mcp.json", Dialect::AgentPlugin),
     ("qwen", ".qwen/settings.json", Dialect::Qwen),
     (
         "gemini-extension",

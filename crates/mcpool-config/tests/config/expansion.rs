@@ -84,6 +84,51 @@ async fn inputs_are_asked_for_once_and_stores_are_asked_first() {
 }
 
 #[tokio::test]
+async fn an_agent_plugin_starts_in_its_folder_and_has_one_for_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = folder.path().join("tool");
+    std::fs::create_dir_all(&plugin).unwrap();
+    std::fs::write(
+        plugin.join("mcp.json"),
+        r#"{ "$schema": "https://agent-plugins.org/schemas/1.0.0/mcp.schema.json", "mcpServers": {
+            "a": { "type": "stdio", "command": "./bin/a", "args": ["${PLUGIN_ROOT}/x", "${PLUGIN_ROOT:-x}", "${HOME}"] },
+            "b": { "type": "stdio", "command": "b", "cwd": "${PLUGIN_DATA}", "env": { "PLUGIN_ROOT": "/else" } } } }"#,
+    )
+    .unwrap();
+    let loaded = Loader::new()
+        .with_file(plugin.join("mcp.json"))
+        .with_folders(Folders::below(folder.path()).with_workspace(folder.path()))
+        .with_env([("HOME", "/home/me"), ("PLUGIN_ROOT", "/wrong")])
+        .load()
+        .unwrap();
+    let data = folder.path().join(".local/share/mcpool/plugins");
+    assert!(!data.exists());
+    let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    let mut folders = Vec::new();
+    for spec in &loaded.servers {
+        let TransportSpec::Stdio(stdio) = spec.resolved().await.unwrap().transport else {
+            panic!("not stdio");
+        };
+        assert_eq!(stdio.env["PLUGIN_ROOT"].expose(), text(&plugin));
+        folders.push(stdio.env["PLUGIN_DATA"].expose().to_owned());
+        if stdio.command == "b" {
+            assert_eq!(stdio.cwd.as_deref().map(text), folders.pop());
+        } else {
+            assert_eq!(stdio.command, text(&plugin.join("bin/a")));
+            assert_eq!(stdio.cwd.as_deref(), Some(plugin.as_path()));
+            let root = text(&plugin.join("x"));
+            assert_eq!(stdio.args, [root.as_str(), "${PLUGIN_ROOT:-x}", "${HOME}"]);
+        }
+    }
+    // It is there, and the same for both.
+    let made: Vec<_> = std::fs::read_dir(data)
+        .unwrap()
+        .map(|entry| text(&entry.unwrap().path()))
+        .collect();
+    assert_eq!(made, folders);
+}
+
+#[tokio::test]
 async fn files_folders_and_files_of_variables() {
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().join("home");

@@ -18,6 +18,7 @@ fn the_files_of_every_host() {
     let root = folder.path();
     let (home, project) = (root.join("home"), root.join("project"));
     for file in [
+        "home/.agents/plugins/tool/mcp.json",
         "home/.gemini/extensions/two/gemini-extension.json",
         "home/.gemini/extensions/one/gemini-extension.json",
         "home/.aws/amazonq/cli-agents/mine.json",
@@ -64,6 +65,7 @@ fn the_files_of_every_host() {
         shown(&find(&folders), root),
         [
             "claude-plugin user home/.claude/plugins/cache/market/mine/1.0.0/.claude-plugin/plugin.json",
+            "agent-plugin user home/.agents/plugins/tool/mcp.json",
             "gemini-extension user home/.gemini/extensions/one/gemini-extension.json",
             "gemini-extension user home/.gemini/extensions/two/gemini-extension.json",
             "continue user home/.continue/mcpServers/a.yaml",

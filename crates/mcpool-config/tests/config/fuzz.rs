@@ -87,6 +87,8 @@ const TOKENS: &[&str] = &[
     "${{ secrets.A }}",
     "{{A}}",
     "$(a)",
+    "${PLUGIN_DATA}",
+    "\"$schema\": \"https://agent-plugins.org/mcp.schema.json\",",
     "<<<<<<< a\n",
     "<<: [*a, *a]",
     "\t",
