@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use mcpool_core::{ConnectAttempt, ConnectEvidence, Error, TransportKind, TransportMonitor};
+use mcpool_core::{
+    ConnectAttempt, ConnectEvidence, Error, Masker, Sensitivity, TransportKind, TransportMonitor,
+    Untrusted,
+};
 use tokio::time::Instant;
 
 /// The source of the error of a failed connect: every attempt that was made.
@@ -91,14 +94,22 @@ impl StdError for ConnectFailure {
     }
 }
 
-/// Collects the attempts of one connect.
-#[derive(Default)]
+/// Collects the attempts of one connect, without the secrets that a server repeats.
 pub(crate) struct Recorder {
+    masker: Masker,
     attempts: Mutex<Vec<ConnectAttempt>>,
     monitor: Mutex<Option<Arc<dyn TransportMonitor>>>,
 }
 
 impl Recorder {
+    pub(crate) fn new(masker: Masker) -> Self {
+        Self {
+            masker,
+            attempts: Mutex::default(),
+            monitor: Mutex::default(),
+        }
+    }
+
     /// Something is being tried.
     pub(crate) fn begin(&self, transport: TransportKind, tried: &'static str) -> Attempt<'_> {
         Attempt {
@@ -131,7 +142,8 @@ impl Recorder {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        evidence.conclusion = conclusion.into();
+        let conclusion = Untrusted::line(conclusion.into());
+        evidence.conclusion = conclusion.into_clean().into_owned();
         evidence
     }
 
@@ -165,6 +177,8 @@ impl Attempt<'_> {
 
     fn conclude(&mut self, outcome: String, ok: bool) {
         self.concluded = true;
+        let masked = self.recorder.masker.mask(&outcome, Sensitivity::Value);
+        let outcome = Untrusted::line(masked).into_clean().into_owned();
         tracing::debug!(
             transport = %self.transport,
             attempt = self.tried,

@@ -156,7 +156,7 @@ impl ClientFactory for StandardFactory {
                 .with_server(&spec.name)
                 .with_operation("connect"));
         }
-        let recorder = Recorder::default();
+        let recorder = Recorder::new(spec.masker.clone());
         let bound = spec.policy.timeouts.startup;
         let span = tracing::info_span!(
             "connect",
@@ -178,6 +178,7 @@ impl ClientFactory for StandardFactory {
                 if let Some(monitor) = recorder.monitor() {
                     error = error_map::with_stderr(error, monitor.diagnostics());
                 }
+                let error = error.masked(&spec.masker);
                 let evidence = recorder.evidence(format!("failed: {}", error.message()));
                 let error = ConnectFailure::attach(error, evidence);
                 tracing::debug!(server = %spec.name, %error, "the connect failed");

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mcpool_core::{
     CoarseState, DisconnectCause, Error, ErrorKind, ServerName, ServerState, StderrLine,
-    TransportKind,
+    TransportKind, Untrusted,
 };
 use serde::{Serialize, Serializer};
 
@@ -120,7 +120,11 @@ impl From<&Error> for ErrorStatus {
         }
         Self {
             kind: error.kind(),
-            message,
+            // The causes may be of other crates, and quote what a stranger wrote.
+            message: Untrusted::line(message)
+                .clip(Error::MAX_MESSAGE_CHARS)
+                .into_clean()
+                .into_owned(),
             stderr_tail: error
                 .stderr_tail()
                 .iter()

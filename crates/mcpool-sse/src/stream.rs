@@ -8,7 +8,7 @@ use std::sync::{
 use eventsource_stream::{Event, EventStreamError, Eventsource};
 use futures::{StreamExt, stream::BoxStream};
 use mcpool_core::{Diagnostics, Error, ErrorKind, IncomingMessage, Result, ServerName};
-use mcpool_core::{TransportKind, TransportMonitor};
+use mcpool_core::{TransportKind, TransportMonitor, Untrusted};
 use mcpool_http_pool::{EventLines, split_batch};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -124,7 +124,7 @@ pub(crate) async fn read(
             }
         };
         if event.event != "message" {
-            tracing::debug!(server = %link.server, event = %event.event, "event skipped");
+            tracing::debug!(server = %link.server, event = %Untrusted::line(&event.event).clip(100), "event skipped");
             continue;
         }
         for message in parse(&link, &event.data) {
@@ -154,7 +154,7 @@ fn parse(link: &Link, data: &str) -> Vec<IncomingMessage> {
                 if link.skipped.fetch_add(1, Ordering::Relaxed) == 0 {
                     tracing::warn!(
                         server = %link.server,
-                        %error,
+                        error = %Untrusted::line(error.to_string()),
                         "an event of the server is no JSON-RPC message and was skipped"
                     );
                 }

@@ -2,10 +2,13 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod canned;
 mod commands;
 mod config;
 mod consent;
 mod demo;
 mod endings;
+mod output;
+mod secrecy;
 mod signals;
 mod support;
