@@ -93,6 +93,7 @@ fn http(url: &str, settings: &ServerSettings, base: &Path) -> Result<HttpSpec> {
     spec.read_idle_timeout = settings.read_idle_timeout.map(|timeout| timeout.0);
     spec.ca_file = settings.ca_file.as_deref().map(|file| anchored(file, base));
     spec.proxy = settings.proxy.clone();
+    spec.allow_cleartext_credentials = settings.allow_cleartext_credentials.unwrap_or(false);
     if let Some(settings) = &settings.oauth {
         spec = spec.with_oauth(oauth::spec(settings, base)?);
     }

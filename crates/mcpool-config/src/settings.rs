@@ -192,6 +192,10 @@ pub struct ServerSettings {
     /// The proxy of an HTTP server. Default: what the environment says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
+    /// Whether credentials may go over plain `http` to another host than this one, where anybody
+    /// on the way can read them. Default `false`: the server is not connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_cleartext_credentials: Option<bool>,
     /// How a lost connection is made again: the name of a preset, or an object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reconnect: Option<Reconnect>,

@@ -1,12 +1,18 @@
 use std::path::PathBuf;
 
-use crate::Secret;
+use crate::{Error, ErrorKind, Result, Secret};
 
 /// How credentials for one HTTP server are obtained. `mcpool-auth` acts on it.
 ///
 /// A server without one is treated as [`OAuthSpec::default`]: its tokens, if there are any, are
 /// used, and a login is an authorization-code flow in a browser. Endpoints are no part of it:
 /// they are read from metadata (MCP authorization; RFC 9728, RFC 8414).
+///
+/// Which authorization server that metadata leads to is the MCP server's choice. So whatever may
+/// be taken to a false one is bound to its own: with a secret, a key or an assertion,
+/// [`issuer`](Self::issuer) or [`metadata_url`](Self::metadata_url) has to be set
+/// ([`validate`](Self::validate)), and a login binds what it led to (MCP 2026-07-28, client
+/// registration, "Authorization Server Binding").
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OAuthSpec {
@@ -15,19 +21,20 @@ pub struct OAuthSpec {
     /// The client id that the authorization server issued out of band. Without it a client-id
     /// metadata document, then dynamic registration are tried.
     pub client_id: Option<String>,
-    /// The secret of that client.
+    /// The secret of that client. Needs an [`issuer`](Self::issuer).
     pub client_secret: Option<SecretSource>,
     /// An https URL of a client-id metadata document; it becomes the client id where the
     /// authorization server supports that.
     pub client_metadata_url: Option<String>,
     /// The scopes to ask for. Empty: what the server asks for.
     pub scopes: Vec<String>,
-    /// The only authorization server that may get these client credentials. Without it, the
-    /// one that the server names.
+    /// The only authorization server that is asked for tokens, by its issuer identifier (RFC
+    /// 8414). A server that names another one is refused. Default: the one that the server
+    /// names, and after the first login the one that it was made at.
     pub issuer: Option<String>,
     /// Where the authorization server's metadata is, for a server that does not lead to it. The
-    /// issuer that it names must have the same origin, or be [`issuer`](Self::issuer). Default:
-    /// it is discovered.
+    /// issuer that it names must have the same origin, or be [`issuer`](Self::issuer). Binds as
+    /// `issuer` does. Default: it is discovered.
     pub metadata_url: Option<String>,
     /// The loopback port of the redirect URI. Default: a free one.
     pub redirect_port: Option<u16>,
@@ -77,7 +84,7 @@ impl OAuthSpec {
         self
     }
 
-    /// Sets the only authorization server that may get the client credentials.
+    /// Sets the only authorization server that is asked for tokens.
     #[must_use]
     pub fn with_issuer(mut self, issuer: impl Into<String>) -> Self {
         self.issuer = Some(issuer.into());
@@ -110,6 +117,49 @@ impl OAuthSpec {
     pub fn with_dpop(mut self, dpop: DpopChoice) -> Self {
         self.dpop = dpop;
         self
+    }
+
+    /// Whether the authorization server is fixed by [`issuer`](Self::issuer) or
+    /// [`metadata_url`](Self::metadata_url).
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        let set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        set(&self.issuer) || set(&self.metadata_url)
+    }
+
+    /// The first field that holds something an authorization server must not get unless it is
+    /// the right one: a secret, a key or an assertion.
+    #[must_use]
+    pub fn credential_field(&self) -> Option<&'static str> {
+        match &self.grant {
+            OAuthGrant::Off => None,
+            OAuthGrant::PrivateKeyJwt { .. } => Some("private_key"),
+            OAuthGrant::EnterpriseManaged { .. } => Some("id_token"),
+            OAuthGrant::WorkloadIdentity { .. } => Some("assertion"),
+            OAuthGrant::AuthorizationCode | OAuthGrant::ClientCredentials => {
+                self.client_secret.as_ref().map(|_| "client_secret")
+            }
+        }
+    }
+
+    /// Checks that what is secret is bound to an authorization server. `mcpool-auth` calls it for
+    /// every spec that it acts on.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](ErrorKind::InvalidSpec) when a secret, a key or an assertion is set and
+    /// neither [`issuer`](Self::issuer) nor [`metadata_url`](Self::metadata_url) is.
+    pub fn validate(&self) -> Result<()> {
+        match self.credential_field() {
+            Some(field) if !self.is_bound() => Err(Error::new(
+                ErrorKind::InvalidSpec,
+                format!(
+                    "the OAuth settings have `{field}` and no `issuer`: set `issuer` (or \
+                     `metadata_url`) to the authorization server that it is for, or any server \
+                     could have it sent elsewhere"
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -218,4 +268,50 @@ pub enum DpopChoice {
     Always,
     /// Never.
     Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_secret_needs_an_authorization_server() {
+        let secret = || SecretSource::Value("canary".into());
+        let grants = [
+            OAuthGrant::ClientCredentials,
+            OAuthGrant::PrivateKeyJwt {
+                key: secret(),
+                algorithm: None,
+            },
+            OAuthGrant::EnterpriseManaged {
+                idp: IdentityProvider::new("https://idp", "https://idp/token", "me"),
+                id_token: secret(),
+            },
+            OAuthGrant::WorkloadIdentity {
+                assertion: secret(),
+            },
+            OAuthGrant::AuthorizationCode,
+        ];
+        for grant in grants {
+            let spec = OAuthSpec::new()
+                .with_client("me", Some(secret()))
+                .with_grant(grant);
+            let error = spec.validate().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidSpec);
+            assert!(error.message().contains("`issuer`"), "{error}");
+            assert!(!error.message().contains("canary"), "{error}");
+            // What a placeholder made empty binds nothing.
+            assert!(spec.clone().with_issuer("").validate().is_err());
+            spec.clone().with_issuer("https://as").validate().unwrap();
+            spec.with_metadata_url("https://as/metadata")
+                .validate()
+                .unwrap();
+        }
+        let public = OAuthSpec::new().with_client("me", None);
+        public.validate().unwrap();
+        let off = OAuthSpec::new()
+            .with_client("me", Some(secret()))
+            .with_grant(OAuthGrant::Off);
+        off.validate().unwrap();
+    }
 }

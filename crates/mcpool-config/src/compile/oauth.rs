@@ -13,7 +13,8 @@ use crate::settings::{DpopName, GrantName, IdentityProviderSettings, OAuthSettin
 /// The spec, placeholders still in it.
 ///
 /// # Errors
-/// [`InvalidSpec`](ErrorKind::InvalidSpec) when the grant needs what is not there.
+/// [`InvalidSpec`](ErrorKind::InvalidSpec) when the grant needs what is not there, or what is
+/// secret is bound to no authorization server.
 pub(super) fn spec(settings: &OAuthSettings, base: &Path) -> Result<OAuthSpec> {
     let mut spec = OAuthSpec::new().with_scopes(settings.scopes.iter());
     spec.grant = grant(settings, base)?;
@@ -29,6 +30,7 @@ pub(super) fn spec(settings: &OAuthSettings, base: &Path) -> Result<OAuthSpec> {
         Some(DpopName::Always) => DpopChoice::Always,
         Some(DpopName::Never) => DpopChoice::Never,
     };
+    spec.validate()?;
     Ok(spec)
 }
 

@@ -96,6 +96,7 @@ pub(crate) enum Key {
     ReadIdleTimeout(Option<Unit>),
     CaFile,
     Proxy,
+    AllowCleartextCredentials,
     Reconnect,
     Health,
     Limits,
@@ -293,6 +294,10 @@ pub(crate) const COMMON: &[(&str, Key)] = &[
     ("read_idle_timeout", Key::ReadIdleTimeout(None)),
     ("ca_file", Key::CaFile),
     ("proxy", Key::Proxy),
+    (
+        "allow_cleartext_credentials",
+        Key::AllowCleartextCredentials,
+    ),
     ("reconnect", Key::Reconnect),
     ("health", Key::Health),
     ("limits", Key::Limits),

@@ -105,6 +105,21 @@ impl EntryReader<'_> {
                 &node.range,
             );
         }
+        if let Some(field) = oauth.unbound_field() {
+            let place = self.range_of(&format!("oauth.{field}"));
+            self.problem(
+                Problem::error(
+                    "missing-issuer",
+                    format!("`{name}.{field}` needs `{name}.issuer`: whose it is"),
+                )
+                .label("for which authorization server?")
+                .help(
+                    "without `issuer` (or `metadata_url`) the server could have it sent to any \
+                     authorization server that it names",
+                ),
+                &place.unwrap_or_else(|| node.range.clone()),
+            );
+        }
         self.settings.oauth = Some(oauth);
     }
 

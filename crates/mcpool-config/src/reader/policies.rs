@@ -78,6 +78,10 @@ impl EntryReader<'_> {
                 self.hide_credentials(node);
                 self.settings.proxy = self.text(name, node);
             }
+            Key::AllowCleartextCredentials => {
+                self.note_field("allow_cleartext_credentials", node);
+                self.settings.allow_cleartext_credentials = self.boolean(name, node);
+            }
             Key::Reconnect => {
                 self.note_field("reconnect", node);
                 self.settings.reconnect = self.reconnect(name, node);

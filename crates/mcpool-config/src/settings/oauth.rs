@@ -57,8 +57,9 @@ pub struct OAuthSettings {
     /// The loopback port for the redirect. Default: a free one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub callback_port: Option<u16>,
-    /// The only authorization server that may get these credentials. Default: the one that the
-    /// server names.
+    /// The only authorization server that is asked for tokens, by its issuer. Needed, unless there
+    /// is a `metadata_url`, with a secret, a key or an assertion. Default: the one that the server
+    /// names, and after the first login the one that it was made at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
     /// Keeps the tokens of several accounts at one server apart. Default: one account.
@@ -68,6 +69,7 @@ pub struct OAuthSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dpop: Option<DpopName>,
     /// The address of the authorization server's metadata, when the server does not lead to it.
+    /// Binds as `issuer` does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata_url: Option<String>,
 }
@@ -149,6 +151,27 @@ impl OAuthSettings {
                 GrantName::AuthorizationCode
             }
         })
+    }
+
+    /// What is secret in here and bound to no authorization server, as there is neither `issuer`
+    /// nor `metadata_url`: a server could have it sent anywhere (MCP 2026-07-28, "Authorization
+    /// Server Binding").
+    #[must_use]
+    pub fn unbound_field(&self) -> Option<&'static str> {
+        if self.issuer.is_some() || self.metadata_url.is_some() || self.enabled == Some(false) {
+            return None;
+        }
+        [
+            ("client_secret", &self.client_secret),
+            ("private_key", &self.private_key),
+            ("private_key_file", &self.private_key_file),
+            ("id_token", &self.id_token),
+            ("id_token_file", &self.id_token_file),
+            ("assertion", &self.assertion),
+            ("assertion_file", &self.assertion_file),
+        ]
+        .into_iter()
+        .find_map(|(name, value)| value.as_ref().map(|_| name))
     }
 
     /// The fields that the grant needs and that are not there; of alternatives the first.

@@ -58,40 +58,48 @@ async fn every_grant_that_needs_no_person() {
     let client = || OAuthSpec::new().with_client("the-id", None);
     assert_eq!(
         resolved(
-            r#"{ "grant": "client_credentials", "client_id": "${ID}", "client_secret": "${SECRET}" }"#
+            r#"{ "grant": "client_credentials", "client_id": "${ID}", "client_secret": "${SECRET}",
+                 "issuer": "https://as" }"#
         )
         .await,
         OAuthSpec::new()
             .with_client("the-id", Some(value("canary-secret")))
+            .with_issuer("https://as")
             .with_grant(OAuthGrant::ClientCredentials)
     );
     // The grant follows from what is given.
     assert_eq!(
         resolved(
-            r#"{ "client_id": "${ID}", "private_key_file": "/keys/${ID}.pem", "algorithm": "RS256" }"#
+            r#"{ "client_id": "${ID}", "private_key_file": "/keys/${ID}.pem", "algorithm": "RS256",
+                 "metadata_url": "https://as/metadata" }"#
         )
         .await,
-        client().with_grant(OAuthGrant::PrivateKeyJwt {
-            key: SecretSource::File("/keys/the-id.pem".into()),
-            algorithm: Some("RS256".to_owned()),
-        })
+        client()
+            .with_metadata_url("https://as/metadata")
+            .with_grant(OAuthGrant::PrivateKeyJwt {
+                key: SecretSource::File("/keys/the-id.pem".into()),
+                algorithm: Some("RS256".to_owned()),
+            })
     );
     assert_eq!(
         resolved(
-            r#"{ "client_id": "${ID}", "id_token": "${SECRET}", "idp": { "issuer": "https://idp",
+            r#"{ "client_id": "${ID}", "id_token": "${SECRET}", "issuer": "https://as", "idp": { "issuer": "https://idp",
                  "token_endpoint": "https://idp/token", "client_id": "${ID}", "client_secret": "${SECRET}" } }"#
         )
         .await,
-        client().with_grant(OAuthGrant::EnterpriseManaged {
+        client().with_issuer("https://as").with_grant(OAuthGrant::EnterpriseManaged {
             idp: IdentityProvider::new("https://idp", "https://idp/token", "the-id")
                 .with_client_secret(value("canary-secret")),
             id_token: value("canary-secret"),
         })
     );
     assert_eq!(
-        resolved(r#"{ "client_id": "x", "grant": "jwt-bearer", "assertion_file": "/run/token" }"#)
-            .await
-            .grant,
+        resolved(
+            r#"{ "client_id": "x", "grant": "jwt-bearer", "assertion_file": "/run/token",
+                 "issuer": "https://as" }"#
+        )
+        .await
+        .grant,
         OAuthGrant::WorkloadIdentity {
             assertion: SecretSource::File("/run/token".into())
         }
@@ -108,7 +116,7 @@ async fn a_files_relative_paths_begin_at_it() {
     fs::write(
         &path,
         r#"{ "mcpServers": { "a": { "url": "https://example.org", "oauth":
-            { "client_id": "x", "assertion_file": "token.jwt" } } } }"#,
+            { "client_id": "x", "assertion_file": "token.jwt", "issuer": "https://as" } } } }"#,
     )
     .unwrap();
     let loaded = Loader::new().with_file(&path).load().unwrap();
@@ -131,7 +139,7 @@ fn what_is_wrong_is_said_with_its_place() {
             "`client_credentials` needs `oauth.client_id` and `oauth.client_secret`",
         ),
         (
-            r#"{ "client_id": "x", "idp": { "issuer": "https://idp" }, "id_token": "${T}" }"#,
+            r#"{ "client_id": "x", "idp": { "issuer": "https://idp" }, "id_token": "${T}", "issuer": "https://as" }"#,
             "needs `oauth.idp.token_endpoint`",
         ),
         (r#"{ "grant": "password" }"#, "`oauth.grant` cannot be"),
@@ -154,6 +162,75 @@ fn what_is_wrong_is_said_with_its_place() {
 }
 
 #[test]
+fn what_is_secret_needs_an_issuer() {
+    for (oauth, field) in [
+        (
+            r#"{ "client_id": "x", "client_secret": "${S}" }"#,
+            "client_secret",
+        ),
+        (
+            r#"{ "grant": "client_credentials", "client_id": "x", "client_secret": "${S}" }"#,
+            "client_secret",
+        ),
+        (
+            r#"{ "client_id": "x", "private_key": "${S}" }"#,
+            "private_key",
+        ),
+        (
+            r#"{ "client_id": "x", "private_key_file": "k" }"#,
+            "private_key_file",
+        ),
+        (r#"{ "client_id": "x", "assertion": "${S}" }"#, "assertion"),
+        (
+            r#"{ "client_id": "x", "assertion_file": "a" }"#,
+            "assertion_file",
+        ),
+        (
+            r#"{ "client_id": "x", "id_token_file": "i", "idp": { "issuer": "https://idp",
+                 "token_endpoint": "https://idp/t", "client_id": "c" } }"#,
+            "id_token_file",
+        ),
+    ] {
+        let loaded = load(oauth);
+        assert_eq!(loaded.problems.len(), 1, "{oauth}");
+        let problem = &loaded.problems[0];
+        assert!(problem.is_error(), "{oauth}");
+        assert_eq!(problem.server.as_deref(), Some("a"));
+        let text = problem.render();
+        let words = format!("`oauth.{field}` needs `oauth.issuer`");
+        assert!(text.contains(&words), "{oauth}: {text}");
+        assert!(text.contains("mcp.json:1:"), "{oauth}: {text}");
+        // A server that cannot log in safely is not connected.
+        assert!(loaded.servers.is_empty(), "{oauth}");
+    }
+    for oauth in [
+        r#"{ "client_id": "x", "client_secret": "${S}", "issuer": "https://as" }"#,
+        r#"{ "client_id": "x", "client_secret": "${S}", "metadata_url": "https://as/m" }"#,
+        r#"{ "enabled": false, "client_secret": "${S}" }"#,
+        r#"{ "client_id": "x" }"#,
+    ] {
+        let loaded = load(oauth);
+        assert!(loaded.problems.is_empty(), "{oauth}: {:?}", loaded.problems);
+    }
+}
+
+#[test]
+fn credentials_over_plain_http_are_allowed_by_name() {
+    let allowed = |field: &str| {
+        let text =
+            format!(r#"{{ "mcpServers": {{ "a": {{ "url": "http://10.0.0.1"{field} }} }} }}"#);
+        let loaded = Loader::new().with_text("mcp.json", text).load().unwrap();
+        match &loaded.servers[0].transport {
+            TransportSpec::Auto(http) => http.allow_cleartext_credentials,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(!allowed(""));
+    assert!(!allowed(r#", "allow_cleartext_credentials": false"#));
+    assert!(allowed(r#", "allow_cleartext_credentials": true"#));
+}
+
+#[test]
 fn how_a_projects_file_logs_in_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mcp.json");
@@ -165,11 +242,11 @@ fn how_a_projects_file_logs_in_is_said() {
         ),
         (r#"{ "client_id": "${MINE}" }"#, "with your variable MINE"),
         (
-            r#"{ "client_id": "x", "assertion_file": "~/.netrc" }"#,
+            r#"{ "client_id": "x", "assertion_file": "~/.netrc", "issuer": "https://as" }"#,
             "login   assertion_file=~/.netrc",
         ),
         (
-            r#"{ "client_id": "x", "assertion_file": "~/.netrc" }"#,
+            r#"{ "client_id": "x", "assertion_file": "~/.netrc", "issuer": "https://as" }"#,
             "login   grant=workload_identity",
         ),
         (

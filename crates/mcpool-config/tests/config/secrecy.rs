@@ -17,7 +17,7 @@ const TEXT: &str = r#"{
       "url": "https://user:canary-11@example.org/mcp?key=canary-12#canary-13",
       "headers": { "Authorization": "Bearer canary-14", "X-Any": "canary-15", "X-Set": "${SET} canary-16" },
       "proxy": "http://u:canary-17@proxy.example.org",
-      "oauth": { "client_id": "id", "client_secret": "canary-18", "private_key": "canary-28", "id_token": "canary-29", "assertion": "canary-30", "idp": { "issuer": "https://idp", "token_endpoint": "https://idp/t", "client_id": "c", "client_secret": "canary-31" } }
+      "oauth": { "client_id": "id", "issuer": "https://as", "client_secret": "canary-18", "private_key": "canary-28", "id_token": "canary-29", "assertion": "canary-30", "idp": { "issuer": "https://idp", "token_endpoint": "https://idp/t", "client_id": "c", "client_secret": "canary-31" } }
     },
     "bearer": { "url": "https://example.org", "bearer_token": "canary-19" },
     "missing": { "command": "x", "env": { "A": "${UNSET_VARIABLE}", "TOKEN": "canary-20" } },

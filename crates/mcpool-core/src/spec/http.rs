@@ -23,6 +23,11 @@ pub struct HttpSpec {
     pub proxy: Option<String>,
     /// How its credentials are obtained; `None` is as [`OAuthSpec::default`].
     pub oauth: Option<Box<OAuthSpec>>,
+    /// Whether credentials may go over plain `http` to another host than this one: the tokens of
+    /// a login, a header that authorizes (`Authorization`, `Cookie`, `X-API-Key` and the like),
+    /// a user and password in the URL. Whoever is on the way can read and use them. Default
+    /// `false`: the connect is refused.
+    pub allow_cleartext_credentials: bool,
 }
 
 impl HttpSpec {
@@ -37,6 +42,7 @@ impl HttpSpec {
             ca_file: None,
             proxy: None,
             oauth: None,
+            allow_cleartext_credentials: false,
         }
     }
 
@@ -54,6 +60,13 @@ impl HttpSpec {
         self
     }
 
+    /// Sets whether credentials may go over plain `http` to another host than this one.
+    #[must_use]
+    pub fn with_cleartext_credentials_allowed(mut self, allowed: bool) -> Self {
+        self.allow_cleartext_credentials = allowed;
+        self
+    }
+
     /// Sets how long an open event stream may be silent.
     #[must_use]
     pub fn with_read_idle_timeout(mut self, timeout: Duration) -> Self {
@@ -63,6 +76,7 @@ impl HttpSpec {
 
     /// The URL without its user name, password, query and fragment, and without what steers a
     /// terminal: safe to log. Its host and path may still hold what a placeholder was filled with.
+    /// Of a text that is no URL nothing is shown: it may be a secret in the wrong place.
     #[must_use]
     pub fn redacted_url(&self) -> String {
         let without_tail = self.url.split(['?', '#']).next().unwrap_or_default();
@@ -77,7 +91,7 @@ impl HttpSpec {
                     .map_or(authority, |(_, host)| host);
                 format!("{scheme}://{host}{path}")
             }
-            None => without_tail.to_owned(),
+            None => "[not a URL]".to_owned(),
         };
         Untrusted::line(shown).into_clean().into_owned()
     }
@@ -93,6 +107,10 @@ impl fmt::Debug for HttpSpec {
             .field("ca_file", &self.ca_file)
             .field("proxy", &self.proxy.as_ref().map(|_| "[set]"))
             .field("oauth", &self.oauth)
+            .field(
+                "allow_cleartext_credentials",
+                &self.allow_cleartext_credentials,
+            )
             .finish()
     }
 }
