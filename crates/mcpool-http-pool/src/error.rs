@@ -2,13 +2,16 @@
 
 use std::{error::Error as StdError, io, time::SystemTime};
 
-use mcpool_core::{Delivery, Error, ErrorKind, HttpSpec};
+use mcpool_core::{Delivery, Error, ErrorKind, HttpSpec, Untrusted};
 use reqwest::{
     StatusCode,
     header::{HeaderMap, LOCATION, WWW_AUTHENTICATE},
 };
 
-use crate::retry_after;
+use crate::{Challenge, RefusedAddress, retry_after};
+
+/// How much of a name that a server chose is shown.
+const MAX_SHOWN: usize = 100;
 
 /// The error for a request that got no answer.
 ///
@@ -71,6 +74,7 @@ pub fn read_error(error: reqwest::Error) -> Error {
 /// | status | kind | delivery |
 /// |---|---|---|
 /// | 401 | `AuthRequired`, with the challenge | rejected |
+/// | 401 that offers only what no login gets (`Basic`, `Negotiate` …) | `Forbidden`, with the challenge | rejected |
 /// | 403 | `Forbidden`, with the challenge | rejected |
 /// | 429, 503 with `Retry-After` | `RateLimited` | rejected |
 /// | 404, 405, 408, 421, 425 | `HttpStatus` | rejected: nobody was there to run it |
@@ -80,16 +84,11 @@ pub fn read_error(error: reqwest::Error) -> Error {
 pub fn status_error(status: StatusCode, headers: &HeaderMap) -> Error {
     let pause = retry_after(headers, SystemTime::now());
     let (kind, delivery, message) = match status.as_u16() {
-        401 => (
-            ErrorKind::AuthRequired,
-            Delivery::Rejected,
-            "the server wants a login (HTTP 401)".to_owned(),
-        ),
-        403 => (
-            ErrorKind::Forbidden,
-            Delivery::Rejected,
-            "the credentials are not enough for the server (HTTP 403)".to_owned(),
-        ),
+        401 => {
+            let (kind, message) = unauthorized(headers);
+            (kind, Delivery::Rejected, message)
+        }
+        403 => (ErrorKind::Forbidden, Delivery::Rejected, forbidden(headers)),
         429 => (
             ErrorKind::RateLimited,
             Delivery::Rejected,
@@ -140,13 +139,61 @@ pub(crate) fn challenge(headers: &HeaderMap) -> Option<String> {
     (!all.is_empty()).then(|| all.join(", "))
 }
 
+/// What a 401 says (RFC 9110, section 15.5.2).
+fn unauthorized(headers: &HeaderMap) -> (ErrorKind, String) {
+    let offered = Challenge::parse(&challenge(headers).unwrap_or_default());
+    if offered.is_empty() || offered.iter().any(Challenge::takes_tokens) {
+        let message = "the server wants a login (HTTP 401)";
+        return (ErrorKind::AuthRequired, message.to_owned());
+    }
+    let schemes: Vec<&str> = offered
+        .iter()
+        .map(|challenge| challenge.scheme.as_str())
+        .collect();
+    let schemes = schemes.join(", ");
+    let schemes = Untrusted::line(&*schemes).clip(MAX_SHOWN);
+    (
+        ErrorKind::Forbidden,
+        format!(
+            "the server takes only {schemes} credentials (HTTP 401), which no login gets: put \
+             them into the header Authorization"
+        ),
+    )
+}
+
+/// What a 403 says, with the scope that is missing where it says so (RFC 6750, section 3.1).
+fn forbidden(headers: &HeaderMap) -> String {
+    let offered = Challenge::parse(&challenge(headers).unwrap_or_default());
+    let scope = offered
+        .iter()
+        .find(|challenge| challenge.parameter("error") == Some("insufficient_scope"))
+        .and_then(|challenge| challenge.parameter("scope"));
+    match scope {
+        Some(scope) => {
+            let scope = Untrusted::line(scope).clip(MAX_SHOWN);
+            format!("the server wants more scope for this (HTTP 403): {scope}")
+        }
+        None if offered.is_empty() => {
+            "the server forbids this (HTTP 403) and does not say what would be enough".to_owned()
+        }
+        None => "the credentials are not enough for the server (HTTP 403)".to_owned(),
+    }
+}
+
 fn redirect_message(status: StatusCode, headers: &HeaderMap) -> String {
     let code = status.as_u16();
     match headers.get(LOCATION).and_then(|value| value.to_str().ok()) {
         Some(location) => format!(
             "the server redirects to {} (HTTP {code}), which is not followed; if that is right, \
              put it into the url",
-            HttpSpec::new(location).redacted_url()
+            match location.starts_with('/') {
+                true => location
+                    .split(['?', '#'])
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
+                false => HttpSpec::new(location).redacted_url(),
+            }
         ),
         None => format!("the server redirects (HTTP {code}), which is not followed"),
     }
@@ -159,6 +206,9 @@ fn sources<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn StdEr
 fn connect_problem(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "it took too long".to_owned();
+    }
+    if sources(error).any(|source| source.is::<RefusedAddress>()) {
+        return "its name resolves to an address that may not be connected to".to_owned();
     }
     if error.is_dns() {
         return "its name cannot be resolved".to_owned();
@@ -241,6 +291,37 @@ mod tests {
             error.challenge(),
             Some("Bearer realm=\"a\", DPoP algs=\"ES256\"")
         );
+    }
+
+    #[test]
+    fn what_a_login_does_not_get_is_no_call_for_a_login() {
+        let error = |status: StatusCode, challenges: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for challenge in challenges {
+                headers.append("www-authenticate", challenge.parse().unwrap());
+            }
+            let error = status_error(status, &headers);
+            (error.kind(), error.message().to_owned())
+        };
+        let (kind, text) = error(
+            StatusCode::UNAUTHORIZED,
+            &["Basic realm=\"x\"", "Negotiate"],
+        );
+        assert_eq!(kind, ErrorKind::Forbidden);
+        assert!(text.contains("only Basic, Negotiate credentials"), "{text}");
+        assert!(text.contains("header Authorization"), "{text}");
+        for challenges in [&["Basic realm=\"x\"", "bearer"][..], &[], &["DPoP"]] {
+            let (kind, text) = error(StatusCode::UNAUTHORIZED, challenges);
+            assert_eq!(kind, ErrorKind::AuthRequired, "{text}");
+        }
+        let (kind, text) = error(StatusCode::FORBIDDEN, &[]);
+        assert_eq!(kind, ErrorKind::Forbidden);
+        assert!(text.contains("does not say what would be enough"), "{text}");
+        let (_, text) = error(
+            StatusCode::FORBIDDEN,
+            &["Bearer error=\"insufficient_scope\", scope=\"files:write\""],
+        );
+        assert!(text.ends_with("files:write"), "{text}");
     }
 
     #[test]

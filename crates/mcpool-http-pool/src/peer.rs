@@ -16,9 +16,20 @@ use url::Url;
 use crate::{
     ClientSettings, HttpPool, drain,
     error::{challenge, request_error, status_error},
+    is_loopback,
 };
 
 const DPOP_NONCE: &str = "dpop-nonce";
+
+/// Headers that let whoever has read them do as their sender may.
+const CREDENTIALS: &[&str] = &[
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "x-api-key",
+    "api-key",
+    "x-auth-token",
+];
 
 /// After how many refusals the authenticator is asked no more. One request may need each of: a
 /// first token, a DPoP nonce, a renewed token, more scope.
@@ -75,22 +86,34 @@ struct Inner {
     url: Url,
     headers: HeaderMap,
     authenticator: Option<Arc<dyn Authenticator>>,
+    /// Whether credentials may not be sent: anybody on the way could read them.
+    in_the_open: bool,
 }
 
 impl HttpPeer {
     /// Checks the spec and takes a client from the pool. Opens no connection.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidSpec`] when the URL, a header, the CA file or the proxy is wrong.
+    /// [`ErrorKind::InvalidSpec`] when the URL, a header, the CA file or the proxy is wrong, and
+    /// when credentials would go over plain HTTP to another host without
+    /// [`allow_cleartext_credentials`](HttpSpec::allow_cleartext_credentials).
     pub async fn new(pool: &HttpPool, request: &ConnectRequest, spec: &HttpSpec) -> Result<Self> {
         let server = request.spec.name.clone();
         let make = async {
             let url = parse_url(spec)?;
             let headers = parse_headers(&spec.headers)?;
+            let in_the_open =
+                url.scheme() == "http" && !is_loopback(&url) && !spec.allow_cleartext_credentials;
+            let authorizes = !url.username().is_empty()
+                || url.password().is_some()
+                || CREDENTIALS.iter().any(|name| headers.contains_key(*name));
+            if in_the_open && authorizes {
+                return Err(cleartext(&url));
+            }
             let client = pool.client(&ClientSettings::new(spec, &url)).await?;
-            Ok((url, headers, client))
+            Ok((url, headers, client, in_the_open))
         };
-        let (url, headers, client) = make
+        let (url, headers, client, in_the_open) = make
             .await
             .map_err(|error: Error| error.with_server(&server))?;
         Ok(Self(Arc::new(Inner {
@@ -99,6 +122,7 @@ impl HttpPeer {
             url,
             headers,
             authenticator: request.authenticator.clone(),
+            in_the_open,
         })))
     }
 
@@ -124,8 +148,9 @@ impl HttpPeer {
     /// the HTTP/2 stream.
     ///
     /// # Errors
-    /// As [`request_error`]; [`ErrorKind::AuthRequired`] and [`ErrorKind::Forbidden`]; and what
-    /// the authenticator says.
+    /// As [`request_error`]; [`ErrorKind::AuthRequired`] and [`ErrorKind::Forbidden`];
+    /// [`ErrorKind::InvalidSpec`] when the authenticator's credentials would go over plain HTTP;
+    /// and what the authenticator says.
     pub async fn send(&self, request: PeerRequest) -> Result<Response> {
         self.exchange(&request)
             .await
@@ -209,6 +234,9 @@ impl HttpPeer {
         request: &PeerRequest,
         credentials: &[(String, Secret)],
     ) -> Result<Response> {
+        if self.0.in_the_open && !credentials.is_empty() {
+            return Err(cleartext(&self.0.url).with_delivery(Delivery::NotSent));
+        }
         let mut headers = self.0.headers.clone();
         for (name, value) in &request.headers {
             headers.insert(name, value.clone());
@@ -254,17 +282,28 @@ fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 fn parse_url(spec: &HttpSpec) -> Result<Url> {
-    let invalid = |why: &str| {
-        Error::new(
-            ErrorKind::InvalidSpec,
-            format!("the url {} {why}", spec.redacted_url()),
-        )
-    };
-    let url = Url::parse(&spec.url).map_err(|error| invalid("is not valid").with_source(error))?;
+    // Nothing of it is shown: it may be a secret in the wrong place.
+    let url = Url::parse(&spec.url).map_err(|error| {
+        Error::new(ErrorKind::InvalidSpec, "the url is not a URL").with_source(error)
+    })?;
     match url.scheme() {
         "http" | "https" => Ok(url),
-        _ => Err(invalid("is neither http nor https")),
+        _ => Err(Error::new(
+            ErrorKind::InvalidSpec,
+            "the url begins neither with http:// nor with https://",
+        )),
     }
+}
+
+fn cleartext(url: &Url) -> Error {
+    Error::new(
+        ErrorKind::InvalidSpec,
+        format!(
+            "credentials would go over plain http to {}, where anybody on the way can read them: \
+             use https, or set allow_cleartext_credentials",
+            url.host_str().unwrap_or_default()
+        ),
+    )
 }
 
 fn parse_headers(headers: &[(String, Secret)]) -> Result<HeaderMap> {

@@ -8,11 +8,12 @@ use std::{
     time::Duration,
 };
 
+use hyper_util::client::proxy::matcher::Matcher;
 use mcpool_core::{Error, ErrorKind, HttpSpec, Result};
 use tokio::{runtime, sync::OnceCell};
-use url::{Host, Url};
+use url::Url;
 
-use crate::{redirect, tls};
+use crate::{address::is_loopback, redirect, resolver::CheckedResolver, tls};
 
 /// The `User-Agent` of every request.
 pub const USER_AGENT: &str = concat!("mcpool/", env!("CARGO_PKG_VERSION"));
@@ -66,6 +67,17 @@ impl ClientSettings {
 }
 
 impl ClientSettings {
+    /// Which URLs go through a proxy with these settings. It is the proxy that resolves the
+    /// names in them.
+    #[must_use]
+    pub fn proxies(&self) -> Proxies {
+        Proxies(match &self.proxy {
+            Some(proxy) => Some(Matcher::builder().all(proxy.as_str()).build()),
+            None if self.direct => None,
+            None => Some(Matcher::from_system()),
+        })
+    }
+
     /// Starts a client of the caller's own with these settings: for one that needs a resolver or
     /// redirects of its own. It is not pooled.
     ///
@@ -96,12 +108,16 @@ impl fmt::Debug for ClientSettings {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        None => false,
+/// Which URLs go through a proxy: as the spec, else the environment and the system say.
+#[derive(Debug)]
+pub struct Proxies(Option<Matcher>);
+
+impl Proxies {
+    /// The host of the proxy that a URL goes through, if it goes through one.
+    #[must_use]
+    pub fn of(&self, url: &Url) -> Option<String> {
+        let proxy = self.0.as_ref()?.intercept(&url.as_str().parse().ok()?)?;
+        proxy.uri().host().map(crate::normalized)
     }
 }
 
@@ -268,6 +284,7 @@ fn builder(settings: &ClientSettings, tls: rustls::ClientConfig) -> Result<reqwe
         .user_agent(USER_AGENT)
         .connect_timeout(settings.connect_timeout)
         .redirect(redirect::same_origin())
+        .dns_resolver(Arc::new(CheckedResolver::for_servers()))
         .referer(false)
         .tcp_nodelay(true)
         .tcp_keepalive(TCP_KEEPALIVE)
@@ -363,17 +380,19 @@ mod tests {
     }
 
     #[test]
-    fn loopback_goes_direct() {
+    fn loopback_goes_direct_and_the_rest_where_the_spec_says() {
         for (url, direct) in [
             ("http://127.0.0.1/", true),
-            ("http://127.9.9.9/", true),
-            ("http://[::1]/", true),
             ("http://localhost/", true),
-            ("http://a.localhost/", true),
             ("http://example.org/", false),
-            ("http://10.0.0.1/", false),
         ] {
             assert_eq!(settings(url).direct, direct, "{url}");
         }
+        let url: Url = "https://as.example/token".parse().unwrap();
+        assert_eq!(settings("http://localhost/").proxies().of(&url), None);
+        let mut proxied = settings("https://mcp.example/");
+        proxied.proxy = Some("http://user:canary@Proxy.Example:3128".into());
+        assert_eq!(proxied.proxies().of(&url).as_deref(), Some("proxy.example"));
+        assert!(!format!("{:?}", proxied.proxies()).contains("canary"));
     }
 }
