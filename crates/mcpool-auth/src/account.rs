@@ -1,6 +1,7 @@
 //! The tokens of one server in use: gives requests their credentials, and renews them, once for
 //! all who wait.
 
+mod logins;
 mod requests;
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use mcpool_core::{Error, ErrorKind, HttpSpec, OAuthSpec, Result, Secret};
+use mcpool_core::{Error, ErrorKind, HttpSpec, Masker, OAuthSpec, Result, Secret, Sensitivity};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -19,15 +20,17 @@ use url::Url;
 
 use crate::{
     address::AddressPolicy,
-    discovery::{Discovered, discover},
+    binding::Binding,
+    client::proxy_hosts,
     dpop::DpopKey,
     error::refused,
-    grant::{ClientAuth, Grant, GrantKey, now, union},
-    headless,
+    grant::{ClientAuth, Grant, GrantKey, now},
     http::{OAuthHttp, redacted},
-    login::{self, ClientIdentity, LoginAgent, LoginRequest, PendingLogin, RedirectReceiver},
+    login::LoginAgent,
+    registration::ClientIdentity,
+    secrets::read_secret,
     store::TokenStore,
-    token::{self, Client, TokenFailure, read_secret},
+    token::{self, Client, TokenFailure},
 };
 
 /// How long a refused grant that needs no person is left alone.
@@ -42,7 +45,10 @@ struct Inner {
     server: Url,
     http: HttpSpec,
     spec: OAuthSpec,
+    /// What the settings say. Where they say nothing, the login that there is binds.
+    binding: Binding,
     policy: AddressPolicy,
+    masker: Masker,
     store: Arc<dyn TokenStore>,
     agent: Option<Arc<dyn LoginAgent>>,
     identity: ClientIdentity,
@@ -58,13 +64,6 @@ struct Inner {
 
 /// The token that a server refused last, for all accounts with one key.
 pub(crate) type Refused = Arc<Mutex<Option<Secret>>>;
-
-/// A login that a person has answered.
-struct Answered {
-    pending: PendingLogin,
-    redirect: String,
-    receiver: Box<dyn RedirectReceiver>,
-}
 
 /// The grant in use.
 #[derive(Clone)]
@@ -88,6 +87,7 @@ impl Account {
     pub(crate) fn new(
         http: HttpSpec,
         spec: OAuthSpec,
+        masker: Masker,
         store: Arc<dyn TokenStore>,
         agent: Option<Arc<dyn LoginAgent>>,
         identity: ClientIdentity,
@@ -105,17 +105,17 @@ impl Account {
         .chain(spec.metadata_url.clone())
         .filter_map(|url| Url::parse(&url).ok())
         .collect();
-        let proxies: Vec<String> = http
-            .proxy
-            .clone()
-            .into_iter()
-            .chain(env_proxies())
-            .collect();
+        let mut policy = AddressPolicy::new(&server, &configured, proxy_hosts(&http, &server));
+        if http.allow_cleartext_credentials {
+            policy = policy.with_cleartext_server(&server);
+        }
         let key = GrantKey::new(server.as_str(), spec.account.clone());
         Ok(Self(Arc::new(Inner {
             refused: refused(&key),
             key,
-            policy: AddressPolicy::new(&server, &configured, &proxies),
+            binding: Binding::configured(&spec),
+            policy,
+            masker,
             server,
             http,
             spec,
@@ -137,40 +137,28 @@ impl Account {
         &self.0.key
     }
 
+    /// # Errors
+    /// [`InvalidSpec`](ErrorKind::InvalidSpec) when a secret of the settings is bound to nobody.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.0.spec.validate()
+    }
+
+    /// Whether anybody else has it.
+    pub(crate) fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Whether it was made for the very same server and settings.
     pub(crate) fn has_settings_of(&self, other: &Self) -> bool {
         self.0.http == other.0.http && self.0.spec == other.0.spec
     }
 
-    /// The stored grant, the newest first, whether or not it is in use.
+    /// The newest stored grant, whether or not it is in use. One of another authorization server
+    /// than the configured one is as none.
     pub(crate) async fn stored(&self) -> Result<Option<Grant>> {
-        Ok(self.0.store.load(&self.0.key).await?.into_iter().next())
-    }
-
-    /// Gets a new grant whatever is there, by the spec's flow.
-    pub(crate) async fn log_in(
-        &self,
-        agent: &dyn LoginAgent,
-        challenge: Option<&str>,
-    ) -> Result<Grant> {
-        let _login = self.0.login.lock().await;
-        let stored = self.stored().await?;
-        let asked = stored.as_ref().map(Grant::all_scopes).unwrap_or_default();
-        let live = if self.0.spec.grant.is_headless() {
-            let mut flight = self.0.flight.lock().await;
-            self.new_grant(&mut flight, None, challenge, asked, stored.as_ref())
-                .await?
-        } else {
-            // The person may take minutes; requests must not wait behind that.
-            let answered = self
-                .ask_person(agent, challenge, asked, stored.as_ref())
-                .await?;
-            let mut flight = self.0.flight.lock().await;
-            let live = self.take_answer(answered).await?;
-            flight.granted = Some(Instant::now());
-            live
-        };
-        Ok((*live.grant).clone())
+        let grants = self.0.store.load(&self.0.key).await?;
+        let is_bound = |grant: &Grant| self.0.binding.accepts(&grant.issuer);
+        Ok(grants.into_iter().find(is_bound))
     }
 
     /// Revokes, where the authorization server can (RFC 7009), and forgets. Whether there was
@@ -178,7 +166,16 @@ impl Account {
     pub(crate) async fn log_out(&self) -> Result<bool> {
         let _flight = self.0.flight.lock().await;
         let _lock = self.0.store.lock(&self.0.key).await?;
-        let grants = self.0.store.load(&self.0.key).await.unwrap_or_default();
+        // Logging out is the way out of a store that cannot be read.
+        let grants = self
+            .0
+            .store
+            .load(&self.0.key)
+            .await
+            .unwrap_or_else(|error| {
+                tracing::warn!(server = %self.0.key.server, %error, "the tokens are not revoked");
+                Vec::new()
+            });
         let removed = self.0.store.remove(&self.0.key, None).await?;
         self.set_live(None);
         for grant in &grants {
@@ -278,6 +275,16 @@ impl Account {
             (Some(key), Some(live)) if live.grant.dpop_key.as_ref() == Some(key) => live.dpop,
             (Some(key), _) => Some(Arc::new(DpopKey::from_pkcs8(key)?)),
         };
+        // A server may say them back.
+        let secrets = [
+            Some(&grant.access_token),
+            grant.refresh_token.as_ref(),
+            grant.client_secret.as_ref(),
+            grant.dpop_key.as_ref(),
+        ];
+        for secret in secrets.into_iter().flatten() {
+            self.0.masker.add(secret.expose(), Sensitivity::Secret);
+        }
         let live = Live {
             grant: Arc::new(grant),
             dpop,
@@ -300,19 +307,25 @@ impl Account {
 
     async fn oauth_http(&self, dpop: Option<(&Url, &Arc<DpopKey>)>) -> Result<Arc<OAuthHttp>> {
         let client = crate::client::build(&self.0.http, &self.0.server, &self.0.policy).await?;
-        let http = OAuthHttp::new(client, self.0.policy.clone());
+        let http = OAuthHttp::new(client, self.0.masker.clone());
         if let Some((endpoint, key)) = dpop {
             http.sign_with(endpoint.clone(), Arc::clone(key));
         }
         Ok(Arc::new(http))
     }
 
-    /// The client that a grant belongs to. A configured secret is read anew.
+    /// The client that a grant belongs to. A configured secret is read each time, and goes to the
+    /// authorization server only that it is for.
     async fn client_of(&self, grant: &Grant) -> Result<Client> {
-        let secret = match (&grant.client_secret, &self.0.spec.client_secret) {
+        let inner = &self.0;
+        let secret = match (&grant.client_secret, &inner.spec.client_secret) {
             (Some(secret), _) => Some(secret.clone()),
-            (None, Some(source)) if self.0.spec.client_id.as_ref() == Some(&grant.client_id) => {
-                Some(read_secret(source, "the client secret").await?)
+            (None, Some(source))
+                if inner.spec.client_id.as_ref() == Some(&grant.client_id)
+                    && inner.spec.is_bound()
+                    && inner.binding.accepts(&grant.issuer) =>
+            {
+                Some(read_secret(source, "the client secret", &inner.masker).await?)
             }
             _ => None,
         };
@@ -391,142 +404,16 @@ impl Account {
                 );
                 let mut dead = grant;
                 dead.refresh_token = None;
+                if answer.is_about_the_client() {
+                    // The next login registers again.
+                    dead.redirect_uri = None;
+                }
                 self.0.store.save(&dead).await?;
                 self.adopt(dead)?;
                 Ok(None)
             }
             Err(TokenFailure::Other(error)) => Err(error),
         }
-    }
-
-    /// Gets a grant by the spec's flow and puts it to use. Call it with the flight held.
-    async fn new_grant(
-        &self,
-        flight: &mut Flight,
-        agent: Option<&dyn LoginAgent>,
-        challenge: Option<&str>,
-        more_scopes: Vec<String>,
-        earlier: Option<&Grant>,
-    ) -> Result<Live> {
-        let live = if self.0.spec.grant.is_headless() {
-            self.headless_grant(challenge, more_scopes, earlier).await?
-        } else {
-            let agent = agent.ok_or_else(|| self.login_needed())?;
-            let answered = self
-                .ask_person(agent, challenge, more_scopes, earlier)
-                .await?;
-            self.take_answer(answered).await?
-        };
-        flight.granted = Some(Instant::now());
-        Ok(live)
-    }
-
-    async fn headless_grant(
-        &self,
-        challenge: Option<&str>,
-        more_scopes: Vec<String>,
-        refused: Option<&Grant>,
-    ) -> Result<Live> {
-        let account = self.clone();
-        let challenge = challenge.map(str::to_owned);
-        let refused = refused.map(|grant| grant.access_token.clone());
-        detached(async move {
-            let _lock = account.0.store.lock(&account.0.key).await?;
-            if let Some(grant) = account.stored().await?
-                && refused.is_some_and(|refused| refused != grant.access_token)
-                && !grant.is_stale(now())
-            {
-                return account.adopt(grant);
-            }
-            let http = account.oauth_http(None).await?;
-            let inner = &account.0;
-            let found = discover(&http, &inner.server, &inner.spec, challenge.as_deref()).await?;
-            let scopes = account.scopes(&found, &more_scopes);
-            let grant = headless::obtain(&http, found, &inner.spec, &inner.key, scopes).await?;
-            inner.store.save(&grant).await?;
-            account.adopt(grant)
-        })
-        .await
-    }
-
-    /// Sends a person to the authorization server, and waits for the redirect.
-    async fn ask_person(
-        &self,
-        agent: &dyn LoginAgent,
-        challenge: Option<&str>,
-        more_scopes: Vec<String>,
-        earlier: Option<&Grant>,
-    ) -> Result<Answered> {
-        let inner = &self.0;
-        let http = self.oauth_http(None).await?;
-        let found = discover(&http, &inner.server, &inner.spec, challenge).await?;
-        // What another authorization server granted says nothing to this one.
-        let earlier = earlier.filter(|grant| grant.issuer == found.issuer);
-        let more_scopes = if earlier.is_some() {
-            more_scopes
-        } else {
-            Vec::new()
-        };
-        let scopes = self.scopes(&found, &more_scopes);
-        let mut receiver = match (inner.spec.redirect_port, registered_port(earlier)) {
-            // The same port again saves a registration. Somebody may have taken it meanwhile.
-            (None, Some(port)) => match agent.prepare(Some(port)).await {
-                Ok(receiver) => receiver,
-                Err(_) => agent.prepare(None).await?,
-            },
-            (port, _) => agent.prepare(port).await?,
-        };
-        let redirect_uri = receiver.redirect_uri().to_owned();
-        let request = LoginRequest {
-            spec: &inner.spec,
-            identity: &inner.identity,
-            key: &inner.key,
-            earlier,
-            scopes,
-            redirect_uri: &redirect_uri,
-        };
-        let pending = login::begin(http, found, request).await?;
-        let redirect = receiver.receive(&pending.prompt).await?;
-        Ok(Answered {
-            pending,
-            redirect,
-            receiver,
-        })
-    }
-
-    /// Exchanges what the redirect brought, stores it and puts it to use. Call it with the flight
-    /// held.
-    async fn take_answer(&self, answered: Answered) -> Result<Live> {
-        let Answered {
-            pending,
-            redirect,
-            mut receiver,
-        } = answered;
-        let account = self.clone();
-        // From here on the code is used up: what it brings must reach the store.
-        let outcome = detached(async move {
-            let grant = pending.finish(&redirect).await?;
-            let _lock = account.0.store.lock(&account.0.key).await?;
-            account.0.store.save(&grant).await?;
-            account.adopt(grant)
-        })
-        .await;
-        receiver.finished(outcome.as_ref().map(|_| ())).await;
-        outcome
-    }
-
-    /// What to ask for: what the spec says, else what the server asks for; and what was granted
-    /// or missing before, so that a step-up loses nothing (MCP 2026-07-28, step-up: the union).
-    fn scopes(&self, found: &Discovered, more: &[String]) -> Vec<String> {
-        let base = match self.0.spec.scopes.is_empty() {
-            true => &found.scopes,
-            false => &self.0.spec.scopes,
-        };
-        union(more, base)
-    }
-
-    fn login_needed(&self) -> Error {
-        refused(format!("a login is needed at {}", self.0.key.server))
     }
 }
 
@@ -537,9 +424,9 @@ impl fmt::Debug for Account {
 }
 
 /// Runs to the end, whatever becomes of the caller. Every step inside is bounded in time.
-async fn detached<T: Send + 'static>(
-    work: impl Future<Output = Result<T>> + Send + 'static,
-) -> Result<T> {
+async fn detached<T: Send + 'static, E: From<Error> + Send + 'static>(
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, E> {
     tokio::spawn(work).await.map_err(|error| {
         Error::new(ErrorKind::Internal, "the credentials were not renewed").with_source(error)
     })?
@@ -558,21 +445,7 @@ fn server_url(http: &HttpSpec) -> Result<Url> {
         .and_then(|url| Url::parse(&redacted(&url)).ok())
         .filter(|url| url.has_host())
         .ok_or_else(|| {
-            Error::new(
-                ErrorKind::InvalidSpec,
-                format!("the url {} is not valid", http.redacted_url()),
-            )
+            // Nothing of it is shown: it may be a secret in the wrong place.
+            Error::new(ErrorKind::InvalidSpec, "the url is not a URL")
         })
-}
-
-/// The port of the redirect URI with which the client was registered before.
-fn registered_port(earlier: Option<&Grant>) -> Option<u16> {
-    Url::parse(earlier?.redirect_uri.as_ref()?).ok()?.port()
-}
-
-fn env_proxies() -> impl Iterator<Item = String> {
-    ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"]
-        .into_iter()
-        .flat_map(|name| [name.to_owned(), name.to_ascii_lowercase()])
-        .filter_map(|name| std::env::var(name).ok())
 }

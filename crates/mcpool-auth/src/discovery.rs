@@ -1,26 +1,30 @@
 //! Finding the authorization server of an MCP server (RFC 9728, RFC 8414), by rmcp, and checking
 //! what was found.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use mcpool_core::{DpopChoice, Error, ErrorKind, OAuthSpec, Result};
+use mcpool_http_pool::Challenge;
 use reqwest::{Method, StatusCode, header};
 use rmcp::transport::auth::{
-    AuthorizationManager, AuthorizationMetadata, AuthorizationMetadataSource, OAuthHttpClient,
-    WWWAuthenticateParams,
+    AuthError, AuthorizationManager, AuthorizationMetadata, AuthorizationMetadataResolution,
+    AuthorizationMetadataSource, OAuthHttpClient, ProtectedResourceMetadataInvalidReason,
 };
+use tokio::time::timeout;
 use url::Url;
 
 use crate::{
-    error::{Step, from_http, from_rmcp, refused},
+    binding::{Binding, OtherIssuer},
+    error::{from_discovery, from_http, refused},
     grant::ClientAuth,
-    http::{OAuthHttp, redacted, shorten},
+    http::{HttpFailure, OAuthHttp, redacted, shorten},
 };
+
+/// How long finding an authorization server may take in all: a dozen requests, mostly.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What is known of a server's authorization server.
 pub(crate) struct Discovered {
-    /// Set up with the metadata.
-    pub(crate) manager: AuthorizationManager,
     pub(crate) metadata: AuthorizationMetadata,
     /// The issuer; for a server without metadata (MCP 2025-03-26) its own origin.
     pub(crate) issuer: String,
@@ -75,32 +79,73 @@ impl Discovered {
     }
 }
 
+/// Why there is no authorization server to go to.
+#[derive(Debug)]
+pub(crate) enum DiscoveryFailure {
+    /// There is, but not the one that the credentials are bound to.
+    OtherIssuer(OtherIssuer),
+    /// Anything else.
+    Other(Error),
+}
+
+impl From<DiscoveryFailure> for Error {
+    fn from(failure: DiscoveryFailure) -> Self {
+        match failure {
+            DiscoveryFailure::OtherIssuer(change) => change.into(),
+            DiscoveryFailure::Other(error) => error,
+        }
+    }
+}
+
+impl From<Error> for DiscoveryFailure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
 /// Finds the authorization server: from the challenge that the server sent, else by asking it.
+/// Only the one that the binding accepts is asked for its metadata.
 pub(crate) async fn discover(
     http: &Arc<OAuthHttp>,
     server: &Url,
     spec: &OAuthSpec,
+    binding: &Binding,
     challenge: Option<&str>,
-) -> Result<Discovered> {
+) -> Result<Discovered, DiscoveryFailure> {
+    http.bind(binding.clone());
+    let found = timeout(TIMEOUT, find(http, server, spec, binding, challenge)).await;
+    match found {
+        Ok(Err(DiscoveryFailure::Other(error))) => Err(match http.failure() {
+            Some(HttpFailure::OtherIssuer(change)) => DiscoveryFailure::OtherIssuer(*change),
+            _ => DiscoveryFailure::Other(error),
+        }),
+        Ok(found) => found,
+        Err(_) => Err(DiscoveryFailure::Other(Error::new(
+            ErrorKind::Timeout,
+            format!(
+                "the authorization server was not found within {} s",
+                TIMEOUT.as_secs()
+            ),
+        ))),
+    }
+}
+
+async fn find(
+    http: &Arc<OAuthHttp>,
+    server: &Url,
+    spec: &OAuthSpec,
+    binding: &Binding,
+    challenge: Option<&str>,
+) -> Result<Discovered, DiscoveryFailure> {
     let asked = match challenge {
         Some(challenge) => Asked::Refused(Some(challenge.to_owned())),
         None => probe_challenge(http, server).await,
     };
-    let challenge = asked.challenge();
-    let step = |error| from_rmcp(&error, Step::Discovery, http);
-    let mut manager = AuthorizationManager::new_with_oauth_http_client(
-        server.as_str(),
-        Arc::clone(http) as Arc<dyn OAuthHttpClient>,
-    )
-    .await
-    .map_err(step)?;
+    let challenges = Challenge::parse(asked.challenge().unwrap_or_default());
     let (metadata, published) = match &spec.metadata_url {
         Some(url) => (configured_metadata(http, url, spec).await?, true),
         None => {
-            let found = manager
-                .resolve_metadata_from_challenge(challenge)
-                .await
-                .map_err(step)?;
+            let found = resolve(http, server, asked.challenge()).await?;
             let guessed = found.source == AuthorizationMetadataSource::LegacyEndpointFallback;
             (found.metadata, !guessed)
         }
@@ -110,23 +155,35 @@ pub(crate) async fn discover(
             ErrorKind::InvalidArgument,
             "this server asks for no login: it answers without one, and names no authorization \
              server",
-        ));
+        )
+        .into());
     }
-    manager.set_metadata(metadata.clone());
-
-    let issuer = metadata
-        .issuer
-        .clone()
-        .unwrap_or_else(|| server.origin().ascii_serialization());
-    if let Some(pinned) = &spec.issuer
-        && *pinned != issuer
-    {
-        return Err(refused(format!(
-            "refused for safety: the server names {} as its authorization server, but {pinned} \
-             is configured",
-            shorten(&issuer)
-        )));
+    if !published && !challenges.is_empty() && !challenges.iter().any(Challenge::takes_tokens) {
+        let schemes: Vec<&str> = challenges.iter().map(|one| one.scheme.as_str()).collect();
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!(
+                "this server takes only {} credentials and names no authorization server: no \
+                 login gets them; put them into the header Authorization",
+                shorten(&schemes.join(", "))
+            ),
+        )
+        .into());
     }
+    let issuer = match &metadata.issuer {
+        Some(issuer) => issuer.clone(),
+        None if published => {
+            return Err(refused(
+                "the authorization server's metadata does not name its issuer (RFC 8414)",
+            )
+            .into());
+        }
+        // MCP 2025-03-26: the server itself, at places that nobody published.
+        None => server.origin().ascii_serialization(),
+    };
+    binding
+        .check(&issuer)
+        .map_err(DiscoveryFailure::OtherIssuer)?;
     let token_endpoint = Url::parse(&metadata.token_endpoint)
         .map_err(|_| refused("the authorization server's token endpoint is not a URL"))?;
     http.check(&token_endpoint)
@@ -145,7 +202,7 @@ pub(crate) async fn discover(
         .get("dpop_signing_alg_values_supported")
         .and_then(|list| list.as_array())
         .is_some_and(|list| list.iter().any(|item| *item == *crate::dpop::ALGORITHM));
-    let server_takes_dpop = challenge.is_some_and(has_dpop_scheme)
+    let server_takes_dpop = challenges.iter().any(|challenge| challenge.is("DPoP"))
         || resource_metadata
             .as_ref()
             .is_some_and(|metadata| metadata.takes_dpop());
@@ -154,13 +211,14 @@ pub(crate) async fn discover(
         DpopChoice::Always => true,
         _ => offers_dpop && server_takes_dpop,
     };
-    let scopes = challenge
-        .and_then(|challenge| WWWAuthenticateParams::parse(challenge, server).scope)
+    let scopes = challenges
+        .iter()
+        .filter(|challenge| challenge.takes_tokens())
+        .find_map(|challenge| challenge.parameter("scope"))
         .map(|scope| scope.split_whitespace().map(str::to_owned).collect())
         .or_else(|| resource_metadata.map(|metadata| metadata.scopes_supported))
         .unwrap_or_default();
     Ok(Discovered {
-        manager,
         issuer,
         resource,
         token_endpoint,
@@ -169,6 +227,51 @@ pub(crate) async fn discover(
         metadata,
         scopes,
     })
+}
+
+/// Finds the metadata by rmcp.
+async fn resolve(
+    http: &Arc<OAuthHttp>,
+    server: &Url,
+    challenge: Option<&str>,
+) -> Result<AuthorizationMetadataResolution> {
+    let found = resolve_as(http, server, challenge).await;
+    // A slash at the end makes no other resource, for people and for servers. To rmcp it does:
+    // it is asked again in the name that the server gives itself.
+    let named = match &found {
+        Err(AuthError::ProtectedResourceMetadataInvalid { reason, .. }) => match &**reason {
+            ProtectedResourceMetadataInvalidReason::ResourceMismatch { permitted, .. } => {
+                Some(permitted.clone())
+            }
+            _ => None,
+        },
+        // At a place that rmcp only guessed, a mismatch is passed over.
+        Ok(found) if found.source != AuthorizationMetadataSource::ProtectedResourceMetadata => http
+            .resource_metadata()
+            .and_then(|metadata| Url::parse(&metadata.resource).ok()),
+        _ => None,
+    };
+    let found = match named {
+        Some(named) if named != *server && is_same_but_for_a_slash(&named, server) => {
+            resolve_as(http, &named, challenge).await
+        }
+        _ => found,
+    };
+    found.map_err(|error| from_discovery(&error, http))
+}
+
+async fn resolve_as(
+    http: &Arc<OAuthHttp>,
+    server: &Url,
+    challenge: Option<&str>,
+) -> Result<AuthorizationMetadataResolution, AuthError> {
+    AuthorizationManager::new_with_oauth_http_client(
+        server.as_str(),
+        Arc::clone(http) as Arc<dyn OAuthHttpClient>,
+    )
+    .await?
+    .resolve_metadata_from_challenge(challenge)
+    .await
 }
 
 /// The metadata at the place that the spec names. Its issuer must be there too, or be the one that
@@ -266,12 +369,9 @@ async fn probe_challenge(http: &OAuthHttp, server: &Url) -> Asked {
     asked
 }
 
-/// Whether a challenge names the DPoP scheme (RFC 9449, section 7.1).
-fn has_dpop_scheme(challenge: &str) -> bool {
-    challenge
-        .split(',')
-        .filter_map(|part| part.split_whitespace().next())
-        .any(|word| word.eq_ignore_ascii_case("dpop"))
+fn is_same_but_for_a_slash(one: &Url, other: &Url) -> bool {
+    let bare = |url: &Url| url.path().trim_end_matches('/').to_owned();
+    one.origin() == other.origin() && bare(one) == bare(other)
 }
 
 /// Whether a resource identifier is the server, or a part of its URL that the server lies in.
@@ -281,7 +381,7 @@ fn covers(resource: &str, server: &Url) -> bool {
     };
     let path = resource.path();
     resource.origin() == server.origin()
-        && (server.path() == path
+        && (is_same_but_for_a_slash(&resource, server)
             || server
                 .path()
                 .strip_prefix(path)
@@ -293,22 +393,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_dpop_scheme_is_seen_among_others() {
-        assert!(has_dpop_scheme("DPoP resource_metadata=\"https://x\""));
-        assert!(has_dpop_scheme("Bearer realm=\"x\", DPoP algs=\"ES256\""));
-        assert!(!has_dpop_scheme("Bearer scope=\"dpop\""));
-    }
-
-    #[test]
     fn a_resource_covers_the_server_only_along_path_segments() {
         let server: Url = "https://mcp.example/team/mcp".parse().unwrap();
         for (resource, covered) in [
             ("https://mcp.example/team/mcp", true),
+            ("https://mcp.example/team/mcp/", true),
             ("https://mcp.example/team", true),
+            ("https://mcp.example/team/", true),
             ("https://mcp.example/", true),
             ("https://mcp.example", true),
             ("https://mcp.example/te", false),
             ("https://mcp.example/other", false),
+            ("https://mcp.example/team/mcp/more", false),
             ("https://evil.example/team/mcp", false),
             ("http://mcp.example/team/mcp", false),
             ("https://mcp.example:444/team/mcp", false),

@@ -22,12 +22,16 @@ use crate::jwt;
 /// asks for an asymmetric one, and this is the one that all of them implement).
 pub(crate) const ALGORITHM: &str = "ES256";
 
+/// No nonce is longer; a longer one is not taken.
+const MAX_NONCE: usize = 1024;
+
 /// A P-256 key and the nonces that servers gave for it.
 pub(crate) struct DpopKey {
     pair: EcdsaKeyPair,
     pkcs8: Secret,
     random: SystemRandom,
-    /// By origin: a nonce is good at the server that gave it (RFC 9449, section 8.2).
+    /// By origin, of which there are two: a nonce is good at the server that gave it (RFC 9449,
+    /// section 8.2).
     nonces: Mutex<HashMap<String, String>>,
 }
 
@@ -69,6 +73,9 @@ impl DpopKey {
 
     /// The nonce to use at the origin of this URL from now on. Whether it is a new one.
     pub(crate) fn set_nonce(&self, url: &Url, nonce: &str) -> bool {
+        if nonce.len() > MAX_NONCE {
+            return false;
+        }
         let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
         let origin = url.origin().ascii_serialization();
         nonces.insert(origin, nonce.to_owned()).as_deref() != Some(nonce)
@@ -151,6 +158,7 @@ mod tests {
         let url: Url = "https://mcp.example/mcp?session=1#x".parse().unwrap();
         assert!(key.set_nonce(&url, "n-1"));
         assert!(!key.set_nonce(&url, "n-1"));
+        assert!(!key.set_nonce(&url, &"n".repeat(MAX_NONCE + 1)));
         let proof = key.proof("POST", &url, Some("token")).unwrap();
 
         let header: Value = serde_json::from_slice(&part(&proof, 0)).unwrap();

@@ -1,8 +1,8 @@
 //! Tokens in files: one for each server, mode 0600, replaced whole, locked across processes.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{ErrorKind as IoErrorKind, Write},
+    fs,
+    io::ErrorKind as IoErrorKind,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,27 +11,36 @@ use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use etcetera::BaseStrategy;
 use mcpool_core::{Error, ErrorKind, Result};
+use mcpool_files::Locks;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::time::{Instant, sleep};
 
-use crate::{Grant, GrantKey, StoreLock, TokenStore, store::put};
+use crate::{Grant, GrantKey, StoreLock, TokenStore, lock, private, store::put};
 
 /// A holder has at most one token request under way, which ends after 30 s.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(90);
-const LOCK_POLL_MIN: Duration = Duration::from_millis(5);
-const LOCK_POLL_MAX: Duration = Duration::from_millis(100);
+/// The tokens of one server are some kilobytes.
+const MAX_FILE: u64 = 4 * 1024 * 1024;
 const VERSION: u32 = 1;
 
 /// The default store: a directory with one JSON file for each server and account.
 ///
-/// Files have mode 0600 and the directory 0700 on Unix. A file is replaced by a rename, so that a
-/// reader, or a crash, never meets half of one. The lock is an advisory lock of the operating
-/// system on a file beside it: it ends with the process that holds it, however that dies.
-/// Directories on a network file system need one that supports such locks.
+/// On Unix files have mode 0600 and the directory 0700, and that is checked each time: what
+/// others may read, or what belongs to another user, is an error that says what to do. A file is
+/// replaced by a rename, so that a reader, or a crash, never meets half of one; one of more than
+/// 4 MiB is not read.
+///
+/// The lock is an advisory lock of the operating system on a file that only the user can open:
+/// in the user's state directory for [`in_data_dir`](Self::in_data_dir), beside the tokens for a
+/// directory of the application's own ([`new`](Self::new)), so that whoever shares the one shares
+/// the other. It ends with the process that holds it, however that dies; who waits for 90 s is
+/// told which process that is. Directories on a network file system need one that supports such
+/// locks.
 #[derive(Debug, Clone)]
 pub struct FileStore {
     directory: PathBuf,
+    locks: Locks,
+    lock_timeout: Duration,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -43,16 +52,21 @@ struct Document {
 }
 
 impl FileStore {
-    /// A store in this directory, which is made when the first token is saved.
+    /// A store in this directory, which is made when the first token is saved. One that is there
+    /// has to be the user's, with mode 0700.
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>) -> Self {
+        let directory = directory.into();
         Self {
-            directory: directory.into(),
+            locks: Locks::new(directory.join("locks")),
+            directory,
+            lock_timeout: LOCK_TIMEOUT,
         }
     }
 
     /// A store in the user's data directory: `mcpool/credentials` below `$XDG_DATA_HOME` or
-    /// `~/.local/share`, below `%APPDATA%` on Windows.
+    /// `~/.local/share`, below `%APPDATA%` on Windows. Its locks are in `mcpool/locks` below
+    /// `$XDG_STATE_HOME` or `~/.local/state`.
     ///
     /// # Errors
     /// [`Internal`](ErrorKind::Internal) when the user has no home directory.
@@ -64,27 +78,45 @@ impl FileStore {
             )
             .with_source(error)
         })?;
-        Ok(Self::new(
-            base.data_dir().join("mcpool").join("credentials"),
-        ))
+        let mut store = Self::new(base.data_dir().join("mcpool").join("credentials"));
+        store.locks = Locks::of_user().map_err(|error| {
+            Error::new(ErrorKind::Internal, "there is no place for locks").with_source(error)
+        })?;
+        Ok(store)
     }
 
-    /// The directory.
+    /// Sets how long to wait for a lock. Default 90 s.
+    #[must_use]
+    pub fn with_lock_timeout(mut self, timeout: Duration) -> Self {
+        self.lock_timeout = timeout;
+        self
+    }
+
+    /// The directory of the tokens.
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    fn path(&self, key: &GrantKey, extension: &str) -> PathBuf {
-        self.directory.join(format!("{}.{extension}", stem(key)))
+    fn path(&self, key: &GrantKey) -> PathBuf {
+        self.directory.join(format!("{}.json", stem(key)))
+    }
+
+    /// Makes the directory, and checks the one that is there.
+    fn make_directory(&self) -> Result<()> {
+        private::make_directory(&self.directory)
+            .map_err(|error| unusable("cannot be made", &self.directory).with_source(error))?;
+        private::check_directory(&self.directory)
     }
 
     fn read(&self, key: &GrantKey) -> Result<Vec<Grant>> {
-        let path = self.path(key, "json");
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == IoErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(unusable("cannot be read", &path).with_source(error)),
+        let path = self.path(key);
+        match private::check_directory(&self.directory) {
+            Err(_) if !self.directory.exists() => return Ok(Vec::new()),
+            result => result?,
+        }
+        let Some(text) = private::read(&path, MAX_FILE)? else {
+            return Ok(Vec::new());
         };
         // The error of serde would quote the text, which holds secrets.
         let document: Document = serde_json::from_slice(&text).map_err(|error| {
@@ -106,25 +138,17 @@ impl FileStore {
     }
 
     fn write(&self, key: &GrantKey, grants: Vec<Grant>) -> Result<()> {
-        let path = self.path(key, "json");
+        let path = self.path(key);
         let failed =
             |error: std::io::Error| unusable("cannot be written", &path).with_source(error);
-        make_private_directory(&self.directory).map_err(failed)?;
-        let text = serde_json::to_vec_pretty(&Document {
+        self.make_directory()?;
+        let text = serde_json::to_string_pretty(&Document {
             version: VERSION,
             key: key.clone(),
             grants,
         })
         .map_err(|error| failed(error.into()))?;
-        // Made with mode 0600, in the same directory so that the rename is atomic.
-        let mut file = tempfile::Builder::new()
-            .prefix(".new-")
-            .tempfile_in(&self.directory)
-            .map_err(failed)?;
-        file.write_all(&text).map_err(failed)?;
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist(&path).map_err(|error| failed(error.error))?;
-        Ok(())
+        mcpool_files::write_private(&path, &text).map_err(failed)
     }
 
     async fn blocking<T: Send + 'static>(
@@ -164,7 +188,7 @@ impl TokenStore for FileStore {
         let key = key.clone();
         let issuer = issuer.map(str::to_owned);
         self.blocking(move |store| {
-            let path = store.path(&key, "json");
+            let path = store.path(&key);
             let kept = match &issuer {
                 // Also the way out of a damaged file.
                 None => Vec::new(),
@@ -192,42 +216,16 @@ impl TokenStore for FileStore {
     }
 
     async fn lock(&self, key: &GrantKey) -> Result<StoreLock> {
-        let path = self.path(key, "lock");
-        let failed = |error: std::io::Error| unusable("cannot be locked", &path).with_source(error);
-        make_private_directory(&self.directory).map_err(failed)?;
-        let mut options = OpenOptions::new();
-        options.create(true).truncate(false).read(true).write(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path).map_err(failed)?;
-        // Polled, because a blocking lock cannot be given up when the future is dropped.
-        let start = Instant::now();
-        let mut pause = LOCK_POLL_MIN;
-        loop {
-            match fs4::FileExt::try_lock(&file) {
-                Ok(()) => return Ok(StoreLock::new(HeldLock(file))),
-                Err(fs4::TryLockError::WouldBlock) => {}
-                Err(fs4::TryLockError::Error(error)) => return Err(failed(error)),
-            }
-            if start.elapsed() > LOCK_TIMEOUT {
-                return Err(Error::new(
-                    ErrorKind::Timeout,
-                    format!("another process holds {} for too long", path.display()),
-                ));
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(LOCK_POLL_MAX);
-        }
-    }
-}
-
-/// Unlocks explicitly: a child process that was forked meanwhile has the descriptor as well, and
-/// closing ours alone would not release the lock.
-struct HeldLock(File);
-
-impl Drop for HeldLock {
-    fn drop(&mut self) {
-        let _ = fs4::FileExt::unlock(&self.0);
+        let key = key.clone();
+        let path = self
+            .blocking(move |store| {
+                // Before its path is followed, and before a directory that others may enter is
+                // one for locks.
+                store.make_directory()?;
+                Ok(mcpool_files::resolved(&store.path(&key)))
+            })
+            .await?;
+        lock::take(&self.locks, path, self.lock_timeout).await
     }
 }
 
@@ -251,17 +249,9 @@ fn stem(key: &GrantKey) -> String {
     format!("{host}-{digest}")
 }
 
-fn make_private_directory(path: &Path) -> std::io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
-}
-
 fn unusable(what: &str, path: &Path) -> Error {
     Error::new(
         ErrorKind::Internal,
-        format!("the credentials file {} {what}", path.display()),
+        format!("the credentials {} {what}", path.display()),
     )
 }

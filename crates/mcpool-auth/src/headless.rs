@@ -3,20 +3,24 @@
 
 use std::sync::Arc;
 
-use mcpool_core::{DpopChoice, Error, ErrorKind, IdentityProvider, OAuthGrant, OAuthSpec, Result};
+use mcpool_core::{
+    DpopChoice, Error, ErrorKind, IdentityProvider, Masker, OAuthGrant, OAuthSpec, Result, Secret,
+};
 use oauth2::ClientSecret;
 use rmcp::transport::auth::enterprise::{
     EmaAuthorizationServer, EmaClientAuthentication, EmaError, EmaExchangeRequest,
 };
 
 use crate::{
+    answers::Tokens,
     discovery::Discovered,
     dpop::DpopKey,
     error::{from_http, refused},
     grant::{ClientAuth, Grant, GrantKey, TokenKind, now},
     http::{OAuthHttp, shorten},
     jwt,
-    token::{self, Client, TokenFailure, Tokens, read_secret},
+    secrets::read_secret,
+    token::{self, Client, TokenFailure},
 };
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -35,9 +39,8 @@ pub(crate) async fn obtain(
             "this OAuth grant needs a client id: set client_id",
         )
     })?;
-    // rmcp's enterprise exchange takes bearer tokens only.
-    let is_enterprise = matches!(spec.grant, OAuthGrant::EnterpriseManaged { .. });
-    let dpop = match discovered.dpop && !is_enterprise {
+    let masker = http.masker();
+    let dpop = match discovered.dpop {
         true => {
             let dpop = Arc::new(DpopKey::generate()?);
             http.sign_with(discovered.token_endpoint.clone(), Arc::clone(&dpop));
@@ -56,7 +59,7 @@ pub(crate) async fn obtain(
                     "client credentials need a secret: set client_secret",
                 ));
             };
-            let secret = read_secret(source, "the client secret").await?;
+            let secret = read_secret(source, "the client secret", masker).await?;
             let client = Client {
                 id: client_id.clone(),
                 auth: discovered.client_auth(true),
@@ -69,7 +72,7 @@ pub(crate) async fn obtain(
             key: source,
             algorithm,
         } => {
-            let pem = read_secret(source, "the private key").await?;
+            let pem = read_secret(source, "the private key", masker).await?;
             // RFC 7523, section 3: `aud` is the authorization server, by its issuer.
             let assertion =
                 jwt::client_assertion(&client_id, &discovered.issuer, &pem, algorithm.as_deref())?;
@@ -81,29 +84,23 @@ pub(crate) async fn obtain(
             request(http, &discovered, None, &fields, &scopes).await?
         }
         OAuthGrant::EnterpriseManaged { idp, id_token } => {
-            let id_token = read_secret(id_token, "the ID token").await?;
-            enterprise(
-                http,
-                &discovered,
-                spec,
-                idp,
-                &client_id,
-                id_token.expose(),
-                &scopes,
-            )
-            .await?
+            let id_token = read_secret(id_token, "the ID token", masker).await?;
+            let (assertion, granted) =
+                id_jag(http, &discovered, idp, &client_id, &id_token, &scopes).await?;
+            let client = client(&discovered, spec, &client_id, masker).await?;
+            // Only the assertion carries authority: to name resource or scope again could undo
+            // what the identity provider took away.
+            let fields = [
+                ("grant_type", JWT_BEARER),
+                ("assertion", assertion.expose()),
+            ];
+            let mut tokens = send(http, &discovered, Some(&client), &fields).await?;
+            tokens.scopes.get_or_insert(granted);
+            tokens
         }
         OAuthGrant::WorkloadIdentity { assertion } => {
-            let assertion = read_secret(assertion, "the workload's token").await?;
-            let secret = match &spec.client_secret {
-                Some(source) => Some(read_secret(source, "the client secret").await?),
-                None => None,
-            };
-            let client = Client {
-                id: client_id.clone(),
-                auth: discovered.client_auth(secret.is_some()),
-                secret,
-            };
+            let assertion = read_secret(assertion, "the workload's token", masker).await?;
+            let client = client(&discovered, spec, &client_id, masker).await?;
             let fields = [
                 ("grant_type", JWT_BEARER),
                 ("assertion", assertion.expose()),
@@ -147,9 +144,27 @@ pub(crate) async fn obtain(
     Ok(grant)
 }
 
+/// This client, with its secret if it has one.
+async fn client(
+    discovered: &Discovered,
+    spec: &OAuthSpec,
+    client_id: &str,
+    masker: &Masker,
+) -> Result<Client> {
+    let secret = match &spec.client_secret {
+        Some(source) => Some(read_secret(source, "the client secret", masker).await?),
+        None => None,
+    };
+    Ok(Client {
+        id: client_id.to_owned(),
+        auth: discovered.client_auth(secret.is_some()),
+        secret,
+    })
+}
+
 /// One token request, for the resource and the scopes. A refusal is final.
 async fn request(
-    http: &Arc<OAuthHttp>,
+    http: &OAuthHttp,
     discovered: &Discovered,
     client: Option<&Client>,
     fields: &[(&str, &str)],
@@ -161,7 +176,16 @@ async fn request(
     if !scope.is_empty() {
         fields.push(("scope", &scope));
     }
-    token::request(http, &discovered.token_endpoint, client, &fields)
+    send(http, discovered, client, &fields).await
+}
+
+async fn send(
+    http: &OAuthHttp,
+    discovered: &Discovered,
+    client: Option<&Client>,
+    fields: &[(&str, &str)],
+) -> Result<Tokens> {
+    token::request(http, &discovered.token_endpoint, client, fields)
         .await
         .map_err(|failure| match failure {
             TokenFailure::Other(error) => error,
@@ -172,45 +196,39 @@ async fn request(
         })
 }
 
-async fn enterprise(
+/// The identity provider's word that this person may, for this authorization server (ID-JAG), and
+/// the scopes that it allows. What it says of issuer, audience, client and resource is checked by
+/// rmcp.
+async fn id_jag(
     http: &Arc<OAuthHttp>,
     discovered: &Discovered,
-    spec: &OAuthSpec,
     idp: &IdentityProvider,
     client_id: &str,
-    id_token: &str,
+    id_token: &Secret,
     scopes: &[String],
-) -> Result<Tokens> {
+) -> Result<(Secret, Vec<String>)> {
     let mut provider =
         EmaAuthorizationServer::new(&idp.issuer, &idp.token_endpoint, &idp.client_id);
     if let Some(source) = &idp.client_secret {
-        let secret = read_secret(source, "the client secret at the identity provider").await?;
+        let what = "the client secret at the identity provider";
+        let secret = read_secret(source, what, http.masker()).await?;
         provider = provider.with_client_authentication(EmaClientAuthentication::ClientSecretBasic(
             ClientSecret::new(secret.expose().to_owned()),
         ));
     }
-    let mut resource_server = EmaAuthorizationServer::new(
+    let resource_server = EmaAuthorizationServer::new(
         &discovered.issuer,
         discovered.token_endpoint.as_str(),
         client_id,
     );
-    if let Some(source) = &spec.client_secret {
-        let secret = read_secret(source, "the client secret").await?;
-        let secret = ClientSecret::new(secret.expose().to_owned());
-        let authentication = match discovered.client_auth(true) {
-            ClientAuth::Post => EmaClientAuthentication::ClientSecretPost(secret),
-            _ => EmaClientAuthentication::ClientSecretBasic(secret),
-        };
-        resource_server = resource_server.with_client_authentication(authentication);
-    }
-    let token = EmaExchangeRequest::new_with_id_token(
+    let word = EmaExchangeRequest::new_with_id_token(
         provider,
         resource_server,
         &discovered.resource,
-        id_token,
+        id_token.expose(),
     )
     .with_scopes(scopes.iter().cloned())
-    .exchange(http.as_ref(), http.as_ref())
+    .exchange_id_jag(http.as_ref())
     .await
     .map_err(|error| match (http.failure(), error) {
         (Some(failure), EmaError::RequestFailed(_)) => from_http(&failure),
@@ -219,13 +237,7 @@ async fn enterprise(
             None => refused(format!("enterprise-managed authorization: {error}")),
         },
     })?;
-    let mut scopes: Vec<String> = token.scopes.into_iter().collect();
-    scopes.sort();
-    Ok(Tokens {
-        access: token.access_token.secret().as_str().into(),
-        kind: TokenKind::Bearer,
-        refresh: None,
-        lifetime: token.expires_in.map(|lifetime| lifetime.as_secs()),
-        scopes: Some(scopes),
-    })
+    let mut granted: Vec<String> = word.scopes().iter().cloned().collect();
+    granted.sort();
+    Ok((word.assertion().secret().as_str().into(), granted))
 }

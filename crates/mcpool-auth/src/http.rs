@@ -2,114 +2,67 @@
 //! keeps what rmcp does not tell.
 
 use std::{
-    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use futures::StreamExt;
-use mcpool_core::{Error, ErrorKind, Result, Secret};
+use mcpool_core::{Masker, Secret, Untrusted};
+use mcpool_http_pool::RefusedAddress;
 use reqwest::{Method, StatusCode, header};
 use rmcp::transport::auth::{
     OAuthHttpClient, OAuthHttpClientError, OAuthHttpClientFuture, OAuthHttpRedirectPolicy,
     OAuthHttpRequest,
 };
-use serde::Deserialize;
-use serde_json::{Map, Value};
-use url::{Url, form_urlencoded};
+use tokio::time::timeout;
+use url::{Host, Url, form_urlencoded};
 
 use crate::{
-    address::{AddressPolicy, RefusedHost},
+    answers::OAuthErrorAnswer,
+    binding::{Binding, OtherIssuer},
+    client::GuardedClient,
+    documents::{self, Document, ResourceMetadata},
     dpop::DpopKey,
 };
 
 /// No OAuth document is anywhere near this.
 const MAX_BODY: usize = 1024 * 1024;
 const MAX_HOPS: usize = 5;
-
-/// What stands for the authorization code while it is inside rmcp, which logs it at debug level
-/// (rmcp 3.9, `exchange_code_for_token_with_issuer`). It becomes the code when it leaves.
-pub(crate) const CODE_PLACEHOLDER: &str = "mcpool-authorization-code";
-
-/// What a token endpoint may answer. The rest is dropped: rmcp logs answers at debug level, and
-/// an ID token would stand there in full.
-const TOKEN_FIELDS: &[&str] = &[
-    "access_token",
-    "token_type",
-    "expires_in",
-    "refresh_token",
-    "scope",
-    "issued_token_type",
-    "resource",
-    "authorization_details",
-    "error",
-    "error_description",
-];
+/// What a flow may ask in all; an honest one needs a dozen.
+const MAX_REQUESTS: u32 = 64;
+/// How much of a stranger's words is shown.
+const MAX_SHOWN: usize = 200;
+/// How long a name may take that a proxy resolves too.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends the requests of one flow: a login, a refresh.
 pub(crate) struct OAuthHttp {
-    client: reqwest::Client,
-    policy: AddressPolicy,
+    guarded: GuardedClient,
+    masker: Masker,
     flow: Mutex<Flow>,
 }
 
 #[derive(Default)]
 struct Flow {
+    requests: u32,
+    /// Whose metadata may be asked for.
+    binding: Binding,
     token_endpoint: Option<Url>,
     dpop: Option<Arc<DpopKey>>,
-    code: Option<Secret>,
     resource_metadata: Option<ResourceMetadata>,
     oauth_error: Option<OAuthErrorAnswer>,
     failure: Option<HttpFailure>,
 }
 
-/// The parts of protected-resource metadata (RFC 9728) that rmcp reads and does not give out.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct ResourceMetadata {
-    pub(crate) resource: String,
-    #[serde(default)]
-    authorization_servers: Vec<String>,
-    #[serde(default)]
-    pub(crate) scopes_supported: Vec<String>,
-    #[serde(default)]
-    dpop_bound_access_tokens_required: bool,
-    #[serde(default)]
-    dpop_signing_alg_values_supported: Vec<String>,
-}
-
-impl ResourceMetadata {
-    /// Whether the server takes tokens that are bound to a key.
-    pub(crate) fn takes_dpop(&self) -> bool {
-        self.dpop_bound_access_tokens_required
-            || self
-                .dpop_signing_alg_values_supported
-                .iter()
-                .any(|algorithm| algorithm == crate::dpop::ALGORITHM)
-    }
-}
-
-/// The error of a token or registration endpoint (RFC 6749, section 5.2).
-#[derive(Debug, Clone)]
-pub(crate) struct OAuthErrorAnswer {
-    pub(crate) status: u16,
-    pub(crate) error: String,
-    pub(crate) description: Option<String>,
-}
-
-impl fmt::Display for OAuthErrorAnswer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.description {
-            Some(text) => write!(f, "{} ({text})", self.error),
-            None => f.write_str(&self.error),
-        }
-    }
-}
-
 /// Why a request did not bring an answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum HttpFailure {
-    /// It was not sent: the address is not one that may be asked.
+    /// It was not sent, or its answer not taken: somebody would get what is not theirs.
     #[error("{0}")]
     Refused(String),
+    /// The answer leads to another authorization server than the bound one.
+    #[error("{} is not the bound authorization server", .0.found)]
+    OtherIssuer(Box<OtherIssuer>),
     /// Nobody answered.
     #[error("{url} cannot be reached: {reason}")]
     Unreachable { url: String, reason: String },
@@ -126,10 +79,11 @@ pub(crate) struct Answer {
 }
 
 impl OAuthHttp {
-    pub(crate) fn new(client: reqwest::Client, policy: AddressPolicy) -> Self {
+    /// Sends by this client, and has masked what secrets come of it.
+    pub(crate) fn new(guarded: GuardedClient, masker: Masker) -> Self {
         Self {
-            client,
-            policy,
+            guarded,
+            masker,
             flow: Mutex::default(),
         }
     }
@@ -138,16 +92,24 @@ impl OAuthHttp {
         self.flow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What masks the secrets of this flow.
+    pub(crate) fn masker(&self) -> &Masker {
+        &self.masker
+    }
+
+    /// Follows metadata to this authorization server only from now on.
+    pub(crate) fn bind(&self, binding: Binding) {
+        let mut flow = self.flow();
+        flow.binding = binding;
+        flow.resource_metadata = None;
+        flow.failure = None;
+    }
+
     /// Signs requests to this token endpoint with this key from now on.
     pub(crate) fn sign_with(&self, token_endpoint: Url, key: Arc<DpopKey>) {
         let mut flow = self.flow();
         flow.token_endpoint = Some(token_endpoint);
         flow.dpop = Some(key);
-    }
-
-    /// The authorization code for which [`CODE_PLACEHOLDER`] stands.
-    pub(crate) fn set_code(&self, code: Secret) {
-        self.flow().code = Some(code);
     }
 
     /// The protected-resource metadata that was read, if any was.
@@ -165,9 +127,11 @@ impl OAuthHttp {
         self.flow().failure.clone()
     }
 
-    /// Checks a URL that somebody else will open: the authorization endpoint, by the browser.
+    /// Checks a URL as it is written, also one that somebody else will open: the authorization
+    /// endpoint, by the browser.
     pub(crate) fn check(&self, url: &Url) -> Result<(), HttpFailure> {
-        self.policy
+        self.guarded
+            .policy
             .check_url(url)
             .map_err(|why| HttpFailure::Refused(format!("{} was not asked: {why}", redacted(url))))
     }
@@ -182,14 +146,10 @@ impl OAuthHttp {
         let body = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(fields)
             .finish();
-        let mut headers = header::HeaderMap::new();
+        let mut headers = json_wanted();
         headers.insert(
             header::CONTENT_TYPE,
             header::HeaderValue::from_static("application/x-www-form-urlencoded"),
-        );
-        headers.insert(
-            header::ACCEPT,
-            header::HeaderValue::from_static("application/json"),
         );
         if let Some(secret) = authorization {
             let mut value = header::HeaderValue::from_str(secret.expose()).map_err(|_| {
@@ -198,19 +158,34 @@ impl OAuthHttp {
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }
-        self.send(Method::POST, url.clone(), headers, body.into_bytes(), false)
-            .await
+        let request = (Method::POST, url.clone(), headers, body.into_bytes());
+        self.follow(request, OAuthHttpRedirectPolicy::Stop).await
+    }
+
+    /// Sends a document to a registration endpoint.
+    pub(crate) async fn post_json(
+        &self,
+        url: &Url,
+        document: &serde_json::Value,
+    ) -> Result<Answer, HttpFailure> {
+        let mut headers = json_wanted();
+        headers.insert(
+            header::CONTENT_TYPE,
+            header::HeaderValue::from_static("application/json"),
+        );
+        let request = (
+            Method::POST,
+            url.clone(),
+            headers,
+            document.to_string().into_bytes(),
+        );
+        self.follow(request, OAuthHttpRedirectPolicy::Follow).await
     }
 
     /// Reads a document without credentials and without following redirects.
     pub(crate) async fn get(&self, url: &Url) -> Result<Answer, HttpFailure> {
-        let mut headers = header::HeaderMap::new();
-        headers.insert(
-            header::ACCEPT,
-            header::HeaderValue::from_static("application/json"),
-        );
-        self.send(Method::GET, url.clone(), headers, Vec::new(), false)
-            .await
+        let request = (Method::GET, url.clone(), json_wanted(), Vec::new());
+        self.send(&request, false).await
     }
 
     /// Asks for a URL without credentials and without following redirects.
@@ -229,42 +204,22 @@ impl OAuthHttp {
                 header::HeaderValue::from_static("application/json"),
             );
         }
-        self.send(method, url.clone(), headers, body.into(), true)
+        self.send(&(method, url.clone(), headers, body.into()), true)
             .await
     }
 
     /// Sends a request, once more if the server gives a DPoP nonce (RFC 9449, section 8).
-    async fn send(
-        &self,
-        method: Method,
-        url: Url,
-        headers: header::HeaderMap,
-        body: Vec<u8>,
-        headers_only: bool,
-    ) -> Result<Answer, HttpFailure> {
-        let body = self.with_code(body);
+    async fn send(&self, request: &Request, headers_only: bool) -> Result<Answer, HttpFailure> {
+        let (method, url, ..) = request;
         let mut result = Err(HttpFailure::BadAnswer("no attempt".to_owned()));
         for _ in 0..2 {
             let key = {
                 let flow = self.flow();
                 flow.dpop
                     .clone()
-                    .filter(|_| flow.token_endpoint.as_ref() == Some(&url))
+                    .filter(|_| flow.token_endpoint.as_ref() == Some(url))
             };
-            let mut headers = headers.clone();
-            if let Some(key) = &key {
-                let proof = key
-                    .proof(method.as_str(), &url, None)
-                    .ok()
-                    .and_then(|proof| header::HeaderValue::from_str(&proof).ok())
-                    .ok_or_else(|| {
-                        HttpFailure::Refused("the DPoP proof could not be made".to_owned())
-                    })?;
-                headers.insert("dpop", proof);
-            }
-            result = self
-                .send_once(method.clone(), &url, headers, body.clone(), headers_only)
-                .await;
+            result = self.send_once(request, key.as_deref(), headers_only).await;
             let (Some(key), Ok(answer)) = (&key, &result) else {
                 break;
             };
@@ -275,27 +230,28 @@ impl OAuthHttp {
             else {
                 break;
             };
-            let is_new = key.set_nonce(&url, nonce);
-            let asked = parse_error(answer).is_some_and(|error| error.error == "use_dpop_nonce");
+            let is_new = key.set_nonce(url, nonce);
+            let asked =
+                OAuthErrorAnswer::read(answer).is_some_and(|error| error.error == "use_dpop_nonce");
             if !(is_new && asked) {
                 break;
             }
+        }
+        if let Ok(answer) = &mut result
+            && answer.status == StatusCode::OK
+            && *method == Method::GET
+            && let Err(failure) = self.take_document(url, answer)
+        {
+            result = Err(failure);
         }
         let mut flow = self.flow();
         match &result {
             Ok(answer) => {
                 flow.failure = None;
-                flow.oauth_error = parse_error(answer);
-                if answer.status == StatusCode::OK
-                    && method == Method::GET
-                    && let Ok(metadata) = serde_json::from_slice::<ResourceMetadata>(&answer.body)
-                    && !metadata.authorization_servers.is_empty()
-                {
-                    flow.resource_metadata = Some(metadata);
-                }
+                flow.oauth_error = OAuthErrorAnswer::read(answer);
             }
             Err(failure) => {
-                tracing::debug!(url = %redacted(&url), %failure, "an OAuth request failed");
+                tracing::debug!(url = %redacted(url), %failure, "an OAuth request failed");
                 flow.failure = Some(failure.clone());
             }
         }
@@ -303,20 +259,46 @@ impl OAuthHttp {
         result
     }
 
+    /// Checks a document, and keeps what is wanted of it.
+    fn take_document(&self, url: &Url, answer: &mut Answer) -> Result<(), HttpFailure> {
+        let mut flow = self.flow();
+        let body = std::mem::take(&mut answer.body);
+        answer.body = match documents::check(url, body, &flow.binding)? {
+            Document::Resource(metadata, text) => {
+                flow.resource_metadata = Some(*metadata);
+                text
+            }
+            Document::Other(text) => text,
+        };
+        Ok(())
+    }
+
     async fn send_once(
         &self,
-        method: Method,
-        url: &Url,
-        headers: header::HeaderMap,
-        body: Vec<u8>,
+        (method, url, headers, body): &Request,
+        dpop: Option<&DpopKey>,
         headers_only: bool,
     ) -> Result<Answer, HttpFailure> {
+        self.count()?;
         self.check(url)?;
+        self.check_before_proxy(url).await?;
+        let mut headers = headers.clone();
+        if let Some(key) = dpop {
+            let proof = key
+                .proof(method.as_str(), url, None)
+                .ok()
+                .and_then(|proof| header::HeaderValue::from_str(&proof).ok())
+                .ok_or_else(|| {
+                    HttpFailure::Refused("the DPoP proof could not be made".to_owned())
+                })?;
+            headers.insert("dpop", proof);
+        }
         let response = self
+            .guarded
             .client
-            .request(method, url.clone())
+            .request(method.clone(), url.clone())
             .headers(headers)
-            .body(body)
+            .body(body.clone())
             .send()
             .await
             .map_err(|error| unreachable_or_refused(url, error))?;
@@ -344,40 +326,46 @@ impl OAuthHttp {
         })
     }
 
-    fn with_code(&self, body: Vec<u8>) -> Vec<u8> {
-        let code = self.flow().code.clone();
-        match code {
-            Some(code) if contains(&body, CODE_PLACEHOLDER.as_bytes()) => {
-                form_urlencoded::Serializer::new(String::new())
-                    .extend_pairs(form_urlencoded::parse(&body).map(|(name, value)| {
-                        let code = (name == "code" && value == CODE_PLACEHOLDER)
-                            .then(|| code.expose().to_owned().into());
-                        (name, code.unwrap_or(value))
-                    }))
-                    .finish()
-                    .into_bytes()
-            }
-            _ => body,
+    /// Counts a request against the bound of the flow.
+    fn count(&self) -> Result<(), HttpFailure> {
+        let mut flow = self.flow();
+        flow.requests += 1;
+        match flow.requests > MAX_REQUESTS {
+            true => Err(HttpFailure::BadAnswer(format!(
+                "the authorization server leads to more than {MAX_REQUESTS} requests"
+            ))),
+            false => Ok(()),
         }
     }
 
-    /// Follows what rmcp wants followed, as far as that is safe: one origin, the method kept.
-    async fn follow(&self, request: OAuthHttpRequest) -> Result<Answer, HttpFailure> {
-        let follow = request.redirect_policy == OAuthHttpRedirectPolicy::Follow;
-        let (parts, body) = request.request.into_parts();
-        let mut url: Url = parts.uri.to_string().parse().map_err(|_| {
-            HttpFailure::BadAnswer("an endpoint in the metadata is not a URL".to_owned())
-        })?;
+    /// Checks what a name means here before a proxy resolves it, where nothing can be checked any
+    /// more. A name that only the proxy knows is the proxy's to allow.
+    async fn check_before_proxy(&self, url: &Url) -> Result<(), HttpFailure> {
+        let Some(Host::Domain(host)) = url.host() else {
+            return Ok(());
+        };
+        if self.guarded.proxies.of(url).is_none() {
+            return Ok(());
+        }
+        let Ok(name) = host.parse() else {
+            return Ok(());
+        };
+        match timeout(LOOKUP_TIMEOUT, self.guarded.resolver.resolve(name)).await {
+            Ok(Err(error)) if error.is::<RefusedAddress>() => Err(inside(url, host)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Follows redirects as far as that is safe: one origin, the method kept.
+    async fn follow(
+        &self,
+        mut request: Request,
+        policy: OAuthHttpRedirectPolicy,
+    ) -> Result<Answer, HttpFailure> {
+        let follow = policy == OAuthHttpRedirectPolicy::Follow;
         for _ in 0..MAX_HOPS {
-            let answer = self
-                .send(
-                    parts.method.clone(),
-                    url.clone(),
-                    parts.headers.clone(),
-                    body.clone(),
-                    false,
-                )
-                .await?;
+            let answer = self.send(&request, false).await?;
+            let (method, url, ..) = &request;
             if !answer.status.is_redirection() {
                 return Ok(answer);
             }
@@ -389,7 +377,7 @@ impl OAuthHttp {
                 return Ok(answer);
             };
             let same_origin = target.origin() == url.origin();
-            if parts.method == Method::GET && same_origin {
+            if *method == Method::GET && same_origin {
                 // rmcp follows these itself, one by one.
                 return Ok(answer);
             }
@@ -400,7 +388,7 @@ impl OAuthHttp {
             if !(follow && same_origin && keeps_method) {
                 return Err(self.refuse(format!(
                     "{} redirects to {}, which was not followed",
-                    redacted(&url),
+                    redacted(url),
                     if same_origin {
                         "another address".to_owned()
                     } else {
@@ -408,9 +396,9 @@ impl OAuthHttp {
                     }
                 )));
             }
-            url = target;
+            request.1 = target;
         }
-        Err(self.refuse(format!("{} redirects without end", redacted(&url))))
+        Err(self.refuse(format!("{} redirects without end", redacted(&request.1))))
     }
 
     fn refuse(&self, why: String) -> HttpFailure {
@@ -420,20 +408,24 @@ impl OAuthHttp {
     }
 }
 
+/// Method, URL, headers and body.
+type Request = (Method, Url, header::HeaderMap, Vec<u8>);
+
 impl OAuthHttpClient for OAuthHttp {
     fn execute(&self, request: OAuthHttpRequest) -> OAuthHttpClientFuture<'_> {
         Box::pin(async move {
-            let is_post = request.request.method() == Method::POST;
-            let answer = self
-                .follow(request)
-                .await
-                .map_err(|failure| Box::new(failure) as OAuthHttpClientError)?;
-            let body = if is_post {
-                without_unknown_fields(answer.body)
-            } else {
-                answer.body
+            let (parts, body) = request.request.into_parts();
+            let answer = match parts.uri.to_string().parse() {
+                Ok(url) => {
+                    let ours = (parts.method, url, parts.headers, body);
+                    self.follow(ours, request.redirect_policy).await
+                }
+                Err(_) => Err(HttpFailure::BadAnswer(
+                    "an endpoint in the metadata is not a URL".to_owned(),
+                )),
             };
-            let mut response = http::Response::new(body);
+            let answer = answer.map_err(|failure| Box::new(failure) as OAuthHttpClientError)?;
+            let mut response = http::Response::new(answer.body);
             *response.status_mut() = answer.status;
             *response.headers_mut() = answer.headers;
             Ok(response)
@@ -441,15 +433,9 @@ impl OAuthHttpClient for OAuthHttp {
     }
 }
 
-/// Builds the client: no redirects, and only addresses that the policy allows.
-pub(crate) fn build_client(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
-    builder
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(|error| {
-            Error::new(ErrorKind::InvalidSpec, "no HTTP client could be made")
-                .with_source(error.without_url())
-        })
+fn json_wanted() -> header::HeaderMap {
+    let json = header::HeaderValue::from_static("application/json");
+    header::HeaderMap::from_iter([(header::ACCEPT, json)])
 }
 
 /// A URL that is safe to show.
@@ -462,12 +448,20 @@ pub(crate) fn redacted(url: &Url) -> String {
     shown.into()
 }
 
+fn inside(url: &Url, host: &str) -> HttpFailure {
+    HttpFailure::Refused(format!(
+        "{} was not asked: {host} resolves to an address inside this network, where the server \
+         is not; if that is right, set issuer",
+        redacted(url)
+    ))
+}
+
 fn unreachable_or_refused(url: &Url, error: reqwest::Error) -> HttpFailure {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     let mut reason = String::new();
     while let Some(error) = cause {
-        if let Some(refused) = error.downcast_ref::<RefusedHost>() {
-            return HttpFailure::Refused(format!("{} was not asked: {refused}", redacted(url)));
+        if let Some(RefusedAddress(host)) = error.downcast_ref() {
+            return inside(url, host);
         }
         reason = error.to_string();
         cause = error.source();
@@ -481,81 +475,102 @@ fn unreachable_or_refused(url: &Url, error: reqwest::Error) -> HttpFailure {
     }
 }
 
-pub(crate) fn parse_error(answer: &Answer) -> Option<OAuthErrorAnswer> {
-    #[derive(Deserialize)]
-    struct Body {
-        error: String,
-        error_description: Option<String>,
-    }
-    if answer.status.is_success() {
-        return None;
-    }
-    let body: Body = serde_json::from_slice(&answer.body).ok()?;
-    Some(OAuthErrorAnswer {
-        status: answer.status.as_u16(),
-        error: shorten(&body.error),
-        description: body.error_description.as_deref().map(shorten),
-    })
-}
-
 /// One line of a bounded length: it comes from a stranger and goes to a terminal.
 pub(crate) fn shorten(text: &str) -> String {
-    let mut line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(200)
-        .collect();
-    if text.chars().nth(200).is_some() {
-        line.push('…');
-    }
-    line
-}
-
-/// A token answer without what nobody asked for. A registration answer has no access token and
-/// stays as it is.
-fn without_unknown_fields(body: Vec<u8>) -> Vec<u8> {
-    match serde_json::from_slice::<Map<String, Value>>(&body) {
-        Ok(mut fields) if fields.contains_key("access_token") => {
-            fields.retain(|name, _| TOKEN_FIELDS.contains(&name.as_str()));
-            Value::Object(fields).to_string().into_bytes()
-        }
-        _ => body,
-    }
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
+    Untrusted::line(text)
+        .clip(MAX_SHOWN)
+        .into_clean()
+        .into_owned()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use mcpool_core::HttpSpec;
+    use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
     use super::*;
-
-    #[test]
-    fn a_token_answer_loses_its_id_token_and_a_registration_loses_nothing() {
-        let token = br#"{"access_token":"a","token_type":"Bearer","id_token":"canary"}"#.to_vec();
-        let kept = String::from_utf8(without_unknown_fields(token)).unwrap();
-        assert_eq!(kept, r#"{"access_token":"a","token_type":"Bearer"}"#);
-        let registration = br#"{"client_id":"a","client_secret":"b","x":1}"#.to_vec();
-        assert_eq!(without_unknown_fields(registration.clone()), registration);
-    }
-
-    #[tokio::test]
-    async fn the_code_takes_its_place_only_where_it_belongs() {
-        let server: Url = "http://127.0.0.1:1/mcp".parse().unwrap();
-        let policy = AddressPolicy::new(&server, &[], &[]);
-        let spec = mcpool_core::HttpSpec::new(server.as_str());
-        let client = crate::client::build(&spec, &server, &policy).await.unwrap();
-        let http = OAuthHttp::new(client, policy);
-        http.set_code("a&b".into());
-        let body = format!("code={CODE_PLACEHOLDER}&state={CODE_PLACEHOLDER}&x=1");
-        let sent = String::from_utf8(http.with_code(body.into_bytes())).unwrap();
-        assert_eq!(sent, format!("code=a%26b&state={CODE_PLACEHOLDER}&x=1"));
-    }
+    use crate::address::AddressPolicy;
 
     #[test]
     fn what_strangers_say_is_one_short_line() {
-        assert_eq!(shorten("a\n\u{1b}[2Jb"), "a  [2Jb");
-        assert_eq!(shorten(&"x".repeat(300)).chars().count(), 201);
+        assert_eq!(shorten("a\n\u{1b}[2Jb"), r"a\n\u{1b}[2Jb");
+        assert_eq!(shorten(&"x".repeat(300)).chars().count(), MAX_SHOWN);
+    }
+
+    /// A name server that gives each answer once, and the last one for ever.
+    struct Rebinding(Mutex<Vec<&'static str>>);
+
+    impl Resolve for Rebinding {
+        fn resolve(&self, _: Name) -> Resolving {
+            let mut answers = self.0.lock().unwrap();
+            let ip = match answers.len() {
+                1 => answers[0],
+                _ => answers.remove(0),
+            };
+            let address = SocketAddr::new(ip.parse().unwrap(), 0);
+            Box::pin(async move { Ok(Box::new(std::iter::once(address)) as Addrs) })
+        }
+    }
+
+    async fn http(spec: HttpSpec, answers: &[&'static str]) -> OAuthHttp {
+        let server: Url = spec.url.parse().unwrap();
+        let policy = AddressPolicy::new(&server, &[], Vec::new());
+        let mut guarded = crate::client::build(&spec, &server, &policy).await.unwrap();
+        let lookup = Arc::new(Rebinding(Mutex::new(answers.to_vec())));
+        let resolver = policy.resolver().with_lookup(lookup);
+        guarded.resolver = Arc::new(resolver.clone());
+        guarded.client = mcpool_http_pool::ClientSettings::new(&spec, &server)
+            .builder()
+            .await
+            .unwrap()
+            .no_proxy()
+            .dns_resolver(Arc::new(resolver))
+            // Nothing that is public is really asked.
+            .timeout(Duration::from_millis(300))
+            .build()
+            .unwrap();
+        OAuthHttp::new(guarded, Masker::new())
+    }
+
+    #[tokio::test]
+    async fn a_name_is_checked_at_each_connect_whatever_it_meant_before() {
+        let spec = HttpSpec::new("https://mcp.example/mcp");
+        let http = http(spec, &["203.0.114.1", "127.0.0.1"]).await;
+        let url: Url = "https://as.example/token".parse().unwrap();
+        // It is public: only nobody answers.
+        let first = http.get(&url).await.err().unwrap();
+        assert!(matches!(first, HttpFailure::Unreachable { .. }), "{first}");
+        let second = http.get(&url).await.err().unwrap();
+        let HttpFailure::Refused(why) = &second else {
+            panic!("{second}");
+        };
+        assert!(why.contains("inside this network"), "{why}");
+        assert!(why.contains("set issuer"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_name_is_checked_before_a_proxy_resolves_it() {
+        let mut spec = HttpSpec::new("https://mcp.example/mcp");
+        spec.proxy = Some("http://127.0.0.1:1".to_owned());
+        let http = http(spec, &["169.254.169.254"]).await;
+        let failure = http
+            .get(&"https://as.example/token".parse().unwrap())
+            .await
+            .err()
+            .unwrap();
+        assert!(matches!(failure, HttpFailure::Refused(_)), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_flow_ends() {
+        let http = http(HttpSpec::new("https://mcp.example/mcp"), &["127.0.0.1"]).await;
+        let url: Url = "https://as.example/".parse().unwrap();
+        for _ in 0..MAX_REQUESTS {
+            assert!(http.get(&url).await.is_err());
+        }
+        let failure = http.get(&url).await.err().unwrap();
+        assert!(failure.to_string().contains("64 requests"), "{failure}");
     }
 }

@@ -4,27 +4,18 @@
 use std::{fmt, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures::{StreamExt, stream::FuturesUnordered};
 use mcpool_core::{Error, ErrorKind, Result};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{Mutex, mpsc},
     time::timeout,
 };
-use url::Url;
 
 use crate::{
     error::refused,
-    login::{LoginAgent, LoginPrompt, RedirectReceiver, query},
+    login::{LoginAgent, LoginPrompt, RedirectReceiver},
+    redirect_listener::{self, PATH},
 };
-
-const PATH: &str = "/callback";
-/// Far more than a redirect needs, headers and all.
-const MAX_REQUEST: usize = 32 * 1024;
-/// How long a connection may take to say what it wants. Browsers open some that never do.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-const MAX_CONNECTIONS: usize = 32;
 
 /// Opens URLs. A seam for tests, and for who knows better which browser.
 pub trait Browser: Send + Sync + fmt::Debug {
@@ -197,7 +188,8 @@ impl RedirectReceiver for Loopback {
                 None => std::future::pending().await,
             }
         };
-        let from_browser = accept_redirect(&self.listener, &self.redirect_uri, &prompt.state);
+        let from_browser =
+            redirect_listener::serve(&self.listener, &self.redirect_uri, &prompt.state);
         let received = timeout(self.login.timeout, async {
             tokio::select! {
                 line = from_paste => Ok((line, None)),
@@ -229,100 +221,6 @@ impl RedirectReceiver for Loopback {
             ),
             Err(error) => ("The login failed", error.message().to_owned()),
         };
-        answer(stream, "200 OK", &page(title, &text)).await;
+        redirect_listener::answer(stream, title, &text).await;
     }
-}
-
-/// Serves connections until one brings the redirect with the right state. Anything else gets a
-/// page and changes nothing: any web page may send a browser here.
-async fn accept_redirect(
-    listener: &TcpListener,
-    redirect_uri: &str,
-    state: &str,
-) -> Result<(String, TcpStream)> {
-    let mut open = FuturesUnordered::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept(), if open.len() < MAX_CONNECTIONS => match accepted {
-                Ok((stream, _)) => open.push(timeout(
-                    REQUEST_TIMEOUT,
-                    read_redirect(stream, redirect_uri, state),
-                )),
-                Err(error) => {
-                    return Err(Error::new(ErrorKind::Internal, "the login's listener failed")
-                        .with_source(error));
-                }
-            },
-            Some(done) = open.next(), if !open.is_empty() => {
-                if let Ok(Some(redirect)) = done {
-                    return Ok(redirect);
-                }
-            }
-        }
-    }
-}
-
-async fn read_redirect(
-    mut stream: TcpStream,
-    redirect_uri: &str,
-    state: &str,
-) -> Option<(String, TcpStream)> {
-    let mut head = Vec::new();
-    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        let mut chunk = [0_u8; 2048];
-        let count = stream.read(&mut chunk).await.ok()?;
-        if count == 0 || head.len() + count > MAX_REQUEST {
-            return None;
-        }
-        head.extend_from_slice(chunk.get(..count)?);
-    }
-    let head = String::from_utf8_lossy(&head);
-    let mut words = head.split_whitespace();
-    let (method, target) = (words.next()?, words.next()?);
-    let url = Url::parse(redirect_uri).ok()?.join(target).ok()?;
-    if method != "GET" || url.path() != PATH || !target.starts_with('/') {
-        answer(stream, "404 Not Found", &page("Nothing here", "")).await;
-        return None;
-    }
-    if query(&url, "state").as_deref() != Some(state) {
-        let text = "This redirect belongs to no login that is waiting. Start the login again.";
-        answer(stream, "400 Bad Request", &page("Not this login", text)).await;
-        return None;
-    }
-    Some((url.into(), stream))
-}
-
-async fn answer(mut stream: TcpStream, status: &str, body: &str) {
-    let text = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n\
-         Connection: close\r\nCache-Control: no-store\r\nReferrer-Policy: no-referrer\r\n\
-         X-Content-Type-Options: nosniff\r\nContent-Security-Policy: default-src 'none'; \
-         style-src 'unsafe-inline'\r\n\r\n{body}",
-        body.len()
-    );
-    let sent = timeout(REQUEST_TIMEOUT, async {
-        stream.write_all(text.as_bytes()).await?;
-        stream.shutdown().await
-    });
-    if let Ok(Err(error)) = sent.await {
-        tracing::debug!(%error, "the browser did not take its page");
-    }
-}
-
-fn page(title: &str, text: &str) -> String {
-    format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title>\
-         <style>body{{font:1.1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:20vh auto;\
-         padding:0 1rem;color:#1c2330;background:#f6f7f9}}h1{{font-size:1.5rem}}\
-         @media(prefers-color-scheme:dark){{body{{color:#e6e9ef;background:#14171c}}}}</style>\
-         <h1>{title}</h1><p>{}</p></html>",
-        escape(text)
-    )
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }

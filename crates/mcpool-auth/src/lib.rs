@@ -2,8 +2,8 @@
 //!
 //! [`OAuth`] gives every HTTP server of an application its credentials: it implements
 //! [`AuthenticatorProvider`](mcpool_core::AuthenticatorProvider), so that Streamable HTTP and
-//! legacy SSE use the same tokens. On rmcp's `AuthorizationManager` for discovery, registration
-//! and the code exchange; what that leaves out is here:
+//! legacy SSE use the same tokens. rmcp's `AuthorizationManager` finds the authorization server;
+//! the rest is here:
 //!
 //! - logins by a person, from a terminal ([`InteractiveLogin`]) or a user interface of the
 //!   application's own ([`LoginAgent`]);
@@ -14,18 +14,23 @@
 //! - stores: [`FileStore`], [`MemoryStore`], `KeyringStore` with the feature `keyring`, and the
 //!   trait [`TokenStore`] for another;
 //! - one refresh, however many calls and processes need it;
+//! - credentials that stay with the authorization server that they are of;
+//! - a reader of answers that takes what token and registration endpoints really send;
 //! - a guard on every address that metadata names.
 //!
 //! # What is refused, and why
 //!
 //! | attack | rule |
 //! |---|---|
+//! | a server that names an authorization server of its choice, to get a configured secret | `issuer` is required, and only that one is asked (MCP 2026-07-28, "Authorization Server Binding") |
+//! | the same, later, to get a login | a login binds; another issuer is refused, with both named |
 //! | mix-up: the code of one authorization server sent to another | `iss` is compared (RFC 9207) |
 //! | metadata that claims another issuer | `issuer` must be where it was read (RFC 8414) |
-//! | metadata that points inside the network | addresses are checked as written and as resolved |
+//! | metadata that points inside the network | addresses are checked as written, and at each connect as resolved |
+//! | a flood: endless documents, lists, redirects | everything has a bound |
 //! | a redirect to another origin | never followed, at any hop |
 //! | a replayed redirect | `state` is good once |
-//! | a server that asks for a token for another server | its `resource` must cover its URL (RFC 9728) |
+//! | a server that asks for a token for another server | its `resource` must cover its URL, but for a slash at the end (RFC 9728) |
 //! | an authorization server without PKCE | S256 or nothing |
 //! | a token sent elsewhere | only to the origin of its server |
 //!
@@ -38,8 +43,11 @@
 
 mod account;
 mod address;
+mod answers;
+mod binding;
 mod client;
 mod discovery;
+mod documents;
 mod dpop;
 mod error;
 mod file_store;
@@ -50,8 +58,13 @@ mod interactive;
 mod jwt;
 #[cfg(feature = "keyring")]
 mod keyring_store;
+mod lock;
 mod login;
 mod oauth;
+mod private;
+mod redirect_listener;
+mod registration;
+mod secrets;
 mod store;
 mod token;
 
@@ -62,6 +75,6 @@ pub use interactive::SystemBrowser;
 pub use interactive::{Browser, InteractiveLogin};
 #[cfg(feature = "keyring")]
 pub use keyring_store::KeyringStore;
-pub use login::{LoginAgent, LoginPrompt, RedirectReceiver};
+pub use login::{IssuerChange, LoginAgent, LoginPrompt, RedirectReceiver};
 pub use oauth::{LoginState, LoginStatus, OAuth};
 pub use store::{MemoryStore, StoreLock, TokenStore};

@@ -4,18 +4,24 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use mcpool_core::{DpopChoice, Error, ErrorKind, OAuthSpec, Result, Secret};
-use rmcp::transport::auth::OAuthClientConfig;
+use mcpool_core::{DpopChoice, Error, OAuthSpec, Result, Secret};
+use oauth2::{CsrfToken, PkceCodeChallenge, PkceCodeVerifier};
 use url::Url;
 
 use crate::{
+    answers::Tokens,
+    binding::OtherIssuer,
     discovery::Discovered,
     dpop::DpopKey,
-    error::{Step, from_http, from_rmcp, no_pkce, refused},
-    grant::{ClientAuth, Grant, GrantKey, TokenKind, now},
-    http::{CODE_PLACEHOLDER, OAuthHttp, shorten},
-    token::{Tokens, read_secret},
+    error::{from_http, no_pkce, refused},
+    grant::{Grant, GrantKey, TokenKind, now},
+    http::{OAuthHttp, shorten},
+    registration::{self, ClientIdentity, Known},
+    token::{self, TokenFailure},
 };
+
+/// A longer URL is none that a browser, or a person, can take.
+const MAX_LOGIN_URL: usize = 16 * 1024;
 
 /// Brings a person to the authorization server and the answer back. The seam for applications
 /// with a user interface of their own; [`InteractiveLogin`](crate::InteractiveLogin) is the one
@@ -27,6 +33,37 @@ pub trait LoginAgent: Send + Sync + fmt::Debug {
     /// # Errors
     /// When it cannot, for example because the port is taken.
     async fn prepare(&self, redirect_port: Option<u16>) -> Result<Box<dyn RedirectReceiver>>;
+
+    /// Whether to log in at another authorization server than the one that the login there is was
+    /// made at (MCP 2026-07-28, "Authorization Server Binding"). Nothing of the old one is used
+    /// then: the client registers itself again.
+    ///
+    /// Asked before the new one is. Default: no; the login is an error that names both.
+    async fn allows_other_issuer(&self, _change: &IssuerChange) -> bool {
+        false
+    }
+}
+
+/// A server names another authorization server than before: it moved, or it is after a login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IssuerChange {
+    /// The URL of the MCP server.
+    pub server: String,
+    /// The authorization server that the login there is was made at.
+    pub bound: String,
+    /// The authorization server that the MCP server names now. Its own words: show them cleaned.
+    pub found: String,
+}
+
+impl IssuerChange {
+    pub(crate) fn new(key: &GrantKey, change: &OtherIssuer) -> Self {
+        Self {
+            server: key.server.clone(),
+            bound: change.bound.clone(),
+            found: change.found.clone(),
+        }
+    }
 }
 
 /// Waits for one redirect.
@@ -40,7 +77,7 @@ pub trait RedirectReceiver: Send {
     /// Dropping the future gives the login up.
     ///
     /// # Errors
-    /// [`AuthRequired`](ErrorKind::AuthRequired) when the person did not log in.
+    /// [`AuthRequired`](mcpool_core::ErrorKind::AuthRequired) when the person did not log in.
     async fn receive(&mut self, prompt: &LoginPrompt) -> Result<String>;
 
     /// Told how the login ended, once, so that the browser can show it.
@@ -73,21 +110,14 @@ impl fmt::Debug for LoginPrompt {
     }
 }
 
-/// What this client is called, and where its metadata document is, unless the spec says.
-#[derive(Debug, Clone)]
-pub(crate) struct ClientIdentity {
-    pub(crate) name: String,
-    pub(crate) metadata_url: Option<String>,
-}
-
 /// A login that waits for its redirect.
 pub(crate) struct PendingLogin {
     http: Arc<OAuthHttp>,
     discovered: Discovered,
     key: GrantKey,
-    client: OAuthClientConfig,
-    /// Whether the secret came with a registration, and has to be kept.
-    registered: bool,
+    known: Known,
+    verifier: PkceCodeVerifier,
+    redirect_uri: String,
     scopes: Vec<String>,
     dpop: Option<Arc<DpopKey>>,
     dpop_choice: DpopChoice,
@@ -105,10 +135,41 @@ pub(crate) struct LoginRequest<'a> {
     pub(crate) redirect_uri: &'a str,
 }
 
+/// Why a redirect led to no tokens.
+#[derive(Debug)]
+pub(crate) enum LoginFailure {
+    /// The authorization server does not know the registration of an earlier login any more.
+    ForgottenClient(Error),
+    /// Anything else.
+    Other(Error),
+}
+
+impl From<Error> for LoginFailure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl LoginFailure {
+    pub(crate) fn error(&self) -> &Error {
+        match self {
+            Self::ForgottenClient(error) | Self::Other(error) => error,
+        }
+    }
+}
+
+impl From<LoginFailure> for Error {
+    fn from(failure: LoginFailure) -> Self {
+        match failure {
+            LoginFailure::ForgottenClient(error) | LoginFailure::Other(error) => error,
+        }
+    }
+}
+
 /// Prepares a login: registers the client if it must, and makes the URL.
 pub(crate) async fn begin(
     http: Arc<OAuthHttp>,
-    mut discovered: Discovered,
+    discovered: Discovered,
     request: LoginRequest<'_>,
 ) -> Result<PendingLogin> {
     let metadata = &discovered.metadata;
@@ -121,23 +182,49 @@ pub(crate) async fn begin(
     if discovered.published && !offers_s256 {
         return Err(refused(no_pkce()));
     }
-    let endpoint = Url::parse(&metadata.authorization_endpoint)
+    let offers_code = |types: &Vec<String>| types.iter().any(|kind| kind == "code");
+    if !metadata
+        .response_types_supported
+        .as_ref()
+        .is_none_or(offers_code)
+    {
+        return Err(refused(format!(
+            "{} offers no login that ends with a code",
+            shorten(&discovered.issuer)
+        )));
+    }
+    let mut endpoint = Url::parse(&metadata.authorization_endpoint)
         .map_err(|_| refused("the authorization server's login page is not a URL"))?;
     http.check(&endpoint)
         .map_err(|failure| from_http(&failure))?;
 
     let supported = metadata.scopes_supported.as_deref();
     let scopes = with_offline_access(request.scopes.clone(), supported);
-    let (client, registered) = client(&http, &mut discovered, &request, &scopes).await?;
-    let step = |error| from_rmcp(&error, Step::Registration, &http);
-    let manager = &mut discovered.manager;
-    manager.configure_client(client.clone()).map_err(step)?;
-    let names: Vec<&str> = scopes.iter().map(String::as_str).collect();
-    let url = manager.get_authorization_url(&names).await.map_err(step)?;
-    let state = Url::parse(&url)
-        .ok()
-        .and_then(|url| query(&url, "state"))
-        .ok_or_else(|| Error::new(ErrorKind::Internal, "the login URL has no state"))?;
+    let known = registration::client(&http, &discovered, &request, &scopes).await?;
+    let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
+    let state = CsrfToken::new_random().into_secret();
+    {
+        let mut query = endpoint.query_pairs_mut();
+        query
+            .append_pair("response_type", "code")
+            .append_pair("client_id", &known.client.id)
+            .append_pair("redirect_uri", request.redirect_uri)
+            .append_pair("state", &state)
+            .append_pair("code_challenge", challenge.as_str())
+            .append_pair("code_challenge_method", challenge.method().as_str())
+            .append_pair("resource", &discovered.resource);
+        if !scopes.is_empty() {
+            query.append_pair("scope", &scopes.join(" "));
+        }
+    }
+    let url = String::from(endpoint);
+    if url.len() > MAX_LOGIN_URL {
+        return Err(refused(format!(
+            "the login's URL would be {} bytes long, and {MAX_LOGIN_URL} is the most: set scopes \
+             to the ones that are wanted",
+            url.len()
+        )));
+    }
     let dpop = if discovered.dpop {
         let dpop = Arc::new(DpopKey::generate()?);
         http.sign_with(discovered.token_endpoint.clone(), Arc::clone(&dpop));
@@ -156,8 +243,9 @@ pub(crate) async fn begin(
         http,
         discovered,
         key: request.key.clone(),
-        client,
-        registered,
+        known,
+        verifier,
+        redirect_uri: request.redirect_uri.to_owned(),
         scopes,
         dpop,
         dpop_choice: request.spec.dpop,
@@ -165,8 +253,13 @@ pub(crate) async fn begin(
 }
 
 impl PendingLogin {
+    /// Whether it goes by the registration of an earlier login.
+    pub(crate) fn reuses_registration(&self) -> bool {
+        self.known.reused
+    }
+
     /// Takes the redirect and exchanges its code. A redirect is good once.
-    pub(crate) async fn finish(&self, redirect: &str) -> Result<Grant> {
+    pub(crate) async fn finish(self, redirect: &str) -> Result<Grant, LoginFailure> {
         let redirect = Url::parse(redirect.trim()).map_err(|_| {
             refused("that is not the URL of a redirect; copy it whole from the address bar")
         })?;
@@ -175,19 +268,18 @@ impl PendingLogin {
             return Err(refused(
                 "refused for safety: this redirect belongs to no login that is waiting: it was \
                  used before, or is from another login; start the login again",
-            ));
+            )
+            .into());
         }
-        let issuer = get("iss");
-        if let Some(error) = get("error") {
-            // Whoever sends an error may be as false as whoever sends a code (RFC 9207).
-            if issuer.is_some() && issuer != self.discovered.metadata.issuer {
-                return Err(refused(
-                    "refused for safety: the answer came from another authorization server than \
-                     the login was started at (RFC 9207)",
-                ));
-            }
+        let (error, code) = (get("error"), get("code").map(Secret::new));
+        if error.is_none() && code.is_none() {
+            return Err(no_code().into());
+        }
+        // Whoever sends an error may be as false as whoever sends a code.
+        self.check_sender(get("iss").as_deref(), error.is_some())?;
+        if let Some(error) = error {
             let why = get("error_description").unwrap_or_default();
-            return Err(refused(
+            let refusal = refused(
                 format!(
                     "{} did not log you in: {} {}",
                     shorten(&self.prompt.issuer),
@@ -196,23 +288,65 @@ impl PendingLogin {
                 )
                 .trim_end()
                 .to_owned(),
-            ));
+            );
+            let unknown = matches!(error.as_str(), "invalid_client" | "unauthorized_client");
+            return Err(match unknown && self.known.reused {
+                true => LoginFailure::ForgottenClient(refusal),
+                false => refusal.into(),
+            });
         }
-        let code = get("code").ok_or_else(|| {
-            refused("the redirect carries no code; copy it whole from the address bar")
+        let code = code.ok_or_else(no_code)?;
+        let fields = [
+            ("grant_type", "authorization_code"),
+            ("code", code.expose()),
+            ("redirect_uri", self.redirect_uri.as_str()),
+            ("code_verifier", self.verifier.secret()),
+            ("resource", self.discovered.resource.as_str()),
+        ];
+        let tokens = token::request(
+            &self.http,
+            &self.discovered.token_endpoint,
+            Some(&self.known.client),
+            &fields,
+        )
+        .await
+        .map_err(|failure| match failure {
+            TokenFailure::Other(error) => error.into(),
+            TokenFailure::Rejected(answer) => {
+                let refusal = refused(format!("the login was not completed: {answer}"));
+                match answer.is_about_the_client() && self.known.reused {
+                    true => LoginFailure::ForgottenClient(refusal),
+                    false => refusal.into(),
+                }
+            }
         })?;
-        self.http.set_code(Secret::new(code));
-        let response = self
-            .discovered
-            .manager
-            .exchange_code_for_token_with_issuer(
-                CODE_PLACEHOLDER,
-                &self.prompt.state,
-                issuer.as_deref(),
-            )
-            .await
-            .map_err(|error| from_rmcp(&error, Step::Callback, &self.http))?;
-        self.grant(Tokens::from_rmcp(&response)?)
+        Ok(self.grant(tokens)?)
+    }
+
+    /// Whether the redirect came from where the login was started (RFC 9207, section 2.4).
+    fn check_sender(&self, sender: Option<&str>, is_error: bool) -> Result<()> {
+        let metadata = &self.discovered.metadata;
+        let promised = metadata
+            .additional_fields
+            .get("authorization_response_iss_parameter_supported")
+            .and_then(serde_json::Value::as_bool)
+            .unwrap_or(false);
+        match (sender, &metadata.issuer) {
+            (Some(sender), Some(issuer)) if sender == issuer => Ok(()),
+            // Without metadata nobody knows who that would be.
+            (Some(sender), issuer) => Err(refused(format!(
+                "refused for safety: the answer came from {}, but the login was started at {} \
+                 (RFC 9207)",
+                shorten(sender),
+                shorten(issuer.as_deref().unwrap_or(&self.discovered.issuer))
+            ))),
+            (None, _) if promised && !is_error => Err(refused(format!(
+                "refused for safety: {} promised to name itself in its answer, and the answer \
+                 names nobody (RFC 9207)",
+                shorten(&self.discovered.issuer)
+            ))),
+            (None, _) => Ok(()),
+        }
     }
 
     fn grant(&self, tokens: Tokens) -> Result<Grant> {
@@ -225,21 +359,19 @@ impl PendingLogin {
                 "the authorization server gave a token that is bound to a key, and none was sent",
             ));
         }
-        let secret = self.client.client_secret.clone().map(Secret::new);
+        let Known {
+            client, registered, ..
+        } = &self.known;
         let grant = Grant {
             key: self.key.clone(),
             issuer: self.discovered.issuer.clone(),
             resource: self.discovered.resource.clone(),
             token_endpoint: self.discovered.token_endpoint.to_string(),
             revocation_endpoint: self.discovered.text("revocation_endpoint"),
-            client_id: self.client.client_id.clone(),
-            client_auth: if secret.is_some() {
-                self.discovered.client_auth(true)
-            } else {
-                ClientAuth::None
-            },
-            client_secret: secret.filter(|_| self.registered),
-            redirect_uri: self.registered.then(|| self.client.redirect_uri.clone()),
+            client_id: client.id.clone(),
+            client_auth: client.auth,
+            client_secret: client.secret.clone().filter(|_| *registered),
+            redirect_uri: registered.then(|| self.redirect_uri.clone()),
             access_token: tokens.access.clone(),
             kind: tokens.kind,
             refresh_token: None,
@@ -258,76 +390,8 @@ impl PendingLogin {
     }
 }
 
-/// Who we are at this authorization server: a registered client, an earlier registration, a
-/// client-id metadata document, a new registration, in this order (MCP 2025-11-25, "Client
-/// Registration Approaches").
-async fn client(
-    http: &Arc<OAuthHttp>,
-    discovered: &mut Discovered,
-    request: &LoginRequest<'_>,
-    scopes: &[String],
-) -> Result<(OAuthClientConfig, bool)> {
-    let LoginRequest {
-        spec,
-        identity,
-        earlier,
-        redirect_uri,
-        ..
-    } = *request;
-    if let Some(id) = &spec.client_id {
-        let mut client = OAuthClientConfig::new(id, redirect_uri);
-        if let Some(source) = &spec.client_secret {
-            let secret = read_secret(source, "the client secret").await?;
-            client = client.with_client_secret(secret.expose());
-        }
-        return Ok((client, false));
-    }
-    // Client ids never leave their issuer (MCP 2026-07-28, authorization server binding).
-    if let Some(grant) = earlier
-        && grant.issuer == discovered.issuer
-        && grant.redirect_uri.as_deref() == Some(redirect_uri)
-    {
-        let mut client = OAuthClientConfig::new(&grant.client_id, redirect_uri);
-        if let Some(secret) = &grant.client_secret {
-            client = client.with_client_secret(secret.expose());
-        }
-        return Ok((client, true));
-    }
-    let takes_documents = discovered
-        .metadata
-        .additional_fields
-        .get("client_id_metadata_document_supported")
-        .and_then(serde_json::Value::as_bool)
-        .unwrap_or(false);
-    let document = spec
-        .client_metadata_url
-        .as_ref()
-        .or(identity.metadata_url.as_ref());
-    if let Some(document) = document
-        && takes_documents
-    {
-        if !document.starts_with("https://") {
-            return Err(Error::new(
-                ErrorKind::InvalidSpec,
-                "the client metadata document needs an https URL",
-            ));
-        }
-        return Ok((OAuthClientConfig::new(document, redirect_uri), false));
-    }
-    if discovered.metadata.registration_endpoint.is_none() {
-        return Err(refused(format!(
-            "{} does not let clients register themselves: register one there with the redirect \
-             URI {redirect_uri}, and set client_id",
-            shorten(&discovered.issuer)
-        )));
-    }
-    let names: Vec<&str> = scopes.iter().map(String::as_str).collect();
-    let client = discovered
-        .manager
-        .register_client(&identity.name, redirect_uri, &names)
-        .await
-        .map_err(|error| from_rmcp(&error, Step::Registration, http))?;
-    Ok((client, true))
+fn no_code() -> Error {
+    refused("the redirect carries no code; copy it whole from the address bar")
 }
 
 /// Asks for a refresh token where the authorization server wants to be asked (MCP 2026-07-28,

@@ -14,8 +14,13 @@ use mcpool_core::{
 };
 
 use crate::{
-    Grant, GrantKey, LoginAgent, TokenStore, account::Account, grant::now, login::ClientIdentity,
+    Grant, GrantKey, LoginAgent, TokenStore, account::Account, grant::now,
+    registration::ClientIdentity,
 };
+
+/// Beyond so many servers, the ones that nobody uses just now are forgotten; what is stored of
+/// them stays.
+const MAX_ACCOUNTS: usize = 1024;
 
 /// OAuth for all servers of an application.
 ///
@@ -103,9 +108,12 @@ impl OAuth {
     ///
     /// # Errors
     /// [`AuthRequired`](ErrorKind::AuthRequired) when the login failed or was refused for
-    /// safety; [`Connect`](ErrorKind::Connect) when somebody cannot be reached;
+    /// safety, which is also so when the server names another authorization server than the one
+    /// that is configured, or that the login there was made at: log out first if that is right;
+    /// [`Connect`](ErrorKind::Connect) when somebody cannot be reached;
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) where the tokens would not be used: for a
     /// stdio server, with OAuth off, and where the spec has its own `Authorization` header;
+    /// [`InvalidSpec`](ErrorKind::InvalidSpec) as [`OAuthSpec::validate`](mcpool_core::OAuthSpec::validate);
     /// [`Unresolved`](ErrorKind::Unresolved) when the spec has placeholders without a value.
     pub async fn login(
         &self,
@@ -188,7 +196,11 @@ impl OAuth {
     /// The account of a server, one for all who have the same settings.
     fn account(&self, spec: &ServerSpec) -> Result<Account> {
         let account = self.new_account(spec)?;
+        account.check()?;
         let mut accounts = self.accounts();
+        if accounts.len() >= MAX_ACCOUNTS {
+            accounts.retain(|_, account| account.is_in_use());
+        }
         let known = accounts
             .entry(account.key().clone())
             .or_insert_with(|| account.clone());
@@ -203,6 +215,7 @@ impl OAuth {
         Account::new(
             http.clone(),
             http.oauth.as_deref().cloned().unwrap_or_default(),
+            spec.masker.clone(),
             Arc::clone(&self.store),
             self.agent.clone(),
             self.identity.clone(),

@@ -41,7 +41,8 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
     /// Dropping the future stops the wait. `load`, `save` and `remove` work with and without it.
     ///
     /// # Errors
-    /// [`Timeout`](mcpool_core::ErrorKind::Timeout) when somebody holds it for far too long.
+    /// [`Timeout`](mcpool_core::ErrorKind::Timeout) when somebody holds it for far too long; it
+    /// should say who.
     async fn lock(&self, key: &GrantKey) -> Result<StoreLock>;
 
     /// How often to look for what another process stored, while a server waits for a login.
@@ -68,10 +69,14 @@ impl fmt::Debug for StoreLock {
     }
 }
 
+/// Of more authorization servers than these for one server, the oldest is forgotten.
+const MAX_ISSUERS: usize = 8;
+
 /// Puts a grant into a list: first, and in place of the one of the same issuer.
 pub(crate) fn put(grants: &mut Vec<Grant>, grant: Grant) {
     grants.retain(|old| old.issuer != grant.issuer);
     grants.insert(0, grant);
+    grants.truncate(MAX_ISSUERS);
 }
 
 /// Keeps tokens for as long as the program runs. For tests, and for who must not write to disk.
@@ -128,14 +133,16 @@ impl TokenStore for MemoryStore {
     }
 
     async fn lock(&self, key: &GrantKey) -> Result<StoreLock> {
-        let lock = Arc::clone(
-            self.0
+        let lock = {
+            let mut locks = self
+                .0
                 .locks
                 .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .entry(key.clone())
-                .or_default(),
-        );
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            // Only the ones that somebody holds or waits for.
+            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+            Arc::clone(locks.entry(key.clone()).or_default())
+        };
         let guard: OwnedMutexGuard<()> = lock.lock_owned().await;
         Ok(StoreLock::new(guard))
     }

@@ -15,7 +15,10 @@ use mcpool_core::{
 };
 use mcpool_testkit::{
     Behavior,
-    fixtures::{authz::Attack, http::HttpFixture},
+    fixtures::{
+        authz::{AnswerForm, Attack},
+        http::HttpFixture,
+    },
 };
 use support::{Robot, authenticator, call, in_memory, spec, start};
 
@@ -220,7 +223,8 @@ async fn client_credentials_need_no_person() {
     let secret = SecretSource::Value("canary-secret".into());
     let settings = OAuthSpec::new()
         .with_grant(OAuthGrant::ClientCredentials)
-        .with_client("robot", Some(secret));
+        .with_client("robot", Some(secret))
+        .with_issuer(server.issuer());
     let spec = spec(&server.mcp_url(), settings);
     assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
     assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
@@ -238,7 +242,8 @@ async fn a_wrong_client_secret_is_told_once() {
     let oauth = in_memory();
     let settings = OAuthSpec::new()
         .with_grant(OAuthGrant::ClientCredentials)
-        .with_client("robot", Some(SecretSource::Value("canary-wrong".into())));
+        .with_client("robot", Some(SecretSource::Value("canary-wrong".into())))
+        .with_issuer(server.issuer());
     let spec = spec(&server.mcp_url(), settings);
     let error = call(&oauth, &spec, "ping").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AuthRequired);
@@ -278,7 +283,7 @@ async fn accounts_at_one_server_are_kept_apart() {
 async fn new_credentials_are_noticed_once() {
     let server = start(|_| {});
     let directory = tempfile::tempdir().unwrap();
-    let store = || Arc::new(FileStore::new(directory.path()));
+    let store = || Arc::new(FileStore::new(directory.path().join("credentials")));
     let oauth = OAuth::new(store());
     let spec = spec(&server.mcp_url(), OAuthSpec::new());
     let refused = async || {
@@ -319,7 +324,7 @@ async fn more_scope_from_another_process_is_noticed() {
         options.call_scope = Some("mcp:write".into());
     });
     let directory = tempfile::tempdir().unwrap();
-    let store = || Arc::new(FileStore::new(directory.path()));
+    let store = || Arc::new(FileStore::new(directory.path().join("credentials")));
     let oauth = OAuth::new(store());
     let spec = spec(&server.mcp_url(), OAuthSpec::new());
     let robot = Robot::default();
@@ -474,4 +479,165 @@ async fn a_configured_metadata_url_is_where_the_metadata_is_read() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("refused for safety"), "{error}");
+}
+
+#[tokio::test]
+async fn every_way_that_answers_are_written_leads_to_a_login_that_is_renewed() {
+    for answers in [
+        AnswerForm::Standard,
+        AnswerForm::TextNumbers,
+        AnswerForm::Fractions,
+        AnswerForm::Bare,
+        AnswerForm::Form,
+    ] {
+        let server = start(|options| options.answers = answers);
+        let oauth = in_memory();
+        let spec = spec(&server.mcp_url(), OAuthSpec::new());
+        let status = oauth
+            .login(&spec, &Robot::default(), None)
+            .await
+            .unwrap_or_else(|error| panic!("{answers:?}: {error}"));
+        let lasts = status
+            .expires_at
+            .map(|at| at.duration_since(std::time::SystemTime::now()).unwrap());
+        match answers {
+            AnswerForm::Bare => assert_eq!(lasts, None),
+            _ => {
+                let lasts = lasts.unwrap_or_else(|| panic!("{answers:?}: no end"));
+                assert!(
+                    (3590..=3600).contains(&lasts.as_secs()),
+                    "{answers:?}: {lasts:?}"
+                );
+            }
+        }
+        assert_ne!(
+            call(&oauth, &spec, "ping").await.unwrap(),
+            401,
+            "{answers:?}"
+        );
+        server.expire_tokens();
+        assert_ne!(
+            call(&oauth, &spec, "ping").await.unwrap(),
+            401,
+            "{answers:?}"
+        );
+        assert_eq!(server.count("refresh_token"), 1, "{answers:?}");
+        // The registration is good for the next login.
+        oauth.login(&spec, &Robot::default(), None).await.unwrap();
+        assert_eq!(server.count("register"), 1, "{answers:?}");
+        assert!(oauth.logout(&spec).await.unwrap());
+        assert_eq!(server.count("revoke"), 2, "{answers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_registered_client_proves_itself_as_its_registration_says() {
+    let server = start(|options| options.client_secrets = true);
+    let oauth = in_memory();
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    oauth.login(&spec, &Robot::default(), None).await.unwrap();
+    server.expire_tokens();
+    assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
+    assert_eq!(server.count("refused"), 0);
+}
+
+#[tokio::test]
+async fn a_slash_at_the_end_makes_no_other_resource() {
+    let server = start(|options| options.resource_slash = true);
+    let oauth = in_memory();
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    oauth.login(&spec, &Robot::default(), None).await.unwrap();
+    assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
+    server.expire_tokens();
+    assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
+    // It is asked for in its own words.
+    let named = format!("{}/", server.mcp_url());
+    assert_eq!(server.seen_resources(), [named.as_str(); 3]);
+    // Also where the user writes the slash and the server does not.
+    let other = start(|_| {});
+    let spec = support::spec(&format!("{}/", other.mcp_url()), OAuthSpec::new());
+    oauth.login(&spec, &Robot::default(), None).await.unwrap();
+    assert_eq!(other.seen_resources(), [other.mcp_url(), other.mcp_url()]);
+}
+
+#[tokio::test]
+async fn a_forgotten_registration_is_made_again_once() {
+    let server = Arc::new(start(|_| {}));
+    let oauth = in_memory();
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let forgetful = || {
+        let server = Arc::clone(&server);
+        Robot::meanwhile(move || {
+            server.forget_clients();
+            Ok(())
+        })
+    };
+    // A new registration is not one of an earlier login: forgotten at once, it is an error.
+    let error = oauth.login(&spec, &forgetful(), None).await.unwrap_err();
+    assert!(error.to_string().contains("invalid_client"), "{error}");
+    assert_eq!(server.count("register"), 1);
+
+    oauth.login(&spec, &Robot::default(), None).await.unwrap();
+    assert_eq!(server.count("register"), 2);
+    let robot = forgetful();
+    let status = oauth.login(&spec, &robot, None).await.unwrap();
+    assert_eq!(status.state, LoginState::LoggedIn);
+    assert_eq!(server.count("register"), 3);
+    assert_eq!(robot.logins.load(Ordering::SeqCst), 2);
+    assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
+}
+
+#[tokio::test]
+async fn a_registration_that_is_forgotten_before_a_refresh_is_made_by_the_next_login() {
+    let server = start(|_| {});
+    let oauth = in_memory();
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    oauth.login(&spec, &Robot::default(), None).await.unwrap();
+    server.expire_tokens();
+    server.forget_clients();
+    let error = call(&oauth, &spec, "ping").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AuthRequired);
+    oauth.login(&spec, &Robot::default(), None).await.unwrap();
+    assert_eq!(server.count("register"), 2);
+}
+
+#[tokio::test]
+async fn a_login_that_nobody_came_back_from_may_have_been_a_forgotten_registration() {
+    let server = start(|_| {});
+    let oauth = in_memory();
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    oauth.login(&spec, &Robot::default(), None).await.unwrap();
+    // The page says that the client is unknown, and the person closes it.
+    let gone = Robot::meanwhile(|| {
+        Err(mcpool_core::Error::new(
+            ErrorKind::AuthRequired,
+            "nobody logged in",
+        ))
+    });
+    oauth.login(&spec, &gone, None).await.unwrap_err();
+    assert_eq!(server.count("register"), 1);
+    oauth.login(&spec, &Robot::default(), None).await.unwrap();
+    assert_eq!(server.count("register"), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_takes_only_basic_is_not_logged_in_to() {
+    let server = start(|options| options.challenge = Some("Basic realm=\"files\"".into()));
+    let oauth = in_memory();
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let error = call(&oauth, &spec, "ping").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Forbidden);
+    assert!(error.to_string().contains("only Basic"), "{error}");
+    for challenge in [None, error.challenge()] {
+        let error = oauth
+            .login(&spec, &Robot::default(), challenge)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(
+            error.to_string().contains("header Authorization"),
+            "{error}"
+        );
+    }
+    assert_eq!(server.count("register"), 0);
 }

@@ -171,3 +171,69 @@ async fn a_login_that_is_given_up_frees_its_port() {
     }
     TcpListener::bind(("127.0.0.1", port)).await.unwrap();
 }
+
+#[tokio::test]
+async fn the_redirect_gets_through_however_many_connections_are_idle() {
+    use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+    let server = start(|_| {});
+    let oauth = in_memory();
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (agent, mut urls) = agent();
+    let browser = async {
+        let redirect = follow(&urls.recv().await.unwrap()).await;
+        let address = redirect
+            .trim_start_matches("http://")
+            .split('/')
+            .next()
+            .unwrap();
+        // Some say nothing, some begin and do not end.
+        let mut idle = Vec::new();
+        for number in 0..300 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            if number % 3 == 0 {
+                // One that was ended already to make way is no failure of the test.
+                let _ = stream.write_all(b"GET /callback?state=").await;
+            }
+            idle.push(stream);
+        }
+        let page = get(&redirect).await.text().await.unwrap();
+        drop(idle);
+        page
+    };
+    let (status, page) = tokio::join!(oauth.login(&spec, &agent, None), browser);
+    assert_eq!(status.unwrap().state, LoginState::LoggedIn);
+    assert!(page.contains("You are logged in"), "{page}");
+}
+
+#[tokio::test]
+async fn a_request_without_end_is_dropped() {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
+
+    let server = start(|_| {});
+    let oauth = in_memory();
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (agent, mut urls) = agent();
+    let browser = async {
+        let redirect = follow(&urls.recv().await.unwrap()).await;
+        let address = redirect
+            .trim_start_matches("http://")
+            .split('/')
+            .next()
+            .unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let long = vec![b'x'; 64 * 1024];
+        let _ = stream.write_all(&long).await;
+        // It is closed, without an answer.
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+        assert!(rest.is_empty());
+        get(&redirect).await.status()
+    };
+    let (status, page) = tokio::join!(oauth.login(&spec, &agent, None), browser);
+    status.unwrap();
+    assert_eq!(page, 200);
+}

@@ -52,7 +52,8 @@ async fn a_login_a_refresh_and_a_headless_grant_log_no_secret() {
         .with_client(
             "robot",
             Some(SecretSource::Value("canary-client-secret".into())),
-        );
+        )
+        .with_issuer(robot.issuer());
     let headless = spec(&robot.mcp_url(), settings);
     assert_ne!(call(&oauth, &headless, "ping").await.unwrap(), 401);
 
@@ -67,5 +68,30 @@ async fn a_login_a_refresh_and_a_headless_grant_log_no_secret() {
         let found = text.lines().find(|line| line.contains(secret.as_str()));
         assert!(found.is_none(), "{secret} stands in a log: {found:?}");
         assert!(!status.contains(secret.as_str()));
+    }
+}
+
+#[tokio::test]
+async fn what_a_login_brings_is_masked_where_its_server_says_it_back() {
+    use mcpool_core::Sensitivity;
+
+    let server = start(|options| options.client_secrets = true);
+    let oauth = in_memory();
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    oauth.login(&spec, &Robot::default(), None).await.unwrap();
+    server.expire_tokens();
+    assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
+    let kept = |secret: &&String| {
+        ["access-", "refresh-", "clientsecret-"]
+            .iter()
+            .any(|kind| secret.starts_with(kind))
+    };
+    let secrets = server.secrets();
+    let secrets: Vec<&String> = secrets.iter().filter(kept).collect();
+    assert_eq!(secrets.len(), 5);
+    for secret in secrets {
+        let said = format!("no such token: {secret}");
+        let shown = spec.masker.mask(&said, Sensitivity::Secret);
+        assert!(!shown.contains(secret.as_str()), "{shown}");
     }
 }

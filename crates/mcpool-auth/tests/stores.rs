@@ -30,7 +30,7 @@ async fn files_are_private_whole_and_one_for_each_server() {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        for path in &files {
+        for path in files.iter().filter(|path| path.is_file()) {
             let mode = path.metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{path:?}");
         }
@@ -64,7 +64,7 @@ async fn files_are_private_whole_and_one_for_each_server() {
 #[tokio::test]
 async fn a_lock_keeps_others_out_until_it_is_dropped() {
     let directory = tempfile::tempdir().unwrap();
-    let store = FileStore::new(directory.path());
+    let store = FileStore::new(directory.path().join("credentials"));
     let key = GrantKey::new("https://mcp.example/mcp", None);
     let held = store.lock(&key).await.unwrap();
     // Another server's lock is free.
@@ -79,6 +79,63 @@ async fn a_lock_keeps_others_out_until_it_is_dropped() {
     );
     drop(held);
     drop(waiting.await.unwrap());
+}
+
+#[tokio::test]
+async fn who_waits_in_vain_for_a_lock_is_told_who_has_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store =
+        FileStore::new(directory.path().join("credentials")).with_lock_timeout(Duration::ZERO);
+    let key = GrantKey::new("https://mcp.example/mcp", None);
+    let _held = store.lock(&key).await.unwrap();
+    let error = store.lock(&key).await.unwrap_err();
+    assert_eq!(error.kind(), mcpool_core::ErrorKind::Timeout);
+    let holder = format!("process {} (stores", std::process::id());
+    assert!(error.to_string().contains(&holder), "{error}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_others_may_read_is_not_used_and_says_what_to_do() {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::Path};
+
+    let folder = tempfile::tempdir().unwrap();
+    let store = FileStore::new(folder.path().join("credentials"));
+    let server = start(|_| {});
+    let oauth = || OAuth::new(Arc::new(store.clone()));
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    oauth().login(&spec, &Robot::default(), None).await.unwrap();
+    let file = std::fs::read_dir(store.directory())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|end| end == "json"))
+        .unwrap();
+    let set = |path: &Path, mode| {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    };
+    for (path, loose, tight) in [
+        (file.as_path(), 0o644, 0o600),
+        (store.directory(), 0o755, 0o700),
+    ] {
+        set(path, loose);
+        let help = format!("run `chmod {tight:o} {}`", path.display());
+        let status = oauth().status(&spec).await.unwrap_err();
+        let called = call(&oauth(), &spec, "ping").await.unwrap_err();
+        let login = oauth()
+            .login(&spec, &Robot::default(), None)
+            .await
+            .unwrap_err();
+        for error in [status, called, login] {
+            assert!(error.to_string().contains(&help), "{error}");
+        }
+        set(path, tight);
+        assert_ne!(call(&oauth(), &spec, "ping").await.unwrap(), 401);
+    }
+    assert_eq!(server.count("register"), 1);
+    // A file that somebody has opened to others can be logged out of.
+    set(&file, 0o644);
+    assert!(oauth().logout(&spec).await.unwrap());
+    assert!(!file.exists());
 }
 
 const SERVER: &str = "MCPOOL_TEST_SERVER";
@@ -104,7 +161,9 @@ async fn fifty_processes_refresh_once_and_nobody_is_logged_out() {
 
     let directory = tempfile::tempdir().unwrap();
     let server = start(|options| options.think = Duration::from_millis(100));
-    let oauth = OAuth::new(Arc::new(FileStore::new(directory.path())));
+    let oauth = OAuth::new(Arc::new(FileStore::new(
+        directory.path().join("credentials"),
+    )));
     let spec = spec(&server.mcp_url(), OAuthSpec::new());
     oauth.login(&spec, &Robot::default(), None).await.unwrap();
     server.expire_tokens();
@@ -114,7 +173,7 @@ async fn fifty_processes_refresh_once_and_nobody_is_logged_out() {
         let mut child = tokio::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "one_process_of_many", "--ignored", "--nocapture"])
             .env(SERVER, server.mcp_url())
-            .env(STORE, directory.path())
+            .env(STORE, directory.path().join("credentials"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

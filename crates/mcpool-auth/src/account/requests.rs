@@ -7,20 +7,22 @@ use async_trait::async_trait;
 use mcpool_core::{
     AuthChallenge, AuthDecision, AuthRequest, Authenticator, Error, ErrorKind, Result, Secret,
 };
-use rmcp::transport::auth::WWWAuthenticateParams;
+use mcpool_http_pool::Challenge;
 use tokio::time::Instant;
 use url::Url;
 
 use super::{Account, Flight, Live};
 use crate::{
-    discovery::discover,
+    discovery::{DiscoveryFailure, discover},
     error::refused,
     grant::{Grant, TokenKind, now, union},
 };
 
 /// How often more scope is asked for before a 403 is believed.
 const MAX_STEP_UPS: u32 = 3;
-/// After this long without one, step-ups are counted anew.
+/// Of more scopes in one challenge the rest is not asked for.
+const MAX_WANTED: usize = 200;
+/// After this long without one, step-ups are counted from zero.
 const STEP_UP_WINDOW: Duration = Duration::from_secs(600);
 /// Tokens of a grant that is refused this soon were never good.
 const FRESH: Duration = Duration::from_secs(60);
@@ -110,8 +112,13 @@ impl Account {
             return Ok(AuthDecision::GiveUp);
         };
         let header = challenge.www_authenticate.as_deref();
-        let params = header.map(|header| WWWAuthenticateParams::parse(header, &self.0.server));
-        let error = params.as_ref().and_then(|params| params.error.as_deref());
+        let offered = Challenge::parse(header.unwrap_or_default());
+        // A proxy's own challenge may stand beside the one that names an error.
+        let told = offered
+            .iter()
+            .filter(|offer| offer.takes_tokens())
+            .find(|offer| offer.parameter("error").is_some());
+        let error = told.and_then(|offer| offer.parameter("error"));
 
         if let (Some(nonce), Some(key)) = (
             &challenge.dpop_nonce,
@@ -139,8 +146,8 @@ impl Account {
         match (challenge.status, error) {
             (401, _) => self.unauthorized(&mut flight, live, header).await,
             (403, Some("insufficient_scope")) => {
-                let wanted = params.and_then(|params| params.scope).unwrap_or_default();
-                self.insufficient_scope(&mut flight, live, header, &wanted)
+                let wanted = told.and_then(|offer| offer.parameter("scope"));
+                self.insufficient_scope(&mut flight, live, header, wanted.unwrap_or_default())
                     .await
             }
             _ => Ok(AuthDecision::GiveUp),
@@ -169,13 +176,21 @@ impl Account {
         {
             // The one thing that may help: the server has another authorization server now.
             let http = self.oauth_http(None).await?;
-            let found = discover(&http, &self.0.server, &self.0.spec, challenge).await?;
-            if found.issuer == live.grant.issuer {
-                return Err(refused(format!(
-                    "the server refuses the token that {} has just issued for it: it may be \
-                     meant for another audience",
-                    live.grant.issuer
-                )));
+            let (server, spec) = (&self.0.server, &self.0.spec);
+            let binding = self.0.binding.or_login(Some(&live.grant.issuer));
+            match discover(&http, server, spec, &binding, challenge).await {
+                Ok(found) if found.issuer == live.grant.issuer => {
+                    return Err(refused(format!(
+                        "the server refuses the token that {} has just issued for it: it may be \
+                         meant for another audience",
+                        live.grant.issuer
+                    )));
+                }
+                Ok(_) => {}
+                // The agent is asked.
+                Err(DiscoveryFailure::OtherIssuer(change))
+                    if change.by_login && !self.needs_person() => {}
+                Err(failure) => return Err(failure.into()),
             }
         }
         if self.needs_person() {
@@ -200,7 +215,11 @@ impl Account {
         let Some(live) = live else {
             return Ok(AuthDecision::GiveUp);
         };
-        let wanted: Vec<String> = wanted.split_whitespace().map(str::to_owned).collect();
+        let wanted: Vec<String> = wanted
+            .split_whitespace()
+            .take(MAX_WANTED)
+            .map(str::to_owned)
+            .collect();
         let granted = &live.grant.scopes;
         if wanted.iter().all(|scope| granted.contains(scope)) {
             return Ok(AuthDecision::GiveUp);

@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use mcpool_auth::{LoginAgent, LoginPrompt, MemoryStore, OAuth, RedirectReceiver};
+use mcpool_auth::{IssuerChange, LoginAgent, LoginPrompt, MemoryStore, OAuth, RedirectReceiver};
 use mcpool_core::{
     Authenticator, AuthenticatorProvider, ConnectRequest, HttpSpec, OAuthSpec, Result, ServerSpec,
     TransportSpec,
@@ -25,12 +25,34 @@ use mcpool_testkit::fixtures::authz::{AuthzFixture, AuthzOptions};
 pub(crate) const REDIRECT: &str = "http://127.0.0.1:53682/callback";
 
 /// Opens the login page without a browser, and takes the redirect from its answer.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Robot {
     pub(crate) logins: AtomicUsize,
     /// Gives this redirect instead of the real one.
     pub(crate) instead: std::sync::Mutex<Option<String>>,
     pub(crate) seen: Arc<std::sync::Mutex<Vec<(LoginPrompt, String)>>>,
+    /// Whether it logs in at another authorization server than before.
+    pub(crate) allows_other: bool,
+    pub(crate) changes: std::sync::Mutex<Vec<IssuerChange>>,
+    /// What happens, once, when the person has logged in and the code is not exchanged yet.
+    pub(crate) meanwhile: Arc<std::sync::Mutex<Option<Meanwhile>>>,
+}
+
+type Meanwhile = Box<dyn FnOnce() -> Result<()> + Send>;
+
+impl std::fmt::Debug for Robot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Robot")
+    }
+}
+
+impl Robot {
+    /// One to whom this happens between the login and the exchange of its code.
+    pub(crate) fn meanwhile(work: impl FnOnce() -> Result<()> + Send + 'static) -> Self {
+        let robot = Self::default();
+        *robot.meanwhile.lock().unwrap() = Some(Box::new(work));
+        robot
+    }
 }
 
 #[async_trait]
@@ -40,13 +62,20 @@ impl LoginAgent for Robot {
         Ok(Box::new(RobotReceiver {
             instead: self.instead.lock().unwrap().take(),
             seen: Arc::clone(&self.seen),
+            meanwhile: Arc::clone(&self.meanwhile),
         }))
+    }
+
+    async fn allows_other_issuer(&self, change: &IssuerChange) -> bool {
+        self.changes.lock().unwrap().push(change.clone());
+        self.allows_other
     }
 }
 
 struct RobotReceiver {
     instead: Option<String>,
     seen: Arc<std::sync::Mutex<Vec<(LoginPrompt, String)>>>,
+    meanwhile: Arc<std::sync::Mutex<Option<Meanwhile>>>,
 }
 
 #[async_trait]
@@ -64,6 +93,8 @@ impl RedirectReceiver for RobotReceiver {
             .lock()
             .unwrap()
             .push((prompt.clone(), redirect.clone()));
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        meanwhile.map_or(Ok(()), |happens| happens())?;
         Ok(redirect)
     }
 }
