@@ -87,6 +87,7 @@ impl Cli {
             .env(name, value)
             .env("XDG_CONFIG_HOME", self.marker.dir())
             .env("XDG_DATA_HOME", self.marker.dir())
+            .env("XDG_STATE_HOME", self.marker.dir().join("state"))
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .env_remove("MCPOOL_CONFIG")
             .env_remove("MCPOOL_LOG");

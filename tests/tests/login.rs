@@ -18,7 +18,7 @@ use mcpool::{
 use mcpool_e2e::{Cli, Running};
 use mcpool_testkit::{
     eventually_blocking,
-    fixtures::authz::{AuthzFixture, AuthzOptions},
+    fixtures::authz::{Attack, AuthzFixture, AuthzOptions},
 };
 use serde_json::{Value, json};
 
@@ -244,6 +244,7 @@ fn client_credentials_of_a_config_need_no_login() {
             "grant": "client_credentials",
             "client_id": "robot",
             "client_secret": "${ROBOT_SECRET}",
+            "issuer": server.issuer(),
         },
     }}});
     let unset = Cli::new(config.clone()).run(&["tools", "robot"]);
@@ -259,6 +260,82 @@ fn client_credentials_of_a_config_need_no_login() {
     let login = cli.run(&["login", "robot"]);
     assert_eq!(login.code(), Some(0), "{}", login.stderr());
     assert!(login.stderr().is_empty(), "{}", login.stderr());
+}
+
+#[test]
+fn a_server_that_names_another_authorization_server_gets_it_no_secret() {
+    let evil = authz(|_| {});
+    let server = authz(|options| {
+        options.attack = Some(Attack::AuthorizationServerAt(evil.issuer()));
+    });
+    let config = |issuer: Option<String>| {
+        let mut oauth = json!({
+            "grant": "workload_identity",
+            "client_id": "cid",
+            "assertion": "canary-of-the-platform",
+        });
+        if let Some(issuer) = issuer {
+            oauth["issuer"] = issuer.into();
+        }
+        json!({"mcpServers": {"o": {"url": server.mcp_url(), "oauth": oauth}}})
+    };
+    // Bound to nobody, it is an error with its place, before anybody is asked.
+    let run = Cli::new(config(None)).run(&["status"]);
+    assert_eq!(run.code(), Some(2), "{}", run.stderr());
+    for words in ["`oauth.assertion` needs `oauth.issuer`", "mcp.json:"] {
+        assert!(run.stderr().contains(words), "{}", run.stderr());
+    }
+    assert_eq!(server.count("nothing"), 0);
+    // Bound, it goes nowhere else, and both are named.
+    let run = Cli::new(config(Some("https://as.example".into()))).run(&["status"]);
+    assert_eq!(run.code(), Some(3), "{}", run.stderr());
+    let said = run.stdout() + &run.stderr();
+    for words in ["https://as.example", &evil.issuer()] {
+        assert!(said.contains(words), "{said}");
+    }
+    assert!(!said.contains("canary"), "{said}");
+    assert!(!said.contains("mcpool login"), "{said}");
+    for what in [
+        "metadata",
+        "nothing",
+        "urn:ietf:params:oauth:grant-type:jwt-bearer",
+    ] {
+        assert_eq!(evil.count(what), 0, "{what}");
+    }
+}
+
+#[test]
+fn credentials_that_others_may_read_are_not_used() {
+    let server = authz(|_| {});
+    let cli = Cli::new(config(&server));
+    let (code, output) = paste(&cli, "guarded");
+    assert_eq!(code, Some(0), "{output}");
+    let credentials = cli.dir().join("mcpool/credentials");
+    // The locks are in the state directory, and nobody else gets at them.
+    let names: Vec<String> = std::fs::read_dir(&credentials)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(names.len() == 1 && names[0].ends_with(".json"), "{names:?}");
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&cli.dir().join("state/mcpool/locks")), 0o700);
+
+    for (path, loose, tight) in [
+        (credentials.join(&names[0]), 0o640, 0o600),
+        (credentials, 0o750, 0o700),
+    ] {
+        let set = |mode| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        set(loose);
+        let call = cli.run(&["call", "guarded", "echo", "text=x"]);
+        assert_ne!(call.code(), Some(0));
+        let help = format!("chmod {tight:o} {}", path.display());
+        assert!(call.stderr().contains(&help), "{}", call.stderr());
+        set(tight);
+        let call = cli.run(&["call", "guarded", "echo", "text=x"]);
+        assert_eq!(call.code(), Some(0), "{}", call.stderr());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

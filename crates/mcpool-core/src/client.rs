@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::{sync::broadcast, time::Instant};
 
-use crate::{Diagnostics, Error, Result, ServerName, ServerSpec, TransportKind};
+use crate::{Diagnostics, Error, Result, ServerName, ServerSpec, TransportKind, Untrusted};
 
 /// Turns a spec into a connected client. The second seam: the manager is tested on mocks of it.
 #[async_trait]
@@ -287,7 +287,7 @@ pub struct ConnectAttempt {
 }
 
 impl ConnectAttempt {
-    /// One attempt.
+    /// One attempt. What steers a terminal in `outcome` is escaped (see [`Untrusted`]).
     #[must_use]
     pub fn new(
         transport: TransportKind,
@@ -299,7 +299,7 @@ impl ConnectAttempt {
         Self {
             transport,
             tried: tried.into(),
-            outcome: outcome.into(),
+            outcome: Untrusted::line(outcome.into()).into_clean().into_owned(),
             ok,
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         }

@@ -4,13 +4,10 @@
 use async_trait::async_trait;
 use mcpool::{
     Error, ErrorKind, Result,
-    auth::{LoginAgent, LoginPrompt, RedirectReceiver},
+    auth::{IssuerChange, LoginAgent, LoginPrompt, RedirectReceiver},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
-use url::Url;
+
+use crate::plain;
 
 /// A browser without a person, for `http` on this machine.
 #[derive(Debug)]
@@ -20,6 +17,11 @@ pub(crate) struct Headless;
 impl LoginAgent for Headless {
     async fn prepare(&self, _redirect_port: Option<u16>) -> Result<Box<dyn RedirectReceiver>> {
         Ok(Box::new(Self))
+    }
+
+    /// The suite's server moves, and a client that its user lets move has to register again.
+    async fn allows_other_issuer(&self, _change: &IssuerChange) -> bool {
+        true
     }
 }
 
@@ -32,23 +34,8 @@ impl RedirectReceiver for Headless {
 
     async fn receive(&mut self, prompt: &LoginPrompt) -> Result<String> {
         let failed = |what: String| Error::new(ErrorKind::AuthRequired, what);
-        let url = Url::parse(&prompt.url).map_err(|error| failed(error.to_string()))?;
-        let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
-            return Err(failed("the login page has no host".to_owned()));
-        };
-        let request = format!(
-            "GET {}?{} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n",
-            url.path(),
-            url.query().unwrap_or_default()
-        );
-        let mut answer = Vec::new();
-        let exchange = async {
-            let mut stream = TcpStream::connect((host, port)).await?;
-            stream.write_all(request.as_bytes()).await?;
-            stream.read_to_end(&mut answer).await
-        };
-        exchange.await.map_err(|error| failed(error.to_string()))?;
-        String::from_utf8_lossy(&answer)
+        let answer = plain::get(&prompt.url).await.map_err(failed)?;
+        answer
             .lines()
             .take_while(|line| !line.is_empty())
             .filter_map(|line| line.split_once(':'))

@@ -4,8 +4,10 @@
 //! Transport, protocol era and authorization are mcpool's business; nothing here depends on the
 //! scenario but the credentials that the suite hands out and the calls that it asks for.
 
+mod administrator;
 mod answers;
 mod browser;
+mod plain;
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -86,7 +88,14 @@ async fn run(url: &str, context: Context) -> Result<()> {
     let factory = StandardFactory::new()
         .with_handler(Arc::new(answers::Defaults))
         .with_authenticators(Arc::new(oauth));
-    let http = HttpSpec::new(url).with_oauth(credentials(&context));
+    let mut settings = credentials(&context);
+    if settings.credential_field().is_some()
+        && !settings.is_bound()
+        && let Some(issuer) = administrator::issuer_of(url).await
+    {
+        settings = settings.with_issuer(issuer);
+    }
+    let http = HttpSpec::new(url).with_oauth(settings);
     let spec = ServerSpec::new("conformance", TransportSpec::Auto(http))?;
     let client = factory.connect(&spec).await?;
     let used = use_everything(&*client, context.tool_calls).await;

@@ -73,6 +73,7 @@ impl Place {
             .current_dir(self.path())
             .env("XDG_CONFIG_HOME", self.path().join("config"))
             .env("XDG_DATA_HOME", self.path().join("data"))
+            .env("XDG_STATE_HOME", self.path().join("state"))
             .env("HOME", self.path())
             .env_remove("MCPOOL_CONFIG")
             .env_remove("MCPOOL_LOG")
