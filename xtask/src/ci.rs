@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use crate::{
-    Outcome, conformance, documented, layers, test,
+    Outcome, conformance, documented, layers, limits, test,
     tools::{self, cargo, find_or_install, is_ci},
 };
 
@@ -94,6 +94,11 @@ const STEPS: &[Step] = &[
         name: "documented",
         what: "docs/dependencies.md says why each dependency is there",
         run: documented::run,
+    },
+    Step {
+        name: "limits",
+        what: "docs/limits.md lists every bound, with the numbers of the code",
+        run: limits::run,
     },
     Step {
         name: "deny",

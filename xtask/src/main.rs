@@ -8,6 +8,7 @@ mod ci;
 mod conformance;
 mod documented;
 mod layers;
+mod limits;
 mod servers;
 mod test;
 mod tools;
