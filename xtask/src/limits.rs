@@ -26,7 +26,10 @@ pub(crate) fn run() -> Outcome {
     if problems.is_empty() {
         return Ok(());
     }
-    Err(format!("{DOCUMENT}:\n  {}", problems.join("\n  ")))
+    for problem in &problems {
+        eprintln!("{DOCUMENT}: {problem}");
+    }
+    Err(format!("{DOCUMENT}: {} problems", problems.len()))
 }
 
 /// The Rust files below a directory, by their paths below `base`.

@@ -24,6 +24,10 @@ const LEAST: (usize, usize) = (24, 6);
 /// The size of a screen that does not say how large it is.
 const USUAL: (usize, usize) = (80, 24);
 
+/// How much of an answer is read, in bytes. A line is as long as a terminal lets it be; this is
+/// for whatever else stands in its place.
+const MAX_ANSWER: u64 = 4 * 1024;
+
 /// What a person said.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
@@ -245,8 +249,7 @@ impl<R: BufRead, W: Write> Dialog<R, W> {
         write!(self.output, "{question}")?;
         self.output.flush()?;
         let mut answer = String::new();
-        // A line is as long as a terminal lets it be; a bound for whatever else this is.
-        let read = (&mut self.input).take(4096).read_line(&mut answer)?;
+        let read = (&mut self.input).take(MAX_ANSWER).read_line(&mut answer)?;
         Ok(match read {
             0 => "n".to_owned(),
             _ => answer.trim().to_owned(),
