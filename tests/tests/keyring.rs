@@ -69,7 +69,8 @@ async fn inside() {
         || -> Arc<dyn TokenStore> { Arc::new(KeyringStore::new(FileStore::new(directory.path()))) };
     let oauth = OAuthSpec::new()
         .with_grant(OAuthGrant::ClientCredentials)
-        .with_client("robot", Some(SecretSource::Value("canary".into())));
+        .with_client("robot", Some(SecretSource::Value("canary".into())))
+        .with_issuer(server.issuer());
     let http = HttpSpec::new(server.mcp_url()).with_oauth(oauth);
     let spec = ServerSpec::http("guarded", http).unwrap();
 

@@ -107,7 +107,8 @@ pub(crate) fn anchored(path: &str, base: &Path) -> PathBuf {
         Template::parse(path, Syntax::native()).is_ok_and(|template| template.is_literal());
     let path = PathBuf::from(path);
     if is_literal && path.is_relative() && !path.starts_with("~") {
-        base.join(path)
+        // The directory's name is no template, and what it is joined to will be read as one.
+        Path::new(&crate::template::escape(&base.to_string_lossy())).join(path)
     } else {
         path
     }

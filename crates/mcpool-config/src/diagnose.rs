@@ -210,10 +210,13 @@ impl StdError for Problems {}
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
     let wanted = plain(word);
+    let length = wanted.chars().count();
     known
         .into_iter()
-        .map(|candidate| {
-            let other = plain(candidate);
+        .map(|candidate| (candidate, plain(candidate)))
+        // A distance over three never counts, and is not worth its time on a long word.
+        .filter(|(_, other)| other.chars().count().abs_diff(length) <= 3)
+        .map(|(candidate, other)| {
             let distance = strsim::damerau_levenshtein(&wanted, &other);
             (distance, other.chars().count(), candidate)
         })

@@ -21,7 +21,7 @@ use mcpool_core::{
     Error, ErrorKind, Masker, Result, Secret, ServerSpec, SpecResolver, TransportSpec,
 };
 
-pub(crate) use consent::{Bound, BoundFile, Consent, Digest, Pins, decides_code};
+pub(crate) use consent::{Bound, BoundPath, Consent, Digest, Pins, decides_code};
 pub use sources::{
     EnvironmentSource, FileSource, InputProvider, InputSource, PlaceSource, VariableSource,
 };
@@ -214,6 +214,16 @@ impl Resolver {
         self.make_data_folders(&provenance).await?;
         let mut spec = work.apply(spec, values, |path| self.anchor(path));
         leave_out(&mut spec.0, &empty_headers);
+        if let Some(pins) = self.consent.pins() {
+            let place = match &spec.0.transport {
+                TransportSpec::Stdio(stdio) => stdio.cwd.as_deref(),
+                TransportSpec::Http(http)
+                | TransportSpec::Sse(http)
+                | TransportSpec::Auto(http) => http.ca_file.as_deref(),
+                _ => None,
+            };
+            place.map_or(Ok(()), |place| pins.check_target(place))?;
+        }
         if let TransportSpec::Stdio(stdio) = &mut spec.0.transport
             && stdio.cwd.is_none()
         {
@@ -322,9 +332,11 @@ impl Resolver {
                 if let Some(pins) = self.consent.pins()
                     && is_ours
                     && reference.scheme.as_deref() == Some("file")
-                    && work.decides_with(&reference)
                 {
-                    pins.check_value(&reference, value.as_ref())?;
+                    pins.check_target(&self.anchor(PathBuf::from(&reference.name)))?;
+                    if pins.holds(&reference) || work.decides_with(&reference) {
+                        pins.check_value(&reference, value.as_ref())?;
+                    }
                 }
                 gathered.values.insert(reference, value);
             }
@@ -433,6 +445,7 @@ impl Resolver {
             .map_err(|error| fail("the reading was cancelled".to_owned()).with_source(error))?
             .map_err(|error| fail(error.to_string()))?;
         if let Some(pins) = self.consent.pins() {
+            pins.check_target(&path)?;
             pins.check_env_file(&written, &path, &bytes)?;
         }
         for (name, value) in env_file::parse(&bytes).map_err(fail)? {

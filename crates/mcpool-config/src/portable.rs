@@ -38,7 +38,7 @@ impl Entry {
                 make_absolute(field, text, home, changed)
             });
             if home.is_of_project && settings.command.is_some() && settings.cwd.is_none() {
-                settings.cwd = Some(home.base.to_string_lossy().into_owned());
+                settings.cwd = Some(crate::template::escape(&home.base.to_string_lossy()));
                 changed.push("cwd".to_owned());
             }
         }
@@ -72,7 +72,8 @@ fn make_absolute(field: &str, text: &mut String, home: &Home, changed: &mut Vec<
         && path.is_relative()
         && !path.starts_with("~");
     if is_relative {
-        *text = home.base.join(path).to_string_lossy().into_owned();
+        let base = crate::template::escape(&home.base.to_string_lossy());
+        *text = Path::new(&base).join(path).to_string_lossy().into_owned();
         changed.push(field.to_owned());
     }
 }

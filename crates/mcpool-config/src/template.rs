@@ -400,8 +400,7 @@ impl Template {
 }
 
 /// A text as a template that gives just this text.
-#[cfg(test)]
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::new();
     escape_into(&mut out, text);
     out

@@ -150,7 +150,7 @@ impl TrustStore {
     /// # Errors
     /// As [`approve`](Self::approve).
     pub fn revoke(&self, file: &Path) -> Result<bool> {
-        let file = request::identity(file);
+        let file = mcpool_files::located(file);
         let mut found = false;
         self.change(|approvals| found = approvals.remove(&file))?;
         Ok(found)

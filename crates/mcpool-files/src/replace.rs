@@ -43,6 +43,17 @@ pub fn resolved(path: &Path) -> PathBuf {
     }
 }
 
+/// Where a path lies: absolute, with the symbolic links of its directory followed, and its own
+/// name there, whatever a link in its place leads to.
+#[must_use]
+pub fn located(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) => resolved(folder).join(name),
+        _ => path,
+    }
+}
+
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

@@ -71,12 +71,14 @@ async fn death_by_a_signal_is_named() {
 #[tokio::test]
 async fn pending_sends_say_what_is_known_of_their_delivery() {
     let transport = open(sh("echo ready >&2; sleep 1000")).await;
-    let begun = tokio::spawn(transport.send(big(1, 1 << 20)));
-    let waiting = tokio::spawn(transport.send(ping(2)));
+    let mut begun = transport.send(big(1, 1 << 20));
+    let mut waiting = transport.send(ping(2));
+    assert!(futures::poll!(&mut begun).is_pending(), "a pipe is smaller");
+    assert!(futures::poll!(&mut waiting).is_pending());
     let pid = transport.monitor().diagnostics().pid.unwrap();
     leaks::kill_process(pid);
-    let begun = within(begun).await.unwrap().unwrap_err();
-    let waiting = within(waiting).await.unwrap().unwrap_err();
+    let begun = within(begun).await.unwrap_err();
+    let waiting = within(waiting).await.unwrap_err();
     assert_eq!(begun.kind(), ErrorKind::ProcessExited, "{begun:?}");
     assert_eq!(begun.delivery(), Delivery::Unknown, "a part was written");
     assert_eq!(waiting.delivery(), Delivery::NotSent, "nothing was written");

@@ -8,15 +8,15 @@ use std::{
     collections::BTreeMap,
     fmt::{self, Write as _},
     hash::{Hash as _, Hasher},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     sync::Arc,
 };
 
 use mcpool_core::{Error, ErrorKind, Result, Secret, ServerSpec, Untrusted};
 use sha2::{Digest as _, Sha256};
 
-use super::{Resolver, anchor, env_file, fields::Work};
-use crate::template::{Known, Reference};
+use super::{PlaceSource, Resolver, env_file, fields::Work};
+use crate::template::{Known, Reference, Template};
 
 /// A SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,6 +100,7 @@ impl Consent {
         if let Self::Given(pins) = self {
             pins.env_file.hash(hasher);
             pins.values.hash(hasher);
+            pins.targets.hash(hasher);
         }
     }
 }
@@ -112,9 +113,25 @@ pub(crate) struct Pins {
     env_file: Option<(PathBuf, Digest)>,
     /// The text of each `${file:…}`; `None` for one that is not there.
     values: BTreeMap<Reference, Option<Digest>>,
+    /// Where each file that is named, and the directory, led, with symbolic links followed.
+    targets: BTreeMap<PathBuf, PathBuf>,
 }
 
 impl Pins {
+    /// Blocks on the file system.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`](ErrorKind::InvalidSpec) when a path leads elsewhere than it did when it
+    /// was approved.
+    pub(super) fn check_target(&self, path: &Path) -> Result<()> {
+        match self.targets.get(path) {
+            Some(approved) if *approved != mcpool_files::resolved(path) => {
+                Err(changed(&format!("where {} leads", path.to_string_lossy())))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// # Errors
     /// [`InvalidSpec`](ErrorKind::InvalidSpec) when another file, or another content, was
     /// approved.
@@ -123,6 +140,11 @@ impl Pins {
             Some((approved, digest)) if approved == path && *digest == Digest::of(bytes) => Ok(()),
             _ => Err(changed(&format!("the file of variables {written}"))),
         }
+    }
+
+    /// Whether the content of what this names was approved.
+    pub(super) fn holds(&self, reference: &Reference) -> bool {
+        self.values.contains_key(reference)
     }
 
     /// # Errors
@@ -146,20 +168,21 @@ fn changed(what: &str) -> Error {
     )
 }
 
-/// A file whose content is a part of what is approved.
-#[derive(Debug, Clone)]
-pub(crate) struct BoundFile {
-    pub(crate) path: PathBuf,
-    /// `None` while there is no such file, or it cannot be read.
-    pub(crate) digest: Option<Digest>,
+/// A file, or a directory, of which a part of what is approved depends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct BoundPath {
+    /// Where it leads, when a symbolic link is on its way.
+    pub(crate) target: Option<PathBuf>,
+    /// The content, where it decides what runs: `None` in it while there is no such file, or it
+    /// cannot be read.
+    pub(crate) content: Option<Option<Digest>>,
 }
 
 /// What an entry names that decides what it does.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Bound {
     pub(crate) pins: Pins,
-    /// Sorted by path, each once.
-    pub(crate) files: Vec<BoundFile>,
+    pub(crate) paths: BTreeMap<PathBuf, BoundPath>,
     /// What the file of variables sets, when it can be read.
     pub(crate) variables: Vec<(String, Secret)>,
 }
@@ -170,35 +193,39 @@ impl Resolver {
     pub(crate) fn bound(&self, spec: &ServerSpec) -> Bound {
         let work = Work::collect(spec, self.env_file.as_deref());
         let mut bound = Bound::default();
-        let mut files = BTreeMap::new();
         for (field, template) in &work.fields {
             let is_file = |reference: &Reference| reference.scheme.as_deref() == Some("file");
             for reference in template.references().into_iter().filter(is_file) {
-                if !decides(field) {
+                let path = self.anchor(PathBuf::from(&reference.name));
+                // A list of the variables that decide what runs is never whole, so each counts
+                // whose value the project's author can change.
+                let is_projects = field.starts_with("env.") && self.is_in_project(&path);
+                if !decides(field) && !is_projects {
+                    bound.add(path, None);
                     continue;
                 }
                 let value = self.now(&reference);
                 let digest = value.map(|value| Digest::of(value.expose().as_bytes()));
-                files.insert(self.anchor(PathBuf::from(&reference.name)), digest);
+                bound.add(path, Some(digest));
                 bound.pins.values.insert(reference, digest);
             }
-            if field == "env_file"
-                && let Some(path) = self.expand_now(template)
+            if matches!(field.as_str(), "cwd" | "ca_file")
+                && let Some(path) = self.path_now(template)
             {
-                let path = anchor(PathBuf::from(path), &self.base, self.home.as_deref());
+                bound.add(path, None);
+            }
+            if field == "env_file"
+                && let Some(path) = self.path_now(template)
+            {
                 let bytes = env_file::read(&path).ok();
                 let digest = bytes.as_deref().map(Digest::of);
                 bound.pins.env_file = digest.map(|digest| (path.clone(), digest));
                 bound.variables = bytes
                     .and_then(|bytes| env_file::parse(&bytes).ok())
                     .unwrap_or_default();
-                files.insert(path, digest);
+                bound.add(path, Some(digest));
             }
         }
-        bound.files = files
-            .into_iter()
-            .map(|(path, digest)| BoundFile { path, digest })
-            .collect();
         bound
     }
 
@@ -209,8 +236,28 @@ impl Resolver {
             .find_map(|source| source.fallback(reference))
     }
 
-    /// A text filled in by the built-in sources alone; `None` when that is not enough.
-    fn expand_now(&self, template: &crate::template::Template) -> Option<String> {
+    /// A path filled in with places and variables; `None` when that is not enough, and when a
+    /// variable of the user's would be a part of a path outside of the project: looking at it
+    /// could already tell somebody (a directory that is mounted on demand).
+    fn path_now(&self, template: &Template) -> Option<PathBuf> {
+        let is_place = |reference: &Reference| {
+            let home = &self.home_of_file.places;
+            reference.scheme.is_none()
+                && (PlaceSource::NAMES.contains(&reference.name.as_str())
+                    || home.iter().any(|(name, _)| *name == reference.name))
+        };
+        let path = self.anchor(PathBuf::from(self.expand_now(template)?));
+        let is_inside = path.starts_with(&self.base)
+            && !path.components().any(|part| part == Component::ParentDir);
+        (is_inside || template.references().iter().all(is_place)).then_some(path)
+    }
+
+    fn is_in_project(&self, path: &Path) -> bool {
+        mcpool_files::resolved(path).starts_with(mcpool_files::resolved(&self.base))
+    }
+
+    /// A text filled in with places and variables alone; `None` when that is not enough.
+    fn expand_now(&self, template: &Template) -> Option<String> {
         let mut known = Known::new();
         loop {
             let expansion = template.expand(&known);
@@ -218,7 +265,7 @@ impl Resolver {
                 return expansion.missing.is_empty().then_some(expansion.text);
             }
             for reference in expansion.needed {
-                if !matches!(reference.scheme.as_deref(), None | Some("env" | "file")) {
+                if !matches!(reference.scheme.as_deref(), None | Some("env")) {
                     return None;
                 }
                 let value = self.now(&reference);
@@ -229,6 +276,17 @@ impl Resolver {
 
     fn now(&self, reference: &Reference) -> Option<Secret> {
         self.sources.iter().find_map(|source| source.now(reference))
+    }
+}
+
+impl Bound {
+    fn add(&mut self, path: PathBuf, content: Option<Option<Digest>>) {
+        let target = mcpool_files::resolved(&path);
+        let lies = mcpool_files::located(&path);
+        let bound = self.paths.entry(path.clone()).or_default();
+        bound.target = (target != lies).then(|| target.clone());
+        bound.content = bound.content.or(content);
+        self.pins.targets.insert(path, target);
     }
 }
 
@@ -253,14 +311,19 @@ pub(super) fn decides(field: &str) -> bool {
 /// Whether a variable of this name makes programs load or run something else.
 pub(crate) fn decides_code(name: &str) -> bool {
     const NAMES: &[&str] = &[
+        "AWS_CONFIG_FILE",
         "BASH_ENV",
+        "BROWSER",
         "CLASSPATH",
         "COMSPEC",
-        "DOTNET_STARTUP_HOOKS",
         "EDITOR",
+        "ELECTRON_RUN_AS_NODE",
         "ENV",
         "HOME",
         "IFS",
+        "KUBECONFIG",
+        "MAVEN_OPTS",
+        "NIX_PATH",
         "NODE_OPTIONS",
         "NODE_PATH",
         "PAGER",
@@ -268,30 +331,48 @@ pub(crate) fn decides_code(name: &str) -> bool {
         "PATHEXT",
         "PHPRC",
         "PHP_INI_SCAN_DIR",
+        "PS4",
+        "QT_PLUGIN_PATH",
+        "R_PROFILE",
         "SHELL",
         "SHELLOPTS",
+        "SSL_CERT_DIR",
+        "SSL_CERT_FILE",
+        "TSX_TSCONFIG_PATH",
         "VISUAL",
+        "VOLTA_HOME",
         "ZDOTDIR",
     ];
     const PREFIXES: &[&str] = &[
+        "BASH_FUNC_",
         "BUN_",
         "BUNDLE_",
         "CARGO_",
+        "CORECLR_",
+        "COREPACK_",
         "DENO_",
+        "DOCKER_",
+        "DOTNET_",
         "DYLD_",
+        "GCONV_",
         "GEM_",
         "GIT_",
+        "GLIBC_",
+        "GO",
+        "GTK_",
         "JAVA_",
         "JDK_JAVA_",
         "LD_",
         "LUA_",
         "NPM_CONFIG_",
+        "OPENSSL_",
         "PERL5",
         "PIP_",
         "PYTHON",
         "RUBY",
         "RUSTC",
         "UV_",
+        "XDG_",
         "_JAVA_",
     ];
     // As Windows compares them, and npm reads its own.
@@ -316,6 +397,10 @@ mod tests {
             "PATH",
             "Path",
             "npm_config_registry",
+            "BASH_FUNC_date%%",
+            "PS4",
+            "GCONV_PATH",
+            "OPENSSL_CONF",
         ] {
             assert!(decides_code(name), "{name}");
         }

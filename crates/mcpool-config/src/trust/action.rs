@@ -13,7 +13,7 @@ use crate::{
     merge::Entry,
     settings::{InheritName, InheritSettings, OAuthSettings, ServerSettings, TransportName},
     show,
-    template::{Reference, Syntax, Template},
+    template::{Known, Reference, Syntax, Template},
 };
 
 /// What one server of a project's file would do: the project's own words, exactly.
@@ -194,7 +194,8 @@ pub(super) fn of(entry: &Entry, bound: &Bound) -> TrustAction {
             });
             action.directory = stdio
                 .cwd
-                .clone()
+                .as_deref()
+                .map(words_of)
                 .or_else(|| Some(entry.resolver()?.start_in()?.to_path_buf()));
             let texts = [&stdio.command].into_iter().chain(&stdio.args);
             action.takes = facts.taken(texts.chain(&settings.cwd));
@@ -215,6 +216,16 @@ pub(super) fn of(entry: &Entry, bound: &Bound) -> TrustAction {
     facts.rest(settings);
     action.facts = facts.list;
     action
+}
+
+/// A path as it is when nothing in it stands for something else, else as it is written.
+fn words_of(path: &std::path::Path) -> PathBuf {
+    let template = Template::parse(&path.to_string_lossy(), Syntax::native());
+    template
+        .ok()
+        .filter(Template::is_literal)
+        .map(|template| PathBuf::from(template.expand(&Known::new()).text))
+        .unwrap_or_else(|| path.to_path_buf())
 }
 
 /// Collects facts.

@@ -14,7 +14,7 @@ use super::{
     words,
 };
 use crate::{
-    expand::{BoundFile, Digest, Pins},
+    expand::{BoundPath, Digest, Pins},
     loader::{Document, Loaded},
 };
 
@@ -44,16 +44,21 @@ pub struct TrustRequest {
     pub changed: bool,
     /// What it would do, by server.
     pub actions: Vec<TrustAction>,
-    /// The other files whose content is approved with it.
+    /// The other files and directories that are approved with it.
     pub covered: Vec<CoveredFile>,
 }
 
-/// A file whose content decides what runs, and is approved with the project's file.
+/// A file or a directory that the project's file names, of which something is approved with it:
+/// where it leads, and the content where that decides what runs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[non_exhaustive]
 pub struct CoveredFile {
-    /// The file.
+    /// The file, as it is named.
     pub path: PathBuf,
+    /// Where it leads, when a symbolic link is on its way.
+    pub target: Option<PathBuf>,
+    /// Whether the content is a part of what is approved.
+    pub is_content: bool,
     /// The beginning of the SHA-256 of its content, for a person to tell two contents apart;
     /// `None` when it is not there or cannot be read.
     pub short_hash: Option<String>,
@@ -143,7 +148,7 @@ fn draft(loaded: &Loaded, path: &Path, indices: &[usize]) -> Option<Drafted> {
     let document = loaded.documents().iter().find(own)?;
     let mut actions = Vec::with_capacity(indices.len());
     let mut pins = Vec::with_capacity(indices.len());
-    let mut bound: BTreeMap<PathBuf, Option<Digest>> = BTreeMap::new();
+    let mut bound: BTreeMap<PathBuf, BoundPath> = BTreeMap::new();
     for index in indices {
         let entry = &loaded.entries()[*index];
         let of_entry = entry
@@ -151,8 +156,10 @@ fn draft(loaded: &Loaded, path: &Path, indices: &[usize]) -> Option<Drafted> {
             .map(|resolver| resolver.bound(&entry.spec))
             .unwrap_or_default();
         actions.push(action::of(entry, &of_entry));
-        for BoundFile { path, digest } in of_entry.files {
-            bound.insert(path, digest);
+        for (path, one) in of_entry.paths {
+            let all = bound.entry(path).or_default();
+            all.target = one.target;
+            all.content = all.content.or(one.content);
         }
         pins.push((*index, of_entry.pins));
     }
@@ -162,16 +169,25 @@ fn draft(loaded: &Loaded, path: &Path, indices: &[usize]) -> Option<Drafted> {
             && let Some(path) = imported.source.path()
         {
             let digest = Digest::of(imported.source.text().as_bytes());
-            bound.insert(mcpool_files::resolved(path), Some(digest));
+            let content = Some(Some(digest));
+            bound
+                .entry(mcpool_files::resolved(path))
+                .or_default()
+                .content = content;
         }
     }
-    let file = identity(path);
+    // Where it lies, not where a link in its place leads, since that is where its relative paths
+    // begin.
+    let file = mcpool_files::located(path);
     let target = mcpool_files::resolved(path);
     let covered = bound
         .iter()
-        .map(|(path, digest)| CoveredFile {
+        .filter(|(_, one)| one.content.is_some() || one.target.is_some())
+        .map(|(path, one)| CoveredFile {
             path: path.clone(),
-            short_hash: digest.map(|digest| digest.short()),
+            target: one.target.clone(),
+            is_content: one.content.is_some(),
+            short_hash: one.content.flatten().map(|digest| digest.short()),
         })
         .collect();
     let request = TrustRequest {
@@ -191,7 +207,7 @@ fn hash(
     document: &Document,
     file: &Path,
     target: &Path,
-    bound: &BTreeMap<PathBuf, Option<Digest>>,
+    bound: &BTreeMap<PathBuf, BoundPath>,
 ) -> Digest {
     let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
     let mut parts: Vec<Vec<u8>> = vec![
@@ -203,19 +219,14 @@ fn hash(
         document.dialect.as_str().into(),
         document.source.text().into(),
     ];
-    for (path, digest) in bound {
+    for (path, one) in bound {
         parts.push(bytes(path));
-        parts.push(digest.map_or_else(|| "none".into(), |digest| digest.to_string().into()));
+        parts.push(one.target.as_deref().map(bytes).unwrap_or_default());
+        parts.push(match one.content {
+            None => "any".into(),
+            Some(None) => "none".into(),
+            Some(Some(digest)) => digest.to_string().into(),
+        });
     }
     Digest::of_parts(parts.iter().map(Vec::as_slice))
-}
-
-/// By which name a file is approved: where it lies, not where a link in its place leads, since
-/// that is where its relative paths begin.
-pub(super) fn identity(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    match (path.parent(), path.file_name()) {
-        (Some(folder), Some(name)) => mcpool_files::resolved(folder).join(name),
-        _ => path,
-    }
 }

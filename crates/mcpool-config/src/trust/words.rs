@@ -34,6 +34,12 @@ impl TrustRequest {
         ];
         for covered in &self.covered {
             let file = path(&covered.path);
+            if let Some(target) = &covered.target {
+                lines.push(format!("{MARK} {file} leads to {}", path(target)));
+            }
+            if !covered.is_content {
+                continue;
+            }
             lines.push(match &covered.short_hash {
                 Some(hash) => format!("It holds for the content of {file} as well: {hash}"),
                 None => format!("It holds while there is no {file}."),

@@ -256,13 +256,16 @@ async fn what_decides_what_runs_is_approved_with_it() {
         "project/mcp.json",
         r#"{"mcpServers":{
             "a":{"command":"cat","env_file":"${DIR}/.env"},
-            "b":{"command":"${file:./cmd.txt}","env":{"TOKEN":"${file:token.txt}"}},
+            "b":{"command":"${file:./cmd.txt}","env":{"TOKEN":"${file:~/token.txt}"}},
             "c":{"command":"cat","args":["${file:later.txt:-none}"]},
-            "d":{"url":"https://h.example/mcp","headers":{"X":"${file:token.txt}"}}}}"#,
+            "d":{"url":"https://h.example/mcp","headers":{"X":"${file:token.txt}"}},
+            "e":{"command":"bash","env":{"BASH_FUNC_date%%":"${file:fn.txt}"}}}}"#,
     );
     place.write("project/sub/.env", "A=1\nPATH=/usr/bin\n");
     place.write("project/cmd.txt", "cat\n");
     place.write("project/token.txt", "secret");
+    place.write("home/token.txt", "secret");
+    place.write("project/fn.txt", "() { date; }");
     let request = place.asked("project/mcp.json");
     let covered: Vec<_> = request
         .covered
@@ -273,6 +276,7 @@ async fn what_decides_what_runs_is_approved_with_it() {
         covered,
         [
             (place.path("project/cmd.txt"), true),
+            (place.path("project/fn.txt"), true),
             (place.path("project/later.txt"), false),
             (place.path("project/sub/.env"), true),
         ]
@@ -291,6 +295,8 @@ async fn what_decides_what_runs_is_approved_with_it() {
     }
     // What is merely passed on changes as it likes.
     place.write("project/token.txt", "another");
+    place.write("home/token.txt", "another");
+    granted.servers[1].resolved().await.unwrap();
     assert!(!place.is_asked("project/mcp.json"));
     granted.servers[3].resolved().await.unwrap();
     for (index, file, text, before) in [
@@ -301,6 +307,7 @@ async fn what_decides_what_runs_is_approved_with_it() {
             "A=1\nPATH=/usr/bin\n",
         ),
         (1, "project/cmd.txt", "./x.sh", "cat\n"),
+        (4, "project/fn.txt", "() { evil; }", "() { date; }"),
     ] {
         place.write(file, text);
         // Asked again, and not used by who was let in before either.
@@ -443,4 +450,103 @@ async fn servers_start_where_their_file_says_and_never_where_the_user_happens_to
     let variable = new().with_env([("S", ONE)]).with_environment_layer("S");
     assert_eq!(started(variable).await, place.path("home"));
     assert_ne!(place.path("home"), Path::new("."));
+}
+
+/// A link in the place of what was approved, or one that was there from the beginning.
+#[cfg(unix)]
+#[tokio::test]
+async fn where_a_path_leads_is_shown_and_approved() {
+    use std::os::unix::fs::symlink;
+    let place = Place::new();
+    place.write(
+        "project/mcp.json",
+        r#"{"mcpServers":{
+            "a":{"url":"https://h.example/mcp","headers":{"X":"${file:./version.txt}"}},
+            "b":{"command":"cat","cwd":"sub"},
+            "c":{"command":"cat","env_file":".env"}}}"#,
+    );
+    place.write("home/.token", "canary");
+    place.write("project/version.txt", "1");
+    place.write("project/.env", "A=1");
+    for folder in ["project/good", "project/evil"] {
+        fs::create_dir(place.path(folder)).unwrap();
+    }
+    let link = |name: &str, target: &str| {
+        let _ = fs::remove_file(place.path(name));
+        symlink(place.path(target), place.path(name)).unwrap();
+    };
+    link("project/sub", "project/good");
+    let coverage = place.asked("project/mcp.json").coverage().join("\n");
+    let leads = format!(
+        "{} leads to {}",
+        place.path("project/sub").display(),
+        place.path("project/good").display()
+    );
+    assert!(coverage.contains(&leads), "{coverage}");
+    assert!(!coverage.contains("version.txt"), "{coverage}");
+    place.approve("project/mcp.json");
+    let granted = place.granted("project/mcp.json");
+    for spec in &granted.servers {
+        spec.resolved().await.unwrap();
+    }
+    link("project/version.txt", "home/.token");
+    link("project/sub", "project/evil");
+    place.write("project/elsewhere", "A=1");
+    link("project/.env", "project/elsewhere");
+    for spec in &granted.servers {
+        let error = spec.resolved().await.unwrap_err();
+        assert!(
+            error.message().contains("leads has changed since"),
+            "{error}"
+        );
+    }
+    let coverage = place.asked("project/mcp.json").coverage().join("\n");
+    let leads = format!("leads to {}", place.path("home/.token").display());
+    assert!(coverage.contains(&leads), "{coverage}");
+}
+
+/// A directory's own name is no template.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_placeholder_in_the_name_of_a_directory_stands_for_nothing() {
+    let place = Place::new();
+    let odd = "project/a${NOPE:-}b";
+    let text = r#"{"mcpServers":{"a":{"command":"cat","cwd":"sub"}}}"#;
+    place.write(&format!("{odd}/mcp.json"), text);
+    fs::create_dir(place.path(&format!("{odd}/sub"))).unwrap();
+    let file = format!("{odd}/mcp.json");
+    let request = place.asked(&file);
+    let directory = place.path(&format!("{odd}/sub"));
+    assert_eq!(request.actions[0].directory.as_ref(), Some(&directory));
+    place.store.approve(&request).unwrap();
+    let spec = place.granted(&file).servers[0].resolved().await.unwrap();
+    let TransportSpec::Stdio(stdio) = spec.transport else {
+        panic!("not a process");
+    };
+    assert_eq!(stdio.cwd, Some(directory));
+}
+
+/// Looking at a path could already tell somebody what stands in it.
+#[tokio::test]
+async fn nothing_of_the_users_is_in_a_path_that_is_looked_at_unasked() {
+    let place = Place::new();
+    for env_file in [
+        "/net/${DIR}.x/.env",
+        "../${DIR}/.env",
+        "${file:~/.token}/.env",
+    ] {
+        let text =
+            format!(r#"{{"mcpServers":{{"a":{{"command":"cat","env_file":"{env_file}"}}}}}}"#);
+        place.write("project/mcp.json", &text);
+        place.write("home/.token", "canary");
+        let request = place.asked("project/mcp.json");
+        let shown = request.coverage().join("\n");
+        assert!(
+            !shown.contains("sub") && !shown.contains("canary"),
+            "{shown}"
+        );
+        place.store.approve(&request).unwrap();
+        let granted = place.granted("project/mcp.json");
+        granted.servers[0].resolved().await.unwrap_err();
+    }
 }
