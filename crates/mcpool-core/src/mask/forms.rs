@@ -11,6 +11,13 @@ use crate::EnvInheritance;
 /// Shorter forms are masked as whole words only: within words they stand by chance.
 pub(super) const MIN_ANYWHERE_BYTES: usize = 8;
 
+/// Longer forms are looked for in pieces of this length, so that a look at one place of a text has
+/// a bound.
+pub(super) const MAX_BYTES: usize = 256;
+
+/// Longer values are not looked for in base64.
+const MAX_BASE64_BYTES: usize = 1024;
+
 /// Words that settings are made of.
 const PLAIN_WORDS: &[&str] = &[
     "true",
@@ -100,15 +107,42 @@ pub(super) fn of(value: &str) -> Vec<String> {
         let lines = lines.filter(|line| line.len() >= MIN_ANYWHERE_BYTES);
         forms.extend(lines.map(str::to_owned));
     }
-    if value.len() >= MIN_ANYWHERE_BYTES {
+    if (MIN_ANYWHERE_BYTES..=MAX_BASE64_BYTES).contains(&value.len()) {
         for alphabet in [&alphabet::STANDARD, &alphabet::URL_SAFE] {
             let engine = GeneralPurpose::new(alphabet, NO_PAD);
             forms.extend((0..3).map(|before| within_base64(&engine, value, before)));
         }
     }
-    let mut seen = std::collections::HashSet::new();
-    forms.retain(|form| seen.insert(form.clone()));
     forms
+        .iter()
+        .flat_map(|form| pieces(form))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A text in pieces that cover it. The last one is as long as the others, so it overlaps the one
+/// before.
+fn pieces(mut text: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    while text.len() > MAX_BYTES {
+        let mut end = MAX_BYTES;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        pieces.push(&text[..end]);
+        let mut next = end.min(text.len() - MAX_BYTES);
+        while !text.is_char_boundary(next) {
+            next -= 1;
+        }
+        text = &text[next..];
+        if next == 0 {
+            break;
+        }
+    }
+    if text.len() <= MAX_BYTES {
+        pieces.push(text);
+    }
+    pieces
 }
 
 /// The characters that a value has within the base64 of a longer text, when so many bytes (modulo

@@ -121,6 +121,46 @@ fn what_was_not_added_for_long_is_forgotten_first() {
 }
 
 #[test]
+fn a_long_value_goes_whole() {
+    let value: String = (0..20_000).map(|n| format!("é{n:04}")).collect();
+    let value = &value[..60_000];
+    assert_eq!(mask(&[value], &format!("a {value} b")), "a [redacted] b");
+    // Only its first part is known, and the rest is no value.
+    let longer = "0123456789".repeat(10_000);
+    let masked = mask(&[&longer], &longer);
+    assert!(masked.starts_with("[redacted]") && masked.len() < longer.len() - 60_000);
+}
+
+#[test]
+fn a_value_is_found_at_the_edge_of_a_window() {
+    let secret = "canary\nvalue-of-the-edge";
+    let masker = masker(&[secret]);
+    for length in ((256 * 1024 - 40)..(256 * 1024 + 20)).step_by(7) {
+        let before = "x".repeat(length);
+        for shown in [secret, "canary\\nvalue-of-the-edge"] {
+            let masked = masker
+                .mask(&format!("{before} {shown} y"), Sensitivity::Secret)
+                .len();
+            assert_eq!(masked, length + 3 + REDACTED.len(), "{length}");
+        }
+    }
+}
+
+#[test]
+fn what_secrets_have_in_common_costs_nothing() {
+    let masker = Masker::new();
+    for n in 0..1_000 {
+        let token = format!("eyJhbGciOiJIUzI1NiJ9.payload.{n:04}");
+        masker.add(&token, Sensitivity::Secret);
+    }
+    masker.add(&"a".repeat(60_000), Sensitivity::Secret);
+    let text = "eyJhbGciOiJIUzI1NiJ9.payload. ".repeat(10_000);
+    assert_eq!(masker.mask(&text, Sensitivity::Secret), text);
+    let text = "a".repeat(300_000);
+    assert_eq!(masker.mask(&text, Sensitivity::Secret), REDACTED);
+}
+
+#[test]
 fn debug_shows_no_value() {
     assert_eq!(format!("{:?}", masker(&["canary-value"])), "Masker");
 }
