@@ -65,8 +65,9 @@ async fn inside() {
     options.client = Some(("robot".into(), "canary".into()));
     let server = AuthzFixture::start(options).unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let store =
-        || -> Arc<dyn TokenStore> { Arc::new(KeyringStore::new(FileStore::new(directory.path()))) };
+    // The store makes it, readable by its owner only.
+    let path = directory.path().join("credentials");
+    let store = || -> Arc<dyn TokenStore> { Arc::new(KeyringStore::new(FileStore::new(&path))) };
     let oauth = OAuthSpec::new()
         .with_grant(OAuthGrant::ClientCredentials)
         .with_client("robot", Some(SecretSource::Value("canary".into())))
@@ -87,9 +88,19 @@ async fn inside() {
     let found = there.status(&spec).await.unwrap();
     assert_eq!(found.state, LoginState::LoggedIn);
     assert_eq!(found.issuer.as_deref(), Some(server.issuer().as_str()));
-    for entry in std::fs::read_dir(directory.path()).unwrap() {
-        let text = std::fs::read(entry.unwrap().path()).unwrap();
-        assert!(text.is_empty(), "the lock file is empty");
+    let entries = |path: &std::path::Path| -> Vec<_> {
+        let entries = std::fs::read_dir(path).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    for entry in entries(&path) {
+        let files = match entry.is_dir() {
+            true => entries(&entry),
+            false => vec![entry],
+        };
+        for file in files {
+            let text = std::fs::read_to_string(file).unwrap();
+            assert!(!text.contains("token"), "{text}");
+        }
     }
     assert!(there.logout(&spec).await.unwrap());
     assert!(!there.logout(&spec).await.unwrap());
