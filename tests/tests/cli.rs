@@ -208,7 +208,12 @@ async fn good_servers_are_usable_in_the_time_of_the_slowest_good_one() {
     let call = async |name: &str| {
         let arguments = json!({"message": "hi"}).as_object().cloned();
         let options = CallOptions::default();
-        let called = manager.call_tool(name, "echo", arguments, &options).await;
+        let called = manager
+            .server(name)
+            .unwrap()
+            .with_call_options(options.clone())
+            .call_tool("echo", arguments)
+            .await;
         called.unwrap_or_else(|error| panic!("{name}: {error}"));
         start.elapsed()
     };
@@ -416,7 +421,7 @@ fn a_manager_dropped_after_its_runtime_leaves_nothing() {
         let manager = ConnectionManager::new(std::sync::Arc::new(StandardFactory::new()));
         runtime.block_on(async {
             manager.start(vec![spec]).await.unwrap();
-            manager.connect("stubborn").await.unwrap();
+            manager.server("stubborn").unwrap().connect().await.unwrap();
         });
         assert!(marker.processes().len() >= 2);
         drop(runtime);

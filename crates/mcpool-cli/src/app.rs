@@ -22,7 +22,8 @@ use crate::{
     args::Global,
     config_files, credentials,
     exit::{Exit, Failure},
-    render::{self, progress::Connecting},
+    render::{out, progress::Connecting, text::Text},
+    text,
 };
 
 /// How long the servers together may take to end. Each has its own bound below this.
@@ -78,7 +79,7 @@ impl App {
     pub(crate) async fn select(&self, only: Option<&str>) -> Result<Vec<ServerSpec>, Failure> {
         let mut specs = self.load().await?;
         if let Some(name) = only {
-            let known = specs.iter().map(|spec| spec.name.to_string()).collect();
+            let known = specs.iter().map(|spec| text!("{}", spec.name)).collect();
             specs.retain(|spec| spec.name.as_str() == name);
             if specs.is_empty() {
                 return Err(unknown_server(name, known));
@@ -140,7 +141,8 @@ impl App {
     ) -> Result<&ConnectionManager, Failure> {
         self.global.set_connect_timeout(&mut specs);
         let manager = self.manager();
-        manager.start(specs).await?;
+        // What did not connect is told by the command, in its own words.
+        let _report = manager.start(specs).await?;
         Ok(manager)
     }
 
@@ -148,7 +150,7 @@ impl App {
     pub(crate) fn oauth(&self) -> Result<&OAuth, Failure> {
         self.oauth
             .get()
-            .ok_or_else(|| Failure::internal("no config was loaded"))
+            .ok_or_else(|| Failure::internal(text!("no config was loaded")))
     }
 
     /// The manager, made when it is first asked for.
@@ -181,7 +183,10 @@ impl App {
             .iter()
             .map(|name| async move {
                 // No retries: a person who waits wants to know what is wrong now.
-                let result = manager.connect_with(name.as_str(), 0).await;
+                let result = match manager.server(name.as_str()) {
+                    Ok(server) => server.connect_retrying(0).await,
+                    Err(error) => Err(error),
+                };
                 Attempt {
                     server: name.clone(),
                     result,
@@ -201,7 +206,7 @@ impl App {
     pub(crate) async fn connected(&self, server: &str) -> Result<&ConnectionManager, Failure> {
         let manager = self.managed(self.select(Some(server)).await?).await?;
         let progress = Connecting::start(&manager.names());
-        manager.connect_with(server, 0).await?;
+        manager.server(server)?.connect_retrying(0).await?;
         drop(progress);
         Ok(manager)
     }
@@ -218,7 +223,7 @@ impl App {
     pub(crate) fn report(&self, failure: &Failure) {
         if self.global.json {
             // Standard error still says what happened when standard output is closed.
-            let _ = render::document(&failure.to_json());
+            let _ = out::document(&failure.to_json());
         }
         self.say(failure);
     }
@@ -232,9 +237,10 @@ impl App {
             people.is_some_and(|people| people.contains(*server))
         };
         if let Some(server) = server.filter(helps) {
-            text.push_str(&format!("\n  log in with `mcpool login {server}`"));
+            text.push(&text!("\n  log in with `mcpool login {}`", server));
         }
-        eprintln!("{}", render::printable(&text));
+        text.push(&text!("\n"));
+        out::tell(&text);
     }
 
     /// Names the servers that could not be connected on standard error, and gives the exit code
@@ -248,9 +254,11 @@ impl App {
     }
 }
 
-fn unknown_server(name: &str, known: Vec<String>) -> Failure {
-    Failure::usage(match known.join(", ") {
-        known if known.is_empty() => format!("no server is called {name}: the config has none"),
-        known => format!("no server is called {name}; there are: {known}"),
+fn unknown_server(name: &str, known: Vec<Text>) -> Failure {
+    Failure::usage(if known.is_empty() {
+        text!("no server is called {}: the config has none", name)
+    } else {
+        let known = Text::join(known, ", ");
+        text!("no server is called {}; there are: {}", name, known)
     })
 }

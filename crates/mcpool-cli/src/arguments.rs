@@ -4,7 +4,7 @@ use std::io::Read as _;
 
 use serde_json::{Map, Value};
 
-use crate::exit::Failure;
+use crate::{exit::Failure, text};
 
 /// A JSON object.
 pub(crate) type Object = Map<String, Value>;
@@ -15,19 +15,19 @@ pub(crate) fn read_json(argument: &str) -> Result<Object, Failure> {
         let mut text = String::new();
         std::io::stdin()
             .read_to_string(&mut text)
-            .map_err(|error| Failure::usage(format!("--args -: {error}")))?;
+            .map_err(|error| Failure::usage(text!("--args -: {}", error)))?;
         (text, "standard input".to_owned())
     } else if let Some(path) = argument.strip_prefix('@') {
         let text = std::fs::read_to_string(path)
-            .map_err(|error| Failure::usage(format!("--args: {path}: {error}")))?;
+            .map_err(|error| Failure::usage(text!("--args: {}: {}", path, error)))?;
         (text, path.to_owned())
     } else {
         (argument.to_owned(), "--args".to_owned())
     };
     match serde_json::from_str(&text) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(Failure::usage(format!("{origin}: not a JSON object"))),
-        Err(error) => Err(Failure::usage(format!("{origin}: {error}"))),
+        Ok(_) => Err(Failure::usage(text!("{}: not a JSON object", origin))),
+        Err(error) => Err(Failure::usage(text!("{}: {}", origin, error.to_string()))),
     }
 }
 
@@ -41,17 +41,18 @@ pub(crate) fn from_pairs(pairs: &[String], schema: Option<&Object>) -> Result<Ob
     for pair in pairs {
         let (key, value) = pair
             .split_once('=')
-            .ok_or_else(|| Failure::usage(format!("{pair:?}: write KEY=VALUE, or KEY:=JSON")))?;
+            .ok_or_else(|| Failure::usage(text!("{}: write KEY=VALUE, or KEY:=JSON", pair)))?;
         let (key, value) = match key.strip_suffix(':') {
             Some(key) => {
-                let json = serde_json::from_str(value)
-                    .map_err(|error| Failure::usage(format!("{key}: not JSON: {error}")))?;
+                let json = serde_json::from_str(value).map_err(|error| {
+                    Failure::usage(text!("{}: not JSON: {}", key, error.to_string()))
+                })?;
                 (key, json)
             }
             None => (key, typed(key, value, types_of(key, schema))?),
         };
         if object.insert(key.to_owned(), value).is_some() {
-            return Err(Failure::usage(format!("{key} is given twice")));
+            return Err(Failure::usage(text!("{} is given twice", key)));
         }
     }
     Ok(object)
@@ -78,8 +79,10 @@ fn typed(key: &str, value: &str, types: Vec<&str>) -> Result<Value, Failure> {
     match serde_json::from_str(value) {
         Ok(json) => Ok(json),
         Err(_) if types.is_empty() => Ok(text()),
-        Err(_) => Err(Failure::usage(format!(
-            "{key}={value}: the tool wants {}",
+        Err(_) => Err(Failure::usage(text!(
+            "{}={}: the tool wants {}",
+            key,
+            value,
             types.join(" or ")
         ))),
     }
@@ -94,7 +97,7 @@ mod tests {
         let pairs: Vec<String> = pairs.iter().map(|pair| (*pair).to_owned()).collect();
         from_pairs(&pairs, schema.as_object())
             .map(Value::Object)
-            .map_err(|failure| failure.to_text())
+            .map_err(|failure| failure.to_text().as_str().to_owned())
     }
 
     #[test]

@@ -5,7 +5,13 @@ use std::path::PathBuf;
 use etcetera::{BaseStrategy as _, choose_base_strategy};
 use mcpool::config::{Loaded, Loader, Severity, Watcher};
 
-use crate::{args::Global, commands::config::admit, exit::Failure, render::problems};
+use crate::{
+    args::Global,
+    commands::config::admit,
+    exit::Failure,
+    render::{out, problems, text::Text},
+    text,
+};
 
 /// Files that are looked for in the working directory, first wins.
 const PROJECT_FILES: [&str; 2] = ["mcp.json", ".mcp.json"];
@@ -48,10 +54,12 @@ pub(crate) fn user_file() -> Option<PathBuf> {
 
 /// A loader of these files.
 pub(crate) fn loader(files: Files) -> Loader {
+    // What it fills in is masked in all that is shown.
+    let loader = Loader::new().with_masker(out::masker().clone());
     match files {
-        Files::Named(paths) => paths.into_iter().fold(Loader::new(), Loader::with_file),
-        Files::Project(path) => Loader::new().with_project_file(path),
-        Files::User(path) => Loader::new().with_user_file(path),
+        Files::Named(paths) => paths.into_iter().fold(loader, Loader::with_file),
+        Files::Project(path) => loader.with_project_file(path),
+        Files::User(path) => loader.with_user_file(path),
     }
 }
 
@@ -84,13 +92,13 @@ pub(crate) async fn off_thread<T: Send + 'static>(
 ) -> Result<T, Failure> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| Failure::internal(format!("the work was given up: {error}")))
+        .map_err(|error| Failure::internal(text!("the work was given up: {}", error.to_string())))
 }
 
 async fn accept(global: &Global, loaded: Loaded) -> Result<Loaded, Failure> {
     if loaded.problems.iter().any(|problem| problem.spoils_file()) {
         report(global, &loaded);
-        return Err(Failure::usage("the config cannot be used"));
+        return Err(Failure::usage(text!("the config cannot be used")));
     }
     // Nothing else of a project's file is shown, or done, before a person has seen it.
     let loaded = admit(loaded).await?;
@@ -111,11 +119,11 @@ fn report(global: &Global, loaded: &Loaded) {
     problems::print(&worth);
 }
 
-fn nothing_found(places: impl Iterator<Item = PathBuf>) -> String {
-    let places: Vec<String> = places.map(|place| place.display().to_string()).collect();
-    format!(
+fn nothing_found(places: impl Iterator<Item = PathBuf>) -> Text {
+    let places = Text::join(places.map(|place| text!("{}", place)), ", ");
+    text!(
         "no config: none of {} exists, and neither --config nor $MCPOOL_CONFIG is set; \
          `mcpool demo` needs none",
-        places.join(", ")
+        places
     )
 }

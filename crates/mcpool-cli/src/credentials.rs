@@ -42,8 +42,8 @@ fn keyring(locks: FileStore) -> Result<Arc<dyn TokenStore>, Failure> {
 
 #[cfg(not(feature = "keyring"))]
 fn keyring(_locks: FileStore) -> Result<Arc<dyn TokenStore>, Failure> {
-    Err(Failure::usage(
+    Err(Failure::usage(crate::text!(
         "the config keeps tokens in the keyring, and this program was built without it; build it \
-         with the feature `keyring`, or remove `credentials` from the config",
-    ))
+         with the feature `keyring`, or remove `credentials` from the config"
+    )))
 }

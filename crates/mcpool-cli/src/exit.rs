@@ -1,9 +1,11 @@
 //! How the program ends: exit codes, and what it says when something failed.
 
-use std::{error::Error as _, fmt::Write as _, process::ExitCode};
+use std::{error::Error as _, process::ExitCode};
 
-use mcpool::{Delivery, Error, ErrorKind, ErrorStatus, ServerName};
+use mcpool::{Delivery, Error, ErrorKind, ServerName};
 use serde_json::{Value, json};
+
+use crate::{render::text::Text, text};
 
 /// The exit codes, which are part of the command line's contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,17 +98,17 @@ impl From<Exit> for ExitCode {
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: Exit,
-    message: String,
+    message: Text,
     kind: &'static str,
     error: Option<Error>,
 }
 
 impl Failure {
     /// Something is wrong with the command line or the config.
-    pub(crate) fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: Text) -> Self {
         Self {
             exit: Exit::Usage,
-            message: message.into(),
+            message,
             kind: "usage",
             error: None,
         }
@@ -121,10 +123,10 @@ impl Failure {
     }
 
     /// Something of our own failed.
-    pub(crate) fn internal(message: impl Into<String>) -> Self {
+    pub(crate) fn internal(message: Text) -> Self {
         Self {
             exit: Exit::Internal,
-            message: message.into(),
+            message,
             kind: "internal",
             error: None,
         }
@@ -143,21 +145,23 @@ impl Failure {
     }
 
     /// For people, over several lines where there is more to say.
-    pub(crate) fn to_text(&self) -> String {
-        let mut text = format!("error: {}", self.message);
+    pub(crate) fn to_text(&self) -> Text {
+        let mut text = text!("error: {}", self.message);
         if let Some(error) = &self.error {
             for cause in causes(error) {
-                let _ = write!(text, "\n  caused by: {cause}");
+                text.push(&text!("\n  caused by: {}", cause));
             }
             if !error.stderr_tail().is_empty() {
-                text.push_str("\n  the server's last words on stderr:");
+                text.push(&text!("\n  the server's last words on stderr:"));
                 for line in error.stderr_tail() {
-                    let _ = write!(text, "\n    {}", line.text);
+                    text.push(&text!("\n    {}", line));
                 }
             }
         }
         if self.exit == Exit::OutcomeUnknown {
-            text.push_str("\n  the call may have run; look before you call again");
+            text.push(&text!(
+                "\n  the call may have run; look before you call again"
+            ));
         }
         text
     }
@@ -165,8 +169,8 @@ impl Failure {
     /// For programs.
     pub(crate) fn to_json(&self) -> Value {
         let error = match &self.error {
-            Some(error) => json!(ErrorStatus::from(error)),
-            None => json!({"kind": self.kind, "message": self.message, "stderr_tail": []}),
+            Some(error) => json!(error),
+            None => json!({"kind": self.kind, "message": self.message.as_str(), "stderr_tail": []}),
         };
         json!({ "error": error })
     }
@@ -176,19 +180,22 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self {
             exit: Exit::of(&error),
-            message: error.to_string(),
+            message: text!("{}", error),
             kind: error.kind().as_str(),
             error: Some(error),
         }
     }
 }
 
+/// How many causes are told of one error.
+const MAX_CAUSES: usize = 10;
+
 /// The sources of an error, outermost first, without those that only repeat.
 fn causes(error: &Error) -> Vec<String> {
     let mut seen = error.to_string();
     let mut causes = Vec::new();
     let mut next = error.source();
-    while let Some(source) = next {
+    while let Some(source) = next.filter(|_| causes.len() < MAX_CAUSES) {
         let text = source.to_string();
         if !seen.contains(&text) {
             seen.push_str(&text);

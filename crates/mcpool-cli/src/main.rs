@@ -1,4 +1,6 @@
 //! `mcpool`: shows, calls, watches and measures MCP servers.
+// What is written goes through `render::out`, which cleans and masks it.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod app;
 mod args;
@@ -20,7 +22,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::Parser as _;
 use mcpool::stdio::GuardianProgram;
 
-use crate::{app::App, args::Cli, exit::Exit, signals::Signals};
+use crate::{app::App, args::Cli, exit::Exit, render::out, signals::Signals};
 
 /// How long background work, such as a read of standard input, may hold up the end.
 const RUNTIME_GRACE: Duration = Duration::from_millis(200);
@@ -30,15 +32,19 @@ fn main() -> ExitCode {
         return exit.into();
     }
     let guardian = guardian::program(open_files::raise());
-    let cli = Cli::parse();
+    out::catch_panics();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return out::command_line(&error).into(),
+    };
     if let Err(problem) = logging::start(&cli.global) {
-        eprintln!("error: {problem}");
+        out::tell(&text!("error: {}\n", problem));
         return Exit::Usage.into();
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: cannot start the runtime: {error}");
+            out::tell(&text!("error: cannot start the runtime: {}\n", error));
             return Exit::Internal.into();
         }
     };
@@ -52,7 +58,7 @@ async fn run(cli: Cli, guardian: GuardianProgram) -> Exit {
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => {
-            eprintln!("error: cannot listen for signals: {error}");
+            out::tell(&text!("error: cannot listen for signals: {}\n", error));
             return Exit::Internal;
         }
     };

@@ -2,9 +2,9 @@
 
 use std::{error::Error as StdError, fmt};
 
-use mcpool_core::{Error, ErrorKind};
+use mcpool_core::{Error, ErrorKind, Untrusted};
 
-use crate::{render, source::Span};
+use crate::{render, source::Span, summary::ProblemSummary};
 
 /// How bad a [`Problem`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -39,7 +39,9 @@ impl fmt::Display for Severity {
 
 /// One thing to say about a configuration.
 ///
-/// No text in it holds a secret; the span's source shows its lines with secrets overwritten.
+/// No text in it holds a secret, and what the file put into `message`, `help`, `label` and
+/// `related` is escaped and cut (see [`Untrusted`]). `server` is as the file wrote it. The source
+/// line is shown by [`Span::excerpt`].
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Problem {
@@ -66,7 +68,7 @@ impl Problem {
         Self {
             severity,
             code,
-            message: message.into(),
+            message: clean(message, MAX_MESSAGE_CHARS),
             help: None,
             server: None,
             span: None,
@@ -93,17 +95,17 @@ impl Problem {
     }
 
     pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = Some(label.into());
+        self.label = Some(clean(label, MAX_LABEL_CHARS));
         self
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(clean(help, MAX_MESSAGE_CHARS));
         self
     }
 
     pub(crate) fn related(mut self, label: impl Into<String>, span: Span) -> Self {
-        self.related.push((label.into(), span));
+        self.related.push((clean(label, MAX_LABEL_CHARS), span));
         self
     }
 
@@ -126,6 +128,18 @@ impl Problem {
     }
 }
 
+/// How long a message or a help is shown, in characters.
+const MAX_MESSAGE_CHARS: usize = 500;
+
+/// How long the words beside a caret are, in characters.
+const MAX_LABEL_CHARS: usize = 100;
+
+/// Words of ours with words of a file among them.
+fn clean(text: impl Into<String>, max_chars: usize) -> String {
+    let text = Untrusted::line(text.into()).clip(max_chars);
+    text.into_clean().into_owned()
+}
+
 /// One line: severity, place, message.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -134,7 +148,7 @@ impl fmt::Display for Problem {
         }
         write!(f, "{}: ", self.severity)?;
         if let Some(server) = &self.server {
-            write!(f, "server {server:?}: ")?;
+            write!(f, "server {:?}: ", Untrusted::line(server))?;
         }
         f.write_str(&self.message)
     }
@@ -173,15 +187,20 @@ impl Problems {
     }
 }
 
+/// The first of them in one line, and how many more there are.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
+        let summary = ProblemSummary::of(self.0.iter());
+        for (index, problem) in summary.shown.iter().enumerate() {
             if index > 0 {
                 f.write_str("; ")?;
             }
             write!(f, "{problem}")?;
         }
-        Ok(())
+        match summary.left_out() {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
     }
 }
 

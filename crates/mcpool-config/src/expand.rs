@@ -5,6 +5,7 @@ mod consent;
 mod env_file;
 mod fields;
 mod helper;
+mod mask;
 mod sources;
 
 use std::{
@@ -16,7 +17,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use mcpool_core::{Error, ErrorKind, Result, Secret, ServerSpec, SpecResolver, TransportSpec};
+use mcpool_core::{
+    Error, ErrorKind, Masker, Result, Secret, ServerSpec, SpecResolver, TransportSpec,
+};
 
 pub(crate) use consent::{Bound, BoundFile, Consent, Digest, Pins, decides_code};
 pub use sources::{
@@ -32,7 +35,8 @@ use crate::{
 
 /// Fills in the placeholders of one entry. Attached to each loaded [`ServerSpec`].
 ///
-/// It keeps no expanded value: each call asks the sources anew.
+/// It keeps no expanded value: each call asks the sources anew. The masker that is told of the
+/// values keeps them, so that they can be taken out of errors and logs.
 #[derive(Clone)]
 pub struct Resolver {
     sources: Arc<[Arc<dyn VariableSource>]>,
@@ -45,6 +49,7 @@ pub struct Resolver {
     defaults_known: bool,
     start_in: Option<PathBuf>,
     consent: Consent,
+    masker: Masker,
     /// What the file gives by where it lies, for copies of the entry elsewhere.
     home_of_file: Arc<Home>,
 }
@@ -104,6 +109,16 @@ impl Resolver {
             defaults_known: true,
             start_in: None,
             consent: Consent::default(),
+            masker: Masker::new(),
+        }
+    }
+
+    /// What is told of each value that is filled in.
+    pub(crate) fn with_masker(mut self, masker: Masker) -> Self {
+        self.masker = masker;
+        self
+    }
+
             home_of_file: Arc::default(),
         }
     }
@@ -163,6 +178,7 @@ impl Resolver {
         self.consent.check()?;
         let work = Work::collect(spec, self.env_file.as_deref());
         let known = self.gather(&work).await?;
+        mask::note_values(&self.masker, &work, &known);
         let mut provenance = Vec::new();
         let mut missing: Vec<(Reference, String)> = Vec::new();
         let mut values = Vec::with_capacity(work.fields.len());
@@ -210,6 +226,7 @@ impl Resolver {
         self.add_helper_headers(&mut spec.0, &mut provenance)
             .await?;
         let mut spec = spec.0;
+        mask::note_spec(&self.masker, &spec);
         spec.resolver = None;
         Ok(Resolution { spec, provenance })
     }

@@ -29,6 +29,7 @@ mod diagnose;
 mod dialects;
 mod document;
 mod edit;
+mod excerpt;
 mod expand;
 mod home;
 mod hosts;
@@ -43,6 +44,7 @@ mod secrets;
 pub mod settings;
 mod show;
 mod source;
+mod summary;
 mod template;
 mod trust;
 mod units;
@@ -52,6 +54,7 @@ pub use diagnose::{Problem, Problems, Severity};
 pub use dialects::Dialect;
 pub use document::Format;
 pub use edit::{Edit, edit_file, edit_text};
+pub use excerpt::Excerpt;
 pub use expand::{
     EnvironmentSource, FileSource, InputProvider, InputSource, PlaceSource, Provenance, Resolution,
     Resolver, VariableSource,
@@ -64,6 +67,7 @@ pub use portable::Portable;
 pub use reader::InputDeclaration;
 pub use schema::json_schema;
 pub use source::{Position, Source, Span};
+pub use summary::ProblemSummary;
 pub use template::{Reference, Syntax, Template, TemplateError, WhenUnset};
 pub use trust::{
     Admission, CoveredFile, FactKind, Standing, Taken, TrustAction, TrustFact, TrustRequest,

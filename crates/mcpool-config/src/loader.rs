@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use mcpool_core::{Error, ErrorKind, Result, ServerSpec};
+use mcpool_core::{Error, ErrorKind, Masker, Result, ServerSpec};
 
 pub(crate) use loaded::Document;
 pub use loaded::Loaded;
@@ -60,6 +60,7 @@ pub struct Loader {
     folders: Option<Folders>,
     overrides: Vec<ServerSpec>,
     strict: bool,
+    masker: Masker,
 }
 
 #[derive(Debug, Clone)]
@@ -211,6 +212,15 @@ impl Loader {
     #[must_use]
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
+        self
+    }
+
+    /// Sets what masks the secrets of all servers that are loaded: one handle for the application,
+    /// which can mask its own output with it. It learns of a value when that is filled in, not
+    /// when a file is loaded. Default: one of the loader's own.
+    #[must_use]
+    pub fn with_masker(mut self, masker: Masker) -> Self {
+        self.masker = masker;
         self
     }
 
@@ -421,6 +431,7 @@ impl Load<'_> {
                             self.folders.home.clone(),
                         )
                         .with_defaults_known(dialect.rules().strict)
+                        .with_masker(self.loader.masker.clone())
                         .with_home_of_file(Arc::clone(&home))
                         .with_env_file(read.settings.env_file.clone())
                         .with_headers_helper(read.settings.headers_helper.clone())
@@ -430,7 +441,9 @@ impl Load<'_> {
                     entries.push(Entry {
                         name: spec.name.clone(),
                         settings: read.settings,
-                        spec: spec.with_resolver(Arc::<Resolver>::clone(&resolver)),
+                        spec: spec
+                            .with_resolver(Arc::<Resolver>::clone(&resolver))
+                            .with_masker(self.loader.masker.clone()),
                         origin: read.origin,
                         shadowed: Vec::new(),
                         resolver: Some(resolver),

@@ -3,13 +3,9 @@
 
 use std::fmt::Write as _;
 
-use crate::{
-    diagnose::Problem,
-    source::{Position, Span},
-};
+use mcpool_core::Untrusted;
 
-/// How long a shown source line may be; longer ones are cut around the caret.
-const MAX_LINE: usize = 100;
+use crate::{diagnose::Problem, source::Span};
 
 /// The problem with its source line and a caret.
 pub(crate) fn render(problem: &Problem) -> String {
@@ -17,7 +13,7 @@ pub(crate) fn render(problem: &Problem) -> String {
     // Writing to a `String` cannot fail.
     let _ = write!(out, "{}[{}]: ", problem.severity, problem.code);
     if let Some(server) = &problem.server {
-        let _ = write!(out, "server {server:?}: ");
+        let _ = write!(out, "server {:?}: ", Untrusted::line(server));
     }
     out.push_str(&problem.message);
     out.push('\n');
@@ -34,38 +30,16 @@ pub(crate) fn render(problem: &Problem) -> String {
 }
 
 fn place(out: &mut String, span: &Span, label: &str, mark: char) {
-    let Position { line, column } = span.position();
+    let excerpt = span.excerpt();
     let _ = writeln!(out, "  --> {span}");
-    let text: Vec<char> = span.shown_line().chars().collect();
-    let before = (column - 1).min(text.len());
-    // Cut a long line so that the caret stays in sight.
-    let skip = before.saturating_sub(MAX_LINE / 2);
-    let skip = if text.len() > MAX_LINE { skip } else { 0 };
-    let shown: String = text
-        .iter()
-        .skip(skip)
-        .take(MAX_LINE)
-        .map(|c| if c.is_control() { ' ' } else { *c })
-        .collect();
-    let gutter = line.to_string();
+    let gutter = excerpt.position.line.to_string();
     let pad = " ".repeat(gutter.len());
-    let head = if skip > 0 { "…" } else { "" };
-    let tail = if text.len() > skip + MAX_LINE {
-        "…"
-    } else {
-        ""
-    };
-    let range = span.range();
-    let width = span.source().text()[range]
-        .lines()
-        .next()
-        .map_or(0, |first| first.chars().count())
-        .clamp(1, (text.len() - before).max(1))
-        .min(MAX_LINE);
-    let indent = " ".repeat(before - skip + head.chars().count());
-    let marks = mark.to_string().repeat(width);
+    let width = |text: &str| text.chars().count();
+    let indent = " ".repeat(width(&excerpt.text[..excerpt.marked.start]));
+    let marks = width(&excerpt.text[excerpt.marked.clone()]).max(1);
+    let marks = mark.to_string().repeat(marks);
     let _ = writeln!(out, " {pad} |");
-    let _ = writeln!(out, " {gutter} | {head}{shown}{tail}");
+    let _ = writeln!(out, " {gutter} | {}", excerpt.text);
     let _ = writeln!(
         out,
         " {pad} | {}",

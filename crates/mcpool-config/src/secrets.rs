@@ -193,6 +193,18 @@ pub(crate) fn named_part(argument: &str) -> Option<Range<usize>> {
     (start + spaces < argument.len()).then_some(start + spaces..argument.len())
 }
 
+/// The secrets among arguments: what follows `--api-key`, what stands in `--token=…`, and what
+/// looks like a token.
+pub(crate) fn in_arguments(args: &[String]) -> impl Iterator<Item = &str> {
+    args.iter().enumerate().filter_map(|(index, arg)| {
+        let before = index.checked_sub(1).and_then(|before| args.get(before));
+        if before.is_some_and(|before| is_secret_flag(before)) || is_secret_value(arg) {
+            return Some(arg.as_str());
+        }
+        named_part(arg).map(|part| &arg[part])
+    })
+}
+
 /// The URL without user, password, query and fragment.
 pub(crate) fn redacted_url(url: &str) -> String {
     mcpool_core::HttpSpec::new(url).redacted_url()

@@ -7,7 +7,9 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use crate::secrets;
+use mcpool_core::Untrusted;
+
+use crate::{excerpt::Excerpt, secrets};
 
 /// The text that a configuration was read from.
 ///
@@ -58,7 +60,8 @@ impl Source {
         &self.text
     }
 
-    /// The text with every secret overwritten by `*`, byte for byte, so that spans still fit.
+    /// The text with every secret overwritten by `*`, byte for byte, so that spans still fit. It
+    /// may hold what steers a terminal.
     #[must_use]
     pub fn shown_text(&self) -> &str {
         self.shown.get_or_init(|| match self.secrets.get() {
@@ -87,7 +90,14 @@ impl Source {
         }
     }
 
-    /// A line (from 1) as it may be shown, without its line end.
+    /// Where a line (from 1) begins, in bytes.
+    pub(crate) fn line_start(&self, line: usize) -> usize {
+        let index = line.saturating_sub(1);
+        self.line_starts.get(index).copied().unwrap_or_default()
+    }
+
+    /// A line (from 1), without its line end, secrets overwritten. It may be long and hold what
+    /// steers a terminal: [`Span::excerpt`] is what can be shown.
     #[must_use]
     pub fn shown_line(&self, line: usize) -> &str {
         let Some(start) = line
@@ -184,7 +194,13 @@ impl Span {
         self.source.position(self.range.start)
     }
 
-    /// The line on which it begins, as it may be shown.
+    /// The part of its line around it, to be shown.
+    #[must_use]
+    pub fn excerpt(&self) -> Excerpt {
+        Excerpt::of(self)
+    }
+
+    /// The line on which it begins, secrets overwritten: see [`Source::shown_line`].
     #[must_use]
     pub fn shown_line(&self) -> &str {
         self.source.shown_line(self.position().line)
@@ -194,7 +210,7 @@ impl Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Position { line, column } = self.position();
-        write!(f, "{}:{line}:{column}", self.source.name)
+        write!(f, "{}:{line}:{column}", Untrusted::line(&self.source.name))
     }
 }
 

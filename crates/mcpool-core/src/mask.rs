@@ -111,6 +111,15 @@ impl Masker {
         known.add(value, sensitivity);
     }
 
+    /// As [`add`](Self::add), unless the variable of this name says where something is or how the
+    /// system is set up: `HOME`, `PATH`, `LANG`, a `DATA_DIR` that holds a path. Masked, such values
+    /// would only make holes in every path of an error.
+    pub fn add_variable(&self, name: &str, value: &str, sensitivity: Sensitivity) {
+        if !forms::names_a_place(name, value) {
+            self.add(value, sensitivity);
+        }
+    }
+
     /// Whether no value is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -2,12 +2,12 @@ use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, is_unshowable};
 
 /// The name under which an application knows one server.
 ///
-/// A name is not empty, has at most [`ServerName::MAX_LEN`] bytes, no control characters, and no
-/// white space at either end. Cloning it is one reference count.
+/// A name is not empty, has at most [`ServerName::MAX_LEN`] bytes, no character that
+/// [cannot be shown](crate::is_unshowable), and no white space at either end. Cloning it is one reference count.
 ///
 /// ```
 /// use mcpool_core::ServerName;
@@ -39,8 +39,8 @@ impl ServerName {
                 name.len(),
                 Self::MAX_LEN
             ))
-        } else if name.chars().any(char::is_control) {
-            Some("contains a control character".to_owned())
+        } else if name.chars().any(is_unshowable) {
+            Some("contains a control or invisible character".to_owned())
         } else if name.trim() != name {
             Some("begins or ends with white space".to_owned())
         } else {

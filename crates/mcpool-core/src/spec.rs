@@ -1,20 +1,20 @@
 //! What a server is: how to reach it, what it speaks, when it is connected.
 
 mod http;
+mod secrets;
 mod stdio;
 mod tools;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use rmcp::model::ProtocolVersion;
 use serde::{Deserialize, Serialize};
 
 pub use http::HttpSpec;
 pub use stdio::{EnvInheritance, StdioSpec};
 pub use tools::ToolFilter;
 
-use crate::{Result, ServerName, ServerPolicy};
+use crate::{Connector, Masker, ProtocolVersion, Result, ServerName, ServerPolicy};
 
 /// Everything that mcpool needs to know of one server.
 ///
@@ -23,7 +23,7 @@ use crate::{Result, ServerName, ServerPolicy};
 /// no resolver and is taken as it is.
 ///
 /// Two specs are equal when all their fields are, where of the resolver only its
-/// [fingerprint](SpecResolver::fingerprint) counts.
+/// [fingerprint](SpecResolver::fingerprint) counts, and the masker does not.
 ///
 /// ```
 /// use mcpool_core::{ServerSpec, StdioSpec};
@@ -55,6 +55,13 @@ pub struct ServerSpec {
     pub policy: ServerPolicy,
     /// What fills in `${…}` at connect time.
     pub resolver: Option<Arc<dyn SpecResolver>>,
+    /// What takes this server's secrets out of errors, logs and its stderr. It learns the values
+    /// of variables and headers, the credentials in URLs and the secrets of OAuth when the spec
+    /// is resolved or connected, and from a resolver what that filled in.
+    ///
+    /// Share one handle between all specs of an application (as a config loader does) to mask in
+    /// the application's own output too.
+    pub masker: Masker,
 }
 
 impl ServerSpec {
@@ -74,6 +81,7 @@ impl ServerSpec {
             tools: ToolFilter::default(),
             policy: ServerPolicy::default(),
             resolver: None,
+            masker: Masker::new(),
         })
     }
 
@@ -107,6 +115,14 @@ impl ServerSpec {
     /// As [`ServerSpec::new`].
     pub fn sse(name: impl AsRef<str>, spec: HttpSpec) -> Result<Self> {
         Self::new(name, TransportSpec::Sse(spec))
+    }
+
+    /// A server behind a transport of the application's own.
+    ///
+    /// # Errors
+    /// As [`ServerSpec::new`].
+    pub fn custom(name: impl AsRef<str>, connector: Arc<dyn Connector>) -> Result<Self> {
+        Self::new(name, TransportSpec::Custom(connector))
     }
 
     /// Sets whether it may be connected.
@@ -165,22 +181,33 @@ impl ServerSpec {
         self
     }
 
+    /// Sets what masks this server's secrets. Default: a masker of its own.
+    #[must_use]
+    pub fn with_masker(mut self, masker: Masker) -> Self {
+        self.masker = masker;
+        self
+    }
+
+    /// Tells the masker what this spec holds.
+    pub(crate) fn note_secrets(&self) {
+        self.transport.note_secrets(&self.masker);
+    }
+
     /// The spec with every `${…}` filled in; the spec itself when it has no resolver.
     ///
     /// # Errors
     /// What the resolver says, mostly [`Unresolved`](crate::ErrorKind::Unresolved).
     pub async fn resolved(&self) -> Result<ServerSpec> {
-        match &self.resolver {
-            None => Ok(self.clone()),
-            Some(resolver) => {
-                let mut spec = resolver
-                    .resolve(self)
-                    .await
-                    .map_err(|error| error.with_server(&self.name).with_operation("connect"))?;
-                spec.resolver = None;
-                Ok(spec)
-            }
-        }
+        let mut spec = match &self.resolver {
+            None => self.clone(),
+            Some(resolver) => resolver.resolve(self).await.map_err(|error| {
+                let error = error.with_server(&self.name).with_operation("connect");
+                error.masked(&self.masker)
+            })?,
+        };
+        spec.resolver = None;
+        spec.note_secrets();
+        Ok(spec)
     }
 }
 
@@ -197,6 +224,7 @@ impl PartialEq for ServerSpec {
             tools,
             policy,
             resolver,
+            masker: _,
         } = self;
         let fingerprint = |resolver: &Option<Arc<dyn SpecResolver>>| {
             resolver
@@ -234,7 +262,7 @@ pub trait SpecResolver: Send + Sync + fmt::Debug {
 }
 
 /// How to reach a server.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TransportSpec {
     /// A child process that speaks over its standard input and output.
@@ -245,16 +273,37 @@ pub enum TransportSpec {
     Sse(HttpSpec),
     /// A URL whose transport is found out: Streamable HTTP, then legacy SSE.
     Auto(HttpSpec),
+    /// A transport of the application's own, beside servers of other kinds. Two are equal when
+    /// they are the same connector.
+    Custom(Arc<dyn Connector>),
+}
+
+impl PartialEq for TransportSpec {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Stdio(one), Self::Stdio(other)) => one == other,
+            (Self::Http(one), Self::Http(other))
+            | (Self::Sse(one), Self::Sse(other))
+            | (Self::Auto(one), Self::Auto(other)) => one == other,
+            (Self::Custom(one), Self::Custom(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
 }
 
 impl TransportSpec {
+    /// Tells a masker what it holds.
+    pub(crate) fn note_secrets(&self, masker: &Masker) {
+        secrets::note(self, masker);
+    }
+
     /// Whether the server is a child process.
     #[must_use]
     pub fn is_stdio(&self) -> bool {
         matches!(self, Self::Stdio(_))
     }
 
-    /// The word for it in JSON: `stdio`, `http`, `sse` or `auto`.
+    /// The word for it in JSON: `stdio`, `http`, `sse`, `auto` or `custom`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -262,6 +311,7 @@ impl TransportSpec {
             Self::Http(_) => "http",
             Self::Sse(_) => "sse",
             Self::Auto(_) => "auto",
+            Self::Custom(_) => "custom",
         }
     }
 }

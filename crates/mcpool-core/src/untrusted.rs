@@ -12,16 +12,13 @@ use std::{
     fmt::{self, Write as _},
 };
 
-pub use json::{clean_json, clean_json_pretty};
+pub use json::{clean_json, clean_json_pretty, clean_json_text};
 
 /// Foreign text, whose only way to a reader is the cleaned one.
 ///
 /// `Display` shows each character that steers a terminal or cannot be seen as an escape such as
-/// `\u{1b}`, and leaves nothing out: C0, DEL and C1 (so every ANSI and OSC sequence), bidirectional
-/// controls, zero-width characters, U+2028 and U+2029, tag characters, the other characters of
-/// Unicode's `Default_Ignorable_Code_Point`, and noncharacters. The variation selectors of text
-/// and emoji (U+FE0E, U+FE0F) stay. Cleaning what is clean changes nothing, so text that passes
-/// the cleaner twice is not escaped twice.
+/// `\u{1b}`, and leaves nothing out; [`is_unshowable`] says which those are. Cleaning what is clean
+/// changes nothing, so text that passes the cleaner twice is not escaped twice.
 ///
 /// A [line](Untrusted::line) shows line ends and tabs as `\n`, `\r` and `\t`; a
 /// [block](Untrusted::block) keeps `\n` and `\t`. What is longer than the bound is cut and ends
@@ -238,19 +235,20 @@ fn is_kept(c: char, shape: Shape) -> bool {
 /// Whether a character steers a terminal, hides itself or turns the order of what is read, and is
 /// therefore never shown as it is.
 ///
-/// C0, DEL and C1; U+2028 and U+2029; Unicode's `Default_Ignorable_Code_Point` (bidirectional
-/// controls, zero-width characters, fillers, tags, variation selectors but for U+FE0E and
-/// U+FE0F); the annotation controls U+FFF9–FFFB; noncharacters.
+/// Unicode's general categories Cc, Cf, Zl and Zp (C0, DEL, C1, bidirectional controls, zero-width
+/// characters, tags, U+2028, U+2029), `Default_Ignorable_Code_Point` (fillers, variation selectors
+/// but for U+FE0E and U+FE0F), and noncharacters.
 #[must_use]
 pub fn is_unshowable(c: char) -> bool {
     matches!(c,
-        '\0'..='\x1f' | '\x7f'..='\u{9f}'
-        | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0d}' | '\u{feff}'
-        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
-        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
-        | '\u{fdd0}'..='\u{fdef}')
+        '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}'
+        | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}'
+        | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{3164}' | '\u{fdd0}'..='\u{fdef}' | '\u{fe00}'..='\u{fe0d}' | '\u{feff}'
+        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}'
+        | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
         || u32::from(c) & 0xfffe == 0xfffe
 }
 

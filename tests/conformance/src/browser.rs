@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use mcpool::{
-    Error, ErrorKind, Result,
+    Error, ErrorKind,
     auth::{LoginAgent, LoginPrompt, RedirectReceiver},
 };
 use tokio::{
@@ -18,7 +18,10 @@ pub(crate) struct Headless;
 
 #[async_trait]
 impl LoginAgent for Headless {
-    async fn prepare(&self, _redirect_port: Option<u16>) -> Result<Box<dyn RedirectReceiver>> {
+    async fn prepare(
+        &self,
+        _redirect_port: Option<u16>,
+    ) -> Result<Box<dyn RedirectReceiver>, Error> {
         Ok(Box::new(Self))
     }
 }
@@ -30,7 +33,7 @@ impl RedirectReceiver for Headless {
         "http://127.0.0.1:9/callback"
     }
 
-    async fn receive(&mut self, prompt: &LoginPrompt) -> Result<String> {
+    async fn receive(&mut self, prompt: &LoginPrompt) -> Result<String, Error> {
         let failed = |what: String| Error::new(ErrorKind::AuthRequired, what);
         let url = Url::parse(&prompt.url).map_err(|error| failed(error.to_string()))?;
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
 use mcpool::{
-    Error, ErrorStatus, ServerName, ServerSpec,
+    Error, ServerName, ServerSpec,
     auth::{LoginState, LoginStatus, OAuth},
 };
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use super::Outcome;
 use crate::{
     app::App,
     exit::Exit,
-    render::{self, table},
+    render::{out, table, text::Text},
 };
 
 /// `mcpool auth`
@@ -42,9 +42,9 @@ pub(crate) async fn run(app: &App, command: AuthCommand) -> Outcome {
             .iter()
             .map(|(spec, status)| to_json(&spec.name, status.as_ref()))
             .collect();
-        render::document(&json!({ "servers": servers }))?;
+        out::document(&json!({ "servers": servers }))?;
     } else {
-        render::text(&to_text(&rows))?;
+        out::print(&to_text(&rows))?;
     }
     let failed = rows.iter().filter_map(|(_, status)| status.as_ref().err());
     let exit = Exit::of_all(failed.map(Error::kind));
@@ -72,7 +72,7 @@ pub(crate) fn to_json(name: &ServerName, status: Result<&LoginStatus, &Error>) -
         "scopes": known.map(|status| &status.scopes),
         "wanted_scopes": known.map(|status| &status.wanted_scopes),
         "expires_at": expires.map(|at| humantime::format_rfc3339_seconds(at).to_string()),
-        "error": status.err().map(ErrorStatus::from),
+        "error": status.err(),
     })
 }
 
@@ -95,8 +95,8 @@ pub(crate) fn until(status: &LoginStatus) -> String {
     }
 }
 
-fn to_text(rows: &[(&ServerSpec, Result<LoginStatus, Error>)]) -> String {
-    let mut table = table::new(&["NAME", "LOGIN", "AT", "SCOPES", "GOOD", "ERROR"]);
+fn to_text(rows: &[(&ServerSpec, Result<LoginStatus, Error>)]) -> Text {
+    let mut table = table::Table::new(&["NAME", "LOGIN", "AT", "SCOPES", "GOOD", "ERROR"]);
     for (spec, status) in rows {
         let cells = match status {
             Ok(status) => [
@@ -114,8 +114,7 @@ fn to_text(rows: &[(&ServerSpec, Result<LoginStatus, Error>)]) -> String {
                 [dash(), dash(), dash(), dash(), error.message().to_owned()]
             }
         };
-        let cells = cells.iter().map(|text| table::cell(text));
-        table.add_row(std::iter::once(table::cell(spec.name.as_str())).chain(cells));
+        table.row(std::iter::once(spec.name.as_str()).chain(cells.iter().map(String::as_str)));
     }
-    table::show(&table)
+    table.to_text()
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mcpool::{CallOptions, ConnectionManager};
+use mcpool::{ServerHandle, Verbs as _};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -19,7 +19,8 @@ use crate::{
     args::BenchArgs,
     arguments::{self, Object},
     exit::{Exit, Failure},
-    render::{self, table},
+    render::{out, table},
+    text,
 };
 
 /// What was measured.
@@ -38,8 +39,7 @@ struct Figures {
 
 /// Makes one call after the other.
 struct Worker {
-    manager: ConnectionManager,
-    server: String,
+    server: ServerHandle,
     tool: String,
     arguments: Object,
 }
@@ -47,12 +47,8 @@ struct Worker {
 impl Worker {
     /// How long one call took, and what went wrong.
     async fn call(&self) -> (Duration, Option<String>) {
-        let arguments = Some(self.arguments.clone());
         let start = Instant::now();
-        let result = self
-            .manager
-            .call_tool(&self.server, &self.tool, arguments, &CallOptions::new())
-            .await;
+        let result = self.server.call_tool(&self.tool, &self.arguments).await;
         let error = match result {
             Ok(result) if result.is_error == Some(true) => {
                 Some("the tool reported an error".to_owned())
@@ -71,19 +67,19 @@ pub(crate) async fn run(app: &App, args: BenchArgs) -> Outcome {
         None => Object::new(),
     };
     let calls = NonZeroUsize::new(args.calls)
-        .ok_or_else(|| Failure::usage("-n: at least one call is needed"))?;
+        .ok_or_else(|| Failure::usage(text!("-n: at least one call is needed")))?;
     let concurrency = args.concurrency.max(1);
     let start = Instant::now();
     let manager = app.connected(&args.server).await?;
     let connect = start.elapsed();
+    let server = manager.server(&args.server)?;
 
     let next = Arc::new(AtomicUsize::new(0));
     let mut workers = JoinSet::new();
     let start = Instant::now();
     for _ in 0..concurrency.min(calls.get()) {
         let worker = Worker {
-            manager: manager.clone(),
-            server: args.server.clone(),
+            server: server.clone(),
             tool: args.tool.clone(),
             arguments: arguments.clone(),
         };
@@ -159,7 +155,7 @@ fn peak_memory() -> Option<u64> {
 fn show(app: &App, figures: &Figures) -> Result<Exit, Failure> {
     let micros = |time: Duration| u64::try_from(time.as_micros()).ok();
     if app.global.json {
-        return render::document(&json!({
+        return out::document(&json!({
             "calls": figures.calls,
             "concurrency": figures.concurrency,
             "connect_ms": u64::try_from(figures.connect.as_millis()).ok(),
@@ -171,7 +167,7 @@ fn show(app: &App, figures: &Figures) -> Result<Exit, Failure> {
             "rss_bytes": figures.peak_memory,
         }));
     }
-    let mut rows = table::new(&["", ""]);
+    let mut rows = table::Table::new(&["", ""]);
     let memory = figures.peak_memory.map_or_else(
         || "not known".to_owned(),
         |bytes| format!("{} MiB", bytes / (1024 * 1024)),
@@ -187,11 +183,11 @@ fn show(app: &App, figures: &Figures) -> Result<Exit, Failure> {
         ("errors", figures.errors.to_string()),
         ("own peak memory", memory),
     ] {
-        rows.add_row([table::cell(name), table::cell(&value)]);
+        rows.row([name, &value]);
     }
-    render::text(table::show(&rows).trim_start_matches('\n'))?;
+    out::print(&rows.to_text())?;
     if let Some(error) = &figures.first_error {
-        eprintln!("the first error: {}", render::printable(error));
+        out::tell(&text!("the first error: {}\n", error));
     }
     Ok(Exit::Good)
 }

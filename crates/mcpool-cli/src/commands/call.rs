@@ -1,6 +1,8 @@
 //! `mcpool call SERVER TOOL …`: calls one tool and shows what it says.
 
-use mcpool::{CallOptions, ConnectionManager, Refresh, RequestOptions, model::CallToolResult};
+use mcpool::{
+    CallOptions, ConnectionManager, Refresh, RequestOptions, Verbs as _, model::CallToolResult,
+};
 use serde_json::Value;
 
 use super::Outcome;
@@ -9,7 +11,11 @@ use crate::{
     args::CallArgs,
     arguments::{self, Object},
     exit::{Exit, Failure},
-    render,
+    render::{
+        out,
+        text::{Answer, Text},
+    },
+    text,
 };
 
 /// Runs it.
@@ -28,14 +34,13 @@ pub(crate) async fn run(app: &App, args: CallArgs) -> Outcome {
         request = request.with_timeout(timeout);
     }
     let options = CallOptions::new().with_request(request);
-    let result = manager
-        .call_tool(&args.server, &args.tool, Some(arguments), &options)
+    let result = manager.server(&args.server)?.with_call_options(options).call_tool(&args.tool, arguments)
         .await
         .map_err(Failure::call)?;
     if app.global.json {
-        render::document(&result)?;
+        out::raw_answer(result.raw())?;
     } else {
-        render::text(&to_text(&result))?;
+        out::print(&to_text(&result))?;
     }
     match result.is_error {
         Some(true) => Ok(Exit::ToolError),
@@ -45,13 +50,18 @@ pub(crate) async fn run(app: &App, args: CallArgs) -> Outcome {
 
 /// The tool's schema, when the server lists it: it only helps to read `key=value`.
 async fn input_schema(manager: &ConnectionManager, server: &str, tool: &str) -> Option<Object> {
-    let tools = manager.server_tools(server, Refresh::IfStale).await.ok()?;
+    let tools = manager
+        .server(server)
+        .ok()?
+        .tools(Refresh::IfStale)
+        .await
+        .ok()?;
     let tool = tools.items.iter().find(|known| known.name == tool)?;
     Some((*tool.input_schema).clone())
 }
 
 /// The result for people: text as it is, anything else by what it is.
-pub(crate) fn to_text(result: &CallToolResult) -> String {
+pub(crate) fn to_text(result: &CallToolResult) -> Text {
     let content = serde_json::to_value(&result.content).unwrap_or_default();
     let mut lines: Vec<String> = content
         .as_array()
@@ -64,9 +74,10 @@ pub(crate) fn to_text(result: &CallToolResult) -> String {
     {
         lines.push(format!("{structured:#}"));
     }
-    let mut text = render::printable(&lines.join("\n"));
-    if !text.ends_with('\n') {
-        text.push('\n');
+    let lines = lines.join("\n");
+    let mut text = text!("{}", Answer(&lines));
+    if !lines.ends_with('\n') {
+        text.push(&text!("\n"));
     }
     text
 }

@@ -8,7 +8,10 @@ mod trust;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use mcpool::config::{self, Dialect, Folders, Loaded, Loader, Problem, Severity};
+use mcpool::{
+    Untrusted,
+    config::{self, Dialect, Folders, Loaded, Loader, Problem, Severity},
+};
 use serde_json::json;
 
 use super::Outcome;
@@ -17,7 +20,8 @@ use crate::{
     args::Global,
     config_files::{self, off_thread},
     exit::{Exit, Failure},
-    render::{self, problems, table},
+    render::{out, problems, table::Table, text::Text},
+    text,
 };
 
 pub(crate) use edit::{AddArgs, NameArgs};
@@ -71,7 +75,8 @@ impl ReadArgs {
         let loader = if self.files.is_empty() {
             config_files::loader(config_files::find(global)?)
         } else {
-            self.files.iter().fold(Loader::new(), Loader::with_file)
+            let loader = Loader::new().with_masker(out::masker().clone());
+            self.files.iter().fold(loader, Loader::with_file)
         };
         Ok(match self.dialect {
             Some(dialect) => loader.with_dialect(dialect),
@@ -87,7 +92,7 @@ pub(crate) async fn run(app: &App, command: ConfigCommand) -> Outcome {
         ConfigCommand::Show { read, origins } => show(app, &read, origins).await,
         ConfigCommand::Find => find(app).await,
         ConfigCommand::Import(args) => import::run(app, args).await,
-        ConfigCommand::Schema => render::document(&config::json_schema()),
+        ConfigCommand::Schema => out::document(&config::json_schema()),
         ConfigCommand::Add(args) => edit::add(app, args).await,
         ConfigCommand::Remove(args) => edit::remove(app, args).await,
         ConfigCommand::Enable(args) => edit::set_enabled(app, args, true).await,
@@ -111,7 +116,7 @@ async fn check(app: &App, read: &ReadArgs) -> Outcome {
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let good = errors == 0 && (!read.strict || warnings == 0);
     if app.global.json {
-        render::document(&json!({
+        out::document(&json!({
             "ok": good,
             "files": loaded.sources().iter().map(|source| source.name()).collect::<Vec<_>>(),
             "servers": loaded.servers.len(),
@@ -119,18 +124,14 @@ async fn check(app: &App, read: &ReadArgs) -> Outcome {
         }))?;
     } else {
         problems::print(&found.iter().collect::<Vec<_>>());
-        let files: Vec<&str> = loaded
-            .sources()
-            .iter()
-            .map(|source| source.name())
-            .collect();
-        render::text(&render::printable(&format!(
+        let files = loaded.sources().iter();
+        out::print(&text!(
             "{}: {}, {}, {}\n",
-            files.join(", "),
+            Text::join(files.map(|source| text!("{}", source.name())), ", "),
             plural(loaded.servers.len(), "good server"),
             plural(errors, "error"),
             plural(warnings, "warning"),
-        )))?;
+        ))?;
     }
     Ok(if good { Exit::Good } else { Exit::Usage })
 }
@@ -141,7 +142,7 @@ async fn show(app: &App, read: &ReadArgs, origins: bool) -> Outcome {
     let shown = loaded.to_json(origins);
     report(&loaded);
     if app.global.json {
-        render::document(&shown)?;
+        out::document(&shown)?;
     } else {
         show_table(&loaded, &shown, origins)?;
     }
@@ -167,7 +168,7 @@ fn show_table(loaded: &Loaded, shown: &serde_json::Value, origins: bool) -> Outc
     if origins {
         heads.push("from");
     }
-    let mut out = table::new(&heads);
+    let mut table = Table::new(&heads);
     for entry in loaded.entries() {
         let server = &shown["servers"][entry.name.as_str()];
         let text = |field: &str| server[field].as_str().unwrap_or_default().to_owned();
@@ -181,25 +182,26 @@ fn show_table(loaded: &Loaded, shown: &serde_json::Value, origins: bool) -> Outc
                 .join(" "),
             None => text("url"),
         };
+        let enabled = if entry.spec.enabled { "yes" } else { "no" };
         let mut row = vec![
-            table::cell(entry.name.as_str()),
-            table::cell(&text("transport")),
-            table::cell(if entry.spec.enabled { "yes" } else { "no" }),
-            table::cell(&reached),
+            entry.name.to_string(),
+            text("transport"),
+            enabled.to_owned(),
+            reached,
         ];
         if origins {
             let mut from = format!("{} ({})", entry.origin, entry.origin.scope);
             for shadowed in &entry.shadowed {
-                from.push_str(&format!("\nhides {shadowed}"));
+                from.push_str(&format!("; hides {shadowed}"));
             }
             for (field, span) in entry.origin.fields() {
-                from.push_str(&format!("\n  {field}: {span}"));
+                from.push_str(&format!("; {field}: {span}"));
             }
-            row.push(table::cell(&from));
+            row.push(from);
         }
-        out.add_row(row);
+        table.row(row.iter().map(String::as_str));
     }
-    render::text(&table::show(&out))
+    out::print(&table.to_text())
 }
 
 async fn find(app: &App) -> Outcome {
@@ -226,21 +228,21 @@ async fn find(app: &App) -> Outcome {
                 })
             })
             .collect();
-        return render::document(&json!({ "files": files }));
+        return out::document(&json!({ "files": files }));
     }
     if files.is_empty() {
-        return render::text("no MCP host has a config file here\n");
+        return out::print(&text!("no MCP host has a config file here\n"));
     }
-    let mut out = table::new(&["host", "scope", "file", "servers"]);
+    let mut table = Table::new(&["host", "scope", "file", "servers"]);
     for (file, loaded) in &files {
-        out.add_row(vec![
-            table::cell(file.dialect.as_str()),
-            table::cell(file.scope.as_str()),
-            table::cell(&file.path.to_string_lossy()),
-            table::cell(&names(loaded).join(", ")),
+        table.row([
+            file.dialect.as_str(),
+            file.scope.as_str(),
+            &Untrusted::os(&file.path).whole().into_clean(),
+            &names(loaded).join(", "),
         ]);
     }
-    render::text(&table::show(&out))
+    out::print(&table.to_text())
 }
 
 fn names(loaded: &Loaded) -> Vec<&str> {

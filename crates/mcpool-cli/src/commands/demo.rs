@@ -6,18 +6,18 @@ use std::{
 };
 
 use mcpool::{
-    CallOptions, ConnectionManager, ErrorKind, EventKind, HttpSpec, Refresh, ServerSpec, StdioSpec,
+    ConnectionManager, ErrorKind, EventKind, HttpSpec, Refresh, ServerSpec, StdioSpec, Verbs as _,
 };
 use serde_json::{Value, json};
 
 use super::{Outcome, call, status};
 use crate::{
     app::App,
-    arguments::Object,
     demo_servers,
     exit::{Exit, Failure},
     processes::{self, Census},
-    render::{self, table},
+    render::{out, table, text::Text},
+    text,
 };
 
 /// The server that is killed.
@@ -39,16 +39,16 @@ struct Seen {
 
 /// Runs it.
 pub(crate) async fn run(app: &App) -> Outcome {
-    let say = |text: &str| match app.global.json {
+    let say = |text: &Text| match app.global.json {
         true => Ok(Exit::Good),
-        false => render::text(text),
+        false => out::print(text),
     };
     let mut census = Census::default();
     let mut seen = Seen::default();
-    say(
+    say(&text!(
         "mcpool demo: three servers on this machine, one for each transport.\n\
-         No config, no network, nothing to install.\n",
-    )?;
+         No config, no network, nothing to install.\n"
+    ))?;
 
     let http = demo_servers::serve_http().await.map_err(own)?;
     let sse = demo_servers::serve_sse().await.map_err(own)?;
@@ -68,7 +68,7 @@ pub(crate) async fn run(app: &App) -> Outcome {
         )?,
     ];
 
-    say("\n1. Connect to all of them at once.\n\n")?;
+    say(&text!("\n1. Connect to all of them at once.\n\n"))?;
     let manager = app.managed(specs).await?;
     for (_, result) in manager.connect_all().await {
         result?;
@@ -76,20 +76,18 @@ pub(crate) async fn run(app: &App) -> Outcome {
     census.take();
     say(&status::table_now(manager).await)?;
 
-    say("\n2. List their tools, each under a name of its own.\n\n")?;
+    say(&text!(
+        "\n2. List their tools, each under a name of its own.\n\n"
+    ))?;
     let snapshot = manager.tools(Refresh::IfStale).await;
-    let mut rows = table::new(&["SERVER", "TOOL", "QUALIFIED NAME"]);
+    let mut rows = table::Table::new(&["SERVER", "TOOL", "QUALIFIED NAME"]);
     for entry in snapshot.entries.iter() {
         seen.tools += 1;
-        rows.add_row([
-            table::cell(entry.server.as_str()),
-            table::cell(&entry.name),
-            table::cell(&entry.qualified_name),
-        ]);
+        rows.row([entry.server.as_str(), &entry.name, &entry.qualified_name]);
     }
-    say(&table::show(&rows))?;
+    say(&rows.to_text())?;
 
-    say("\n3. Call one tool on each.\n\n")?;
+    say(&text!("\n3. Call one tool on each.\n\n"))?;
     for (server, tool, arguments) in [
         (VICTIM, "add", json!({"a": 19, "b": 23})),
         ("clock", "uptime", json!({})),
@@ -103,23 +101,24 @@ pub(crate) async fn run(app: &App) -> Outcome {
     say(&answer(manager, VICTIM, "add", json!({"a": 1, "b": 2})).await?)?;
     seen.calls += 1;
 
-    say("\n5. Shut down.\n\n")?;
+    say(&text!("\n5. Shut down.\n\n"))?;
     census.take();
     let start = Instant::now();
     app.shutdown().await;
     let took = start.elapsed();
     let left = wait_until_gone(&census).await;
-    say(&format!(
-        "  closed 3 servers in {}\n  processes started: {}\n  processes left: {left}\n",
+    say(&text!(
+        "  closed 3 servers in {}\n  processes started: {}\n  processes left: {}\n",
         table::milliseconds(took),
-        census.seen()
+        census.seen(),
+        left
     ))?;
     if app.global.json {
-        render::document(&summary(&seen, took, left))?;
+        out::document(&summary(&seen, took, left))?;
     }
     match left {
         0 => Ok(Exit::Good),
-        left => Err(Failure::internal(format!("{left} processes are left"))),
+        left => Err(Failure::internal(text!("{} processes are left", left))),
     }
 }
 
@@ -135,7 +134,7 @@ fn summary(seen: &Seen, shutdown: Duration, left: usize) -> Value {
 }
 
 fn own(error: std::io::Error) -> Failure {
-    Failure::internal(format!("the demo could not start: {error}"))
+    Failure::internal(text!("the demo could not start: {}", error))
 }
 
 /// Calls a tool and gives the line that tells of it.
@@ -144,24 +143,26 @@ async fn answer(
     server: &str,
     tool: &str,
     arguments: Value,
-) -> Result<String, Failure> {
+) -> Result<Text, Failure> {
     let shown: Vec<String> = arguments
         .as_object()
         .into_iter()
         .flatten()
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
-    let arguments: Option<Object> = arguments.as_object().cloned();
     let start = Instant::now();
-    let result = manager
-        .call_tool(server, tool, arguments, &CallOptions::new())
+    let result = manager.server(server)?.call_tool(tool, arguments)
         .await
         .map_err(Failure::call)?;
     let took = table::milliseconds(start.elapsed());
     let call = format!("{tool} {}", shown.join(" "));
-    Ok(format!(
-        "  {server:<11} {call:<28} {:<16} {took}\n",
-        call::to_text(&result).trim_end()
+    let answer = call::to_text(&result);
+    Ok(text!(
+        "  {:<11} {:<28} {:<16} {}\n",
+        server,
+        call,
+        answer.as_str().trim_end(),
+        took
     ))
 }
 
@@ -169,36 +170,36 @@ async fn answer(
 async fn kill_and_wait(
     manager: &ConnectionManager,
     census: &mut Census,
-    say: &impl Fn(&str) -> Result<Exit, Failure>,
+    say: &impl Fn(&Text) -> Result<Exit, Failure>,
 ) -> Result<Duration, Failure> {
     let pid = pid_of(manager)?;
     census.add(pid);
-    say(&format!(
-        "\n4. Kill the process of {VICTIM} (pid {pid}) and see it come back.\n\n"
+    say(&text!(
+        "\n4. Kill the process of {} (pid {}) and see it come back.\n\n",
+        VICTIM,
+        pid
     ))?;
     let mut events = manager.events();
     let start = Instant::now();
     processes::kill(pid).map_err(own)?;
-    say("       0 ms  killed\n")?;
+    say(&text!("       0 ms  killed\n"))?;
     bounded(async {
         while let Some(event) = events.next_event().await {
-            if event.server.as_str() != VICTIM {
+            if event.server.as_ref().is_none_or(|server| server.as_str() != VICTIM) {
                 continue;
             }
             let at = start.elapsed().as_millis();
             match &event.kind {
                 EventKind::Disconnected { cause, .. } => {
-                    say(&format!(
-                        "  {at:>6} ms  connection lost: {}\n",
-                        cause.as_str()
-                    ))?;
+                    let cause = cause.as_str();
+                    say(&text!("  {:>6} ms  connection lost: {}\n", at, cause))?;
                 }
                 EventKind::RetryScheduled { delay, .. } => {
                     let delay = table::milliseconds(*delay);
-                    say(&format!("  {at:>6} ms  next try in {delay}\n"))?;
+                    say(&text!("  {:>6} ms  next try in {}\n", at, delay))?;
                 }
                 EventKind::ConnectFailed { error, .. } => {
-                    say(&format!("  {at:>6} ms  {}\n", error.message()))?;
+                    say(&text!("  {:>6} ms  {}\n", at, error.message()))?;
                 }
                 EventKind::Connected { .. } => break,
                 _ => {}
@@ -210,9 +211,10 @@ async fn kill_and_wait(
     let took = start.elapsed();
     let next = pid_of(manager)?;
     census.add(next);
-    say(&format!(
-        "  {:>6} ms  ready again (pid {next})\n\n",
-        took.as_millis()
+    say(&text!(
+        "  {:>6} ms  ready again (pid {})\n\n",
+        took.as_millis(),
+        next
     ))?;
     Ok(took)
 }
@@ -221,14 +223,16 @@ async fn kill_and_wait(
 async fn bounded(wait: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     match tokio::time::timeout(RECOVERY, wait).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(Failure::internal(format!(
-            "{VICTIM} was not back within {RECOVERY:?}"
+        Err(_) => Err(Failure::internal(text!(
+            "{} was not back within {}",
+            VICTIM,
+            RECOVERY
         ))),
     }
 }
 
 fn pid_of(manager: &ConnectionManager) -> Result<u32, Failure> {
-    let pid = manager.client(VICTIM)?.diagnostics().pid;
+    let pid = manager.server(VICTIM)?.client()?.snapshot().diagnostics.pid;
     pid.ok_or_else(|| {
         mcpool::Error::new(ErrorKind::Internal, "the stdio server has no process id").into()
     })

@@ -1,15 +1,14 @@
 //! `mcpool doctor [SERVER]`: shows step by step how a server is connected.
 
-use std::fmt::Write as _;
-
-use mcpool::{ConnectEvidence, ConnectFailure, ConnectionManager, Error, ErrorStatus};
+use mcpool::{ConnectEvidence, ConnectFailure, ConnectionManager, Error, StderrLine};
 use serde_json::{Value, json};
 
 use super::Outcome;
 use crate::{
     app::{App, Attempt},
     exit::Exit,
-    render,
+    render::{out, text::Text},
+    text,
 };
 
 /// What was found out about one server.
@@ -17,7 +16,7 @@ struct Finding {
     server: String,
     evidence: Option<ConnectEvidence>,
     error: Option<Error>,
-    stderr: Vec<String>,
+    stderr: Vec<StderrLine>,
     says: Option<Value>,
 }
 
@@ -28,10 +27,9 @@ pub(crate) async fn run(app: &App, server: Option<&str>) -> Outcome {
     let findings: Vec<Finding> = attempts.iter().map(|a| find(manager, a)).collect();
     if app.global.json {
         let servers: Vec<Value> = findings.iter().map(to_json).collect();
-        render::document(&json!({ "servers": servers }))?;
+        out::document(&json!({ "servers": servers }))?;
     } else {
-        let texts: Vec<String> = findings.iter().map(to_text).collect();
-        render::text(&texts.join("\n"))?;
+        out::print(&Text::join(findings.iter().map(to_text), "\n"))?;
     }
     let errors = findings.iter().filter_map(|f| f.error.as_ref());
     Ok(app.overall(Exit::of_all(errors.map(Error::kind))))
@@ -43,20 +41,22 @@ fn find(manager: &ConnectionManager, attempt: &Attempt) -> Finding {
         Err(error) => Finding {
             server,
             evidence: ConnectFailure::evidence_of(error).cloned(),
-            stderr: error.stderr_tail().iter().map(|l| l.text.clone()).collect(),
+            stderr: error.stderr_tail().to_vec(),
             error: Some(error.clone()),
             says: None,
         },
-        Ok(()) => match manager.client(attempt.server.as_str()) {
+        Ok(()) => match manager
+            .server(attempt.server.as_str())
+            .and_then(|server| server.client())
+        {
             Ok(client) => {
                 let info = client.info();
-                let tail = client.diagnostics().stderr_tail;
                 Finding {
                     server,
-                    evidence: Some(info.evidence.clone()),
+                    evidence: info.as_ref().map(|info| info.evidence.clone()),
                     error: None,
-                    stderr: tail.iter().map(|line| line.text.clone()).collect(),
-                    says: serde_json::to_value(&info.peer).ok(),
+                    stderr: client.snapshot().diagnostics.stderr_tail,
+                    says: info.and_then(|info| serde_json::to_value(&info.peer).ok()),
                 }
             }
             Err(error) => Finding {
@@ -75,39 +75,35 @@ fn to_json(finding: &Finding) -> Value {
         "name": finding.server,
         "evidence": finding.evidence,
         "server_info": finding.says,
-        "stderr_tail": finding.stderr,
-        "error": finding.error.as_ref().map(ErrorStatus::from),
+        "stderr_tail": finding.stderr.iter().map(|line| &line.text).collect::<Vec<_>>(),
+        "error": finding.error.as_ref(),
     })
 }
 
-fn to_text(finding: &Finding) -> String {
-    let mut out = format!("{}\n", finding.server);
-    // Writing to a `String` cannot fail.
+fn to_text(finding: &Finding) -> Text {
+    let mut out = text!("{}\n", finding.server);
     for attempt in finding.evidence.iter().flat_map(|e| &e.attempts) {
-        let mark = if attempt.ok { "ok  " } else { "no  " };
-        let _ = writeln!(
-            out,
-            "  {mark}{:<6} {:<18} {:>6} ms  {}",
+        out.push(&text!(
+            "  {:<4}{:<6} {:<18} {:>6} ms  {}\n",
+            if attempt.ok { "ok" } else { "no" },
             attempt.transport.as_str(),
             attempt.tried,
             attempt.elapsed_ms,
             attempt.outcome
-        );
+        ));
     }
     match (&finding.error, &finding.evidence) {
         (Some(error), _) => {
-            let _ = writeln!(out, "  failed: {} ({})", error.message(), error.kind());
+            out.push(&text!("  failed: {} ({})\n", error.message(), error.kind()));
         }
-        (None, Some(evidence)) => {
-            let _ = writeln!(out, "  {}", evidence.conclusion);
-        }
+        (None, Some(evidence)) => out.push(&text!("  {}\n", evidence.conclusion)),
         (None, None) => {}
     }
     if !finding.stderr.is_empty() {
-        out.push_str("  stderr:\n");
+        out.push(&text!("  stderr:\n"));
         for line in &finding.stderr {
-            let _ = writeln!(out, "    {line}");
+            out.push(&text!("    {}\n", line));
         }
     }
-    render::printable(&out)
+    out
 }

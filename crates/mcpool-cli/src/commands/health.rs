@@ -1,13 +1,13 @@
 //! `mcpool health`: connects to every server and probes it once.
 
-use mcpool::{Error, ErrorStatus, ProbeReport, ServerName};
+use mcpool::{Error, ProbeReport, ServerName};
 use serde_json::{Value, json};
 
 use super::Outcome;
 use crate::{
     app::App,
     exit::Exit,
-    render::{self, table},
+    render::{out, table},
 };
 
 /// Runs it.
@@ -45,13 +45,13 @@ pub(crate) async fn run(app: &App) -> Outcome {
                     "healthy": false,
                     "latency_us": null,
                     "method": null,
-                    "error": ErrorStatus::from(error),
+                    "error": error,
                 }),
             })
             .collect();
-        render::document(&json!({ "servers": servers }))?;
+        out::document(&json!({ "servers": servers }))?;
     } else {
-        let mut table = table::new(&["NAME", "HEALTHY", "LATENCY", "BY", "ERROR"]);
+        let mut table = table::Table::new(&["NAME", "HEALTHY", "LATENCY", "BY", "ERROR"]);
         for (name, result) in &results {
             let cells = match result {
                 Ok(report) => [
@@ -67,10 +67,9 @@ pub(crate) async fn run(app: &App) -> Outcome {
                     error.message().to_owned(),
                 ],
             };
-            let cells = cells.iter().map(|text| table::cell(text));
-            table.add_row(std::iter::once(table::cell(name.as_str())).chain(cells));
+            table.row(std::iter::once(name.as_str()).chain(cells.iter().map(String::as_str)));
         }
-        render::text(&table::show(&table))?;
+        out::print(&table.to_text())?;
     }
     let errors = results.iter().filter_map(|(_, r)| r.as_ref().err());
     Ok(app.overall(Exit::of_all(errors.map(Error::kind))))

@@ -19,7 +19,11 @@ use crate::{
     app::App,
     args::parse_duration,
     exit::{Exit, Failure},
-    render,
+    render::{
+        out,
+        text::{Text, Whole},
+    },
+    text,
 };
 
 /// `mcpool login`
@@ -41,12 +45,17 @@ pub(crate) async fn login(app: &App, args: LoginArgs) -> Outcome {
     let specs = app.select(Some(&args.server)).await?;
     let spec = specs
         .first()
-        .ok_or_else(|| Failure::internal("no server was selected"))?;
+        .ok_or_else(|| Failure::internal(text!("no server was selected")))?;
     let status = app.oauth()?.login(spec, &agent(&args), None).await?;
     if !app.global.json {
         let issuer = status.issuer.as_deref().unwrap_or_default();
-        let text = format!("{}: logged in at {issuer}, {}\n", spec.name, until(&status));
-        render::text(&render::printable(&text))?;
+        let until = until(&status);
+        out::print(&text!(
+            "{}: logged in at {}, {}\n",
+            spec.name,
+            issuer,
+            until
+        ))?;
     }
     let login = auth::to_json(&spec.name, Ok(&status));
     if !spec.enabled {
@@ -56,11 +65,11 @@ pub(crate) async fn login(app: &App, args: LoginArgs) -> Outcome {
         );
     }
     let manager = app.managed(specs.clone()).await?;
-    manager.connect_with(&args.server, 0).await?;
-    let server = manager.status(&args.server)?;
+    manager.server(&args.server)?.connect_retrying(0).await?;
+    let server = manager.server(&args.server)?.status()?;
     if !app.global.json {
-        let text = format!("{}: {}, {} tools\n", spec.name, server.state, server.tools);
-        return render::text(&render::printable(&text));
+        let text = text!("{}: {}, {} tools\n", spec.name, server.state.as_str(), server.tools);
+        return out::print(&text);
     }
     report(
         app,
@@ -87,12 +96,12 @@ pub(crate) async fn logout(app: &App, server: &str) -> Outcome {
     } else {
         "was not logged in"
     };
-    render::text(&format!("{server}: {word}\n"))
+    out::print(&text!("{}: {}\n", server, word))
 }
 
 fn report(app: &App, document: serde_json::Value) -> Outcome {
     if app.global.json {
-        render::document(&document)?;
+        out::document(&document)?;
     }
     Ok(Exit::Good)
 }
@@ -104,8 +113,7 @@ fn agent(args: &LoginArgs) -> InteractiveLogin {
     let agent = InteractiveLogin::new()
         .with_timeout(args.timeout)
         .with_prompt(move |prompt| {
-            let text = invitation(&server, prompt, opens, reads);
-            eprint!("{}", render::printable(&text));
+            out::tell(&invitation(&server, prompt, opens, reads));
             if reads {
                 read_pasted(sender.clone());
             }
@@ -137,7 +145,7 @@ fn reads_pasted(no_browser: bool) -> bool {
 }
 
 /// What the person is told.
-fn invitation(server: &str, prompt: &LoginPrompt, opens: bool, reads: bool) -> String {
+fn invitation(server: &str, prompt: &LoginPrompt, opens: bool, reads: bool) -> Text {
     let LoginPrompt {
         server: address,
         issuer,
@@ -145,22 +153,22 @@ fn invitation(server: &str, prompt: &LoginPrompt, opens: bool, reads: bool) -> S
         url,
         ..
     } = prompt;
-    let mut text = format!("{server} ({address}) wants a login at {issuer}\n");
+    let mut text = text!("{} ({}) wants a login at {}\n", server, address, issuer);
     if !scopes.is_empty() {
-        text.push_str(&format!("It asks for: {}\n", scopes.join(" ")));
+        text.push(&text!("It asks for: {}\n", scopes.join(" ")));
     }
-    text.push_str(match opens {
-        true => "Your browser opens this page; if it does not, open it by hand:\n",
-        false => "Open this page in a browser, on any machine:\n",
+    text.push(&match opens {
+        true => text!("Your browser opens this page; if it does not, open it by hand:\n"),
+        false => text!("Open this page in a browser, on any machine:\n"),
     });
-    text.push_str(&format!("\n  {url}\n\n"));
-    text.push_str("Waiting for the browser to come back.");
-    text.push_str(match reads {
-        true => {
+    text.push(&text!("\n  {}\n\n", Whole(url.as_ref())));
+    text.push(&text!("Waiting for the browser to come back."));
+    text.push(&match reads {
+        true => text!(
             " If it ends at a page that cannot be shown, copy\nthe address of that page and paste it \
              here:\n"
-        }
-        false => "\n",
+        ),
+        false => text!("\n"),
     });
     text
 }
@@ -175,9 +183,9 @@ fn read_pasted(sender: mpsc::Sender<String>) {
                 continue;
             }
             if !line.contains("state=") {
-                eprintln!(
-                    "That is not the address of the page: it holds `state=`. Paste it whole:"
-                );
+                out::tell(&text!(
+                    "That is not the address of the page: it holds `state=`. Paste it whole:\n"
+                ));
                 continue;
             }
             if sender.blocking_send(line.to_owned()).is_err() {

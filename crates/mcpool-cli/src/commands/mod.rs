@@ -21,6 +21,7 @@ use crate::{
     args::Command,
     demo_servers,
     exit::{Exit, Failure},
+    text,
 };
 
 /// What a command gives: its exit code, or why it could not do what it was asked.
@@ -52,15 +53,22 @@ pub(crate) async fn run(app: &App, command: Command) -> Outcome {
         Command::Auth { command } => auth::run(app, command).await,
         Command::DemoServer => match demo_servers::serve_stdio().await {
             Ok(()) => Ok(Exit::Good),
-            Err(error) => Err(Failure::internal(error.to_string())),
+            Err(error) => Err(Failure::internal(text!("{}", error.to_string()))),
         },
     }
 }
 
 /// Whether a server says that it has this: `tools`, `resources`, `prompts`.
 fn offers(client: &dyn Client, capability: &str) -> bool {
-    serde_json::to_value(&client.info().peer)
-        .is_ok_and(|peer| !peer["capabilities"][capability].is_null())
+    let Some(info) = client.info() else {
+        return false;
+    };
+    let capabilities = &info.peer.capabilities;
+    match capability {
+        "prompts" => capabilities.prompts,
+        "resources" => capabilities.resources,
+        _ => capabilities.tools,
+    }
 }
 
 /// Names the lists that could not be fetched on standard error; gives the worse exit code.

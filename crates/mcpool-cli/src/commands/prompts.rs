@@ -1,7 +1,7 @@
 //! `mcpool prompts [SERVER] [--get NAME KEY=VALUE …]`: lists prompts; gets one.
 
 use futures::future::join_all;
-use mcpool::{CallOptions, ConnectionManager, Error, RequestOptions, ServerName, model::Prompt};
+use mcpool::{ConnectionManager, Error, ServerName, Verbs as _, model::Prompt};
 use serde_json::{Value, json};
 
 use super::Outcome;
@@ -9,7 +9,8 @@ use crate::{
     app::App,
     arguments::{self, Object},
     exit::Exit,
-    render::{self, table},
+    render::{out, table, text::Answer},
+    text,
 };
 
 /// Runs it.
@@ -36,18 +37,18 @@ pub(crate) async fn run(
     }
     if app.global.json {
         let prompts: Vec<Value> = prompts.iter().map(prompt_json).collect();
-        render::document(&json!({ "prompts": prompts }))?;
+        out::answer(&json!({ "prompts": prompts }))?;
     } else {
-        let mut table = table::new(&["SERVER", "PROMPT", "ARGUMENTS", "DESCRIPTION"]);
+        let mut table = table::Table::of_answers(&["SERVER", "PROMPT", "ARGUMENTS", "DESCRIPTION"]);
         for (server, prompt) in &prompts {
-            table.add_row([
-                table::cell(server.as_str()),
-                table::cell(&prompt.name),
-                table::cell(&argument_names(prompt)),
-                table::cell(table::summary(prompt.description.as_deref().unwrap_or(""))),
+            table.row([
+                server.as_str(),
+                &prompt.name,
+                &argument_names(prompt),
+                table::summary(prompt.description.as_deref().unwrap_or("")),
             ]);
         }
-        render::text(&table::show(&table))?;
+        out::print(&table.to_text())?;
     }
     let exit = app.report_attempts(&attempts);
     super::report_lists(app, exit, &failed)
@@ -57,14 +58,14 @@ async fn list(
     manager: &ConnectionManager,
     server: &ServerName,
 ) -> Result<Vec<(ServerName, Prompt)>, Error> {
-    let client = manager.client(server.as_str())?;
+    let client = manager.server(server.as_str())?.client()?;
     if !super::offers(&*client, "prompts") {
         return Ok(Vec::new());
     }
-    let prompts = client.list_prompts(&RequestOptions::new()).await?;
+    let prompts = client.list_prompts().await?;
     Ok(prompts
-        .into_iter()
-        .map(|prompt| (server.clone(), prompt))
+        .values()
+        .map(|prompt| (server.clone(), prompt.clone()))
         .collect())
 }
 
@@ -101,17 +102,16 @@ async fn get_one(app: &App, server: &str, name: &str, pairs: &[String]) -> Outco
     let schema: Object = std::iter::once(("properties".to_owned(), schema.into())).collect();
     let arguments = arguments::from_pairs(pairs, Some(&schema))?;
     let manager = app.connected(server).await?;
-    let result = manager
-        .get_prompt(server, name, Some(arguments), &CallOptions::new())
+    let result = manager.server(server)?.get_prompt(name, arguments)
         .await?;
     if app.global.json {
-        return render::document(&result);
+        return out::raw_answer(result.raw());
     }
     let messages = serde_json::to_value(&result.messages).unwrap_or_default();
     for message in messages.as_array().into_iter().flatten() {
         let role = message["role"].as_str().unwrap_or_default();
         let content = super::call::content_text(&message["content"]);
-        render::text(&format!("{role}: {}\n", render::printable(&content)))?;
+        out::print(&text!("{}: {}\n", role, Answer(&content)))?;
     }
     Ok(Exit::Good)
 }

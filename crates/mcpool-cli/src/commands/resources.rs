@@ -2,7 +2,7 @@
 
 use futures::future::join_all;
 use mcpool::{
-    CallOptions, ConnectionManager, Error, RequestOptions, ServerName, model::ResourceContents,
+    ConnectionManager, Error, ServerName, Verbs as _, model::ResourceContents,
 };
 use serde_json::{Value, json};
 
@@ -10,7 +10,8 @@ use super::Outcome;
 use crate::{
     app::App,
     exit::Exit,
-    render::{self, table},
+    render::{out, table, text::Answer},
+    text,
 };
 
 /// One line of the list.
@@ -43,19 +44,19 @@ pub(crate) async fn run(app: &App, server: Option<&str>, read: Option<&str>) -> 
     }
     if app.global.json {
         let resources: Vec<Value> = entries.iter().map(entry_json).collect();
-        render::document(&json!({ "resources": resources }))?;
+        out::answer(&json!({ "resources": resources }))?;
     } else {
-        let mut table = table::new(&["SERVER", "URI", "NAME", "TYPE", "DESCRIPTION"]);
+        let mut table = table::Table::of_answers(&["SERVER", "URI", "NAME", "TYPE", "DESCRIPTION"]);
         for entry in &entries {
-            table.add_row([
-                table::cell(entry.server.as_str()),
-                table::cell(&entry.uri),
-                table::cell(&entry.name),
-                table::cell(entry.mime_type.as_deref().unwrap_or("-")),
-                table::cell(table::summary(entry.description.as_deref().unwrap_or(""))),
+            table.row([
+                entry.server.as_str(),
+                &entry.uri,
+                &entry.name,
+                entry.mime_type.as_deref().unwrap_or("-"),
+                table::summary(entry.description.as_deref().unwrap_or("")),
             ]);
         }
-        render::text(&table::show(&table))?;
+        out::print(&table.to_text())?;
     }
     let exit = app.report_attempts(&attempts);
     super::report_lists(app, exit, &failed)
@@ -63,18 +64,17 @@ pub(crate) async fn run(app: &App, server: Option<&str>, read: Option<&str>) -> 
 
 /// The resources and templates of one server; none where it does not offer them.
 async fn list(manager: &ConnectionManager, server: &ServerName) -> Result<Vec<Entry>, Error> {
-    let client = manager.client(server.as_str())?;
+    let client = manager.server(server.as_str())?.client()?;
     if !super::offers(&*client, "resources") {
         return Ok(Vec::new());
     }
-    let options = RequestOptions::new();
-    let resources = client.list_resources(&options).await?;
+    let resources = client.list_resources().await?;
     // Templates are optional: a server that has resources may refuse to list them.
     let templates = client
-        .list_resource_templates(&options)
+        .list_resource_templates()
         .await
         .unwrap_or_default();
-    let resources = resources.into_iter().map(|resource| Entry {
+    let resources = resources.values().map(|resource| Entry {
         server: server.clone(),
         uri: resource.uri.clone(),
         name: resource.name.clone(),
@@ -82,7 +82,7 @@ async fn list(manager: &ConnectionManager, server: &ServerName) -> Result<Vec<En
         description: resource.description.clone(),
         template: false,
     });
-    let templates = templates.into_iter().map(|template| Entry {
+    let templates = templates.values().map(|template| Entry {
         server: server.clone(),
         uri: template.uri_template.clone(),
         name: template.name.clone(),
@@ -106,23 +106,23 @@ fn entry_json(entry: &Entry) -> Value {
 
 async fn read_one(app: &App, server: &str, uri: &str) -> Outcome {
     let manager = app.connected(server).await?;
-    let result = manager
-        .read_resource(server, uri, &CallOptions::new())
+    let result = manager.server(server)?.read_resource(uri)
         .await?;
     if app.global.json {
-        return render::document(&result);
+        return out::raw_answer(result.raw());
     }
     for contents in &result.contents {
         match contents {
             ResourceContents::TextResourceContents { text, .. } => {
-                render::text(&render::printable(text))?;
+                out::print(&text!("{}", Answer(text)))?;
                 if !text.ends_with('\n') {
-                    render::text("\n")?;
+                    out::print(&text!("\n"))?;
                 }
             }
             other => {
                 let block = json!({"type": "resource", "resource": other});
-                render::text(&format!("{}\n", super::call::content_text(&block)))?;
+                let shown = super::call::content_text(&block);
+                out::print(&text!("{}\n", Answer(&shown)))?;
             }
         }
     }

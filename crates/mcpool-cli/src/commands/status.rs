@@ -1,15 +1,14 @@
 //! `mcpool status`: connects to every server and shows how it went.
 
-use std::time::Duration;
-
-use mcpool::{ConnectionManager, Error, ErrorStatus, Refresh, ServerStatus};
+use mcpool::{ConnectionManager, Error, Refresh, ServerStatus, StateKind, TransportKind};
 use serde_json::{Value, json};
 
 use super::Outcome;
 use crate::{
     app::{App, Attempt},
     exit::Exit,
-    render::{self, table},
+    render::{out, table, text::Text},
+    text,
 };
 
 /// One line of the table.
@@ -20,7 +19,7 @@ struct Row {
 
 impl Row {
     fn ready(&self) -> bool {
-        self.status.state == "ready"
+        self.status.state == StateKind::Ready
     }
 }
 
@@ -31,16 +30,16 @@ pub(crate) async fn run(app: &App) -> Outcome {
     let rows = rows(manager, &attempts).await;
     if app.global.json {
         let servers: Vec<Value> = rows.iter().map(row_json).collect();
-        render::document(&json!({ "servers": servers }))?;
+        out::document(&json!({ "servers": servers }))?;
     } else {
-        render::text(&rows_text(&rows))?;
+        out::print(&rows_text(&rows))?;
     }
     let errors = rows.iter().filter_map(|row| row.error.as_ref());
     Ok(app.overall(Exit::of_all(errors.map(Error::kind))))
 }
 
 /// The status table of a manager as it is now, for other commands.
-pub(crate) async fn table_now(manager: &ConnectionManager) -> String {
+pub(crate) async fn table_now(manager: &ConnectionManager) -> Text {
     rows_text(&rows(manager, &[]).await)
 }
 
@@ -71,13 +70,13 @@ fn row_json(row: &Row) -> Value {
         "transport": status.transport,
         "protocol": status.protocol,
         "tools": row.ready().then_some(status.tools),
-        "connect_ms": status.connect_ms,
-        "error": row.error.as_ref().map(ErrorStatus::from),
+        "connect_ms": status.connect_time.map(|took| u64::try_from(took.as_millis()).ok()),
+        "error": row.error.as_ref(),
     })
 }
 
-fn rows_text(rows: &[Row]) -> String {
-    let mut table = table::new(&[
+fn rows_text(rows: &[Row]) -> Text {
+    let mut table = table::Table::new(&[
         "NAME",
         "STATE",
         "TRANSPORT",
@@ -89,26 +88,25 @@ fn rows_text(rows: &[Row]) -> String {
     for row in rows {
         let status = &row.status;
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-        let connect = status.connect_ms.map(Duration::from_millis);
-        table.add_row([
-            table::cell(status.name.as_str()),
-            table::cell(status.state),
-            table::cell(status.transport),
-            table::cell(&or_dash(status.protocol.clone())),
-            table::cell(&or_dash(row.ready().then(|| status.tools.to_string()))),
-            table::cell(&or_dash(connect.map(table::milliseconds))),
-            table::cell(row.error.as_ref().map_or("", Error::message)),
+        table.row([
+            status.name.as_str(),
+            status.state.as_str(),
+            status.transport.map_or("-", TransportKind::as_str),
+            &or_dash(status.protocol.as_ref().map(ToString::to_string)),
+            &or_dash(row.ready().then(|| status.tools.to_string())),
+            &or_dash(status.connect_time.map(table::milliseconds)),
+            row.error.as_ref().map_or("", Error::message),
         ]);
     }
-    let mut text = table::show(&table);
+    let mut text = table.to_text();
     for row in rows {
         let tail = row.error.as_ref().map_or(&[][..], Error::stderr_tail);
         if tail.is_empty() {
             continue;
         }
-        text.push_str(&format!("\n{}: last lines of stderr\n", row.status.name));
+        text.push(&text!("\n{}: last lines of stderr\n", row.status.name));
         for line in tail.iter().rev().take(STDERR_LINES).rev() {
-            text.push_str(&format!("  {}\n", render::printable(&line.text)));
+            text.push(&text!("  {}\n", line));
         }
     }
     text

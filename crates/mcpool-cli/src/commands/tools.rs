@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Outcome;
 use crate::{
     app::App,
-    render::{self, table},
+    render::{out, table},
 };
 
 /// Runs it.
@@ -27,19 +27,20 @@ pub(crate) async fn run(app: &App, server: Option<&str>) -> Outcome {
                 })
             })
             .collect();
-        render::document(&json!({ "tools": tools }))?;
+        out::answer(&json!({ "tools": tools }))?;
     } else {
-        let mut table = table::new(&["SERVER", "TOOL", "QUALIFIED NAME", "DESCRIPTION"]);
+        let mut table =
+            table::Table::of_answers(&["SERVER", "TOOL", "QUALIFIED NAME", "DESCRIPTION"]);
         for entry in snapshot.entries.iter() {
             let description = entry.tool.description.as_deref().unwrap_or_default();
-            table.add_row([
-                table::cell(entry.server.as_str()),
-                table::cell(&entry.name),
-                table::cell(&entry.qualified_name),
-                table::cell(table::summary(description)),
+            table.row([
+                entry.server.as_str(),
+                &entry.name,
+                &entry.qualified_name,
+                table::summary(description),
             ]);
         }
-        render::text(&table::show(&table))?;
+        out::print(&table.to_text())?;
     }
     let exit = app.report_attempts(&attempts);
     // What did not connect is reported; what connected and does not list its tools is left.

@@ -1,7 +1,6 @@
 //! `mcpool watch`: keeps every server of the config alive and shows how they are.
 
 use std::{
-    io::IsTerminal as _,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -11,6 +10,7 @@ use mcpool::{
     config::{Admission, Loaded, Reload, TrustStore, Watcher},
 };
 use ratatui::crossterm::event::{self, KeyCode, KeyEventKind, KeyModifiers};
+use serde_json::Value;
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -19,7 +19,8 @@ use crate::{
     app::App,
     args::{Global, WatchArgs},
     exit::{Exit, Failure},
-    render::{self, json, tui::Screen},
+    render::{json, out, text::Text, tui::Screen},
+    text,
 };
 
 /// How often the table is drawn when nothing happens: the seconds to the next retry run.
@@ -37,15 +38,10 @@ pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
         AbortOnDropHandle::new(tokio::spawn(reload))
     });
     if app.global.json {
-        return lines(events, |item| match item {
-            EventItem::Missed(count) => json::missed(*count).to_string(),
-            EventItem::Event(event) => json::event(event).to_string(),
-            _ => String::new(),
-        })
-        .await;
+        return lines(events, out::json_line).await;
     }
-    if !std::io::stdout().is_terminal() {
-        return lines(events, line).await;
+    if !out::is_terminal() {
+        return lines(events, |event| out::print_line(&line(&event))).await;
     }
     table(manager, events).await
 }
@@ -100,10 +96,14 @@ async fn admitted(loaded: &Arc<Loaded>) -> Result<Loaded, Error> {
 }
 
 /// One line for each event, until the manager is shut down.
-async fn lines(mut events: EventStream, show: impl Fn(&EventItem) -> String) -> Outcome {
+async fn lines(mut events: EventStream, show: impl Fn(Value) -> Result<bool, Failure>) -> Outcome {
     while let Some(item) = events.recv().await {
-        if !render::line(&show(&item))? {
-            // Nobody reads any more.
+        let is_read = match &item {
+            EventItem::Missed(count) => show(json::missed(*count))?,
+            EventItem::Event(event) => show(json::event(event))?,
+            _ => true,
+        };
+        if !is_read {
             break;
         }
     }
@@ -111,29 +111,22 @@ async fn lines(mut events: EventStream, show: impl Fn(&EventItem) -> String) -> 
 }
 
 /// An event for people: time, server, what happened, in `key=value`.
-fn line(item: &EventItem) -> String {
-    let value = match item {
-        EventItem::Event(event) => json::event(event),
-        EventItem::Missed(count) => json::missed(*count),
-        _ => return String::new(),
-    };
+fn line(event: &Value) -> Text {
     let mut words = Vec::new();
-    for (key, value) in value.as_object().into_iter().flatten() {
+    for (key, value) in event.as_object().into_iter().flatten() {
         let text = match value {
-            serde_json::Value::String(text) => text.clone(),
-            serde_json::Value::Object(error) => {
-                error["message"].as_str().unwrap_or_default().to_owned()
-            }
-            serde_json::Value::Null => continue,
+            Value::String(text) => text.clone(),
+            Value::Object(error) => error["message"].as_str().unwrap_or_default().to_owned(),
+            Value::Null => continue,
             other => other.to_string(),
         };
         words.push(match key.as_str() {
-            "at" => text.get(11..23).unwrap_or(&text).to_owned(),
-            "server" | "event" => text,
-            _ => format!("{key}={text}"),
+            "at" => text!("{}", text.get(11..23).unwrap_or(&text)),
+            "server" | "event" => text!("{}", text),
+            _ => text!("{}={}", key, text),
         });
     }
-    render::printable(&words.join(" "))
+    Text::join(words, " ")
 }
 
 /// Gives the terminal back, also when the future is dropped.
@@ -146,7 +139,7 @@ impl Drop for Restore {
 }
 
 async fn table(manager: &ConnectionManager, mut events: EventStream) -> Outcome {
-    let own = |error: std::io::Error| Failure::internal(format!("the terminal: {error}"));
+    let own = |error: std::io::Error| Failure::internal(text!("the terminal: {}", error));
     let mut terminal = ratatui::try_init().map_err(own)?;
     let _restore = Restore;
     let mut keys = keys();
@@ -168,8 +161,7 @@ async fn table(manager: &ConnectionManager, mut events: EventStream) -> Outcome 
             item = events.recv() => match item {
                 None => return Ok(Exit::Good),
                 Some(EventItem::Event(event)) => {
-                    let text = line(&EventItem::Event(event.clone()));
-                    screen.note(&event, text);
+                    screen.note(&event, line(&json::event(&event)));
                 }
                 Some(_) => {}
             },

@@ -5,6 +5,9 @@ use std::{cell::RefCell, time::Duration};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mcpool::ServerName;
 
+use super::text::Text;
+use crate::text;
+
 /// How many names are shown of those that are waited for.
 const SHOWN: usize = 4;
 
@@ -53,7 +56,8 @@ impl Connecting {
 
     fn show(&self) {
         let state = self.state.borrow();
-        self.bar.set_message(line(self.total, &state));
+        let line = line(self.total, &state);
+        self.bar.set_message(line.as_str().to_owned());
     }
 }
 
@@ -63,22 +67,20 @@ impl Drop for Connecting {
     }
 }
 
-fn line(total: usize, state: &State) -> String {
-    let names: Vec<&str> = state
-        .waiting
-        .iter()
-        .take(SHOWN)
-        .map(ServerName::as_str)
-        .collect();
-    let more = match state.waiting.len().saturating_sub(SHOWN) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!(
-        "{} of {total} connected, waiting for {}{more}",
+fn line(total: usize, state: &State) -> Text {
+    let names = state.waiting.iter().take(SHOWN);
+    let names = Text::join(names.map(|name| text!("{}", name)), ", ");
+    let mut text = text!(
+        "{} of {} connected, waiting for {}",
         state.ready,
-        names.join(", ")
-    )
+        total,
+        names
+    );
+    match state.waiting.len().saturating_sub(SHOWN) {
+        0 => {}
+        more => text.push(&text!(" and {} more", more)),
+    }
+    text
 }
 
 #[cfg(test)]
@@ -93,7 +95,7 @@ mod tests {
             ready: 2,
         };
         assert_eq!(
-            line(8, &state),
+            line(8, &state).as_str(),
             "2 of 8 connected, waiting for s0, s1, s2, s3 and 2 more"
         );
     }

@@ -1,36 +1,63 @@
 //! Tables that read well on a terminal and in a pipe: no frames, upper-case heads.
 
-use comfy_table::{Cell, ContentArrangement, Table, presets::NOTHING};
+use comfy_table::{Cell, ContentArrangement, presets::NOTHING};
 
-use super::printable;
+use mcpool::{Sensitivity, Untrusted};
 
-/// A table with these heads.
-pub(crate) fn new(heads: &[&str]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(heads.iter().map(Cell::new));
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table
+use super::{out, text::Text};
+
+/// How many characters of one cell are shown.
+const MAX_CELL_CHARS: usize = 400;
+
+/// A table. What stands in its cells may come from strangers: it is cleaned, masked and cut.
+pub(crate) struct Table {
+    table: comfy_table::Table,
+    masked: Sensitivity,
 }
 
-/// A cell with text that may come from a server: one line, safe to show.
-pub(crate) fn cell(text: &str) -> Cell {
-    let line: Vec<&str> = text.split_whitespace().collect();
-    Cell::new(printable(&line.join(" ")))
-}
-
-/// The table as text; trailing spaces would only get in the way of `cut` and `diff`.
-pub(crate) fn show(table: &Table) -> String {
-    let mut text = String::new();
-    for line in table.to_string().lines() {
-        text.push_str(line.trim_end());
-        text.push('\n');
+impl Table {
+    /// A table with these heads.
+    pub(crate) fn new(heads: &[&'static str]) -> Self {
+        let mut table = comfy_table::Table::new();
+        table
+            .load_style(NOTHING)
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_header(heads.iter().map(Cell::new));
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        Self {
+            table,
+            masked: Sensitivity::Value,
+        }
     }
-    text
+
+    /// A table of what was asked for: see [`Answer`](super::text::Answer).
+    pub(crate) fn of_answers(heads: &[&'static str]) -> Self {
+        Self {
+            masked: Sensitivity::Secret,
+            ..Self::new(heads)
+        }
+    }
+
+    /// Adds a row.
+    pub(crate) fn row<'a>(&mut self, cells: impl IntoIterator<Item = &'a str>) {
+        let cells = cells.into_iter().map(|text| {
+            let masked = out::masker().mask(text, self.masked);
+            Cell::new(Untrusted::line(masked).clip(MAX_CELL_CHARS))
+        });
+        self.table.add_row(cells);
+    }
+
+    /// The table as text; trailing spaces would only get in the way of `cut` and `diff`.
+    pub(crate) fn to_text(&self) -> Text {
+        let mut text = String::new();
+        for line in self.table.to_string().lines() {
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        Text::from_shown(text)
+    }
 }
 
 /// Milliseconds for people: `840 µs`, `12 ms`, `3.4 s`.
@@ -61,9 +88,14 @@ mod tests {
 
     #[test]
     fn a_table_in_a_pipe_has_one_line_a_row() {
-        let mut table = new(&["NAME", "STATE"]);
-        table.add_row([cell("a\nb"), cell("ready")]);
-        assert_eq!(show(&table), "NAME  STATE\na b   ready\n");
+        let mut table = Table::new(&["NAME", "STATE"]);
+        table.row(["a\nb", "ready"]);
+        table.row(["c\x1b[2J", &"x".repeat(1_000)]);
+        let text = table.to_text();
+        let lines: Vec<&str> = text.as_str().lines().collect();
+        assert_eq!(lines[..2], ["NAME        STATE", "a\\nb        ready"]);
+        assert!(lines[2].starts_with("c\\u{1b}[2J  xxx"));
+        assert_eq!(lines[2].chars().count(), 12 + MAX_CELL_CHARS);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mcpool::{CoarseState, Event, EventKind, ServerName, ServerStatus};
+use mcpool::{CoarseState, Event, EventKind, ServerName, ServerStatus, StateKind, TransportKind};
 use ratatui::{
     Frame,
     layout::{Constraint, Layout},
@@ -14,7 +14,10 @@ use ratatui::{
     widgets::{Block, Borders, Cell, Paragraph, Row, Table},
 };
 
-use super::{printable, table::milliseconds};
+use super::{
+    table::milliseconds,
+    text::{Text, line},
+};
 
 /// How many latencies the sparkline shows.
 const SPARKS: usize = 20;
@@ -29,15 +32,15 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 #[derive(Default)]
 pub(crate) struct Screen {
     latencies: HashMap<ServerName, VecDeque<Duration>>,
-    events: VecDeque<String>,
+    events: VecDeque<Text>,
 }
 
 impl Screen {
     /// Takes note of an event.
-    pub(crate) fn note(&mut self, event: &Event, line: String) {
-        if let EventKind::HeartbeatOk { latency } = event.kind {
-            let latencies = self.latencies.entry(event.server.clone()).or_default();
-            latencies.push_back(latency);
+    pub(crate) fn note(&mut self, event: &Event, line: Text) {
+        if let (EventKind::HeartbeatOk { latency }, Some(server)) = (&event.kind, &event.server) {
+            let latencies = self.latencies.entry(server.clone()).or_default();
+            latencies.push_back(*latency);
             if latencies.len() > SPARKS {
                 latencies.pop_front();
             }
@@ -76,7 +79,7 @@ impl Screen {
     }
 
     fn table(&self, servers: &[ServerStatus], now: SystemTime) -> Table<'static> {
-        let ready = servers.iter().filter(|s| s.state == "ready").count();
+        let ready = servers.iter().filter(|s| s.state == StateKind::Ready).count();
         let title = format!("mcpool: {ready} of {} ready", servers.len());
         let rows = servers.iter().map(|server| self.row(server, now));
         let widths = [
@@ -116,11 +119,11 @@ impl Screen {
         let error = server
             .last_error
             .as_ref()
-            .map(|error| printable(&error.message).replace('\n', " "));
+            .map(|error| line(&error.with_causes()).to_string());
         Row::new([
-            Cell::new(printable(server.name.as_str())),
-            Cell::new(server.state).style(colour(server.coarse)),
-            Cell::new(server.transport),
+            Cell::new(line(server.name.as_str()).to_string()),
+            Cell::new(server.state.as_str()).style(colour(server.coarse)),
+            Cell::new(server.transport.map_or("-", TransportKind::as_str)),
             Cell::new(server.tools.to_string()),
             Cell::new(latency.unwrap_or_else(|| "-".to_owned())),
             Cell::new(sparkline(&sparks)),
@@ -184,8 +187,8 @@ mod tests {
         let mut screen = Screen::default();
         for n in 0..30 {
             let latency = Duration::from_millis(n);
-            let event = Event::now("s".parse().unwrap(), EventKind::HeartbeatOk { latency });
-            screen.note(&event, format!("event {n}"));
+            let event = Event::now("s".parse::<ServerName>().unwrap(), EventKind::HeartbeatOk { latency });
+            screen.note(&event, crate::text!("event {}", n));
         }
         assert_eq!(screen.latencies.values().next().unwrap().len(), SPARKS);
         let mut terminal = Terminal::new(TestBackend::new(60, 12)).unwrap();

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use mcpool_config::{Admission, Loaded, Loader, TrustStore};
+use mcpool_core::{Masker, Sensitivity};
 
 const TEXT: &str = r#"{
   "mcpServers": {
@@ -129,4 +130,55 @@ async fn canaries_are_never_seen() {
         "{logged}"
     );
     clean("the log", &logged);
+}
+
+/// The application that shares its masker can take what was filled in out of its own output.
+#[tokio::test]
+async fn the_masker_learns_what_is_filled_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("key.pem", "--BEGIN--\n/canary+in/a/line\n--END--\n");
+    write("more.env", "FROM_FILE=canary-in-env-file\n");
+    let config = r#"{ "mcpServers": {
+        "process": {
+            "command": "x-${WHERE}", "cwd": "/tmp/${PLACE}", "env_file": "more.env",
+            "args": ["--key", "${file:key.pem}", "${HOME}", "--token=canary-of-argument"],
+            "env": { "REGION": "${REGION}", "TOKEN": "canary-literal" }
+        },
+        "remote": { "url": "https://example.org/${PATH_PART}", "headers": { "Authorization": "Bearer ${ANY}" } }
+    } }"#;
+    write("mcp.json", config);
+    let masker = Masker::new();
+    let loaded = Loader::new()
+        .with_file(dir.path().join("mcp.json"))
+        .with_env([
+            ("WHERE", "canary-in-command"),
+            ("PLACE", "canary-in-directory"),
+            ("HOME", "/home/me"),
+            ("REGION", "canary-region"),
+            ("PATH_PART", "canary/in-path"),
+            ("ANY", "canary-in-header"),
+        ])
+        .with_masker(masker.clone())
+        .load()
+        .unwrap();
+    assert!(masker.is_empty(), "nothing was filled in yet");
+    for spec in &loaded.servers {
+        spec.resolved().await.unwrap();
+    }
+    let secrets = "/canary+in/a/line canary-in-env-file canary-of-argument canary-literal \
+                   canary-in-header";
+    let values = "canary-in-command canary-in-directory canary-region canary%2Fin-path";
+    let everywhere = masker.mask(secrets, Sensitivity::Secret);
+    let in_errors = masker.mask(values, Sensitivity::Value);
+    let left: Vec<&str> = everywhere
+        .split(' ')
+        .filter(|word| word.contains("canary"))
+        .collect();
+    // A name says nothing of this one.
+    assert_eq!(left, ["canary-in-env-file"]);
+    assert!(!in_errors.contains("canary"), "{in_errors}");
+    assert!(!masker.mask(secrets, Sensitivity::Value).contains("canary"));
+    assert_eq!(masker.mask(values, Sensitivity::Secret), values);
+    assert_eq!(masker.mask("/home/me/x", Sensitivity::Value), "/home/me/x");
 }

@@ -77,6 +77,12 @@ pub(super) fn each_layer(text: &str, mut found: impl FnMut(&Layer)) {
     }
 }
 
+/// A text with its `%41` undone, when it has any and is text then.
+pub(super) fn percent_decoded(text: &str) -> Option<String> {
+    let layer = Layer::of(text).below(percent)?;
+    String::from_utf8(layer.bytes).ok()
+}
+
 /// What one escape stands for.
 enum Escape {
     Byte(u8),

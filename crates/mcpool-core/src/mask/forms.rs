@@ -5,7 +5,8 @@ use base64::{
     engine::{GeneralPurpose, general_purpose::NO_PAD},
 };
 
-use super::Masker;
+use super::{Masker, decode};
+use crate::EnvInheritance;
 
 /// Shorter forms are masked as whole words only: within words they stand by chance.
 pub(super) const MIN_ANYWHERE_BYTES: usize = 8;
@@ -46,6 +47,18 @@ const PLAIN_WORDS: &[&str] = &[
     "c.utf-8",
 ];
 
+/// The last words of variables that hold paths.
+const PLACES: &[&str] = &[
+    "cwd",
+    "dir",
+    "directory",
+    "file",
+    "folder",
+    "home",
+    "path",
+    "root",
+];
+
 /// A value without the white space around it, up to the bound.
 pub(super) fn core(value: &str) -> &str {
     let value = value.trim();
@@ -65,9 +78,22 @@ pub(super) fn is_masked(value: &str) -> bool {
     value.len() >= Masker::MIN_BYTES && !is_short_number && !is_plain
 }
 
-/// The texts to look for: the value first, then its lines and its base64.
+/// Whether a variable says where something is or how the system is set up.
+pub(super) fn names_a_place(name: &str, value: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    if EnvInheritance::SafeList.allows(&name.to_ascii_uppercase(), value) {
+        return true;
+    }
+    let is_path = value.starts_with(['/', '~', '.']) || value.get(1..3) == Some(":\\");
+    let last = name.rsplit(['_', '-']).next().unwrap_or_default();
+    is_path && PLACES.contains(&last)
+}
+
+/// The texts to look for: the value first, then what it is without `%41`, its lines and its base64.
 pub(super) fn of(value: &str) -> Vec<String> {
     let mut forms = vec![value.to_owned()];
+    // As it stands in a URL, and as it was meant.
+    forms.extend(decode::percent_decoded(value).filter(|value| is_masked(value)));
     if value.contains('\n') {
         let lines = value.lines().map(str::trim);
         // Shorter lines are braces and words, not keys.

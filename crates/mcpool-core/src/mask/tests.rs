@@ -38,6 +38,14 @@ fn values_go_wherever_they_stand() {
 }
 
 #[test]
+fn a_value_from_a_url_is_found_as_it_was_meant() {
+    assert_eq!(
+        mask(&["p%40ss-word"], "p@ss-word p%40ss-word"),
+        "[redacted] [redacted]"
+    );
+}
+
+#[test]
 fn overlapping_values_go_together() {
     let values = ["canary-1", "canary-1-long", "long-tail-2"];
     assert_eq!(

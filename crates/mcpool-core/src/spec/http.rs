@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use crate::{OAuthSpec, Secret};
+use crate::{OAuthSpec, Secret, Untrusted};
 
 /// The address of an HTTP server.
 #[derive(Clone, PartialEq, Eq)]
@@ -61,11 +61,12 @@ impl HttpSpec {
         self
     }
 
-    /// The URL without its user name, password, query and fragment: safe to log.
+    /// The URL without its user name, password, query and fragment, and without what steers a
+    /// terminal: safe to log. Its host and path may still hold what a placeholder was filled with.
     #[must_use]
     pub fn redacted_url(&self) -> String {
         let without_tail = self.url.split(['?', '#']).next().unwrap_or_default();
-        match without_tail.split_once("://") {
+        let shown = match without_tail.split_once("://") {
             Some((scheme, rest)) => {
                 let (authority, path) = match rest.split_once('/') {
                     Some((authority, path)) => (authority, format!("/{path}")),
@@ -77,7 +78,8 @@ impl HttpSpec {
                 format!("{scheme}://{host}{path}")
             }
             None => without_tail.to_owned(),
-        }
+        };
+        Untrusted::line(shown).into_clean().into_owned()
     }
 }
 

@@ -15,7 +15,8 @@ use crate::{
     commands::Outcome,
     config_files::{self, Files, off_thread},
     exit::Failure,
-    render,
+    render::out,
+    text,
 };
 
 /// `mcpool config add`
@@ -75,13 +76,14 @@ impl Target {
         }
         match config_files::find(global) {
             Ok(Files::Named(mut files)) if files.len() == 1 => Ok(files.remove(0)),
-            Ok(Files::Named(_)) => Err(Failure::usage(
-                "there are several config files; say with --file which one is changed",
-            )),
+            Ok(Files::Named(_)) => Err(Failure::usage(text!(
+                "there are several config files; say with --file which one is changed"
+            ))),
             Ok(Files::Project(file) | Files::User(file)) => Ok(file),
             // There is none yet: the user's own is made.
-            Err(_) => config_files::user_file()
-                .ok_or_else(|| Failure::usage("the home directory is not known; use --file")),
+            Err(_) => config_files::user_file().ok_or_else(|| {
+                Failure::usage(text!("the home directory is not known; use --file"))
+            }),
         }
     }
 }
@@ -94,8 +96,9 @@ pub(crate) async fn add(app: &App, args: AddArgs) -> Outcome {
         Some("http" | "streamable-http") => Some(TransportName::Http),
         Some("sse") => Some(TransportName::Sse),
         Some(other) => {
-            return Err(Failure::usage(format!(
-                "{other:?} is no transport; use `http`, `sse` or `auto`"
+            return Err(Failure::usage(text!(
+                "{} is no transport; use `http`, `sse` or `auto`",
+                other
             )));
         }
     };
@@ -144,13 +147,10 @@ async fn apply(app: &App, target: &Target, done: &str, name: &str, edit: Edit) -
     let file = path.clone();
     let changed = off_thread(move || edit_file(&file, &[edit])).await??;
     if app.global.json {
-        return render::document(&json!({ "file": path, "server": name, "changed": changed }));
+        return out::document(&json!({ "file": path, "server": name, "changed": changed }));
     }
     let word = if changed { done } else { "unchanged" };
-    render::text(&render::printable(&format!(
-        "{name}: {word} in {}\n",
-        path.display()
-    )))
+    out::print(&text!("{}: {} in {}\n", name, word, path))
 }
 
 fn pair(text: &str, separators: &[char]) -> Result<(String, String), Failure> {
@@ -159,6 +159,8 @@ fn pair(text: &str, separators: &[char]) -> Result<(String, String), Failure> {
             Ok((name.trim().to_owned(), value.trim_start().to_owned()))
         }
         // The text is not repeated: it may be a secret.
-        _ => Err(Failure::usage("a header or variable is written NAME=VALUE")),
+        _ => Err(Failure::usage(text!(
+            "a header or variable is written NAME=VALUE"
+        ))),
     }
 }

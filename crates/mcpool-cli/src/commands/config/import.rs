@@ -15,7 +15,8 @@ use crate::{
     commands::Outcome,
     config_files::{self, off_thread},
     exit::Failure,
-    render,
+    render::{out, text::Text},
+    text,
 };
 
 /// `mcpool config import`
@@ -50,7 +51,7 @@ pub(crate) async fn run(app: &App, args: ImportArgs) -> Outcome {
             .collect(),
     };
     if files.is_empty() {
-        return Err(Failure::usage(format!(
+        return Err(Failure::usage(text!(
             "{} has no config file here; name one with --from",
             args.host.title()
         )));
@@ -77,9 +78,10 @@ pub(crate) async fn run(app: &App, args: ImportArgs) -> Outcome {
         .iter()
         .find(|name| loaded.entry(name).is_none())
     {
-        return Err(Failure::usage(format!(
-            "{} has no server {unknown:?}",
-            args.host.title()
+        return Err(Failure::usage(text!(
+            "{} has no server {}",
+            args.host.title(),
+            unknown
         )));
     }
     // Whatever is not the user's own file may be one that others read, or will.
@@ -128,7 +130,7 @@ pub(crate) async fn run(app: &App, args: ImportArgs) -> Outcome {
         off_thread(move || edit_file(&file, &edits)).await??;
     }
     if app.global.json {
-        return render::document(&json!({
+        return out::document(&json!({
             "host": args.host.as_str(),
             "from": files,
             "file": target,
@@ -145,22 +147,22 @@ pub(crate) async fn run(app: &App, args: ImportArgs) -> Outcome {
     } else {
         "imported"
     };
-    let mut text = format!("{verb} into {}: {}\n", target.display(), list(&imported));
+    let mut text = text!("{} into {}: {}\n", verb, target, list(&imported));
     if !left.is_empty() {
-        text.push_str(&format!(
+        text.push(&text!(
             "left, because they are there already (--replace): {}\n",
             list(&left)
         ));
     }
     if !secret.is_empty() {
-        text.push_str(&format!(
+        text.push(&text!(
             "left, because their headers_helper holds a secret that would stand in the file: {}\n",
             list(&secret)
         ));
     }
     if !variables.is_empty() {
         let variables: Vec<String> = variables.into_iter().collect();
-        text.push_str(&format!(
+        text.push(&text!(
             "the file is not your own, so it holds placeholders for what may be secret; set these \
              variables: {}\n",
             list(&variables)
@@ -172,7 +174,7 @@ pub(crate) async fn run(app: &App, args: ImportArgs) -> Outcome {
             list(&changed)
         ));
     }
-    render::text(&render::printable(&text))
+    out::print(&text)
 }
 
 fn same(one: &Path, other: &Path) -> bool {
@@ -183,10 +185,9 @@ fn same(one: &Path, other: &Path) -> bool {
     absolute(one) == absolute(other)
 }
 
-fn list(names: &[String]) -> String {
+fn list(names: &[String]) -> Text {
     if names.is_empty() {
-        "nothing".to_owned()
-    } else {
-        names.join(", ")
+        return text!("nothing");
     }
+    Text::join(names.iter().map(|name| text!("{}", name)), ", ")
 }

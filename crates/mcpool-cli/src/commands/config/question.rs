@@ -10,6 +10,8 @@ use std::io::{self, BufRead, IsTerminal as _, Read as _, Write};
 use mcpool::config::{Standing, TrustRequest};
 use ratatui::crossterm::terminal;
 
+use crate::render::out;
+
 /// What every row with foreign text begins with. The program's own rows never do.
 const FRAME: &str = "| ";
 
@@ -32,13 +34,13 @@ pub(super) enum Answer {
 
 /// Asks on the terminal; [`Answer::Nobody`] without one. Blocks until the person answers.
 pub(super) fn ask(request: &TrustRequest) -> io::Result<Answer> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+    if !io::stdin().is_terminal() || !out::stderr_is_terminal() {
         return Ok(Answer::Nobody);
     }
     let (width, height) = size();
     Dialog {
         input: io::stdin().lock(),
-        output: io::stderr().lock(),
+        output: out::Question,
         width,
         height,
         before_question: forget_typed,
@@ -46,19 +48,18 @@ pub(super) fn ask(request: &TrustRequest) -> io::Result<Answer> {
     .ask(request)
 }
 
-/// The whole question as text, for where nobody can be asked.
-pub(super) fn text(request: &TrustRequest) -> String {
+/// Writes the whole question, for where nobody can be asked.
+pub(super) fn show(request: &TrustRequest) -> io::Result<()> {
     // A file or a pipe breaks no rows, and exact words are then easier to find.
-    let width = match io::stderr().is_terminal() {
+    let width = match out::stderr_is_terminal() {
         true => size().0,
         false => usize::MAX,
     };
-    let mut text = head(request) + "\n";
+    writeln!(out::Question, "{}", head(request))?;
     for row in framed(&lines(request), width) {
-        text.push_str(&row);
-        text.push('\n');
+        writeln!(out::Question, "{row}")?;
     }
-    text
+    Ok(())
 }
 
 fn size() -> (usize, usize) {

@@ -1,7 +1,10 @@
 //! `mcpool trust`, and the question that every command asks before it does what a project's file
 //! says.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use mcpool::config::{Admission, Folders, Loaded, Loader, TrustRequest, TrustStore};
@@ -13,7 +16,8 @@ use crate::{
     commands::Outcome,
     config_files::{self, Files, off_thread},
     exit::Failure,
-    render,
+    render::out,
+    text,
 };
 
 /// `mcpool trust`
@@ -38,7 +42,9 @@ pub(crate) async fn run(app: &App, args: TrustArgs) -> Outcome {
         None => match config_files::find(&app.global)? {
             Files::Project(file) => file,
             Files::Named(_) | Files::User(_) => {
-                return render::text("your own files and those named with --config are trusted\n");
+                return out::print(&text!(
+                    "your own files and those named with --config are trusted\n"
+                ));
             }
         },
     };
@@ -50,10 +56,9 @@ fn run_on(file: &Path, args: &TrustArgs, json: bool) -> Outcome {
     let store = TrustStore::of_user()?;
     let say = |trusted: bool, word: &str| {
         if json {
-            return render::document(&json!({ "file": file, "trusted": trusted }));
+            return out::document(&json!({ "file": file, "trusted": trusted }));
         }
-        let text = format!("{}: {word}\n", file.display());
-        render::text(&render::printable(&text))
+        out::print(&text!("{}: {}\n", file, word))
     };
     if args.revoke {
         let word = match store.revoke(file)? {
@@ -63,8 +68,7 @@ fn run_on(file: &Path, args: &TrustArgs, json: bool) -> Outcome {
         return say(false, word);
     }
     if !file.is_file() {
-        let text = format!("there is no file {}", file.display());
-        return Err(Failure::usage(text));
+        return Err(Failure::usage(text!("there is no file {}", file)));
     }
     let loaded = as_in_its_project(file).load()?;
     let requests = match store.admit(&loaded)? {
@@ -79,12 +83,12 @@ fn run_on(file: &Path, args: &TrustArgs, json: bool) -> Outcome {
     let refused = match &args.hash {
         Some(hash) if *hash == request.hash => args.without.clone(),
         Some(hash) => return Err(wrong_hash(hash, request)),
-        None if json => return render::document(request),
+        None if json => return out::question_document(request),
         None => match asked(request)? {
             Answer::Yes { refused } => refused,
             Answer::No => return Err(TrustStore::refusal(&requests).into()),
             Answer::Nobody => {
-                eprint!("{}", question::text(request));
+                question::show(request).map_err(not_asked)?;
                 return Err(TrustStore::refusal(&requests).into());
             }
         },
@@ -111,9 +115,11 @@ fn as_in_its_project(file: &Path) -> Loader {
 fn wrong_hash(given: &str, request: &TrustRequest) -> Failure {
     if request.hash.starts_with(given) {
         // Two files with the same short hash are quickly made.
-        return Failure::usage("give the whole hash: its beginning alone can be forged");
+        return Failure::usage(text!(
+            "give the whole hash: its beginning alone can be forged"
+        ));
     }
-    Failure::usage(format!(
+    Failure::usage(text!(
         "the file has another hash now: {}; look at it again",
         request.hash
     ))
@@ -139,12 +145,16 @@ pub(crate) async fn admit(loaded: Loaded) -> Result<Loaded, Failure> {
             Admission::Granted(loaded) => Ok(*loaded),
             // It changed while the person looked at it.
             Admission::Asked(requests) => Err(TrustStore::refusal(&requests).into()),
-            _ => Err(Failure::internal("the answer is of an unknown kind")),
+            _ => Err(Failure::internal(text!("the answer is of an unknown kind"))),
         }
     })
     .await?
 }
 
 fn asked(request: &TrustRequest) -> Result<Answer, Failure> {
-    question::ask(request).map_err(|error| Failure::internal(format!("cannot ask: {error}")))
+    question::ask(request).map_err(not_asked)
+}
+
+fn not_asked(error: io::Error) -> Failure {
+    Failure::internal(text!("cannot ask: {}", error))
 }

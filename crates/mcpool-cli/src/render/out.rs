@@ -1,0 +1,251 @@
+//! The only way out: standard output and standard error.
+//!
+//! What comes here is [`Text`] or JSON, so it was cleaned and masked where it was put together.
+//! It passes through a second net all the same: nothing but our own colours may steer the terminal,
+//! and no known secret gets by.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is where the two streams are written"
+)]
+
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    borrow::Cow,
+    io::{self, IsTerminal as _, Write as _},
+    sync::LazyLock,
+};
+
+use mcpool::{Masker, Raw, Sensitivity, Untrusted, clean_json, clean_json_pretty, clean_json_text};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::text::Text;
+use crate::exit::{Exit, Failure};
+use crate::text;
+
+/// The secrets that this program knows: one process, one terminal, one masker.
+pub(crate) fn masker() -> &'static Masker {
+    static MASKER: LazyLock<Masker> = LazyLock::new(Masker::new);
+    &MASKER
+}
+
+/// Writes to standard output. A reader that has gone away is not an error.
+pub(crate) fn print(text: &Text) -> Result<Exit, Failure> {
+    stdout(&net(text.as_str(), Styles::None))?;
+    Ok(Exit::Good)
+}
+
+/// Writes one line at once; `false` when the reader has gone away.
+pub(crate) fn print_line(text: &Text) -> Result<bool, Failure> {
+    stdout(&format!("{}\n", net(text.as_str(), Styles::None)))
+}
+
+/// Writes one JSON document, indented, to standard output.
+pub(crate) fn document(value: &impl Serialize) -> Result<Exit, Failure> {
+    write_document(value, Sensitivity::Value)
+}
+
+/// As [`document`], for an answer that was asked for: see [`Answer`](super::text::Answer).
+pub(crate) fn answer(value: &impl Serialize) -> Result<Exit, Failure> {
+    write_document(value, Sensitivity::Secret)
+}
+
+/// An answer that was asked for (see [`Answer`](super::text::Answer)), as it came: every member
+/// and number as the server wrote it, on one line.
+pub(crate) fn raw_answer(raw: &Raw) -> Result<Exit, Failure> {
+    let masked = masker().mask(raw.get(), Sensitivity::Secret);
+    stdout(&format!("{}\n", clean_json_text(&masked)))?;
+    Ok(Exit::Good)
+}
+
+/// Writes JSON on one line at once; `false` when the reader has gone away.
+pub(crate) fn json_line(mut value: Value) -> Result<bool, Failure> {
+    masker().mask_json(&mut value, Sensitivity::Value);
+    let line = clean_json(&value).map_err(no_json)?;
+    stdout(&format!("{line}\n"))
+}
+
+/// Writes to standard error. When that is closed there is nobody to tell.
+pub(crate) fn tell(text: &Text) {
+    stderr(&net(text.as_str(), Styles::None));
+}
+
+/// Writes text to standard error that a renderer has coloured, and that holds the words of
+/// strangers only as [`line`](super::text::line) gives them.
+pub(super) fn tell_coloured(text: &str) {
+    stderr(&net(text, Styles::Colours));
+}
+
+/// Writes to standard error what a person decides by, such as what a project's file wants: cleaned,
+/// and nothing of it masked. Each write is whole characters.
+pub(crate) struct Question;
+
+impl io::Write for Question {
+    fn write(&mut self, question: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(question);
+        let clean = Untrusted::block(text).whole().into_clean();
+        io::stderr().lock().write_all(clean.as_bytes())?;
+        Ok(question.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// Whether a person reads standard output.
+pub(crate) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Whether a person reads standard error.
+pub(crate) fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Whether standard error takes colours.
+pub(crate) fn takes_colours() -> bool {
+    stderr_is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// What the command line's parser has to say, and the exit code.
+pub(crate) fn command_line(error: &clap::Error) -> u8 {
+    let text = error.render().to_string();
+    let text = net(&text, Styles::None);
+    if error.use_stderr() {
+        stderr(&text);
+    } else {
+        // Help and version: whether anybody reads them makes no difference.
+        let _ = stdout(&text);
+    }
+    u8::try_from(error.exit_code()).unwrap_or(2)
+}
+
+/// Panics are told as everything else is: their messages may quote anything.
+pub(crate) fn catch_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = Backtrace::capture();
+        let mut text = format!("{panic}\n");
+        if backtrace.status() == BacktraceStatus::Captured {
+            text.push_str(&format!("{backtrace}\n"));
+        }
+        stderr(&net(&text, Styles::None));
+    }));
+}
+
+/// Where the log goes: one event, as the formatter has put it together, for each write.
+pub(crate) struct Log;
+
+impl io::Write for Log {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        stderr(&net(&String::from_utf8_lossy(event), Styles::Colours));
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// Whether colours that a renderer of ours has set may pass.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Styles {
+    None,
+    Colours,
+}
+
+/// The second net.
+fn net(text: &str, styles: Styles) -> Cow<'_, str> {
+    let masked = masker().mask(text, Sensitivity::Secret);
+    let clean = |text: &str| Untrusted::block(text.to_owned()).whole().into_clean();
+    if styles == Styles::None {
+        return Cow::Owned(clean(&masked).into_owned());
+    }
+    let mut out = String::with_capacity(masked.len());
+    let mut rest = &*masked;
+    while let Some(at) = rest.find('\x1b') {
+        out.push_str(&clean(&rest[..at]));
+        let (escape, after) = rest[at..].split_at(colour(&rest[at..]).unwrap_or(1));
+        match escape.len() {
+            1 => out.push_str(&clean(escape)),
+            _ => out.push_str(escape),
+        }
+        rest = after;
+    }
+    out.push_str(&clean(rest));
+    Cow::Owned(out)
+}
+
+/// The length of a `CSI … m` (ECMA-48, SGR) at the start of a text: it sets colours and nothing
+/// else.
+fn colour(text: &str) -> Option<usize> {
+    let parameters = text.strip_prefix("\x1b[")?;
+    let end = parameters.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+    parameters[end..].starts_with('m').then_some(2 + end + 1)
+}
+
+/// As [`document`], for what a person or a program decides by: nothing is masked.
+pub(crate) fn question_document(value: &impl Serialize) -> Result<Exit, Failure> {
+    let document = clean_json_pretty(value).map_err(no_json)?;
+    stdout(&format!("{document}\n"))?;
+    Ok(Exit::Good)
+}
+
+fn write_document(value: &impl Serialize, least: Sensitivity) -> Result<Exit, Failure> {
+    let mut value = serde_json::to_value(value).map_err(no_json)?;
+    masker().mask_json(&mut value, least);
+    let document = clean_json_pretty(&value).map_err(no_json)?;
+    stdout(&format!("{document}\n"))?;
+    Ok(Exit::Good)
+}
+
+fn no_json(error: serde_json::Error) -> Failure {
+    Failure::internal(text!("cannot write JSON: {}", error.to_string()))
+}
+
+/// `false` when the reader has gone away.
+fn stdout(text: &str) -> Result<bool, Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::internal(text!(
+            "cannot write to standard output: {}",
+            error
+        ))),
+    }
+}
+
+fn stderr(text: &str) {
+    let mut out = io::stderr().lock();
+    // When it is closed, nobody can be told so.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_our_colours_steers_the_terminal() {
+        for (text, plain, coloured) in [
+            ("a\tb\n", "a\tb\n", "a\tb\n"),
+            (
+                "\x1b[31mred\x1b[0m",
+                "\\u{1b}[31mred\\u{1b}[0m",
+                "\x1b[31mred\x1b[0m",
+            ),
+            ("\x1b[2J", "\\u{1b}[2J", "\\u{1b}[2J"),
+            ("\x1b]0;t\x07", "\\u{1b}]0;t\\u{7}", "\\u{1b}]0;t\\u{7}"),
+            (
+                "\x1b[1;\u{9b}m\x1b",
+                "\\u{1b}[1;\\u{9b}m\\u{1b}",
+                "\\u{1b}[1;\\u{9b}m\\u{1b}",
+            ),
+            ("\u{202e}é", "\\u{202e}é", "\\u{202e}é"),
+        ] {
+            assert_eq!(net(text, Styles::None), plain);
+            assert_eq!(net(text, Styles::Colours), coloured);
+        }
+    }
+}
