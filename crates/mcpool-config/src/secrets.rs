@@ -1,6 +1,6 @@
 //! Which texts are secrets: for warnings, and for what is overwritten before a line is shown.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 /// Whether a name promises a secret: of a variable, a header, an option or a field.
 pub(crate) fn is_secret_name(name: &str) -> bool {
@@ -227,6 +227,23 @@ pub(crate) fn url_secret_ranges(url: &str) -> Vec<Range<usize>> {
         ranges.push(tail + 1..url.len());
     }
     ranges
+}
+
+/// The URL with other texts in the place of [those parts](url_secret_ranges). `replacement` gets
+/// what stands before a part, and the part.
+pub(crate) fn replace_url_secrets<'t>(
+    url: &'t str,
+    mut replacement: impl FnMut(&'t str, &'t str) -> Cow<'t, str>,
+) -> String {
+    let mut out = String::new();
+    let mut at = 0;
+    for range in url_secret_ranges(url) {
+        out.push_str(&url[at..range.start]);
+        out.push_str(&replacement(&url[..range.start], &url[range.clone()]));
+        at = range.end;
+    }
+    out.push_str(&url[at..]);
+    out
 }
 
 /// Fields whose texts are shown even when the structure of the file is not known.

@@ -196,22 +196,16 @@ pub(crate) fn url_text(text: &str) -> String {
     if !text.contains("://") {
         return text.to_owned();
     }
-    let mut out = String::new();
-    let mut at = 0;
-    for range in secrets::url_secret_ranges(text) {
-        out.push_str(&text[at..range.start]);
-        let part = &text[range.clone()];
+    secrets::replace_url_secrets(text, |_, part| {
         let only_placeholders = Template::parse(part, Syntax::native())
             .is_ok_and(|template| template.shown("") == part);
-        out.push_str(if only_placeholders && !part.is_empty() {
+        let shown = if only_placeholders && !part.is_empty() {
             part
         } else {
             REDACTED
-        });
-        at = range.end;
-    }
-    out.push_str(&text[at..]);
-    out
+        };
+        shown.into()
+    })
 }
 
 /// Arguments without the secrets among them.

@@ -123,23 +123,17 @@ impl Names {
         if !text.contains("://") {
             return text.to_owned();
         }
-        let mut out = String::new();
-        let mut at = 0;
-        for range in secrets::url_secret_ranges(text) {
-            out.push_str(&text[at..range.start]);
-            let part = &text[range.clone()];
-            out.push_str(&match is_literal(part) && !part.is_empty() {
-                true => self.own(if range.start > 0 && text[..range.start].ends_with("://") {
-                    "USER"
-                } else {
-                    "QUERY"
-                }),
-                false => part.to_owned(),
-            });
-            at = range.end;
-        }
-        out.push_str(&text[at..]);
-        out
+        secrets::replace_url_secrets(text, |before, part| {
+            if part.is_empty() || !is_literal(part) {
+                return part.into();
+            }
+            let name = if before.ends_with("://") {
+                "USER"
+            } else {
+                "QUERY"
+            };
+            self.own(name).into()
+        })
     }
 
     fn args(&mut self, args: &[String]) -> Vec<String> {
