@@ -222,7 +222,9 @@ impl Resolver {
                 | TransportSpec::Auto(http) => http.ca_file.as_deref(),
                 _ => None,
             };
-            place.map_or(Ok(()), |place| pins.check_target(place))?;
+            if let Some(place) = place {
+                pins.check_target(place).await?;
+            }
         }
         if let TransportSpec::Stdio(stdio) = &mut spec.0.transport
             && stdio.cwd.is_none()
@@ -333,7 +335,8 @@ impl Resolver {
                     && is_ours
                     && reference.scheme.as_deref() == Some("file")
                 {
-                    pins.check_target(&self.anchor(PathBuf::from(&reference.name)))?;
+                    let path = self.anchor(PathBuf::from(&reference.name));
+                    pins.check_target(&path).await?;
                     if pins.holds(&reference) || work.decides_with(&reference) {
                         pins.check_value(&reference, value.as_ref())?;
                     }
@@ -445,7 +448,7 @@ impl Resolver {
             .map_err(|error| fail("the reading was cancelled".to_owned()).with_source(error))?
             .map_err(|error| fail(error.to_string()))?;
         if let Some(pins) = self.consent.pins() {
-            pins.check_target(&path)?;
+            pins.check_target(&path).await?;
             pins.check_env_file(&written, &path, &bytes)?;
         }
         for (name, value) in env_file::parse(&bytes).map_err(fail)? {

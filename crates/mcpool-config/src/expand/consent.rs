@@ -118,17 +118,18 @@ pub(crate) struct Pins {
 }
 
 impl Pins {
-    /// Blocks on the file system.
-    ///
     /// # Errors
     /// [`InvalidSpec`](ErrorKind::InvalidSpec) when a path leads elsewhere than it did when it
     /// was approved.
-    pub(super) fn check_target(&self, path: &Path) -> Result<()> {
-        match self.targets.get(path) {
-            Some(approved) if *approved != mcpool_files::resolved(path) => {
-                Err(changed(&format!("where {} leads", path.to_string_lossy())))
-            }
-            _ => Ok(()),
+    pub(super) async fn check_target(&self, path: &Path) -> Result<()> {
+        let Some(approved) = self.targets.get(path) else {
+            return Ok(());
+        };
+        let asked = path.to_path_buf();
+        // It asks the file system, which may keep one waiting.
+        match tokio::task::spawn_blocking(move || mcpool_files::resolved(&asked)).await {
+            Ok(target) if target == *approved => Ok(()),
+            _ => Err(changed(&format!("where {} leads", path.to_string_lossy()))),
         }
     }
 
@@ -201,18 +202,18 @@ impl Resolver {
                 // whose value the project's author can change.
                 let is_projects = field.starts_with("env.") && self.is_in_project(&path);
                 if !decides(field) && !is_projects {
-                    bound.add(path, None);
+                    self.cover(&mut bound, path, None);
                     continue;
                 }
                 let value = self.now(&reference);
                 let digest = value.map(|value| Digest::of(value.expose().as_bytes()));
-                bound.add(path, Some(digest));
+                self.cover(&mut bound, path, Some(digest));
                 bound.pins.values.insert(reference, digest);
             }
             if matches!(field.as_str(), "cwd" | "ca_file")
                 && let Some(path) = self.path_now(template)
             {
-                bound.add(path, None);
+                self.cover(&mut bound, path, None);
             }
             if field == "env_file"
                 && let Some(path) = self.path_now(template)
@@ -223,7 +224,7 @@ impl Resolver {
                 bound.variables = bytes
                     .and_then(|bytes| env_file::parse(&bytes).ok())
                     .unwrap_or_default();
-                bound.add(path, Some(digest));
+                self.cover(&mut bound, path, Some(digest));
             }
         }
         bound
@@ -252,6 +253,20 @@ impl Resolver {
         (is_inside || template.references().iter().all(is_place)).then_some(path)
     }
 
+    /// Makes where a path leads, and the content if it is given, a part of what is approved.
+    fn cover(&self, bound: &mut Bound, path: PathBuf, content: Option<Option<Digest>>) {
+        let target = mcpool_files::resolved(&path);
+        // A link on the way to the project itself is the user's own.
+        let without_links = match path.strip_prefix(&self.base) {
+            Ok(rest) => mcpool_files::resolved(&self.base).join(rest),
+            Err(_) => mcpool_files::located(&path),
+        };
+        let one = bound.paths.entry(path.clone()).or_default();
+        one.target = (target != without_links).then(|| target.clone());
+        one.content = one.content.or(content);
+        bound.pins.targets.insert(path, target);
+    }
+
     fn is_in_project(&self, path: &Path) -> bool {
         mcpool_files::resolved(path).starts_with(mcpool_files::resolved(&self.base))
     }
@@ -276,17 +291,6 @@ impl Resolver {
 
     fn now(&self, reference: &Reference) -> Option<Secret> {
         self.sources.iter().find_map(|source| source.now(reference))
-    }
-}
-
-impl Bound {
-    fn add(&mut self, path: PathBuf, content: Option<Option<Digest>>) {
-        let target = mcpool_files::resolved(&path);
-        let lies = mcpool_files::located(&path);
-        let bound = self.paths.entry(path.clone()).or_default();
-        bound.target = (target != lies).then(|| target.clone());
-        bound.content = bound.content.or(content);
-        self.pins.targets.insert(path, target);
     }
 }
 

@@ -505,6 +505,22 @@ async fn where_a_path_leads_is_shown_and_approved() {
     assert!(coverage.contains(&leads), "{coverage}");
 }
 
+/// A link may also be a directory on the way.
+#[cfg(unix)]
+#[test]
+fn a_link_on_the_way_to_a_file_is_shown() {
+    let place = Place::new();
+    place.write(
+        "project/mcp.json",
+        r#"{"mcpServers":{"a":{"url":"https://h.example/mcp","headers":{"X":"${file:docs/version}"}}}}"#,
+    );
+    place.write("home/private/version", "canary");
+    std::os::unix::fs::symlink(place.path("home/private"), place.path("project/docs")).unwrap();
+    let coverage = place.asked("project/mcp.json").coverage().join("\n");
+    let leads = format!("leads to {}", place.path("home/private/version").display());
+    assert!(coverage.contains(&leads), "{coverage}");
+}
+
 /// A directory's own name is no template.
 #[cfg(unix)]
 #[tokio::test]
