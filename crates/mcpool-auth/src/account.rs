@@ -58,7 +58,7 @@ struct Inner {
     refused: Refused,
     /// Held by a login that waits for a person. What needs no person goes on meanwhile.
     login: tokio::sync::Mutex<()>,
-    /// Held by whoever renews. Everybody else waits here, and finds the new token then.
+    /// Held by the one that renews. Everybody else waits here, and finds the new token then.
     flight: tokio::sync::Mutex<Flight>,
 }
 

@@ -64,9 +64,8 @@ pub(crate) fn check(
     let Ok(mut fields) = serde_json::from_slice::<Map<String, Value>>(&body) else {
         return Ok(Document::Other(body));
     };
-    let is_authorization_server = fields.contains_key("token_endpoint");
     if let Some(issuer) = fields.get("issuer").and_then(Value::as_str)
-        && is_authorization_server
+        && fields.contains_key("token_endpoint")
         && !Url::parse(issuer).is_ok_and(|issuer| issuer.origin() == place.origin())
     {
         return Err(HttpFailure::Refused(format!(
@@ -75,7 +74,8 @@ pub(crate) fn check(
             shorten(issuer)
         )));
     }
-    if is_authorization_server || !is_resource(&fields) {
+    // Also one that passes for both: rmcp reads it as it likes.
+    if !is_resource(&fields) {
         return Ok(Document::Other(body));
     }
     let listed = listed(&mut fields);
@@ -157,6 +157,10 @@ mod tests {
         let open = checked(place, body, &Binding::None).unwrap();
         assert_eq!(open["authorization_servers"].as_array().unwrap().len(), 2);
         let other = Binding::Login("https://third.example".to_owned());
+        // Also where the document passes for one of both kinds.
+        let both = body.replace(r#""x":1"#, r#""token_endpoint":"https://mcp.example/""#);
+        let failure = checked(place, &both, &other).unwrap_err();
+        assert!(matches!(failure, HttpFailure::OtherIssuer(_)), "{failure}");
         let failure = checked(place, body, &other).unwrap_err();
         let HttpFailure::OtherIssuer(change) = failure else {
             panic!("{failure}");

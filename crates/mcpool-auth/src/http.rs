@@ -61,7 +61,7 @@ pub(crate) enum HttpFailure {
     #[error("{0}")]
     Refused(String),
     /// The answer leads to another authorization server than the bound one.
-    #[error("{} is not the bound authorization server", .0.found)]
+    #[error("{} is not the bound authorization server", shorten(&.0.found))]
     OtherIssuer(Box<OtherIssuer>),
     /// Nobody answered.
     #[error("{url} cannot be reached: {reason}")]
@@ -182,10 +182,11 @@ impl OAuthHttp {
         self.follow(request, OAuthHttpRedirectPolicy::Follow).await
     }
 
-    /// Reads a document without credentials and without following redirects.
+    /// Reads a document at a place that the user configured, without credentials and without
+    /// following redirects. What it says of itself is the caller's to check.
     pub(crate) async fn get(&self, url: &Url) -> Result<Answer, HttpFailure> {
         let request = (Method::GET, url.clone(), json_wanted(), Vec::new());
-        self.send(&request, false).await
+        self.send(&request, Reading::Body).await
     }
 
     /// Asks for a URL without credentials and without following redirects.
@@ -204,12 +205,12 @@ impl OAuthHttp {
                 header::HeaderValue::from_static("application/json"),
             );
         }
-        self.send(&(method, url.clone(), headers, body.into()), true)
+        self.send(&(method, url.clone(), headers, body.into()), Reading::Head)
             .await
     }
 
     /// Sends a request, once more if the server gives a DPoP nonce (RFC 9449, section 8).
-    async fn send(&self, request: &Request, headers_only: bool) -> Result<Answer, HttpFailure> {
+    async fn send(&self, request: &Request, reading: Reading) -> Result<Answer, HttpFailure> {
         let (method, url, ..) = request;
         let mut result = Err(HttpFailure::BadAnswer("no attempt".to_owned()));
         for _ in 0..2 {
@@ -219,7 +220,7 @@ impl OAuthHttp {
                     .clone()
                     .filter(|_| flow.token_endpoint.as_ref() == Some(url))
             };
-            result = self.send_once(request, key.as_deref(), headers_only).await;
+            result = self.send_once(request, key.as_deref(), reading).await;
             let (Some(key), Ok(answer)) = (&key, &result) else {
                 break;
             };
@@ -240,6 +241,7 @@ impl OAuthHttp {
         if let Ok(answer) = &mut result
             && answer.status == StatusCode::OK
             && *method == Method::GET
+            && reading == Reading::Document
             && let Err(failure) = self.take_document(url, answer)
         {
             result = Err(failure);
@@ -277,7 +279,7 @@ impl OAuthHttp {
         &self,
         (method, url, headers, body): &Request,
         dpop: Option<&DpopKey>,
-        headers_only: bool,
+        reading: Reading,
     ) -> Result<Answer, HttpFailure> {
         self.count()?;
         self.check(url)?;
@@ -306,7 +308,7 @@ impl OAuthHttp {
         let headers = response.headers().clone();
         let mut body = Vec::new();
         // A probe may have opened an event stream that never ends.
-        if !headers_only {
+        if reading != Reading::Head {
             let mut chunks = response.bytes_stream();
             while let Some(chunk) = chunks.next().await {
                 let chunk = chunk.map_err(|error| unreachable_or_refused(url, error))?;
@@ -364,7 +366,7 @@ impl OAuthHttp {
     ) -> Result<Answer, HttpFailure> {
         let follow = policy == OAuthHttpRedirectPolicy::Follow;
         for _ in 0..MAX_HOPS {
-            let answer = self.send(&request, false).await?;
+            let answer = self.send(&request, Reading::Document).await?;
             let (method, url, ..) = &request;
             if !answer.status.is_redirection() {
                 return Ok(answer);
@@ -406,6 +408,17 @@ impl OAuthHttp {
         self.flow().failure = Some(failure.clone());
         failure
     }
+}
+
+/// How an answer is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// Without its body.
+    Head,
+    /// As it is.
+    Body,
+    /// What a GET brings is a document that leads on, and is checked.
+    Document,
 }
 
 /// Method, URL, headers and body.

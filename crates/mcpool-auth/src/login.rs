@@ -275,7 +275,7 @@ impl PendingLogin {
         if error.is_none() && code.is_none() {
             return Err(no_code().into());
         }
-        // Whoever sends an error may be as false as whoever sends a code.
+        // The sender of an error may be as false as the sender of a code.
         self.check_sender(get("iss").as_deref(), error.is_some())?;
         if let Some(error) = error {
             let why = get("error_description").unwrap_or_default();

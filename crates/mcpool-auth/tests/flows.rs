@@ -464,6 +464,23 @@ async fn a_configured_metadata_url_is_where_the_metadata_is_read() {
         .unwrap_err();
     assert!(error.to_string().contains("/nothing"), "{error}");
 
+    // Metadata that lies elsewhere than its issuer is the user's to allow, by naming the issuer.
+    let apart = start(|options| options.attack = Some(Attack::WrongIssuer));
+    let metadata = format!("{}/.well-known/oauth-authorization-server", apart.issuer());
+    let named = spec(
+        &apart.mcp_url(),
+        OAuthSpec::new()
+            .with_metadata_url(&metadata)
+            .with_issuer("https://bank.example"),
+    );
+    let error = in_memory()
+        .login(&named, &Robot::default(), None)
+        .await
+        .unwrap_err();
+    // It is taken: only the redirect of this fixture comes from another name.
+    assert_eq!(apart.count("register"), 1);
+    assert!(error.to_string().contains("RFC 9207"), "{error}");
+
     // A document of somebody else's, who would get the codes.
     let elsewhere = start(|options| options.attack = Some(Attack::WrongIssuer));
     let metadata = format!(

@@ -108,6 +108,11 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// The same of a host alone, as it stands in a URL.
+pub(crate) fn is_loopback_host(host: &str) -> bool {
+    Url::parse(&format!("http://{host}/")).is_ok_and(|url| is_loopback(&url))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -14,14 +14,15 @@ use reqwest::{
 use url::Url;
 
 use crate::{
-    ClientSettings, HttpPool, drain,
+    ClientSettings, HttpPool,
+    address::{is_loopback, is_loopback_host},
+    drain,
     error::{challenge, request_error, status_error},
-    is_loopback,
 };
 
 const DPOP_NONCE: &str = "dpop-nonce";
 
-/// Headers that let whoever has read them do as their sender may.
+/// Headers whose reader may do what their sender may.
 const CREDENTIALS: &[&str] = &[
     "authorization",
     "proxy-authorization",
@@ -102,15 +103,16 @@ impl HttpPeer {
         let make = async {
             let url = parse_url(spec)?;
             let headers = parse_headers(&spec.headers)?;
+            let settings = ClientSettings::new(spec, &url);
             let in_the_open =
-                url.scheme() == "http" && !is_loopback(&url) && !spec.allow_cleartext_credentials;
+                leaves_in_the_open(&settings, &url) && !spec.allow_cleartext_credentials;
             let authorizes = !url.username().is_empty()
                 || url.password().is_some()
                 || CREDENTIALS.iter().any(|name| headers.contains_key(*name));
             if in_the_open && authorizes {
                 return Err(cleartext(&url));
             }
-            let client = pool.client(&ClientSettings::new(spec, &url)).await?;
+            let client = pool.client(&settings).await?;
             Ok((url, headers, client, in_the_open))
         };
         let (url, headers, client, in_the_open) = make
@@ -293,6 +295,16 @@ fn parse_url(spec: &HttpSpec) -> Result<Url> {
             "the url begins neither with http:// nor with https://",
         )),
     }
+}
+
+/// Whether what is sent can be read on its way: it is not encrypted, and it leaves this machine,
+/// to the server or to a proxy.
+fn leaves_in_the_open(settings: &ClientSettings, url: &Url) -> bool {
+    let proxy_is_here = || {
+        let proxy = settings.proxies().of(url);
+        proxy.is_none_or(|proxy| is_loopback_host(&proxy))
+    };
+    url.scheme() == "http" && !(is_loopback(url) && proxy_is_here())
 }
 
 fn cleartext(url: &Url) -> Error {

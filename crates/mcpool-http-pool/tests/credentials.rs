@@ -57,6 +57,14 @@ async fn what_authorizes_does_not_go_over_plain_http_unless_it_is_allowed_by_nam
             .await
             .unwrap();
     }
+    // This machine, by way of another one.
+    let mut proxied =
+        HttpSpec::new("http://localhost:1/mcp").with_header("Authorization", "Bearer canary");
+    proxied.proxy = Some("http://proxy.invalid:3128".into());
+    let error = peer(proxied.clone(), None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidSpec);
+    proxied.proxy = Some("http://127.0.0.1:3128".into());
+    peer(proxied, None).await.unwrap();
     for spec in [
         HttpSpec::new("https://mcp.invalid/mcp").with_header("Authorization", "Bearer canary"),
         HttpSpec::new("http://127.0.0.1:1/mcp").with_header("Authorization", "Bearer canary"),

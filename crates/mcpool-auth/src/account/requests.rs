@@ -46,7 +46,7 @@ impl Authenticator for Account {
         request: AuthRequest<'_>,
         challenge: &AuthChallenge,
     ) -> Result<AuthDecision> {
-        // Whatever is decided: whoever waits for other credentials is not woken by these.
+        // Whatever is decided: those who wait for other credentials are not woken by these.
         *self.refused_token() = challenge.refused.as_ref().and_then(token_of);
         self.decide(request, challenge).await
     }

@@ -1,7 +1,7 @@
 //! `mcpool login` and `mcpool logout`.
 
 use std::{
-    io::{self, BufRead as _, IsTerminal as _},
+    io::{self, BufRead as _, IsTerminal as _, Read as _},
     sync::Arc,
     time::Duration,
 };
@@ -25,6 +25,9 @@ use crate::{
     },
     text,
 };
+
+/// How much of a pasted line is read at once; no redirect is longer.
+const MAX_PASTED: u64 = 32 * 1024;
 
 /// `mcpool login`
 #[derive(Debug, Args)]
@@ -176,8 +179,14 @@ fn invitation(server: &str, prompt: &LoginPrompt, opens: bool, reads: bool) -> T
 /// Reads the lines that the person pastes, on a thread of their own, which ends with the program.
 fn read_pasted(sender: mpsc::Sender<String>) {
     std::thread::spawn(move || {
-        let lines = io::stdin().lock().lines();
-        for line in lines.map_while(Result::ok) {
+        let mut input = io::stdin().lock();
+        let mut line = String::new();
+        loop {
+            line.clear();
+            match (&mut input).take(MAX_PASTED).read_line(&mut line) {
+                Ok(1..) => {}
+                _ => break,
+            }
             let line = line.trim();
             if line.is_empty() {
                 continue;
