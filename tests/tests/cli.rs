@@ -179,7 +179,7 @@ fn broken_servers_do_not_hide_the_good_ones_and_say_why() {
 /// The tools of the good ones are there while the broken ones are still waited for.
 #[tokio::test(flavor = "multi_thread")]
 async fn good_servers_are_usable_in_the_time_of_the_slowest_good_one() {
-    use mcpool::{CallOptions, ConnectionManager, ServerSpec, StandardFactory, StdioSpec};
+    use mcpool::{ConnectionManager, ServerSpec, StandardFactory, StdioSpec, Verbs as _};
 
     let marker = mcpool_testkit::leaks::Marker::new();
     let spec = |name: &str, change: &dyn Fn(&mut Behavior)| {
@@ -194,7 +194,7 @@ async fn good_servers_are_usable_in_the_time_of_the_slowest_good_one() {
     let slowest = u64::try_from(SLOWEST.as_millis()).unwrap();
     let manager = ConnectionManager::new(std::sync::Arc::new(StandardFactory::new()));
     let start = Instant::now();
-    manager
+    let _report = manager
         .start(vec![
             spec("mute", &|b| b.never_answer = true),
             spec("garbage", &|b| b.garbage_only = true),
@@ -206,9 +206,11 @@ async fn good_servers_are_usable_in_the_time_of_the_slowest_good_one() {
         .await
         .unwrap();
     let call = async |name: &str| {
-        let arguments = json!({"message": "hi"}).as_object().cloned();
-        let options = CallOptions::default();
-        let called = manager.call_tool(name, "echo", arguments, &options).await;
+        let called = manager
+            .server(name)
+            .unwrap()
+            .call_tool("echo", json!({"message": "hi"}))
+            .await;
         called.unwrap_or_else(|error| panic!("{name}: {error}"));
         start.elapsed()
     };
@@ -416,8 +418,8 @@ fn a_manager_dropped_after_its_runtime_leaves_nothing() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let manager = ConnectionManager::new(std::sync::Arc::new(StandardFactory::new()));
         runtime.block_on(async {
-            manager.start(vec![spec]).await.unwrap();
-            manager.connect("stubborn").await.unwrap();
+            let _report = manager.start(vec![spec]).await.unwrap();
+            manager.server("stubborn").unwrap().connect().await.unwrap();
         });
         assert!(marker.processes().len() >= 2);
         drop(runtime);

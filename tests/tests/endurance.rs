@@ -17,17 +17,17 @@ use std::{
 
 use mcpool_client::StandardFactory;
 use mcpool_core::{
-    ErrorKind, Event, EventKind, HttpSpec, ReconnectPolicy, ServerPolicy, ServerSpec,
-    model::JsonObject,
+    ErrorKind, Event, EventKind, HttpSpec, ReconnectPolicy, Reply, ServerPolicy, ServerSpec,
+    StateKind, Verbs as _, model::CallToolResult,
 };
-use mcpool_manager::{CallOptions, ConnectionManager, EventStream, Refresh};
+use mcpool_manager::{CallOptions, ConnectionManager, EventStream, Refresh, ServerHandle};
 use mcpool_testkit::{
     Behavior, eventually, eventually_blocking,
     faults::{Fault, TcpProxy},
     fixtures::{http::HttpFixture, sse::SseFixture, stdio::StdioFixture},
     leaks,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The rounds of a test: few by default, many when the figures are taken.
 fn rounds(few: usize, many: usize) -> usize {
@@ -52,8 +52,8 @@ fn quick_policy() -> ServerPolicy {
     policy
 }
 
-fn arguments(value: serde_json::Value) -> Option<JsonObject> {
-    value.as_object().cloned()
+fn arguments(value: Value) -> Option<Value> {
+    Some(value)
 }
 
 async fn next(events: &mut EventStream, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
@@ -74,6 +74,23 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
+/// A server that must be there.
+fn of(manager: &ConnectionManager, name: &str) -> ServerHandle {
+    manager.server(name).unwrap()
+}
+
+/// Calls a tool with options.
+async fn call_tool(
+    manager: &ConnectionManager,
+    server: &str,
+    tool: &str,
+    arguments: Option<Value>,
+    options: &CallOptions,
+) -> mcpool_core::Result<Reply<CallToolResult>> {
+    let handle = manager.server(server)?.with_call_options(options.clone());
+    handle.call_tool(tool, arguments).await
+}
+
 /// What became of every call of a load.
 #[derive(Default)]
 struct Ledger {
@@ -92,14 +109,14 @@ impl Ledger {
             turn += 1;
             self.begun.fetch_add(1, Ordering::Relaxed);
             let options = CallOptions::new().with_timeout(Duration::from_secs(30));
-            let result = manager
-                .call_tool(
-                    "victim",
-                    "count",
-                    arguments(json!({ "key": key })),
-                    &options,
-                )
-                .await;
+            let result = call_tool(
+                &manager,
+                "victim",
+                "count",
+                arguments(json!({ "key": key })),
+                &options,
+            )
+            .await;
             let end = match result {
                 Ok(_) => Ok(()),
                 Err(error) => Err(error.kind()),
@@ -181,12 +198,12 @@ async fn stable(manager: &ConnectionManager, load: &Load) {
     let calm = eventually(Duration::from_secs(60), || {
         load.answered() > answered
             && window.elapsed() > Duration::from_millis(150)
-            && manager.status("victim").unwrap().state == "ready"
+            && of(manager, "victim").status().unwrap().state == StateKind::Ready
     });
     assert!(
         calm.await,
         "no calls go through: {:?}",
-        manager.status("victim")
+        of(manager, "victim").status()
     );
 }
 
@@ -207,8 +224,7 @@ async fn torment(
         let well = tokio::time::timeout(Duration::from_secs(60), async {
             let options = CallOptions::new().with_timeout(Duration::from_secs(30));
             let message = || arguments(json!({ "message": "hi" }));
-            while manager
-                .call_tool("victim", "echo", message(), &options)
+            while call_tool(manager, "victim", "echo", message(), &options)
                 .await
                 .is_err()
             {
@@ -241,6 +257,8 @@ async fn endures(
     manager
         .start(vec![spec.with_policy(quick_policy())])
         .await
+        .unwrap()
+        .all_connected()
         .unwrap();
     let load = Load::start(&manager, 8);
     let recoveries = torment(&manager, &load, rounds, strike).await;
@@ -343,8 +361,7 @@ async fn a_half_open_connection_is_noticed_by_the_heartbeat() {
             let manager = manager.clone();
             tokio::spawn(async move {
                 let options = CallOptions::new().with_timeout(Duration::from_secs(50));
-                manager
-                    .call_tool("half", "count", None, &options)
+                call_tool(&manager, "half", "count", None, &options)
                     .await
                     .unwrap_err()
             })
@@ -372,17 +389,23 @@ async fn a_session_that_the_transport_renews_gets_its_subscriptions_back() {
     let fixture = HttpFixture::start(Behavior::new()).unwrap();
     let manager = manager();
     let spec = ServerSpec::http("renewed", HttpSpec::new(fixture.url())).unwrap();
-    manager.start(vec![spec]).await.unwrap();
-    let options = CallOptions::new().with_timeout(Duration::from_secs(30));
     manager
-        .subscribe("renewed", "file:///watched", &options)
+        .start(vec![spec])
+        .await
+        .unwrap()
+        .all_connected()
+        .unwrap();
+    let options = CallOptions::new().with_timeout(Duration::from_secs(30));
+    of(&manager, "renewed")
+        .subscribe("file:///watched")
         .await
         .unwrap();
     fixture.lose_sessions();
     let held = async {
         loop {
-            let state = manager.call_tool("renewed", "state", None, &options).await;
-            let subscriptions = state.unwrap().structured_content.unwrap()["subscriptions"].clone();
+            let state = call_tool(&manager, "renewed", "state", None, &options).await;
+            let subscriptions =
+                state.unwrap().into_inner().structured_content.unwrap()["subscriptions"].clone();
             if subscriptions == json!(["file:///watched"]) {
                 return;
             }

@@ -12,7 +12,8 @@ use std::{
 };
 
 use mcpool::{
-    CallOptions, ConnectionManager, ErrorKind, EventKind, HttpSpec, ServerSpec, StandardFactory,
+    ConnectionManager, ErrorKind, EventKind, HttpSpec, ServerSpec, StandardFactory, StateKind,
+    Verbs as _,
     auth::{InteractiveLogin, MemoryStore, OAuth},
 };
 use mcpool_e2e::{Cli, Running};
@@ -357,7 +358,7 @@ async fn an_application_is_renewed_in_the_middle_and_waits_for_a_person_at_the_e
     ] {
         let spec = spec.unwrap();
         manager.add(spec.clone()).unwrap();
-        let error = manager.connect(name).await.unwrap_err();
+        let error = manager.server(name).unwrap().connect().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AuthRequired, "{error}");
         let challenge = error.challenge().map(str::to_owned);
         let login = async || {
@@ -384,10 +385,8 @@ async fn an_application_is_renewed_in_the_middle_and_waits_for_a_person_at_the_e
             .unwrap();
 
         let call = async || {
-            let arguments = json!({"text": "x"}).as_object().cloned();
-            manager
-                .call_tool(name, "echo", arguments, &CallOptions::new())
-                .await
+            let server = manager.server(name).unwrap();
+            server.call_tool("echo", json!({"text": "x"})).await
         };
         call().await.unwrap();
         // Refused, refreshed, replayed: the caller sees nothing of it.
@@ -397,7 +396,7 @@ async fn an_application_is_renewed_in_the_middle_and_waits_for_a_person_at_the_e
         server.revoke_all();
         let error = call().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AuthRequired, "{name}: {error}");
-        while manager.status(name).unwrap().state != "auth_required" {
+        while manager.server(name).unwrap().status().unwrap().state != StateKind::AuthRequired {
             events.next_event().await.unwrap();
         }
         login().await;

@@ -6,8 +6,8 @@
 use std::{process::Command, time::Duration};
 
 use mcpool::{
-    Client, ClientFactory, ConnectionManager, ErrorKind, Refresh, RequestOptions, ServerSpec,
-    StandardFactory, StdioSpec,
+    Client, ClientFactory, ConnectOptions, ConnectionManager, ErrorKind, Refresh, Request,
+    RequestOptions, ServerSpec, StandardFactory, StdioSpec, Verbs as _,
 };
 use mcpool_e2e::{HttpServer, Servers, free_port};
 use mcpool_testkit::{
@@ -50,22 +50,21 @@ fn spec_of(name: &str, process: StdioSpec, marker: &Marker) -> ServerSpec {
 }
 
 async fn examine(client: &dyn Client, expected: &Expected) {
-    let options = RequestOptions::new();
+    let info = client.info().unwrap();
     assert_eq!(
-        client.info().protocol.as_str(),
+        info.protocol.as_str(),
         expected.protocol,
         "{:?}",
-        client.info().evidence
+        info.evidence
     );
-    let listing = client.list_tools(&options).await.unwrap();
-    let names: Vec<_> = listing.tools.iter().map(|tool| &tool.name).collect();
-    assert_eq!(listing.tools.len(), expected.tools, "{names:?}");
+    let listing = client.list_tools().await.unwrap();
+    let names: Vec<_> = listing.values().map(|tool| &tool.name).collect();
+    assert_eq!(listing.items.len(), expected.tools, "{names:?}");
     assert_eq!(listing.rejected, []);
     client.probe(LONG).await.unwrap();
     if let Some((tool, arguments, holds)) = &expected.call {
-        let arguments = arguments.as_object().cloned();
-        let result = client.call_tool(tool, arguments, &options).await.unwrap();
-        let answer = serde_json::to_value(&result).unwrap();
+        let result = client.call_tool(tool, arguments).await.unwrap();
+        let answer: Value = result.raw().parse().unwrap();
         assert_ne!(answer["isError"], true, "{answer}");
         let text = answer["content"].to_string() + &answer["structuredContent"].to_string();
         assert!(text.contains(holds.as_str()), "{holds:?} is not in {text}");
@@ -77,13 +76,19 @@ async fn over_stdio(name: &str, process: StdioSpec, expected: Expected) {
     let marker = Marker::new();
     let spec = spec_of(name, process, &marker);
     let factory = StandardFactory::new();
-    let client = factory.connect(&spec).await.unwrap();
+    let client = factory
+        .connect(&spec, &ConnectOptions::new())
+        .await
+        .unwrap();
     assert!(!marker.processes().is_empty());
     examine(client.as_ref(), &expected).await;
     client.close().await;
     assert_eq!(marker.processes(), [0_u32; 0], "left after close");
 
-    let client = factory.connect(&spec).await.unwrap();
+    let client = factory
+        .connect(&spec, &ConnectOptions::new())
+        .await
+        .unwrap();
     assert!(!marker.processes().is_empty());
     drop(client);
     let gone = eventually(LONG, || marker.processes().is_empty()).await;
@@ -92,7 +97,7 @@ async fn over_stdio(name: &str, process: StdioSpec, expected: Expected) {
 
 async fn over_network(server: &HttpServer, spec: &ServerSpec, expected: Expected) {
     let factory = StandardFactory::new();
-    let client = factory.connect(spec).await.unwrap();
+    let client = factory.connect(spec, &ConnectOptions::new()).await.unwrap();
     examine(client.as_ref(), &expected).await;
     client.close().await;
     drop(client);
@@ -269,15 +274,18 @@ async fn python_sdk(environment: &str, stdio: &'static str, http: &'static str) 
 
     // A tool that fails is an answer, not an error.
     let factory = StandardFactory::new();
-    let client = factory.connect(&spec).await.unwrap();
-    let options = RequestOptions::new();
-    let why = json!({"message": "on purpose"}).as_object().cloned();
-    let failed = client.call_tool("fail", why, &options).await.unwrap();
+    let client = factory
+        .connect(&spec, &ConnectOptions::new())
+        .await
+        .unwrap();
+    let why = json!({"message": "on purpose"});
+    let failed = client.call_tool("fail", why).await.unwrap();
     assert_eq!(failed.is_error, Some(true));
-    let read = client.read_resource("sdk://greeting", &options).await;
-    let read = serde_json::to_string(&read.unwrap()).unwrap();
+    let read = client.read_resource("sdk://greeting").await.unwrap();
+    let read = read.raw().get();
     assert!(read.contains("Hello from the SDK"), "{read}");
-    let unknown = client.request("no/such/method", None, &options).await;
+    let request = Request::new("no/such/method");
+    let unknown = client.request(&request, &RequestOptions::new()).await;
     assert_eq!(unknown.unwrap_err().kind(), ErrorKind::Rpc);
 }
 
@@ -312,18 +320,17 @@ async fn all_in_one_manager() {
         specs.push(spec_of(name, process, &marker));
     }
     let manager = ConnectionManager::new(std::sync::Arc::new(StandardFactory::new()));
-    manager.start(specs).await.unwrap();
+    manager.start(specs).await.unwrap().all_connected().unwrap();
     for (name, connected) in manager.connect_all().await {
         connected.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
     let tools = manager.tools(Refresh::IfStale).await;
     assert_eq!(tools.len(), 13 + 9 + 1 + 2 + 2 + 2);
-    let options = mcpool::CallOptions::default();
-    let arguments = json!({"a": 20, "b": 22}).as_object().cloned();
+    let arguments = json!({"a": 20, "b": 22});
     for server in ["sdk1", "sdk2"] {
         let tool = format!("{server}__add");
-        let answer = manager.call(&tool, arguments.clone(), &options).await;
-        let answer = serde_json::to_string(&answer.unwrap()).unwrap();
+        let answer = manager.call(&tool, &arguments).await.unwrap();
+        let answer = answer.raw().get();
         assert!(answer.contains("42"), "{answer}");
     }
     manager.shutdown(LONG).await;

@@ -1,26 +1,23 @@
-//! `cargo xtask bench WHAT`: the benchmarks, in release mode.
+//! `cargo xtask bench [stdio|http|memory|cli] [--rounds N]`: mcpool beside the limit and rmcp, in
+//! release mode.
 
 use crate::{
     Outcome,
     tools::{self, cargo},
 };
 
-/// Runs the benchmark that is named first; further arguments go to it.
+/// Builds what is measured and runs the benchmark; all arguments go to it.
 pub(crate) fn run(args: &[String]) -> Outcome {
-    let (what, rest) = args.split_first().ok_or("say which benchmark: http")?;
-    match what.as_str() {
-        "http" => {
-            let bench = [
-                "bench",
-                "--locked",
-                "-p",
-                "mcpool-http",
-                "--bench",
-                "http",
-                "--",
-            ];
-            tools::run(cargo(bench).args(rest))
-        }
-        other => Err(format!("no such benchmark: {other}; there is: http")),
-    }
+    let release = ["build", "--locked", "--release"];
+    tools::run(cargo(release).args(["-p", "mcpool-bench", "-p", "mcpool-cli"]))?;
+    let run = [
+        "run",
+        "--locked",
+        "--quiet",
+        "--release",
+        "-p",
+        "mcpool-bench",
+        "--",
+    ];
+    tools::run(cargo(run).args(args))
 }

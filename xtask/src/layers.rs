@@ -39,14 +39,21 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         must_not_reach: NO_HTTP,
-        ..layer("mcpool-stdio", &["mcpool-core"])
+        ..layer("mcpool-duplex", &["mcpool-core"])
+    },
+    Layer {
+        must_not_reach: NO_HTTP,
+        ..layer("mcpool-stdio", &["mcpool-core", "mcpool-duplex"])
     },
     Layer {
         must_not_reach: NO_HTTP,
         ..layer("mcpool-files", &[])
     },
     layer("mcpool-http-pool", &["mcpool-core", "mcpool-files"]),
-    layer("mcpool-sse", &["mcpool-core", "mcpool-http-pool"]),
+    layer(
+        "mcpool-sse",
+        &["mcpool-core", "mcpool-duplex", "mcpool-http-pool"],
+    ),
     layer("mcpool-http", &["mcpool-core", "mcpool-http-pool"]),
     layer(
         "mcpool-auth",
@@ -70,9 +77,14 @@ const LAYERS: &[Layer] = &[
         must_not_reach: NO_HTTP,
         ..layer("mcpool-config", &["mcpool-core", "mcpool-files"])
     },
+    Layer {
+        must_not_reach: NO_HTTP,
+        ..layer("mcpool-blocking", &["mcpool-core", "mcpool-manager"])
+    },
     layer(
         "mcpool",
         &[
+            "mcpool-blocking",
             "mcpool-core",
             "mcpool-client",
             "mcpool-manager",
@@ -81,8 +93,9 @@ const LAYERS: &[Layer] = &[
             "mcpool-stdio",
         ],
     ),
-    layer("mcpool-testkit", &["mcpool-core"]),
+    layer("mcpool-testkit", &["mcpool-core", "mcpool-duplex"]),
     layer("mcpool-cli", &["mcpool"]),
+    layer("mcpool-bench", &["mcpool"]),
     layer("mcpool-conformance", &["mcpool"]),
     // As a downstream crate may: the facade, or the fine-grained crates.
     layer(

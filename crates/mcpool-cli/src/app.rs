@@ -144,7 +144,8 @@ impl App {
     ) -> Result<&ConnectionManager, Failure> {
         self.global.set_connect_timeout(&mut specs);
         let manager = self.manager();
-        manager.start(specs).await?;
+        // What did not connect is told by the command, in its own words.
+        let _report = manager.start(specs).await?;
         Ok(manager)
     }
 
@@ -185,7 +186,10 @@ impl App {
             .iter()
             .map(|name| async move {
                 // No retries: a person who waits wants to know what is wrong now.
-                let result = manager.connect_with(name.as_str(), 0).await;
+                let result = match manager.server(name.as_str()) {
+                    Ok(server) => server.connect_retrying(0).await,
+                    Err(error) => Err(error),
+                };
                 Attempt {
                     server: name.clone(),
                     result,
@@ -205,7 +209,7 @@ impl App {
     pub(crate) async fn connected(&self, server: &str) -> Result<&ConnectionManager, Failure> {
         let manager = self.managed(self.select(Some(server)).await?).await?;
         let progress = Connecting::start(&manager.names());
-        manager.connect_with(server, 0).await?;
+        manager.server(server)?.connect_retrying(0).await?;
         drop(progress);
         Ok(manager)
     }

@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, process::ExitCode};
 
-use mcpool::{Delivery, Error, ErrorKind, ErrorStatus, ServerName};
+use mcpool::{Delivery, Error, ErrorKind, ServerName};
 use serde_json::{Value, json};
 
 use crate::{render::text::Text, text};
@@ -169,7 +169,7 @@ impl Failure {
     /// For programs.
     pub(crate) fn to_json(&self) -> Value {
         let error = match &self.error {
-            Some(error) => json!(ErrorStatus::from(error)),
+            Some(error) => json!(error),
             None => json!({"kind": self.kind, "message": self.message.as_str(), "stderr_tail": []}),
         };
         json!({ "error": error })

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 /// use mcpool_client::ConnectFailure;
 /// use mcpool_core::ClientFactory;
 ///
-/// if let Err(error) = factory.connect(&spec).await {
+/// if let Err(error) = factory.connect(&spec, &mcpool_core::ConnectOptions::new()).await {
 ///     if let Some(evidence) = ConnectFailure::evidence_of(&error) {
 ///         for attempt in &evidence.attempts {
 ///             println!("{}: {} ({} ms)", attempt.tried, attempt.outcome, attempt.elapsed_ms);
@@ -80,7 +80,10 @@ impl fmt::Display for ConnectFailure {
             write!(
                 f,
                 "{} over {}: {} ({} ms)",
-                attempt.tried, attempt.transport, attempt.outcome, attempt.elapsed_ms
+                attempt.tried,
+                attempt.transport,
+                Untrusted::line(&attempt.outcome),
+                attempt.elapsed_ms
             )?;
         }
         Ok(())
@@ -182,7 +185,7 @@ impl Attempt<'_> {
         tracing::debug!(
             transport = %self.transport,
             attempt = self.tried,
-            outcome,
+            outcome = %Untrusted::line(&outcome),
             "connect attempt"
         );
         self.recorder.push(ConnectAttempt::new(
@@ -200,5 +203,32 @@ impl Drop for Attempt<'_> {
         if !self.concluded {
             self.conclude("no answer".to_owned(), false);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mcpool_core::ErrorKind;
+
+    #[test]
+    fn a_failure_shows_what_was_tried_and_nothing_that_steers_a_terminal() {
+        let recorder = Recorder::new(Masker::new());
+        let attempt = recorder.begin(TransportKind::Http, "initialize");
+        attempt.failed("the server answered -1: \u{1b}[2J");
+        drop(recorder.begin(TransportKind::Sse, "initialize"));
+        let error = Error::new(ErrorKind::Rpc, "no").with_source(std::io::Error::other("below"));
+        let error = ConnectFailure::attach(error, recorder.evidence("failed"));
+        let shown = error.source().unwrap().to_string();
+        assert_eq!(
+            shown,
+            r"tried initialize over http: the server answered -1: \u{1b}[2J (0 ms); initialize over sse: no answer (0 ms)"
+        );
+        let evidence = ConnectFailure::evidence_of(&error).unwrap();
+        assert_eq!(evidence.attempts.len(), 2);
+        assert_eq!(
+            error.source().unwrap().source().unwrap().to_string(),
+            "below"
+        );
     }
 }

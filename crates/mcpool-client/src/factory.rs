@@ -1,21 +1,25 @@
 //! The factory that turns a spec into a connected client.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use mcpool_core::{
-    AuthenticatorProvider, Client, ClientFactory, Connector, DeclineAll, Error, ErrorKind, Result,
-    ServerRequestHandler, ServerSpec, TransportKind, model::Implementation,
+    AuthenticatorProvider, Client, ClientFactory, ConnectOptions, ConnectRequest, ConnectionInfo,
+    Connector, DeclineAll, Error, ErrorKind, Raw, RequestTimeouts, Result, ServerRequestHandler,
+    ServerSpec, TransportKind, TransportSpec, WireTap,
 };
+use tokio::runtime::Handle;
 use tracing::Instrument as _;
 
 use crate::{
-    era::EraMemory,
-    error_map,
+    answerer::Answerer,
+    client_info::ClientInfo,
     evidence::{ConnectFailure, Recorder},
     handshake::Identity,
     isolated::IsolatedClient,
-    negotiate::{Established, Negotiation},
+    link::{no_runtime, with_stderr},
+    memory::EraMemory,
+    negotiate::{Established, Negotiation, Opened},
     session::Session,
 };
 
@@ -28,12 +32,12 @@ use crate::{
 /// ```no_run
 /// # async fn example() -> mcpool_core::Result<()> {
 /// use mcpool_client::StandardFactory;
-/// use mcpool_core::{ClientFactory, RequestOptions, ServerSpec, StdioSpec};
+/// use mcpool_core::{ClientFactory, ConnectOptions, ServerSpec, StdioSpec, Verbs};
 ///
 /// let factory = StandardFactory::new();
 /// let spec = ServerSpec::stdio("time", StdioSpec::new("mcp-server-time"))?;
-/// let client = factory.connect(&spec).await?;
-/// for tool in client.list_tools(&RequestOptions::new()).await?.tools {
+/// let client = factory.connect(&spec, &ConnectOptions::new()).await?;
+/// for tool in client.list_tools().await?.values() {
 ///     println!("{}", tool.name);
 /// }
 /// client.close().await;
@@ -45,7 +49,8 @@ pub struct StandardFactory {
     connectors: HashMap<TransportKind, Arc<dyn Connector>>,
     handler: Arc<dyn ServerRequestHandler>,
     authenticators: Option<Arc<dyn AuthenticatorProvider>>,
-    info: Implementation,
+    tap: Option<Arc<dyn WireTap>>,
+    info: ClientInfo,
     memory: Arc<EraMemory>,
 }
 
@@ -58,23 +63,25 @@ impl StandardFactory {
             connectors: compiled_in(),
             handler: Arc::new(DeclineAll),
             authenticators: None,
-            info: Implementation::new("mcpool", env!("CARGO_PKG_VERSION")),
+            tap: None,
+            info: ClientInfo::default(),
             memory: Arc::default(),
         }
     }
 
     /// Sets what answers the servers' requests: roots, sampling, elicitation. What it declares as
-    /// its capabilities is what servers are told. Default: [`DeclineAll`].
+    /// its capabilities is what servers are told, and all that they may ask. Default:
+    /// [`DeclineAll`].
     #[must_use]
     pub fn with_handler(mut self, handler: Arc<dyn ServerRequestHandler>) -> Self {
         self.handler = handler;
         self
     }
 
-    /// Adds a connector, or replaces the one of the same kind.
-    ///
-    /// A connector of the kind [`Custom`](TransportKind::Custom) opens every server, whatever its
-    /// spec says.
+    /// Adds a connector, or replaces the one of the same kind: it opens every server whose spec
+    /// asks for that kind. A connector for one server alone stands in its spec
+    /// ([`TransportSpec::Custom`]); one of the kind [`Custom`](TransportKind::Custom) is used here
+    /// by no spec.
     #[must_use]
     pub fn with_connector(mut self, connector: Arc<dyn Connector>) -> Self {
         self.connectors.insert(connector.kind(), connector);
@@ -88,9 +95,16 @@ impl StandardFactory {
         self
     }
 
+    /// Sets what sees every message of every connection. Default: nothing.
+    #[must_use]
+    pub fn with_tap(mut self, tap: Arc<dyn WireTap>) -> Self {
+        self.tap = Some(tap);
+        self
+    }
+
     /// Sets who the client says it is. Default: `mcpool` and its version.
     #[must_use]
-    pub fn with_client_info(mut self, info: Implementation) -> Self {
+    pub fn with_client_info(mut self, info: ClientInfo) -> Self {
         self.info = info;
         self
     }
@@ -111,64 +125,87 @@ impl StandardFactory {
         IsolatedClient::new(Arc::new(self.clone()), spec.clone())
     }
 
-    async fn establish(&self, spec: &ServerSpec, recorder: &Recorder) -> Result<Session> {
-        let spec = Arc::new(spec.resolved().await?);
+    async fn establish(
+        &self,
+        spec: &ServerSpec,
+        options: &ConnectOptions,
+        bound: Duration,
+        runtime: Handle,
+        recorder: &Recorder,
+    ) -> Result<Session> {
+        let spec = spec.resolved().await?;
         let authenticator = match &self.authenticators {
-            Some(provider) if !spec.transport.is_stdio() => provider.authenticator(&spec).await?,
+            Some(provider) if is_http(&spec.transport) => provider.authenticator(&spec).await?,
             _ => None,
         };
+        let mut request = ConnectRequest::new(spec.name.clone(), spec.transport.clone())
+            .with_limits(spec.policy.limits.clone())
+            .with_shutdown(spec.policy.shutdown.clone())
+            .with_fresh(options.fresh);
+        request.authenticator = authenticator;
+        request.tap.clone_from(&self.tap);
+        let capabilities = self.handler.capabilities(&spec.name);
+        let answerer = Answerer::new(Arc::clone(&self.handler), &capabilities);
         let negotiation = Negotiation {
-            spec: Arc::clone(&spec),
+            spec: &spec,
             connectors: &self.connectors,
-            authenticator,
-            handler: Arc::clone(&self.handler),
+            request,
+            answerer: answerer.clone(),
             identity: Identity {
-                info: self.info.clone(),
-                capabilities: self.handler.capabilities(&spec.name),
+                info: Raw::of(&self.info)?,
+                capabilities,
             },
             memory: &self.memory,
             recorder,
+            bound,
+            runtime,
         };
         let Established {
-            opened,
-            info,
+            opened: Opened { link, leave },
+            agreed,
             conclusion,
         } = negotiation.run().await?;
-        let evidence = recorder.evidence(conclusion);
-        let peer = opened.keep();
-        Ok(Session::begin(
-            peer,
-            Arc::clone(&self.handler),
-            &spec,
-            info,
-            evidence,
-        ))
+        if !agreed.peer.odd.is_empty() {
+            tracing::debug!(server = %spec.name, odd = ?agreed.peer.odd, "odd words of a server");
+        }
+        let info = ConnectionInfo::new(spec.name.clone(), link.kind(), agreed.version, agreed.peer)
+            .with_evidence(recorder.evidence(conclusion));
+        Ok(Session::begin(link, leave, answerer, &spec, info))
     }
 }
 
 #[async_trait]
 impl ClientFactory for StandardFactory {
-    /// Connects, bounded by the spec's `startup` time-out. See [`ConnectFailure`] for what a
-    /// failure tells.
-    async fn connect(&self, spec: &ServerSpec) -> Result<Arc<dyn Client>> {
+    /// Connects, bounded by the spec's `startup` timeout; of a server behind a URL by its
+    /// `request` timeout too, where that was set shorter than its default. See
+    /// [`ConnectFailure`] for what a failure tells.
+    async fn connect(
+        &self,
+        spec: &ServerSpec,
+        options: &ConnectOptions,
+    ) -> Result<Arc<dyn Client>> {
+        let refuse = |error: Error| Err(error.with_server(&spec.name).with_operation("connect"));
         if !spec.enabled {
-            return Err(Error::new(ErrorKind::Disabled, "the server is disabled")
-                .with_server(&spec.name)
-                .with_operation("connect"));
+            return refuse(Error::new(ErrorKind::Disabled, "the server is disabled"));
         }
+        let Ok(runtime) = Handle::try_current() else {
+            return refuse(no_runtime());
+        };
         let recorder = Recorder::new(spec.masker.clone());
-        let bound = spec.policy.timeouts.startup;
+        let (bound, setting) = bound(spec);
         let span = tracing::info_span!(
             "connect",
             server = %spec.name,
             transport = spec.transport.as_str()
         );
-        let establish = self.establish(spec, &recorder).instrument(span);
+        let establish = self
+            .establish(spec, options, bound, runtime, &recorder)
+            .instrument(span);
         let outcome = match tokio::time::timeout(bound, establish).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Error::new(
                 ErrorKind::Timeout,
-                format!("the server was not ready within {bound:?} (timeouts.startup)"),
+                format!("the server was not ready within {bound:?} ({setting})"),
             )),
         };
         match outcome {
@@ -176,26 +213,46 @@ impl ClientFactory for StandardFactory {
             Err(error) => {
                 let mut error = error.with_server(&spec.name).with_operation("connect");
                 if let Some(monitor) = recorder.monitor() {
-                    error = error_map::with_stderr(error, monitor.diagnostics());
+                    error = with_stderr(error, &*monitor);
                 }
                 let error = error.masked(&spec.masker);
                 let evidence = recorder.evidence(format!("failed: {}", error.message()));
                 let error = ConnectFailure::attach(error, evidence);
-                tracing::debug!(server = %spec.name, %error, "the connect failed");
+                tracing::debug!(server = %spec.name, kind = %error.kind(), "the connect failed");
                 Err(error)
             }
         }
     }
 
-    /// As the authenticators say; for ever without any, and for stdio servers.
+    /// As the authenticators say; for ever without any, and for servers without a URL.
     async fn credentials_changed(&self, spec: &ServerSpec) {
         match (&self.authenticators, spec.resolved().await) {
-            (Some(provider), Ok(spec)) if !spec.transport.is_stdio() => {
+            (Some(provider), Ok(spec)) if is_http(&spec.transport) => {
                 provider.credentials_changed(&spec).await;
             }
             // What cannot be resolved is told by the connect.
             _ => std::future::pending().await,
         }
+    }
+}
+
+fn is_http(transport: &TransportSpec) -> bool {
+    matches!(
+        transport,
+        TransportSpec::Http(_) | TransportSpec::Sse(_) | TransportSpec::Auto(_)
+    )
+}
+
+/// How long a connect may take, and which setting says so. A process may need its start-up time
+/// before it can answer anything; a server behind a URL runs already, and whoever waits less than
+/// usual for its answers does not wait longer for the first.
+fn bound(spec: &ServerSpec) -> (Duration, &'static str) {
+    let timeouts = &spec.policy.timeouts;
+    let set = timeouts.request < RequestTimeouts::default().request;
+    if is_http(&spec.transport) && set && timeouts.request < timeouts.startup {
+        (timeouts.request, "timeouts.request")
+    } else {
+        (timeouts.startup, "timeouts.startup")
     }
 }
 
@@ -210,7 +267,8 @@ impl fmt::Debug for StandardFactory {
         f.debug_struct("StandardFactory")
             .field("transports", &self.connectors.keys())
             .field("authenticators", &self.authenticators.is_some())
-            .field("info", &self.info.name)
+            .field("tap", &self.tap.is_some())
+            .field("info", &self.info)
             .finish_non_exhaustive()
     }
 }
@@ -250,10 +308,38 @@ mod tests {
             (ServerSpec::sse("s", http()), "`sse`"),
             (ServerSpec::url("s", "http://localhost/"), "`http`"),
         ] {
-            let error = factory.connect(&spec.unwrap()).await.unwrap_err();
+            let (spec, options) = (spec.unwrap(), ConnectOptions::new());
+            let error = factory.connect(&spec, &options).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidSpec);
             assert!(error.message().contains(feature), "{error}");
             assert!(error.is_permanent());
         }
+    }
+
+    #[test]
+    fn a_connect_is_bounded_by_what_was_set() {
+        let seconds = Duration::from_secs;
+        let of = |spec: Result<ServerSpec>, startup: u64, request: u64| {
+            let mut spec = spec.unwrap();
+            spec.policy.timeouts.startup = seconds(startup);
+            spec.policy.timeouts.request = seconds(request);
+            bound(&spec).0.as_secs()
+        };
+        let url = || ServerSpec::url("s", "http://localhost/");
+        assert_eq!(of(url(), 30, 30), 30);
+        assert_eq!(of(url(), 120, 30), 120, "the default bounds nothing");
+        assert_eq!(of(url(), 120, 60), 120);
+        assert_eq!(of(url(), 120, 5), 5);
+        assert_eq!(of(url(), 2, 5), 2);
+        let process = || ServerSpec::stdio("s", StdioSpec::new("x"));
+        assert_eq!(of(process(), 60, 5), 60, "a process starts first");
+    }
+
+    #[test]
+    fn outside_a_runtime_a_connect_is_an_error() {
+        let spec = ServerSpec::stdio("s", StdioSpec::new("x")).unwrap();
+        let factory = StandardFactory::new();
+        let error = futures::executor::block_on(factory.connect(&spec, &ConnectOptions::new()));
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidArgument);
     }
 }

@@ -3,45 +3,64 @@
 //!
 //! [`StandardFactory`] implements [`ClientFactory`](mcpool_core::ClientFactory): it opens a
 //! transport, finds out which transport and which era of the protocol the server speaks, keeps
-//! the evidence, and gives a [`Client`](mcpool_core::Client). [`IsolatedClient`] is the same for
-//! a caller that wants one of its own.
+//! the evidence, and gives a [`Client`](mcpool_core::Client). [`IsolatedClient`] is a client for
+//! a caller that wants one of its own. What one does with either is said by
+//! [`Verbs`](mcpool_core::Verbs).
 //!
 //! | question | file |
 //! |---|---|
-//! | which transport, which era, in which order | `negotiate.rs`, `era.rs`, `handshake.rs` |
+//! | which transport, which era, in which order | `negotiate.rs`, `era.rs`, `handshake.rs`, `memory.rs` |
 //! | what was tried | `evidence.rs` |
-//! | how a request waits, times out, is cancelled | `peer.rs` |
-//! | who owns the transport; what happens when it dies | `driver.rs` |
-//! | what a caller is told of a failure | `error_map.rs` |
-//! | pages, bad tools, unknown content | `paginate.rs`, `lenient.rs` |
-//! | a server that asks back | `rounds.rs`, `handler.rs` |
-//! | is it alive; what has changed | `probe.rs`, `listen.rs`, `notice.rs` |
+//! | how a request is sent, waits and times out | `call.rs`, `link.rs`, `clock.rs`, `pauses.rs` |
+//! | which arguments travel as headers | `tool_headers.rs` |
+//! | a server that asks back | `rounds.rs`, `incoming.rs`, `answerer.rs`, `offered.rs` |
+//! | is it alive; what has changed | `probe.rs`, `activity.rs`, `listen.rs`, `stream.rs`, `notice.rs` |
+//!
+//! # Timeouts
+//! A transport has none: the session's clock runs around each request. Without a word from the
+//! server for [`RequestOptions::timeout`](mcpool_core::RequestOptions::timeout) a request ends,
+//! with progress at [`max_total`](mcpool_core::RequestOptions::max_total); while the application
+//! answers a question of the server in its course both stand still, for an hour in all at most.
+//!
+//! # Bounds
+//! Questions of the server that are open: 64. Questions of one round of a multi-round-trip
+//! request: 64; rounds: `limits.max_rounds`. Time for one answer of the application: an hour.
+//! Subscriptions on a connection from MCP 2026-07-28 on: 256. Notices that a slow reader may be
+//! behind: 32. Servers whose era is remembered: 4 096.
 //!
 //! # Cargo features
 //! `stdio`, `http` and `sse`, all on by default, bring the connector of that transport. Without
 //! any, register connectors with
-//! [`with_connector`](StandardFactory::with_connector).
+//! [`with_connector`](StandardFactory::with_connector), or name one in a spec
+//! ([`TransportSpec::Custom`](mcpool_core::TransportSpec::Custom)).
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod driver;
+mod activity;
+mod answerer;
+mod call;
+mod client_info;
+mod clock;
 mod era;
-mod error_map;
 mod evidence;
 mod factory;
-mod handler;
 mod handshake;
+mod incoming;
 mod isolated;
-mod lenient;
+mod link;
 mod listen;
+mod memory;
 mod negotiate;
 mod notice;
-mod paginate;
-mod peer;
+mod offered;
+mod pauses;
 mod probe;
 mod rounds;
 mod session;
+mod stream;
+mod tool_headers;
 
+pub use client_info::ClientInfo;
 pub use evidence::ConnectFailure;
 pub use factory::StandardFactory;
 pub use isolated::IsolatedClient;

@@ -6,37 +6,40 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use mcpool_core::{
-    Backoff, Delivery, Error, ErrorKind, ReconnectPolicy, Result, ServerNotice,
-    model::{
-        ClientRequest, ServerPeerInfo, SubscriptionFilter, SubscriptionsListenRequest,
-        SubscriptionsListenRequestParams,
-    },
+    Backoff, Delivery, Error, ErrorKind, ReconnectPolicy, Recovery, Result, ServerCapabilities,
+    Untrusted,
 };
 use tokio::{
     sync::oneshot,
-    task::JoinHandle,
+    task::AbortHandle,
     time::{Instant, timeout},
 };
 
-use crate::peer::{Ask, Peer};
+use crate::{
+    link::Link,
+    stream::{Coverage, StreamSink},
+};
 
-/// A stream that lived so long was healthy: its end starts the backoff anew.
+/// A stream that lived so long was healthy: its end starts the backoff again.
 const HEALTHY: Duration = Duration::from_secs(60);
 
-/// The streams of one session. They end with the connection, and with this.
+/// The most resources that one session may be subscribed to: each is a stream.
+const MAX_SUBSCRIPTIONS: usize = 256;
+
+/// The streams of one session. Dropping it ends them.
+#[derive(Default)]
 pub(crate) struct Listener {
-    peer: Peer,
     _changes: Option<Stream>,
     resources: Mutex<HashMap<String, Stream>>,
 }
 
 /// A stream that is kept open for as long as this lives.
-struct Stream(JoinHandle<()>);
+struct Stream(AbortHandle);
 
 impl Drop for Stream {
     fn drop(&mut self) {
@@ -45,50 +48,70 @@ impl Drop for Stream {
 }
 
 /// Told once what the server granted, or why it did not.
-type Granted = oneshot::Sender<Result<SubscriptionFilter>>;
+type Granted = oneshot::Sender<Result<Coverage>>;
 
 impl Listener {
-    /// Opens the stream of list changes, where the session has such streams.
-    pub(crate) fn start(peer: &Peer, server: &ServerPeerInfo) -> Self {
-        let filter = SubscriptionFilter::builder()
-            .tools_list_changed()
-            .prompts_list_changed()
-            .resources_list_changed()
-            .build()
-            .supported_by(&server.capabilities);
-        let wanted = peer.shared.is_modern() && filter != SubscriptionFilter::default();
+    /// Opens the stream of list changes, where the server has any to tell of.
+    pub(crate) fn start(link: &Arc<Link>, offers: &ServerCapabilities) -> Self {
+        let coverage = Coverage {
+            tools: offers.tools_list_changed,
+            prompts: offers.prompts_list_changed,
+            resources: offers.resources_list_changed,
+            uris: Vec::new(),
+        };
+        let wanted = link.is_modern() && coverage != Coverage::default();
         Self {
-            peer: peer.clone(),
-            _changes: wanted.then(|| open(peer.clone(), filter, None)),
-            resources: Mutex::new(HashMap::new()),
+            _changes: wanted.then(|| open(link, &coverage, None)),
+            resources: Mutex::default(),
         }
     }
 
-    /// Opens a stream for one resource and waits until the server has granted it.
-    pub(crate) async fn subscribe(&self, uri: &str, patience: Duration) -> Result<()> {
-        let filter = SubscriptionFilter::builder()
-            .resource_subscription(uri)
-            .build();
-        let (sender, granted) = oneshot::channel();
-        let stream = open(self.peer.clone(), filter, Some(sender));
-        let granted = match timeout(patience, granted).await {
-            Ok(Ok(granted)) => granted,
-            Ok(Err(_)) => Err(self.peer.gone()),
-            Err(_) => Err(Error::new(
-                ErrorKind::Timeout,
-                format!("the server did not grant the subscription within {patience:?}"),
-            )),
+    /// Opens a stream for one resource and waits until the server has granted it. Dropping the
+    /// future ends the stream.
+    pub(crate) async fn subscribe(
+        &self,
+        link: &Arc<Link>,
+        uri: &str,
+        patience: Duration,
+    ) -> Result<()> {
+        {
+            let streams = self.streams();
+            if streams.len() >= MAX_SUBSCRIPTIONS && !streams.contains_key(uri) {
+                return Err(Error::new(
+                    ErrorKind::Overloaded,
+                    format!("there are {MAX_SUBSCRIPTIONS} subscriptions on this connection"),
+                ));
+            }
         }
-        .map_err(|error| error.with_operation("subscriptions/listen"))?;
-        let covered = granted
-            .resource_subscriptions
-            .is_some_and(|uris| uris.iter().any(|granted| granted == uri));
-        if !covered {
+        let coverage = Coverage {
+            uris: vec![uri.to_owned()],
+            ..Coverage::default()
+        };
+        let (sender, granted) = oneshot::channel();
+        let stream = open(link, &coverage, Some(sender));
+        let granted = match timeout(patience, granted).await {
+            Ok(Ok(granted)) => granted?,
+            // The task has ended with the connection, or with the runtime.
+            Ok(Err(_)) => {
+                let reason = link.transport.closed().await;
+                return Err(reason
+                    .unwrap_or_else(|| Error::new(ErrorKind::Closed, "the client was closed")));
+            }
+            Err(_) => {
+                return Err(Error::new(
+                    ErrorKind::Timeout,
+                    format!("the server did not grant the subscription within {patience:?}"),
+                ));
+            }
+        };
+        if !granted.uris.iter().any(|granted| granted == uri) {
             return Err(Error::new(
                 ErrorKind::Protocol,
-                format!("the server does not tell of changes of {uri}"),
+                format!(
+                    "the server does not tell of changes of {}",
+                    Untrusted::line(uri).quoted()
+                ),
             )
-            .with_operation("subscriptions/listen")
             .with_delivery(Delivery::Answered));
         }
         self.streams().insert(uri.to_owned(), stream);
@@ -101,68 +124,71 @@ impl Listener {
         drop(stream);
     }
 
-    fn streams(&self) -> std::sync::MutexGuard<'_, HashMap<String, Stream>> {
+    fn streams(&self) -> MutexGuard<'_, HashMap<String, Stream>> {
         self.resources
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn open(peer: Peer, filter: SubscriptionFilter, granted: Option<Granted>) -> Stream {
-    Stream(tokio::spawn(keep(peer, filter, granted)))
+fn open(link: &Arc<Link>, coverage: &Coverage, granted: Option<Granted>) -> Stream {
+    let task = keep(Arc::clone(link), coverage.clone(), granted);
+    Stream(link.runtime.spawn(task).abort_handle())
 }
 
 /// Keeps one stream open until the connection ends, or the server refuses it for good.
-async fn keep(peer: Peer, filter: SubscriptionFilter, mut report: Option<Granted>) {
+async fn keep(link: Arc<Link>, coverage: Coverage, mut report: Option<Granted>) {
     let mut policy = ReconnectPolicy::default();
     policy.max_attempts = None;
     let mut backoff = Backoff::new(policy);
+    let params = coverage.params();
+    let sink = StreamSink::new(link.notices.clone(), Arc::clone(&link.activity));
+    link.add_stream(&sink);
     let mut first = true;
-    let dead = peer.shared.dead.clone();
     loop {
         let opened = Instant::now();
-        let (sender, mut granted) = oneshot::channel();
-        let request =
-            SubscriptionsListenRequest::new(SubscriptionsListenRequestParams::new(filter.clone()));
-        let request = ClientRequest::SubscriptionsListenRequest(request);
-        let stream = peer.ask(Ask::new(request).listen(sender));
-        tokio::pin!(stream);
-        let mut waiting = true;
-        let mut refused = true;
+        let (mut granted, mut ended) = sink.open();
+        let mut stream = Box::pin(link.listen(&params, &sink));
+        let (mut waiting, mut refused) = (true, true);
         let end = loop {
             tokio::select! {
                 biased;
-                () = dead.cancelled() => return,
-                outcome = &mut granted, if waiting => {
+                coverage = &mut granted, if waiting => {
                     waiting = false;
-                    if let Ok(accepted) = outcome {
-                        refused = false;
-                        if !first {
-                            tell_all(&peer, &accepted);
-                        }
-                        if let Some(report) = report.take() {
-                            let _ = report.send(Ok(accepted));
+                    let Ok(coverage) = coverage else { continue };
+                    refused = false;
+                    if !first {
+                        for notice in coverage.notices() {
+                            link.notices.send(notice);
                         }
                     }
+                    if let Some(report) = report.take() {
+                        // A subscriber that has left ends this task.
+                        let _ = report.send(Ok(coverage));
+                    }
                 }
-                end = &mut stream => break end,
+                end = &mut stream => break end.err(),
+                Ok(()) = &mut ended => break None,
             }
         };
-        if let Err(error) = end {
+        drop(stream);
+        if link.transport.is_closed() {
+            // Dropping the report says so.
+            return;
+        }
+        if let Some(error) = end {
             if let Some(report) = report.take() {
                 // Whoever subscribes decides what to do about it.
                 let _ = report.send(Err(error));
                 return;
             }
-            if error.kind() == ErrorKind::Rpc && refused {
-                tracing::info!(
-                    server = %peer.shared.server,
-                    %error,
-                    "the server refuses to tell of changes"
-                );
+            let server = &link.server;
+            let error_text = Untrusted::line(error.message());
+            if refused && is_final(&error) {
+                tracing::info!(%server, error = %error_text, "the server refuses to tell of changes");
                 return;
             }
-            tracing::debug!(server = %peer.shared.server, %error, "a listen stream ended");
+            tracing::debug!(%server, error = %error_text, "a listen stream ended");
         }
         if opened.elapsed() >= HEALTHY {
             backoff.reset();
@@ -170,34 +196,17 @@ async fn keep(peer: Peer, filter: SubscriptionFilter, mut report: Option<Granted
         // The policy has no last attempt.
         let pause = backoff.next_delay(&mut rand::rng()).unwrap_or(HEALTHY);
         tokio::select! {
-            () = dead.cancelled() => return,
+            _ = link.transport.closed() => return,
             () = tokio::time::sleep(pause) => {}
         }
         first = false;
     }
 }
 
-/// After a gap everything that a stream covers may have changed.
-fn tell_all(peer: &Peer, filter: &SubscriptionFilter) {
-    let lists = [
-        (filter.tools_list_changed, ServerNotice::ToolsChanged),
-        (filter.prompts_list_changed, ServerNotice::PromptsChanged),
-        (
-            filter.resources_list_changed,
-            ServerNotice::ResourcesChanged,
-        ),
-    ];
-    let lists = lists
-        .into_iter()
-        .filter(|(wanted, _)| *wanted == Some(true))
-        .map(|(_, notice)| notice);
-    let resources = filter
-        .resource_subscriptions
-        .iter()
-        .flatten()
-        .map(|uri| ServerNotice::ResourceUpdated { uri: uri.clone() });
-    for notice in lists.chain(resources) {
-        // Nobody listening is fine.
-        let _ = peer.shared.notices.send(notice);
-    }
+/// Whether asking again would be answered in the same way.
+fn is_final(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Rpc | ErrorKind::HttpStatus | ErrorKind::Forbidden
+    ) && error.recovery() == Recovery::Never
 }

@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use mcpool_core::{
-    Client, ClientFactory, Error, ErrorKind, RequestOptions, Result, ServerSpec, StdioSpec,
+    Client, ClientFactory, ConnectOptions, Error, ErrorKind, Raw, Request, Result, ServerSpec,
+    StdioSpec, Verbs,
     mock::{MockClient, MockClientFactory},
-    model::{CallToolResult, ContentBlock, JsonObject},
 };
-use mockall::predicate::{always, eq};
+use serde_json::{Value, json};
 
 /// The layer: it knows the seams, and not what is behind them.
 struct Weather {
@@ -19,16 +19,14 @@ struct Weather {
 
 impl Weather {
     async fn of(&self, city: &str) -> Result<String> {
-        let client = self.factory.connect(&self.spec).await?;
-        let mut arguments = JsonObject::new();
-        arguments.insert("city".into(), city.into());
-        let options = RequestOptions::new();
-        let now = client.call_tool("now", Some(arguments.clone()), &options);
-        let result = match now.await {
+        let client = self
+            .factory
+            .connect(&self.spec, &ConnectOptions::new())
+            .await?;
+        let arguments = json!({"city": city});
+        let result = match client.call_tool("now", &arguments).await {
             Err(error) if error.kind() == ErrorKind::Timeout => {
-                client
-                    .call_tool("cached", Some(arguments), &options)
-                    .await?
+                client.call_tool("cached", &arguments).await?
             }
             outcome => outcome?,
         };
@@ -42,58 +40,65 @@ impl Weather {
 fn layer_over(client: MockClient) -> Weather {
     let mut factory = MockClientFactory::new();
     let client: Arc<dyn Client> = Arc::new(client);
-    factory
-        .expect_connect()
-        .times(1)
-        .returning(move |_| Ok(Arc::clone(&client)));
+    factory.expect_connect().times(1).returning(move |_, _| {
+        let client = Arc::clone(&client);
+        Box::pin(async move { Ok(client) })
+    });
     Weather {
         factory: Arc::new(factory),
         spec: ServerSpec::stdio("weather", StdioSpec::new("weather-server")).unwrap(),
     }
 }
 
-fn says(text: &'static str) -> CallToolResult {
-    CallToolResult::success(vec![ContentBlock::text(text)])
+fn client() -> MockClient {
+    MockClient::healthy("weather".parse().unwrap())
+}
+
+/// Whether a request calls this tool, for this city.
+fn calls(request: &Request, tool: &str, city: &str) -> bool {
+    let params: Value = request.params.as_ref().unwrap().parse().unwrap();
+    request.method == "tools/call" && params == json!({"name": tool, "arguments": {"city": city}})
+}
+
+fn says(text: &str) -> Result<Raw> {
+    Raw::of(&json!({"content": [{"type": "text", "text": text}]}))
 }
 
 #[tokio::test]
 async fn it_asks_the_right_tool_with_the_right_arguments() {
-    let mut client = MockClient::new();
+    let mut client = client();
     client
-        .expect_call_tool()
-        .withf(|name, arguments, _| {
-            name == "now" && arguments.as_ref().is_some_and(|a| a["city"] == "Bern")
-        })
+        .expect_request()
+        .withf(|request, _| calls(request, "now", "Bern"))
         .times(1)
-        .returning(|_, _, _| Ok(says("fog")));
-    client.expect_close().times(1).returning(|| ());
+        .returning(|_, _| says("fog"));
     assert_eq!(layer_over(client).of("Bern").await.unwrap(), "fog");
 }
 
 #[tokio::test]
 async fn it_falls_back_when_the_tool_is_slow() {
-    let mut client = MockClient::new();
+    let mut client = client();
     client
-        .expect_call_tool()
-        .with(eq("now"), always(), always())
+        .expect_request()
+        .withf(|request, _| calls(request, "now", "Bern"))
         .times(1)
-        .returning(|_, _, _| Err(Error::new(ErrorKind::Timeout, "no answer")));
+        .returning(|_, _| Err(Error::new(ErrorKind::Timeout, "no answer")));
     client
-        .expect_call_tool()
-        .with(eq("cached"), always(), always())
+        .expect_request()
+        .withf(|request, _| calls(request, "cached", "Bern"))
         .times(1)
-        .returning(|_, _, _| Ok(says("sun, yesterday")));
-    client.expect_close().times(1).returning(|| ());
+        .returning(|_, _| says("sun, yesterday"));
     let weather = layer_over(client).of("Bern").await.unwrap();
     assert_eq!(weather, "sun, yesterday");
 }
 
 #[tokio::test]
 async fn it_hands_on_what_it_cannot_mend() {
-    let mut client = MockClient::new();
+    let mut client = client();
     client
-        .expect_call_tool()
-        .returning(|_, _, _| Err(Error::new(ErrorKind::ProcessExited, "gone")));
+        .expect_request()
+        .withf(|request, _| request.method == "tools/call")
+        .returning(|_, _| Err(Error::new(ErrorKind::ProcessExited, "gone")));
     let error = layer_over(client).of("Bern").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ProcessExited);
 }

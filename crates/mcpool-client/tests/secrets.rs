@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use mcpool_client::StandardFactory;
-use mcpool_core::{ClientFactory, ServerSpec, StdioSpec};
+use mcpool_core::{ClientFactory, ConnectOptions, ServerSpec, StdioSpec};
 
 /// Refuses everything with the value of `$TOKEN`.
 fn echoing() -> ServerSpec {
@@ -20,7 +20,7 @@ done"#;
 #[tokio::test]
 async fn the_error_of_a_connect_repeats_no_secret() {
     let error = StandardFactory::new()
-        .connect(&echoing())
+        .connect(&echoing(), &ConnectOptions::new())
         .await
         .unwrap_err();
     let shown = format!("{error} {error:?} {:?}", error.rpc());

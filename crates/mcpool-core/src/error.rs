@@ -1,8 +1,8 @@
-use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
-use rmcp::model::ErrorData;
+use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use crate::{Delivery, Masker, Sensitivity, ServerName, StderrLine, Untrusted};
+use crate::{Delivery, Masker, Raw, RpcError, Sensitivity, ServerName, StderrLine, Untrusted};
 
 /// The result of every fallible operation of mcpool.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -59,6 +59,9 @@ pub enum ErrorKind {
     GivenUp,
     /// Too many calls are in flight and the queue's deadline passed.
     Overloaded,
+    /// This process is out of a resource of the operating system: descriptors, processes, memory.
+    /// Never evidence against a server.
+    Exhausted,
     /// The caller, or a disconnect, cancelled the operation.
     Cancelled,
     /// The manager or the client is closed for good.
@@ -97,6 +100,7 @@ impl ErrorKind {
             Self::NotConnected => "not_connected",
             Self::GivenUp => "given_up",
             Self::Overloaded => "overloaded",
+            Self::Exhausted => "exhausted",
             Self::Cancelled => "cancelled",
             Self::Closed => "closed",
             Self::InvalidArgument => "invalid_argument",
@@ -111,17 +115,16 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// The member of a JSON-RPC error's `data` that says why a transport refused an answer.
-const REFUSED_ANSWER: &str = "mcpool/refusedAnswer";
-
-/// What another try takes: see [`Error::retry`].
+/// What another try takes: see [`Error::recovery`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Retry {
-    /// Trying again the same way will fail again.
-    Forbidden,
+pub enum Recovery {
+    /// Trying again the same way must fail again: something has to be changed first.
+    Never,
+    /// Somebody has to log in first.
+    Login,
     /// Neither a pause nor a new connection is needed.
-    Immediately,
+    Now,
     /// The server asked for this pause.
     After(Duration),
     /// A new connection is needed first.
@@ -143,12 +146,13 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     server: Option<ServerName>,
-    operation: Option<&'static str>,
+    operation: Option<Cow<'static, str>>,
     delivery: Option<Delivery>,
     retry_after: Option<Duration>,
     http_status: Option<u16>,
     challenge: Option<String>,
-    rpc: Option<ErrorData>,
+    rpc: Option<RpcError>,
+    raw: Option<Raw>,
     stderr_tail: Vec<StderrLine>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
@@ -170,56 +174,21 @@ impl Error {
             http_status: None,
             challenge: None,
             rpc: None,
+            raw: None,
             stderr_tail: Vec::new(),
             source: None,
         }))
     }
 
-    /// The error for a JSON-RPC error object in an answer.
-    ///
-    /// An object that [`Error::to_rpc`] made in a transport becomes the error it was made from
-    /// again. Its delivery is [`Delivery::Answered`] all the same: the server did answer. Only
-    /// for [`ErrorKind::ConnectionLost`] no answer came, and the delivery is unknown.
+    /// The error for a JSON-RPC error object in an answer: the server did answer.
     #[must_use]
-    pub fn from_rpc(error: ErrorData) -> Self {
-        let refused = error
-            .data
-            .as_ref()
-            .and_then(|data| data.get(REFUSED_ANSWER)?.as_str());
-        let kind = match refused {
-            Some("too_large") => ErrorKind::TooLarge,
-            Some("protocol") => ErrorKind::Protocol,
-            Some("connection_lost") => ErrorKind::ConnectionLost,
-            _ => ErrorKind::Rpc,
-        };
-        let delivery = match kind {
-            ErrorKind::ConnectionLost => Delivery::Unknown,
-            _ => Delivery::Answered,
-        };
-        let message = if kind == ErrorKind::Rpc {
-            format!("the server answered {}: {}", error.code.0, error.message)
-        } else {
-            error.message.clone().into_owned()
-        };
-        Self::new(kind, message)
-            .with_delivery(delivery)
-            .edit(|inner| inner.rpc = Some(error))
-    }
-
-    /// The JSON-RPC error object with which a transport ends one request whose answer it had to
-    /// refuse, because it was over the size limit or no valid message, or whose answer it lost
-    /// while the connection as a whole lives on.
-    ///
-    /// The transport gives it to the session as if the server had sent it, so that exactly that
-    /// request fails, at once. Only [`ErrorKind::TooLarge`], [`ErrorKind::Protocol`] and
-    /// [`ErrorKind::ConnectionLost`] come through [`Error::from_rpc`] again; any other kind
-    /// arrives as [`ErrorKind::Rpc`].
-    #[must_use]
-    pub fn to_rpc(&self) -> ErrorData {
-        ErrorData::internal_error(
-            self.0.message.clone(),
-            Some(serde_json::json!({ REFUSED_ANSWER: self.0.kind.as_str() })),
+    pub fn from_rpc(error: RpcError) -> Self {
+        Self::new(
+            ErrorKind::Rpc,
+            format!("the server answered {}: {}", error.code, error.message),
         )
+        .with_delivery(Delivery::Answered)
+        .edit(|inner| inner.rpc = Some(error))
     }
 
     /// Names the server, unless one is named already.
@@ -233,11 +202,11 @@ impl Error {
 
     /// Names the operation (`"connect"`, `"tools/call"`), unless one is named already.
     #[must_use]
-    pub fn with_operation(self, operation: &'static str) -> Self {
+    pub fn with_operation(self, operation: impl Into<Cow<'static, str>>) -> Self {
         if self.0.operation.is_some() {
             return self;
         }
-        self.edit(|inner| inner.operation = Some(operation))
+        self.edit(|inner| inner.operation = Some(operation.into()))
     }
 
     /// Says what is known of the request's delivery.
@@ -263,6 +232,12 @@ impl Error {
     pub fn with_challenge(self, challenge: impl Into<String>) -> Self {
         let challenge = challenge.into();
         self.edit(|inner| inner.challenge = Some(challenge))
+    }
+
+    /// Keeps an answer that could not be read.
+    #[must_use]
+    pub fn with_raw(self, raw: Raw) -> Self {
+        self.edit(|inner| inner.raw = Some(raw))
     }
 
     /// Keeps the last lines of the server's stderr.
@@ -304,11 +279,10 @@ impl Error {
                 line.text = mask(&line.text);
             }
             if let Some(rpc) = &mut inner.rpc {
-                rpc.message = mask(&rpc.message).into();
-                if let Some(data) = &mut rpc.data {
-                    masker.mask_json(data, Sensitivity::Value);
-                }
+                rpc.message = mask(&rpc.message);
+                rpc.data = rpc.data.take().and_then(|data| masked_json(data, masker));
             }
+            inner.raw = inner.raw.take().and_then(|raw| masked_json(raw, masker));
             if let Some(causes) = inner
                 .source
                 .as_deref()
@@ -317,6 +291,13 @@ impl Error {
                 inner.source = Some(Arc::new(causes));
             }
         })
+    }
+
+    /// Gives the error another message and keeps the rest.
+    #[must_use]
+    pub fn with_message(self, message: impl Into<String>) -> Self {
+        let message = clean(message);
+        self.edit(|inner| inner.message = message)
     }
 
     fn edit(self, change: impl FnOnce(&mut Inner)) -> Self {
@@ -337,6 +318,27 @@ impl Error {
         &self.0.message
     }
 
+    /// The message with those of its causes that say more, in one line.
+    #[must_use]
+    pub fn with_causes(&self) -> String {
+        let mut message = self.0.message.clone();
+        let mut source = StdError::source(self);
+        // A cycle cannot be made of `Arc`s; a chain this long is of no use to a reader.
+        for _ in 0..16 {
+            let Some(cause) = source else { break };
+            let text = match cause.downcast_ref::<Self>() {
+                Some(error) => error.message().to_owned(),
+                None => cause.to_string(),
+            };
+            if !message.contains(&text) {
+                message.push_str(": ");
+                message.push_str(&text);
+            }
+            source = cause.source();
+        }
+        message
+    }
+
     /// The server it is about.
     #[must_use]
     pub fn server(&self) -> Option<&ServerName> {
@@ -345,8 +347,8 @@ impl Error {
 
     /// The operation that failed.
     #[must_use]
-    pub fn operation(&self) -> Option<&'static str> {
-        self.0.operation
+    pub fn operation(&self) -> Option<&str> {
+        self.0.operation.as_deref()
     }
 
     /// What is known of the request's delivery; [`Delivery::Unknown`] unless it was said.
@@ -367,6 +369,7 @@ impl Error {
             | ErrorKind::NotConnected
             | ErrorKind::GivenUp
             | ErrorKind::Overloaded
+            | ErrorKind::Exhausted
             | ErrorKind::Closed
             | ErrorKind::InvalidArgument
             | ErrorKind::VersionMismatch => Delivery::NotSent,
@@ -378,28 +381,31 @@ impl Error {
         })
     }
 
-    /// What another try takes. It says nothing of whether the request may be sent again: one whose
+    /// What another try takes: the one decision that the call path, the supervisor and the caller
+    /// share. It says nothing of whether the request may be sent again: one whose
     /// [`delivery`](Self::delivery) is [`Unknown`](Delivery::Unknown) may have run, and is sent
     /// again only if running twice does no harm.
     #[must_use]
-    pub fn retry(&self) -> Retry {
+    pub fn recovery(&self) -> Recovery {
+        if self.0.kind == ErrorKind::AuthRequired {
+            return Recovery::Login;
+        }
         if let Some(pause) = self.0.retry_after {
-            return Retry::After(pause);
+            return Recovery::After(pause);
         }
         match self.0.kind {
             ErrorKind::ProcessExited
             | ErrorKind::Connect
             | ErrorKind::ConnectionLost
             | ErrorKind::NotConnected
-            | ErrorKind::Spawn => Retry::Reconnect,
+            | ErrorKind::Spawn
+            | ErrorKind::Exhausted => Recovery::Reconnect,
             ErrorKind::HttpStatus => match self.0.http_status {
-                Some(408 | 425 | 500..=599) => Retry::Reconnect,
-                _ => Retry::Forbidden,
+                Some(408 | 425 | 500..=599) => Recovery::Reconnect,
+                _ => Recovery::Never,
             },
-            ErrorKind::Overloaded | ErrorKind::Timeout | ErrorKind::RateLimited => {
-                Retry::Immediately
-            }
-            _ => Retry::Forbidden,
+            ErrorKind::Overloaded | ErrorKind::Timeout | ErrorKind::RateLimited => Recovery::Now,
+            _ => Recovery::Never,
         }
     }
 
@@ -415,7 +421,7 @@ impl Error {
             | ErrorKind::VersionMismatch
             | ErrorKind::Disabled
             | ErrorKind::Closed => true,
-            ErrorKind::HttpStatus => self.retry() == Retry::Forbidden,
+            ErrorKind::HttpStatus => self.recovery() == Recovery::Never,
             _ => false,
         }
     }
@@ -440,14 +446,40 @@ impl Error {
 
     /// The JSON-RPC error object of the answer, for [`ErrorKind::Rpc`].
     #[must_use]
-    pub fn rpc(&self) -> Option<&ErrorData> {
+    pub fn rpc(&self) -> Option<&RpcError> {
         self.0.rpc.as_ref()
+    }
+
+    /// The answer, as it came, where there was one that could not be read.
+    #[must_use]
+    pub fn raw(&self) -> Option<&Raw> {
+        self.0.raw.as_ref()
     }
 
     /// The last lines of the server's stderr, oldest first.
     #[must_use]
     pub fn stderr_tail(&self) -> &[StderrLine] {
         &self.0.stderr_tail
+    }
+}
+
+/// A payload without the known secrets; untouched when it holds none, `None` when it cannot be
+/// written without them.
+fn masked_json(raw: Raw, masker: &Masker) -> Option<Raw> {
+    match raw.parse::<serde_json::Value>() {
+        Ok(before) => {
+            let mut after = before.clone();
+            masker.mask_json(&mut after, Sensitivity::Value);
+            if after == before {
+                return Some(raw);
+            }
+            Raw::of(&after).ok()
+        }
+        // It holds a number that is no `Value`: by its text.
+        Err(_) => match masker.mask(raw.get(), Sensitivity::Value) {
+            Cow::Borrowed(_) => Some(raw),
+            Cow::Owned(text) => Raw::from_text(text).ok(),
+        },
     }
 }
 
@@ -495,13 +527,46 @@ impl StdError for Cause {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.0.server, self.0.operation) {
+        match (&self.0.server, self.operation()) {
             (Some(server), Some(operation)) => write!(f, "{server}: {operation}: ")?,
             (Some(server), None) => write!(f, "{server}: ")?,
             (None, Some(operation)) => write!(f, "{operation}: ")?,
             (None, None) => {}
         }
         f.write_str(&self.0.message)
+    }
+}
+
+/// One object: `kind`, `message` (with its causes, in one line), `delivery`, and where they are
+/// known `server`, `operation`, `http_status`, `retry_after_ms`, `rpc`, `stderr_tail`.
+impl Serialize for Error {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let inner = &*self.0;
+        let mut out = serializer.serialize_map(None)?;
+        out.serialize_entry("kind", &inner.kind)?;
+        out.serialize_entry("message", &self.with_causes())?;
+        out.serialize_entry("delivery", &self.delivery())?;
+        if let Some(server) = &inner.server {
+            out.serialize_entry("server", server)?;
+        }
+        if let Some(operation) = self.operation() {
+            out.serialize_entry("operation", operation)?;
+        }
+        if let Some(status) = inner.http_status {
+            out.serialize_entry("http_status", &status)?;
+        }
+        if let Some(pause) = inner.retry_after {
+            let ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            out.serialize_entry("retry_after_ms", &ms)?;
+        }
+        if let Some(rpc) = &inner.rpc {
+            out.serialize_entry("rpc", rpc)?;
+        }
+        if !inner.stderr_tail.is_empty() {
+            let lines: Vec<&str> = inner.stderr_tail.iter().map(|l| l.text.as_str()).collect();
+            out.serialize_entry("stderr_tail", &lines)?;
+        }
+        out.end()
     }
 }
 
@@ -514,7 +579,7 @@ impl fmt::Debug for Error {
         if let Some(server) = &self.0.server {
             out.field("server", server);
         }
-        if let Some(operation) = self.0.operation {
+        if let Some(operation) = self.operation() {
             out.field("operation", &operation);
         }
         if let Some(status) = self.0.http_status {
@@ -562,23 +627,8 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_answer_keeps_its_kind_through_json_rpc() {
-        let refused = Error::new(ErrorKind::TooLarge, "the answer has 65 MiB");
-        let error = Error::from_rpc(refused.to_rpc());
-        assert_eq!(error.kind(), ErrorKind::TooLarge);
-        assert_eq!(error.message(), "the answer has 65 MiB");
-        assert_eq!(error.delivery(), Delivery::Answered);
-        let lost = Error::new(ErrorKind::ConnectionLost, "the stream broke");
-        let error = Error::from_rpc(lost.to_rpc());
-        assert_eq!(error.kind(), ErrorKind::ConnectionLost);
-        assert_eq!(error.delivery(), Delivery::Unknown);
-        let plain = Error::from_rpc(ErrorData::internal_error("boom", None));
-        assert_eq!(plain.kind(), ErrorKind::Rpc);
-    }
-
-    #[test]
     fn a_message_is_clean_and_bounded_whoever_wrote_it() {
-        let error = Error::from_rpc(ErrorData::internal_error("\x1b[2J\n\u{202e}", None));
+        let error = Error::from_rpc(RpcError::new(-32603, "\x1b[2J\n\u{202e}"));
         assert_eq!(
             error.message(),
             r"the server answered -32603: \u{1b}[2J\n\u{202e}"
@@ -591,10 +641,8 @@ mod tests {
     fn known_secrets_are_taken_out_everywhere() {
         let masker = Masker::new();
         masker.add("canary-value", Sensitivity::Value);
-        let rpc = ErrorData::internal_error(
-            "bad canary-value",
-            Some(serde_json::json!({"canary-value": "canary-value"})),
-        );
+        let rpc = RpcError::new(-1, "bad canary-value")
+            .with_data(Raw::of(&serde_json::json!({"canary-value": "canary-value"})).unwrap());
         let error = Error::from_rpc(rpc)
             .with_challenge("Bearer error=\"canary-value\"")
             .with_stderr_tail(vec![StderrLine::now("token canary-value")])
@@ -626,16 +674,16 @@ mod tests {
     }
 
     #[test]
-    fn defaults_of_delivery_and_retry() {
+    fn defaults_of_delivery_and_recovery() {
         let lost = Error::new(ErrorKind::ConnectionLost, "gone");
         assert_eq!(lost.delivery(), Delivery::Unknown);
-        assert_eq!(lost.retry(), Retry::Reconnect);
+        assert_eq!(lost.recovery(), Recovery::Reconnect);
         let disabled = Error::new(ErrorKind::Disabled, "off");
         assert_eq!(disabled.delivery(), Delivery::NotSent);
         assert!(disabled.is_permanent());
         let limited = Error::new(ErrorKind::RateLimited, "slow down")
             .with_retry_after(Duration::from_secs(3));
-        assert_eq!(limited.retry(), Retry::After(Duration::from_secs(3)));
+        assert_eq!(limited.recovery(), Recovery::After(Duration::from_secs(3)));
         assert_eq!(limited.delivery(), Delivery::Rejected);
         assert!(!limited.is_permanent());
     }

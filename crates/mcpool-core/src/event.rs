@@ -5,26 +5,31 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{Error, ErrorKind, ServerName, TransportKind};
+use crate::{Error, ErrorKind, ServerName, StateKind, TransportKind, units};
 
-/// Something that happened to one server.
-#[derive(Debug, Clone)]
+/// Something that happened to one server, or to the whole manager.
+///
+/// It serializes as one flat object: `at`, `server`, `event` (the kind in `snake_case`), and what
+/// belongs to the kind. Times are RFC 3339, durations milliseconds in members that end in `_ms`.
+#[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct Event {
-    /// The server.
-    pub server: ServerName,
     /// When.
+    #[serde(serialize_with = "units::time")]
     pub at: SystemTime,
+    /// The server; `None` for what happened to the whole manager.
+    pub server: Option<ServerName>,
     /// What.
+    #[serde(flatten)]
     pub kind: EventKind,
 }
 
 impl Event {
     /// An event of now.
     #[must_use]
-    pub fn now(server: ServerName, kind: EventKind) -> Self {
+    pub fn now(server: impl Into<Option<ServerName>>, kind: EventKind) -> Self {
         Self {
-            server,
+            server: server.into(),
             at: SystemTime::now(),
             kind,
         }
@@ -32,21 +37,23 @@ impl Event {
 }
 
 /// What happened.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventKind {
-    /// The state changed; the names are those of [`ServerState::as_str`](crate::ServerState::as_str).
+    /// The state changed.
     StateChanged {
         /// The state before.
-        from: &'static str,
+        from: StateKind,
         /// The state now.
-        to: &'static str,
+        to: StateKind,
     },
     /// A connection was made.
     Connected {
         /// Over which transport.
         transport: TransportKind,
         /// How long it took.
+        #[serde(rename = "elapsed_ms", serialize_with = "units::ms")]
         elapsed: Duration,
         /// How many attempts it took.
         attempt: u32,
@@ -56,6 +63,7 @@ pub enum EventKind {
         /// Which attempt it was, from 1.
         attempt: u32,
         /// How long it took.
+        #[serde(rename = "elapsed_ms", serialize_with = "units::ms")]
         elapsed: Duration,
         /// Why.
         error: Error,
@@ -65,6 +73,7 @@ pub enum EventKind {
         /// Why.
         cause: DisconnectCause,
         /// How long it had lived.
+        #[serde(rename = "uptime_ms", serialize_with = "units::ms")]
         uptime: Duration,
     },
     /// The next attempt is planned.
@@ -72,11 +81,13 @@ pub enum EventKind {
         /// Which attempt it will be.
         attempt: u32,
         /// After how long.
+        #[serde(rename = "delay_ms", serialize_with = "units::ms")]
         delay: Duration,
     },
     /// A heartbeat was answered.
     HeartbeatOk {
-        /// How long the answer took.
+        /// How long the answer took. Serialized as `latency_us`, in microseconds.
+        #[serde(rename = "latency_us", serialize_with = "units::us")]
         latency: Duration,
     },
     /// A heartbeat was not answered.
@@ -136,6 +147,7 @@ pub enum EventKind {
     /// The machine slept and woke.
     Resumed {
         /// For how long it was away.
+        #[serde(rename = "asleep_ms", serialize_with = "units::ms")]
         asleep: Duration,
     },
 }
@@ -193,5 +205,45 @@ impl DisconnectCause {
             ErrorKind::AuthRequired => Self::AuthRequired,
             _ => Self::RemoteClosed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_serializes_flat_with_one_rule_for_units() {
+        let mut event = Event::now(
+            "files".parse::<ServerName>().unwrap(),
+            EventKind::ConnectFailed {
+                attempt: 2,
+                elapsed: Duration::MAX,
+                error: Error::new(ErrorKind::Connect, "refused")
+                    .with_source(std::io::Error::other("x")),
+            },
+        );
+        event.at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500);
+        assert_eq!(
+            serde_json::to_value(&event).unwrap(),
+            serde_json::json!({
+                "at": "1970-01-01T00:00:01.500Z", "server": "files", "event": "connect_failed",
+                "attempt": 2, "elapsed_ms": u64::MAX,
+                "error": {"kind": "connect", "message": "refused: x", "delivery": "not_sent"},
+            })
+        );
+        let event = Event::now(
+            None,
+            EventKind::StateChanged {
+                from: StateKind::Idle,
+                to: StateKind::Ready,
+            },
+        );
+        let value = serde_json::to_value(&event).unwrap();
+        assert_eq!(
+            (&value["from"], &value["to"]),
+            (&"idle".into(), &"ready".into())
+        );
+        assert!(value["server"].is_null());
     }
 }

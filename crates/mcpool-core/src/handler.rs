@@ -1,72 +1,39 @@
-#![allow(
-    deprecated,
-    reason = "roots and sampling are deprecated by MCP 2026-07-28, spoken by older servers"
-)]
+//! Who answers what a server asks of its client: roots, sampling, elicitation.
+
+use std::result;
 
 use async_trait::async_trait;
-use rmcp::model::{
-    ClientCapabilities, CreateMessageRequestParams, CreateMessageResult, ElicitRequestParams,
-    ElicitResult, ElicitationAction, ErrorCode, ErrorData, ListRootsResult,
-};
 
-use crate::ServerName;
+use crate::{Raw, RpcError, ServerName, ServerRequest};
 
-/// Answers what a server asks of its client: roots, sampling, elicitation.
+/// Answers what a server asks of its client.
 ///
-/// Only what [`capabilities`](ServerRequestHandler::capabilities) declares is asked by a server
-/// that keeps to the protocol; anything else is declined by the defaults here.
+/// What was not declared in [`capabilities`](Self::capabilities) never gets here: the session
+/// refuses it with −32601, and answers `ping` itself. Calls run on tasks of the session, at most
+/// 64 at once; dropping the future withdraws the question (the server cancelled it, or the
+/// connection ended).
+///
+/// `TypedHandler` (feature `model`) is the same with the protocol's types.
 #[async_trait]
 pub trait ServerRequestHandler: Send + Sync {
-    /// What the client declares. Declare elicitation only where a person can answer.
-    fn capabilities(&self, _server: &ServerName) -> ClientCapabilities {
-        ClientCapabilities::default()
+    /// What the client declares, as the protocol's `ClientCapabilities` object. Declare
+    /// elicitation only where a person can answer.
+    fn capabilities(&self, _server: &ServerName) -> Raw {
+        Raw::empty_object()
     }
 
-    /// The roots of the client.
+    /// Answers one question.
     ///
     /// # Errors
     /// A JSON-RPC error for the server.
-    async fn list_roots(
+    async fn answer(
         &self,
-        _server: &ServerName,
-    ) -> std::result::Result<ListRootsResult, ErrorData> {
-        Err(declined("roots/list"))
-    }
-
-    /// A completion by the client's model.
-    ///
-    /// # Errors
-    /// A JSON-RPC error for the server.
-    async fn create_message(
-        &self,
-        _server: &ServerName,
-        _params: CreateMessageRequestParams,
-    ) -> std::result::Result<CreateMessageResult, ErrorData> {
-        Err(declined("sampling/createMessage"))
-    }
-
-    /// A question to the person. Say which server asks, and let the person decline.
-    ///
-    /// # Errors
-    /// A JSON-RPC error for the server.
-    async fn elicit(
-        &self,
-        _server: &ServerName,
-        _params: ElicitRequestParams,
-    ) -> std::result::Result<ElicitResult, ErrorData> {
-        Ok(ElicitResult::new(ElicitationAction::Decline))
-    }
+        server: &ServerName,
+        request: ServerRequest,
+    ) -> result::Result<Raw, RpcError>;
 }
 
-fn declined(method: &str) -> ErrorData {
-    ErrorData::new(
-        ErrorCode::METHOD_NOT_FOUND,
-        format!("this client does not offer {method}"),
-        None,
-    )
-}
-
-/// The default handler: declares nothing, declines everything.
+/// The default handler: declares nothing, refuses everything with −32601.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(
     clippy::exhaustive_structs,
@@ -74,4 +41,13 @@ fn declined(method: &str) -> ErrorData {
 )]
 pub struct DeclineAll;
 
-impl ServerRequestHandler for DeclineAll {}
+#[async_trait]
+impl ServerRequestHandler for DeclineAll {
+    async fn answer(
+        &self,
+        _server: &ServerName,
+        request: ServerRequest,
+    ) -> result::Result<Raw, RpcError> {
+        Err(RpcError::method_not_found(&request.method))
+    }
+}

@@ -1,65 +1,99 @@
-//! Mocks of the seams, by mockall, for tests of the layers above them.
+//! Mocks of the small traits, by mockall, for tests that check which calls are made.
+//!
+//! A new mock answers nothing; [`MockClient::healthy`] and [`MockClientFactory::healthy`] make
+//! ones that can stand behind a manager, to which a test adds what it expects. To script a server
+//! by its tools rather than by calls, take `mcpool_testkit::FakeClient`.
 //!
 //! ```
-//! use std::sync::Arc;
-//! use mcpool_core::{Client, ErrorKind, Error, RequestOptions, mock::MockClient};
+//! use mcpool_core::{Error, ErrorKind, Raw, Request, RequestOptions, Requester, mock::MockClient};
 //!
-//! # #[tokio::main(flavor = "current_thread")] async fn main() {
-//! let mut client = MockClient::new();
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> mcpool_core::Result<()> {
+//! let mut client = MockClient::healthy("files".parse()?);
 //! client
-//!     .expect_call_tool()
-//!     .returning(|_, _, _| Err(Error::new(ErrorKind::Timeout, "no answer")));
-//! let client: Arc<dyn Client> = Arc::new(client);
-//! let error = client.call_tool("x", None, &RequestOptions::new()).await.unwrap_err();
+//!     .expect_request()
+//!     .withf(|request, _| request.method == "tools/call")
+//!     .returning(|_, _| Err(Error::new(ErrorKind::Timeout, "no answer")));
+//! let request = Request::new("tools/call");
+//! let error = client.request(&request, &RequestOptions::new()).await.unwrap_err();
 //! assert_eq!(error.kind(), ErrorKind::Timeout);
-//! # }
+//! # Ok(()) }
 //! ```
 #![allow(missing_docs, reason = "mockall writes these methods")]
-#![allow(deprecated, reason = "the log level is deprecated by MCP 2026-07-28")]
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
-use rmcp::model::{
-    CallToolResult, CompleteRequestParams, CompleteResult, GetPromptResult, JsonObject,
-    LoggingLevel, Prompt, ReadResourceResult, Resource, ResourceTemplate,
-};
-use serde_json::Value;
-use tokio::sync::broadcast;
 
 use crate::{
-    Client, ClientFactory, CloseReason, ConnectRequest, ConnectionInfo, ConnectionTimes, Connector,
-    Diagnostics, IncomingMessage, OutgoingMessage, ProbeReport, RequestOptions, Result,
-    ServerNotice, ServerSpec, ToolListing, Transport, TransportKind, TransportMonitor,
+    Client, ClientFactory, ClientSnapshot, CloseReason, ConnectOptions, ConnectRequest,
+    ConnectionInfo, Connector, Error, Inbox, Limits, NoticeSender, Notices, Notification, PeerInfo,
+    ProbeMethod, ProbeReport, ProtocolVersion, Raw, Request, RequestOptions, RequestSink,
+    Requester, Result, RpcError, ServerCapabilities, ServerName, ServerRequest, ServerSpec,
+    Transport, TransportKind, TransportMonitor, WireRequest,
 };
 
+type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 mockall::mock! {
-    /// A mock of [`Client`].
+    /// A mock of [`Client`], and so of [`Requester`].
     pub Client {}
 
     #[async_trait]
+    impl Requester for Client {
+        fn server(&self) -> &ServerName;
+        fn info(&self) -> Option<Arc<ConnectionInfo>>;
+        fn limits(&self) -> Limits;
+        async fn request(&self, request: &Request, options: &RequestOptions) -> Result<Raw>;
+        fn notices(&self) -> Notices;
+    }
+
     impl Client for Client {
-        fn info(&self) -> &ConnectionInfo;
-        fn times(&self) -> ConnectionTimes;
-        fn diagnostics(&self) -> Diagnostics;
-        async fn list_tools(&self, options: &RequestOptions) -> Result<ToolListing>;
-        async fn call_tool(&self, name: &str, arguments: Option<JsonObject>, options: &RequestOptions) -> Result<CallToolResult>;
-        async fn list_prompts(&self, options: &RequestOptions) -> Result<Vec<Prompt>>;
-        async fn get_prompt(&self, name: &str, arguments: Option<JsonObject>, options: &RequestOptions) -> Result<GetPromptResult>;
-        async fn list_resources(&self, options: &RequestOptions) -> Result<Vec<Resource>>;
-        async fn list_resource_templates(&self, options: &RequestOptions) -> Result<Vec<ResourceTemplate>>;
-        async fn read_resource(&self, uri: &str, options: &RequestOptions) -> Result<ReadResourceResult>;
-        async fn complete(&self, params: CompleteRequestParams, options: &RequestOptions) -> Result<CompleteResult>;
-        async fn subscribe(&self, uri: &str) -> Result<()>;
-        async fn unsubscribe(&self, uri: &str) -> Result<()>;
-        async fn set_log_level(&self, level: LoggingLevel) -> Result<()>;
-        async fn request(&self, method: &str, params: Option<Value>, options: &RequestOptions) -> Result<Value>;
-        async fn probe(&self, timeout: Duration) -> Result<ProbeReport>;
-        fn notices(&self) -> broadcast::Receiver<ServerNotice>;
-        async fn closed(&self) -> CloseReason;
+        fn snapshot(&self) -> ClientSnapshot;
+        fn probe<'a, 'b>(&'a self, timeout: Duration) -> Pending<'b, Result<ProbeReport>>
+        where 'a: 'b, Self: 'b;
+        fn closed<'a, 'b>(&'a self) -> Pending<'b, CloseReason> where 'a: 'b, Self: 'b;
         fn is_closed(&self) -> bool;
-        async fn close(&self);
+        fn close<'a, 'b>(&'a self) -> Pending<'b, ()> where 'a: 'b, Self: 'b;
+    }
+}
+
+impl MockClient {
+    /// A mock that stands behind a manager: connected over a transport of its own kind, alive,
+    /// answering probes, with empty lists. Any other request is the test's to expect.
+    #[must_use]
+    pub fn healthy(server: ServerName) -> Self {
+        let mut client = Self::new();
+        let peer = PeerInfo::default().with_capabilities(ServerCapabilities::tools_only());
+        let info = Arc::new(ConnectionInfo::new(
+            server.clone(),
+            TransportKind::Custom,
+            ProtocolVersion::LATEST_WITH_INITIALIZE,
+            peer,
+        ));
+        let notices = NoticeSender::new(16);
+        client.expect_server().return_const(server);
+        client
+            .expect_info()
+            .returning(move || Some(Arc::clone(&info)));
+        client.expect_limits().returning(Limits::default);
+        client
+            .expect_notices()
+            .returning(move || notices.subscribe());
+        client.expect_snapshot().returning(ClientSnapshot::now);
+        client.expect_is_closed().return_const(false);
+        client
+            .expect_closed()
+            .returning(|| Box::pin(std::future::pending()));
+        client.expect_close().returning(|| Box::pin(async {}));
+        client.expect_probe().returning(|_| {
+            let report = ProbeReport::new(Duration::from_millis(1), ProbeMethod::Ping);
+            Box::pin(async move { Ok(report) })
+        });
+        client
+            .expect_request()
+            .withf(|request, _| request.method == "tools/list")
+            .returning(|_, _| Raw::from_text(r#"{"tools":[]}"#.to_owned()));
+        client
     }
 }
 
@@ -67,31 +101,58 @@ mockall::mock! {
     /// A mock of [`ClientFactory`].
     pub ClientFactory {}
 
-    #[async_trait]
     impl ClientFactory for ClientFactory {
-        async fn connect(&self, spec: &ServerSpec) -> Result<Arc<dyn Client>>;
+        fn connect<'a, 'b, 'c, 'd>(&'a self, spec: &'b ServerSpec, options: &'c ConnectOptions) -> Pending<'d, Result<Arc<dyn Client>>>
+        where 'a: 'd, 'b: 'd, 'c: 'd, Self: 'd;
+        fn credentials_changed<'a, 'b, 'c>(&'a self, spec: &'b ServerSpec) -> Pending<'c, ()>
+        where 'a: 'c, 'b: 'c, Self: 'c;
+    }
+}
+
+impl MockClientFactory {
+    /// A factory whose every connect gives a new client of this kind. It has no credentials.
+    #[must_use]
+    pub fn healthy(make: impl Fn(&ServerSpec) -> MockClient + Send + Sync + 'static) -> Self {
+        let mut factory = Self::new();
+        factory.expect_connect().returning(move |spec, _| {
+            let client: Arc<dyn Client> = Arc::new(make(spec));
+            Box::pin(async move { Ok(client) })
+        });
+        factory
+            .expect_credentials_changed()
+            .returning(|_| Box::pin(std::future::pending()));
+        factory
     }
 }
 
 mockall::mock! {
     /// A mock of [`Connector`].
+    #[derive(Debug)]
     pub Connector {}
 
     #[async_trait]
     impl Connector for Connector {
         fn kind(&self) -> TransportKind;
-        async fn connect(&self, request: ConnectRequest) -> Result<Box<dyn Transport>>;
+        async fn connect(&self, request: ConnectRequest) -> Result<Arc<dyn Transport>>;
     }
 }
 
 mockall::mock! {
     /// A mock of [`Transport`].
+    #[derive(Debug)]
     pub Transport {}
 
     impl Transport for Transport {
-        fn send(&self, message: OutgoingMessage) -> BoxFuture<'static, Result<()>>;
-        fn receive<'a>(&'a mut self) -> BoxFuture<'a, Option<IncomingMessage>>;
-        fn close<'a>(&'a mut self) -> BoxFuture<'a, Result<()>>;
+        fn request<'a, 'b, 'c>(&'a self, request: WireRequest<'b>, sink: Option<Arc<dyn RequestSink>>) -> Pending<'c, Result<Raw>>
+        where 'a: 'c, 'b: 'c, Self: 'c;
+        fn notify<'a, 'b, 'c>(&'a self, notification: &'b Notification) -> Pending<'c, Result<()>>
+        where 'a: 'c, 'b: 'c, Self: 'c;
+        fn respond<'a, 'b, 'c>(&'a self, request: &'b ServerRequest, outcome: std::result::Result<Raw, RpcError>) -> Pending<'c, Result<()>>
+        where 'a: 'c, 'b: 'c, Self: 'c;
+        fn incoming(&self) -> Option<Inbox>;
+        fn closed<'a, 'b>(&'a self) -> Pending<'b, Option<Error>> where 'a: 'b, Self: 'b;
+        fn is_closed(&self) -> bool;
+        fn close<'a, 'b>(&'a self) -> Pending<'b, Result<()>> where 'a: 'b, Self: 'b;
         fn monitor(&self) -> Arc<dyn TransportMonitor>;
     }
 }

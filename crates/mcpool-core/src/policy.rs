@@ -172,6 +172,10 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// The most pages that one list may have. Default 1 000.
     pub max_pages: usize,
+    /// The most entries that one list may have, all pages together. Default 10 000.
+    pub max_list_entries: usize,
+    /// The most bytes that the pages of one list may have together. Default 16 MiB.
+    pub max_list_bytes: usize,
     /// The most rounds of one multi-round-trip request. Default 10.
     pub max_rounds: usize,
 }
@@ -183,6 +187,8 @@ impl Default for Limits {
             stderr_lines: 200,
             max_in_flight: 256,
             max_pages: 1_000,
+            max_list_entries: 10_000,
+            max_list_bytes: 16 * 1024 * 1024,
             max_rounds: 10,
         }
     }

@@ -8,14 +8,13 @@ mod tools;
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use rmcp::model::ProtocolVersion;
 use serde::{Deserialize, Serialize};
 
 pub use http::HttpSpec;
 pub use stdio::{EnvInheritance, StdioSpec};
 pub use tools::ToolFilter;
 
-use crate::{Masker, Result, ServerName, ServerPolicy};
+use crate::{Connector, Masker, ProtocolVersion, Result, ServerName, ServerPolicy};
 
 /// Everything that mcpool needs to know of one server.
 ///
@@ -118,6 +117,14 @@ impl ServerSpec {
         Self::new(name, TransportSpec::Sse(spec))
     }
 
+    /// A server behind a transport of the application's own.
+    ///
+    /// # Errors
+    /// As [`ServerSpec::new`].
+    pub fn custom(name: impl AsRef<str>, connector: Arc<dyn Connector>) -> Result<Self> {
+        Self::new(name, TransportSpec::Custom(connector))
+    }
+
     /// Sets whether it may be connected.
     #[must_use]
     pub fn with_enabled(mut self, enabled: bool) -> Self {
@@ -183,7 +190,7 @@ impl ServerSpec {
 
     /// Tells the masker what this spec holds.
     pub(crate) fn note_secrets(&self) {
-        secrets::note(&self.transport, &self.masker);
+        self.transport.note_secrets(&self.masker);
     }
 
     /// The spec with every `${…}` filled in; the spec itself when it has no resolver.
@@ -255,7 +262,7 @@ pub trait SpecResolver: Send + Sync + fmt::Debug {
 }
 
 /// How to reach a server.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TransportSpec {
     /// A child process that speaks over its standard input and output.
@@ -266,16 +273,37 @@ pub enum TransportSpec {
     Sse(HttpSpec),
     /// A URL whose transport is found out: Streamable HTTP, then legacy SSE.
     Auto(HttpSpec),
+    /// A transport of the application's own, beside servers of other kinds. Two are equal when
+    /// they are the same connector.
+    Custom(Arc<dyn Connector>),
+}
+
+impl PartialEq for TransportSpec {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Stdio(one), Self::Stdio(other)) => one == other,
+            (Self::Http(one), Self::Http(other))
+            | (Self::Sse(one), Self::Sse(other))
+            | (Self::Auto(one), Self::Auto(other)) => one == other,
+            (Self::Custom(one), Self::Custom(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
 }
 
 impl TransportSpec {
+    /// Tells a masker what it holds.
+    pub(crate) fn note_secrets(&self, masker: &Masker) {
+        secrets::note(self, masker);
+    }
+
     /// Whether the server is a child process.
     #[must_use]
     pub fn is_stdio(&self) -> bool {
         matches!(self, Self::Stdio(_))
     }
 
-    /// The word for it in JSON: `stdio`, `http`, `sse` or `auto`.
+    /// The word for it in JSON: `stdio`, `http`, `sse`, `auto` or `custom`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -283,6 +311,7 @@ impl TransportSpec {
             Self::Http(_) => "http",
             Self::Sse(_) => "sse",
             Self::Auto(_) => "auto",
+            Self::Custom(_) => "custom",
         }
     }
 }

@@ -1,44 +1,108 @@
-use std::{fmt, sync::Arc, time::SystemTime};
+//! The first seam: a [`Connector`] opens a [`Transport`], and a transport answers requests.
+
+mod diagnostics;
+mod encode;
+mod inbox;
+mod request;
+mod tap;
+
+pub use diagnostics::{Diagnostics, StderrLine, TransportMonitor};
+pub use encode::{encode, encode_notification, encode_response};
+pub use inbox::{Inbox, InboxSender, Incoming, MAX_OPEN_SERVER_REQUESTS};
+pub use request::{Progress, RequestClass, RequestSink, WireRequest};
+pub use tap::{Direction, WireEvent, WireTap};
+
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
-use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
-use serde::Serialize;
 
-use crate::{Authenticator, Error, Result, ServerSpec, TransportKind, Untrusted};
-
-/// A message to the server.
-pub type OutgoingMessage = ClientJsonRpcMessage;
-
-/// A message from the server.
-pub type IncomingMessage = ServerJsonRpcMessage;
+use crate::{
+    Authenticator, Error, Limits, Masker, Notification, Raw, Result, RpcError, ServerName,
+    ServerRequest, ShutdownPolicy, TransportKind, TransportSpec,
+};
 
 /// What a [`Connector`] is given.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct ConnectRequest {
-    /// The spec, with every `${…}` filled in.
-    pub spec: Arc<ServerSpec>,
+    /// The application's name for the server, for logs and errors.
+    pub server: ServerName,
+    /// How to reach it, with every `${…}` filled in.
+    pub target: Arc<TransportSpec>,
+    /// Sizes and counts.
+    pub limits: Limits,
+    /// How the connection is closed.
+    pub shutdown: ShutdownPolicy,
     /// What authorizes HTTP requests, if anything does.
     pub authenticator: Option<Arc<dyn Authenticator>>,
+    /// What sees every message, if anything does.
+    pub tap: Option<Arc<dyn WireTap>>,
+    /// What must not be shown of the connection: in errors, in logs, in lines of stderr.
+    pub masker: Masker,
+    /// Whether no idle socket of an earlier connection may be used: the last connection failed,
+    /// or went silent, and an idle socket may be as dead as it was.
+    pub fresh: bool,
 }
 
 impl ConnectRequest {
-    /// A connect of this spec without credentials. What it holds is [masked](ServerSpec::masker)
-    /// from now on.
+    /// A connect with the default limits and shutdown, without credentials. What the
+    /// target holds is masked in what is shown of the connection from now on.
     #[must_use]
-    pub fn new(spec: Arc<ServerSpec>) -> Self {
-        spec.note_secrets();
+    pub fn new(server: ServerName, target: TransportSpec) -> Self {
+        let masker = Masker::new();
+        target.note_secrets(&masker);
         Self {
-            spec,
+            server,
+            target: Arc::new(target),
+            limits: Limits::default(),
+            shutdown: ShutdownPolicy::default(),
             authenticator: None,
+            tap: None,
+            masker,
+            fresh: false,
         }
     }
 
-    /// Adds what authorizes HTTP requests.
+    /// Sets sizes and counts.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets how the connection is closed.
+    #[must_use]
+    pub fn with_shutdown(mut self, shutdown: ShutdownPolicy) -> Self {
+        self.shutdown = shutdown;
+        self
+    }
+
+    /// Sets what authorizes HTTP requests.
     #[must_use]
     pub fn with_authenticator(mut self, authenticator: Arc<dyn Authenticator>) -> Self {
         self.authenticator = Some(authenticator);
+        self
+    }
+
+    /// Sets what sees every message.
+    #[must_use]
+    pub fn with_tap(mut self, tap: Arc<dyn WireTap>) -> Self {
+        self.tap = Some(tap);
+        self
+    }
+
+    /// Sets what must not be shown, instead of what the target alone holds.
+    #[must_use]
+    pub fn with_masker(mut self, masker: Masker) -> Self {
+        self.target.note_secrets(&masker);
+        self.masker = masker;
+        self
+    }
+
+    /// Sets whether no idle socket of an earlier connection may be used.
+    #[must_use]
+    pub fn with_fresh(mut self, fresh: bool) -> Self {
+        self.fresh = fresh;
         self
     }
 }
@@ -46,121 +110,109 @@ impl ConnectRequest {
 impl fmt::Debug for ConnectRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectRequest")
-            .field("server", &self.spec.name)
+            .field("server", &self.server)
+            .field("target", &self.target.as_str())
             .field("authenticator", &self.authenticator.is_some())
-            .finish()
+            .field("tap", &self.tap.is_some())
+            .field("fresh", &self.fresh)
+            .finish_non_exhaustive()
     }
 }
 
 /// Opens transports of one kind. The first seam: swap it to bring your own transport.
 #[async_trait]
-pub trait Connector: Send + Sync {
+pub trait Connector: Send + Sync + fmt::Debug {
     /// Which kind it opens.
     fn kind(&self) -> TransportKind;
 
-    /// Opens a transport. It says nothing on it: the handshake is the client's.
+    /// Opens a transport. It says nothing on it: the handshake is the session's.
     ///
     /// Not bounded in time but for the spec's `connect_timeout`; the caller bounds it.
     /// Dropping the future releases whatever was opened, processes and sockets included.
     ///
     /// # Errors
     /// An [`Error`] whose kind says whether trying again may help.
-    async fn connect(&self, request: ConnectRequest) -> Result<Box<dyn Transport>>;
+    async fn connect(&self, request: ConnectRequest) -> Result<Arc<dyn Transport>>;
 }
 
-/// Carries JSON-RPC messages to one server and back.
+/// Answers requests: the live connection to one server.
 ///
-/// The contract, which `mcpool_testkit::contract` checks:
+/// Every method may be called at the same time from any task and thread. The contract, which
+/// `mcpool_testkit::contract` checks:
 ///
-/// - sends may run concurrently and in any number; a message is sent whole or not at all;
-/// - `receive` is sequential and **cancel-safe**: dropping its future loses no message;
-/// - after the remote's death `receive` gives `None` once all that came before was given, and
-///   every pending send ends with an error;
-/// - `close` is idempotent, bounded by the spec's shutdown policy even while a send is stuck;
-/// - drop releases every task, socket and process, with no runtime running as well.
-pub trait Transport: Send {
-    /// Starts to send a message. The future owns what it needs and may outlive this borrow.
+/// - **Ids are the transport's.** It counts from 1 and never uses one twice. A request is entered
+///   before its first byte is written, so that no answer can be early.
+/// - **Bytes belong to the connection.** A message is written whole or not at all, whoever drops
+///   what. Writes of different requests may overtake one another only as their carrier allows.
+/// - **Dropping [`request`](Self::request) cancels it.** Of which nothing was written is
+///   withdrawn without a word; else the server gets `notifications/cancelled`, or over Streamable
+///   HTTP from MCP 2026-07-28 on its stream is closed. [`RequestClass::Handshake`] is never
+///   cancelled in words. The drop does not block.
+/// - **The transport has no timeouts of requests**: those are the session's. It bounds only what
+///   the session cannot see: connecting, closing, writing to a server that does not read.
+/// - **The sink is called before the answer completes**, in the order of the wire, never after.
+/// - **Readers never wait for [`incoming`](Self::incoming)**: it is bounded, see [`Inbox`].
+/// - **After [`close`](Self::close)** what is in flight ends with
+///   [`Closed`](crate::ErrorKind::Closed) and its own delivery. When the server dies, the reason
+///   is gathered for at most 200 ms, then every request ends with it and its own delivery.
+/// - **When the runtime of the connect is gone**, requests fail at once and never hang.
+/// - **Dropping the last reference** releases every task, socket and process, with no runtime
+///   running as well.
+#[async_trait]
+pub trait Transport: Send + Sync + fmt::Debug {
+    /// Sends a request and waits for its answer: the `result`, as it came.
     ///
-    /// Dropping the future before it ends may leave the message sent or unsent, never half sent.
+    /// Dropping the future cancels the request, as said above.
     ///
     /// # Errors
-    /// An [`Error`] whose [`delivery`](Error::delivery) says what is known.
-    fn send(&self, message: OutgoingMessage) -> BoxFuture<'static, Result<()>>;
+    /// [`Rpc`](crate::ErrorKind::Rpc) for an error of the server; anything else is an [`Error`]
+    /// whose [`delivery`](Error::delivery) says what is known of this very request.
+    async fn request(
+        &self,
+        request: WireRequest<'_>,
+        sink: Option<Arc<dyn RequestSink>>,
+    ) -> Result<Raw>;
 
-    /// The next message from the server; `None` when the connection has ended.
-    fn receive(&mut self) -> BoxFuture<'_, Option<IncomingMessage>>;
+    /// Sends a notification and waits until the connection has taken it.
+    ///
+    /// # Errors
+    /// An [`Error`] whose delivery says what is known.
+    async fn notify(&self, notification: &Notification) -> Result<()>;
 
-    /// Ends the connection in the orderly way of its kind.
+    /// Answers a request of the server and waits until the connection has taken the answer.
+    ///
+    /// Answers are bounded: when a server asks and does not read, the connection ends with the
+    /// reason.
+    ///
+    /// # Errors
+    /// When it could not be sent.
+    async fn respond(
+        &self,
+        request: &ServerRequest,
+        outcome: std::result::Result<Raw, RpcError>,
+    ) -> Result<()>;
+
+    /// What the server says by itself. Taken once; `None` afterwards. It ends with the
+    /// connection, after everything that came before was given.
+    fn incoming(&self) -> Option<Inbox>;
+
+    /// Waits for the end of the connection: `None` after [`close`](Self::close), else why it
+    /// ended. Answers at once when it has ended.
+    async fn closed(&self) -> Option<Error>;
+
+    /// Whether the connection has ended.
+    fn is_closed(&self) -> bool;
+
+    /// Ends the connection in the orderly way of its kind, bounded by the shutdown policy.
+    /// May be called again, also at the same time: all wait for the same end.
+    ///
+    /// Dropping the future does not undo it: what was begun goes on, and dropping the transport
+    /// ends it.
     ///
     /// # Errors
     /// When the end was not orderly. The resources are released all the same.
-    fn close(&mut self) -> BoxFuture<'_, Result<()>>;
+    async fn close(&self) -> Result<()>;
 
     /// A handle that outlives the transport and answers for it.
     fn monitor(&self) -> Arc<dyn TransportMonitor>;
-}
-
-/// What is known of a transport, readable at any time, from any thread, after its end as well.
-pub trait TransportMonitor: Send + Sync {
-    /// Its kind.
-    fn kind(&self) -> TransportKind;
-
-    /// A snapshot of what it knows.
-    fn diagnostics(&self) -> Diagnostics;
-
-    /// Why the connection ended; `None` while it lives, and after an orderly close.
-    fn failure(&self) -> Option<Error>;
-
-    /// Ends the connection by force, without a goodbye and whatever else goes on with it: what it
-    /// holds outside of this program is gone when this returns. A process is killed with all
-    /// that descend from it, and reaped. Idempotent, and nothing after the end.
-    ///
-    /// Blocks for as long as the kernel takes: a few milliseconds for a process, at most a second.
-    /// Needs no runtime. Default: nothing, for a transport that holds nothing outside.
-    fn kill(&self) {}
-}
-
-/// A snapshot of what a transport knows about itself.
-#[derive(Debug, Clone, Default, Serialize)]
-#[non_exhaustive]
-pub struct Diagnostics {
-    /// The last lines of stderr, oldest first (stdio only).
-    pub stderr_tail: Vec<StderrLine>,
-    /// The process id (stdio only).
-    pub pid: Option<u32>,
-    /// How the process ended, in words (stdio only).
-    pub exit_status: Option<String>,
-    /// Lines on stdout that were not JSON-RPC and were skipped (stdio only).
-    pub skipped_lines: u64,
-    /// Processes of its group that had to be killed at the end (stdio only).
-    pub killed_processes: u64,
-    /// Messages sent.
-    pub sent: u64,
-    /// Messages received.
-    pub received: u64,
-    /// The last error that did not end the connection, in one line (HTTP only).
-    pub last_error: Option<String>,
-}
-
-/// One line of a server's stderr.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct StderrLine {
-    /// When it was read.
-    pub at: SystemTime,
-    /// The text, without its line end; bytes that are not UTF-8 are replaced, and what steers a
-    /// terminal is escaped (see [`Untrusted`]).
-    pub text: String,
-}
-
-impl StderrLine {
-    /// A line that was read now.
-    #[must_use]
-    pub fn now(text: impl Into<String>) -> Self {
-        Self {
-            at: SystemTime::now(),
-            // A block, for the tabs of a stack trace.
-            text: Untrusted::block(text.into()).into_clean().into_owned(),
-        }
-    }
 }

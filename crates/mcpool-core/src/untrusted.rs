@@ -12,7 +12,7 @@ use std::{
     fmt::{self, Write as _},
 };
 
-pub use json::{clean_json, clean_json_pretty};
+pub use json::{clean_json, clean_json_pretty, clean_json_text};
 
 /// Foreign text, whose only way to a reader is the cleaned one.
 ///

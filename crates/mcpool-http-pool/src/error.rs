@@ -1,8 +1,12 @@
 //! What went wrong with a request, in mcpool's words.
 
-use std::{error::Error as StdError, io, time::SystemTime};
+use std::{
+    error::Error as StdError,
+    io,
+    time::{Duration, SystemTime},
+};
 
-use mcpool_core::{Delivery, Error, ErrorKind, HttpSpec, Untrusted};
+use mcpool_core::{Delivery, Error, ErrorKind, HttpSpec, Untrusted, is_exhausted};
 use reqwest::{
     StatusCode,
     header::{HeaderMap, LOCATION, WWW_AUTHENTICATE},
@@ -13,11 +17,16 @@ use crate::{Challenge, RefusedAddress, retry_after};
 /// How much of a name that a server chose is shown.
 const MAX_SHOWN: usize = 100;
 
+/// How much of a refusal's text is shown.
+const MAX_SAID: usize = 200;
+
 /// The error for a request that got no answer.
 ///
 /// Says [`Delivery::NotSent`] where no byte of the request can have reached the server: no
 /// connection was made, an idle connection was closed before the request was written, or HTTP/2
 /// refused the stream (RFC 9113, section 8.7). Otherwise [`Delivery::Unknown`].
+///
+/// When this process has no descriptor left, it is [`ErrorKind::Exhausted`].
 ///
 /// The URL is stripped from the source, as its query may hold a secret.
 #[must_use]
@@ -27,6 +36,15 @@ pub fn request_error(error: reqwest::Error) -> Error {
         return Error::new(ErrorKind::InvalidSpec, "the HTTP request cannot be built")
             .with_delivery(Delivery::NotSent)
             .with_source(error);
+    }
+    if io_errors(&error).any(is_exhausted) {
+        // Only opening a connection takes descriptors.
+        return Error::new(
+            ErrorKind::Exhausted,
+            "this process has no descriptor or memory left for another connection",
+        )
+        .with_delivery(Delivery::NotSent)
+        .with_source(error);
     }
     if error.is_connect() {
         let why = connect_problem(&error);
@@ -43,6 +61,14 @@ pub fn request_error(error: reqwest::Error) -> Error {
             "the connection was closed before the request was sent",
         )
         .with_delivery(Delivery::NotSent)
+        .with_source(error);
+    }
+    if hyper_errors(&error).any(hyper::Error::is_parse) {
+        return Error::new(
+            ErrorKind::Protocol,
+            "what answers does not speak HTTP; if it speaks TLS, the url must begin with https",
+        )
+        .with_delivery(Delivery::Unknown)
         .with_source(error);
     }
     if error.is_timeout() {
@@ -92,12 +118,12 @@ pub fn status_error(status: StatusCode, headers: &HeaderMap) -> Error {
         429 => (
             ErrorKind::RateLimited,
             Delivery::Rejected,
-            "the server asks for fewer requests (HTTP 429)".to_owned(),
+            come_back("the server asks for fewer requests (HTTP 429)", pause),
         ),
         503 if pause.is_some() => (
             ErrorKind::RateLimited,
             Delivery::Rejected,
-            "the server asks to come back later (HTTP 503)".to_owned(),
+            come_back("the server is not available now (HTTP 503)", pause),
         ),
         300..=399 => (
             ErrorKind::HttpStatus,
@@ -127,6 +153,31 @@ pub fn status_error(status: StatusCode, headers: &HeaderMap) -> Error {
         error = error.with_challenge(challenge);
     }
     error
+}
+
+/// As [`status_error`], with what the body says: its text, on one line and cut short, where it is
+/// text and no page.
+#[must_use]
+pub fn refusal_error(status: StatusCode, headers: &HeaderMap, says: &str) -> Error {
+    let error = status_error(status, headers);
+    let says = says.trim();
+    if says.is_empty() || says.starts_with(['<', '{', '[']) || says.contains('\0') {
+        return error;
+    }
+    let says = Untrusted::line(says).clip(MAX_SAID);
+    let message = format!("{}: {}", error.message(), says.quoted());
+    error.with_message(message)
+}
+
+/// What the server says, with the pause in whole seconds, rounded up.
+fn come_back(what: &str, pause: Option<Duration>) -> String {
+    match pause {
+        Some(pause) => {
+            let seconds = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);
+            format!("{what}: it asks to come back in {seconds} s")
+        }
+        None => what.to_owned(),
+    }
 }
 
 /// The `WWW-Authenticate` headers, joined as RFC 9110, section 5.3, allows.
@@ -200,7 +251,24 @@ fn redirect_message(status: StatusCode, headers: &HeaderMap) -> String {
 }
 
 fn sources<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(error.source(), |&error| error.source())
+    let mut next = error.source();
+    std::iter::from_fn(move || {
+        let current = next?;
+        next = match current.downcast_ref::<io::Error>() {
+            // What travels inside of an I/O error is skipped over by its `source`.
+            Some(io) => io.get_ref().map(|inner| inner as _),
+            None => current.source(),
+        };
+        Some(current)
+    })
+}
+
+fn io_errors(error: &reqwest::Error) -> impl Iterator<Item = &io::Error> {
+    sources(error).filter_map(|source| source.downcast_ref())
+}
+
+fn hyper_errors(error: &reqwest::Error) -> impl Iterator<Item = &hyper::Error> {
+    sources(error).filter_map(|source| source.downcast_ref())
 }
 
 fn connect_problem(error: &reqwest::Error) -> String {
@@ -213,35 +281,47 @@ fn connect_problem(error: &reqwest::Error) -> String {
     if error.is_dns() {
         return "its name cannot be resolved".to_owned();
     }
-    for source in sources(error) {
-        let mut cause: &(dyn StdError + 'static) = source;
-        // rustls errors travel inside of I/O errors, whose `source` skips over them.
-        while let Some(io) = cause.downcast_ref::<io::Error>() {
-            match (io.get_ref(), io.kind()) {
-                (Some(inner), _) => cause = inner,
-                (None, kind) => return kind.to_string(),
-            }
-        }
-        match cause.downcast_ref::<rustls::Error>() {
-            Some(rustls::Error::InvalidCertificate(_)) => {
-                return "its TLS certificate is not valid or not trusted".to_owned();
-            }
-            Some(_) => return "the TLS handshake failed".to_owned(),
-            None => {}
-        }
+    if let Some(tls) = sources(error).find_map(|source| source.downcast_ref::<rustls::Error>()) {
+        return tls_problem(tls);
     }
-    "no connection could be made".to_owned()
+    match io_errors(error).find(|error| error.get_ref().is_none()) {
+        Some(io) => io.kind().to_string(),
+        None => "no connection could be made".to_owned(),
+    }
+}
+
+fn tls_problem(error: &rustls::Error) -> String {
+    use rustls::CertificateError::{
+        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
+        NotValidYetContext, Revoked, UnknownIssuer,
+    };
+    let why = match error {
+        rustls::Error::InvalidCertificate(problem) => match problem {
+            Expired | ExpiredContext { .. } => "has expired",
+            NotValidYet | NotValidYetContext { .. } => "is not valid yet",
+            NotValidForName | NotValidForNameContext { .. } => "is for another name",
+            Revoked => "was revoked",
+            UnknownIssuer => {
+                "is of an issuer that is not trusted; if it is right, give it as ca_file"
+            }
+            _ => "is not valid or not trusted",
+        },
+        rustls::Error::InvalidMessage(_) => {
+            return "what answers does not speak TLS; if it is plain HTTP, the url must begin \
+                    with http"
+                .to_owned();
+        }
+        _ => return "the TLS handshake failed".to_owned(),
+    };
+    format!("its TLS certificate {why}")
 }
 
 fn was_never_written(error: &reqwest::Error) -> bool {
-    sources(error).any(|source| {
-        if let Some(hyper) = source.downcast_ref::<hyper::Error>() {
-            return hyper.is_canceled();
-        }
-        source.downcast_ref::<h2::Error>().is_some_and(|h2| {
-            h2.is_remote() && h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM)
-        })
-    })
+    if hyper_errors(error).any(hyper::Error::is_canceled) {
+        return true;
+    }
+    let mut h2 = sources(error).filter_map(|source| source.downcast_ref::<h2::Error>());
+    h2.any(|h2| h2.is_remote() && h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
 
 #[cfg(test)]
@@ -277,6 +357,7 @@ mod tests {
             assert_eq!(error.delivery(), delivery, "{code}");
             assert_eq!(error.http_status(), Some(code));
             let pause = headers.contains_key("retry-after").then_some(3);
+            assert_eq!(error.message().contains(" 3 s"), pause.is_some(), "{error}");
             assert_eq!(error.retry_after(), pause.map(Duration::from_secs));
         }
     }

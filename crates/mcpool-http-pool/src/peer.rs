@@ -8,14 +8,16 @@ use mcpool_core::{
     ErrorKind, HttpSpec, Result, Secret, ServerName,
 };
 use reqwest::{
-    Client, Method, Response, StatusCode,
+    Method, Response, StatusCode,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
+use tokio::time::Instant;
 use url::Url;
 
 use crate::{
-    ClientSettings, HttpPool,
+    ClientSettings, HttpPool, OriginClient,
     address::{is_loopback, is_loopback_host},
+    cookies::CookieJar,
     drain,
     error::{challenge, request_error, status_error},
 };
@@ -42,30 +44,44 @@ const MAX_REFUSALS: u32 = 4;
 pub struct PeerRequest {
     /// The method.
     pub method: Method,
-    /// The URL.
+    /// The URL, of the peer's origin.
     pub url: Url,
-    /// Headers that win over the spec's.
-    pub headers: HeaderMap,
+    /// Headers in place of the spec's, made from [`HttpPeer::headers`] once for many requests.
+    pub base: Option<Arc<HeaderMap>>,
+    /// Headers that win over the others.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body.
     pub body: Option<Bytes>,
+    /// Whether running it twice does no harm: it is then sent once more on a fresh connection if
+    /// its connection breaks before any answer.
+    pub repeatable: bool,
 }
 
 impl PeerRequest {
-    /// A request without headers and body.
+    /// A request without headers and body, that is not repeatable.
     #[must_use]
     pub fn new(method: Method, url: Url) -> Self {
         Self {
             method,
             url,
-            headers: HeaderMap::new(),
+            base: None,
+            headers: Vec::new(),
             body: None,
+            repeatable: false,
         }
+    }
+
+    /// Sets the headers in place of the spec's.
+    #[must_use]
+    pub fn with_base(mut self, base: Arc<HeaderMap>) -> Self {
+        self.base = Some(base);
+        self
     }
 
     /// Sets a header.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.headers.push((name, value));
         self
     }
 
@@ -75,31 +91,43 @@ impl PeerRequest {
         self.body = Some(body.into());
         self
     }
+
+    /// Sets whether running it twice does no harm.
+    #[must_use]
+    pub fn with_repeatable(mut self, repeatable: bool) -> Self {
+        self.repeatable = repeatable;
+        self
+    }
 }
 
 /// The HTTP side of one server. Cloning gives another handle to the same.
+///
+/// It keeps the cookies that the server sets and sends them back, to its own origin only, for as
+/// long as it lives: at most 50, of 4 KiB each.
 #[derive(Clone)]
 pub struct HttpPeer(Arc<Inner>);
 
 struct Inner {
     server: ServerName,
-    client: Client,
+    client: OriginClient,
     url: Url,
     headers: HeaderMap,
+    cookies: CookieJar,
     authenticator: Option<Arc<dyn Authenticator>>,
     /// Whether credentials may not be sent: anybody on the way could read them.
     in_the_open: bool,
 }
 
 impl HttpPeer {
-    /// Checks the spec and takes a client from the pool. Opens no connection.
+    /// Checks the spec and takes a client from the pool. Opens no connection. When the request
+    /// wants [fresh](ConnectRequest::fresh) connections, the idle ones to this origin are closed.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidSpec`] when the URL, a header, the CA file or the proxy is wrong, and
     /// when credentials would go over plain HTTP to another host without
     /// [`allow_cleartext_credentials`](HttpSpec::allow_cleartext_credentials).
     pub async fn new(pool: &HttpPool, request: &ConnectRequest, spec: &HttpSpec) -> Result<Self> {
-        let server = request.spec.name.clone();
+        let server = request.server.clone();
         let make = async {
             let url = parse_url(spec)?;
             let headers = parse_headers(&spec.headers)?;
@@ -112,17 +140,21 @@ impl HttpPeer {
             if in_the_open && authorizes {
                 return Err(cleartext(&url));
             }
-            let client = pool.client(&settings).await?;
+            let client = pool.client(&settings, &url).await?;
             Ok((url, headers, client, in_the_open))
         };
         let (url, headers, client, in_the_open) = make
             .await
             .map_err(|error: Error| error.with_server(&server))?;
+        if request.fresh {
+            client.renew(Instant::now());
+        }
         Ok(Self(Arc::new(Inner {
             server,
             client,
             url,
             headers,
+            cookies: CookieJar::default(),
             authenticator: request.authenticator.clone(),
             in_the_open,
         })))
@@ -140,11 +172,28 @@ impl HttpPeer {
         &self.0.server
     }
 
+    /// The headers of the spec.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.0.headers
+    }
+
+    /// Closes the idle connections to the server's origin, unless that was done after `since`:
+    /// for when one of them turned out to be dead. See [`OriginClient::renew`].
+    pub fn renew_connections(&self, since: Instant) {
+        self.0.client.renew(since);
+    }
+
     /// Sends a request and gives the answer, whatever its status but 401 and 403.
     ///
-    /// The spec's headers are added, then the request's, then the credentials. After a 401 or 403
-    /// the authenticator is asked, and the request is sent again if it says so, up to 4 times: it
-    /// was refused, not run. A `DPoP-Nonce` in a good answer is passed on (RFC 9449, section 8.2).
+    /// The spec's headers are added, then the request's, then the cookies and the credentials.
+    /// After a 401 or 403 the authenticator is asked, and the request is sent again if it says so,
+    /// up to 4 times: it was refused, not run. A `DPoP-Nonce` in a good answer is passed on
+    /// (RFC 9449, section 8.2).
+    ///
+    /// A request whose connection died before a byte of it was written is sent once more at once,
+    /// and so is a repeatable one whose connection broke before any answer. After a broken
+    /// connection the idle ones are closed, since they may be as dead.
     ///
     /// Not bounded in time but for the connect. Dropping the future closes the connection, or
     /// the HTTP/2 stream.
@@ -153,37 +202,67 @@ impl HttpPeer {
     /// As [`request_error`]; [`ErrorKind::AuthRequired`] and [`ErrorKind::Forbidden`];
     /// [`ErrorKind::InvalidSpec`] when the authenticator's credentials would go over plain HTTP;
     /// and what the authenticator says.
-    pub async fn send(&self, request: PeerRequest) -> Result<Response> {
-        self.exchange(&request)
-            .await
-            .map_err(|error| error.with_server(&self.0.server))
+    pub async fn send(&self, request: &PeerRequest) -> Result<Response> {
+        self.send_noting(request, &|| {}).await
     }
 
-    /// Whether the server can be reached at all: asks with OPTIONS, which runs nothing, and takes
-    /// any answer for a yes. Sends no credentials but the spec's own headers.
+    /// As [`send`](Self::send), and calls `sending` each time before a byte of the request may be
+    /// written.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_noting(
+        &self,
+        request: &PeerRequest,
+        sending: &(dyn Fn() + Send + Sync),
+    ) -> Result<Response> {
+        let sent = match &self.0.authenticator {
+            None => self.send_as_is(request, sending).await,
+            Some(authenticator) => {
+                self.send_authorized(request, sending, &**authenticator)
+                    .await
+            }
+        };
+        sent.map_err(|error| error.with_server(&self.0.server))
+    }
+
+    /// Whether the server can be reached at all: asks with OPTIONS, which runs nothing, on a fresh
+    /// connection, and takes any answer for a yes. Sends no credentials but the spec's own
+    /// headers.
     ///
     /// Not bounded in time but for the connect.
     ///
     /// # Errors
     /// As [`request_error`].
     pub async fn reach(&self) -> Result<()> {
+        self.renew_connections(Instant::now());
         let request = PeerRequest::new(Method::OPTIONS, self.0.url.clone());
         let response = self
-            .execute(&request, &[])
+            .execute(&request, &[], &|| {})
             .await
             .map_err(|error| error.with_server(&self.0.server))?;
         drain(response).await;
         Ok(())
     }
 
-    async fn exchange(&self, request: &PeerRequest) -> Result<Response> {
-        let Some(authenticator) = &self.0.authenticator else {
-            let response = self.execute(request, &[]).await?;
-            return match response.status() {
-                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(refused(response).await),
-                _ => Ok(response),
-            };
-        };
+    async fn send_as_is(
+        &self,
+        request: &PeerRequest,
+        sending: &(dyn Fn() + Send + Sync),
+    ) -> Result<Response> {
+        let response = self.execute(request, &[], sending).await?;
+        match response.status() {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(refused(response).await),
+            _ => Ok(response),
+        }
+    }
+
+    async fn send_authorized(
+        &self,
+        request: &PeerRequest,
+        sending: &(dyn Fn() + Send + Sync),
+        authenticator: &dyn Authenticator,
+    ) -> Result<Response> {
         let mut refusals = 0;
         loop {
             let about = AuthRequest::new(request.method.as_str(), request.url.as_str());
@@ -191,7 +270,7 @@ impl HttpPeer {
                 .authorize(about)
                 .await
                 .map_err(|error| error.with_delivery(Delivery::NotSent))?;
-            let response = self.execute(request, &credentials).await?;
+            let response = self.execute(request, &credentials, sending).await?;
             let nonce = header_text(response.headers(), DPOP_NONCE);
             if !matches!(
                 response.status(),
@@ -235,32 +314,65 @@ impl HttpPeer {
         &self,
         request: &PeerRequest,
         credentials: &[(String, Secret)],
+        sending: &(dyn Fn() + Send + Sync),
     ) -> Result<Response> {
         if self.0.in_the_open && !credentials.is_empty() {
             return Err(cleartext(&self.0.url).with_delivery(Delivery::NotSent));
         }
-        let mut headers = self.0.headers.clone();
+        let mut is_first = true;
+        loop {
+            let built = self.build(request, credentials)?;
+            // An idle connection that the server has closed is told from a good one only once the
+            // runtime has looked at its socket. A request that is written to it before that is
+            // lost, and nobody can say whether it ran. One turn of the runtime costs a
+            // microsecond.
+            tokio::task::yield_now().await;
+            sending();
+            let sent = Instant::now();
+            let error = match self.0.client.get().execute(built).await {
+                Ok(response) => {
+                    self.0.cookies.keep(&request.url, response.headers());
+                    return Ok(response);
+                }
+                Err(error) => request_error(error),
+            };
+            if error.kind() != ErrorKind::ConnectionLost {
+                return Err(error);
+            }
+            self.0.client.renew(sent);
+            let may_repeat = error.delivery() == Delivery::NotSent || request.repeatable;
+            if !(is_first && may_repeat) {
+                return Err(error);
+            }
+            is_first = false;
+            tracing::debug!(server = %self.0.server, %error, "sent once more on a fresh connection");
+        }
+    }
+
+    fn build(
+        &self,
+        request: &PeerRequest,
+        credentials: &[(String, Secret)],
+    ) -> Result<reqwest::Request> {
+        let mut built = reqwest::Request::new(request.method.clone(), request.url.clone());
+        let headers = built.headers_mut();
+        *headers = match &request.base {
+            Some(base) => (**base).clone(),
+            None => self.0.headers.clone(),
+        };
         for (name, value) in &request.headers {
             headers.insert(name, value.clone());
         }
+        self.0.cookies.add(&request.url, headers);
         for (name, value) in parse_headers(credentials)? {
             if let Some(name) = name {
                 headers.insert(name, value);
             }
         }
-        let mut builder = self
-            .0
-            .client
-            .request(request.method.clone(), request.url.clone())
-            .headers(headers);
         if let Some(body) = &request.body {
-            builder = builder.body(body.clone());
+            *built.body_mut() = Some(body.clone().into());
         }
-        // An idle connection that the server has closed is told from a good one only once the
-        // runtime has looked at its socket. A request that is written to it before that is lost,
-        // and nobody can say whether it ran. One turn of the runtime costs a microsecond.
-        tokio::task::yield_now().await;
-        builder.send().await.map_err(request_error)
+        Ok(built)
     }
 }
 

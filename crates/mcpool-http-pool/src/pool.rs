@@ -1,16 +1,16 @@
 //! The cache of HTTP clients.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     fmt,
     path::PathBuf,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
 use hyper_util::client::proxy::matcher::Matcher;
 use mcpool_core::{Error, ErrorKind, HttpSpec, Result};
-use tokio::{runtime, sync::OnceCell};
+use tokio::{runtime, sync::OnceCell, time::Instant};
 use url::Url;
 
 use crate::{address::is_loopback, redirect, resolver::CheckedResolver, tls};
@@ -18,8 +18,8 @@ use crate::{address::is_loopback, redirect, resolver::CheckedResolver, tls};
 /// The `User-Agent` of every request.
 pub const USER_AGENT: &str = concat!("mcpool/", env!("CARGO_PKG_VERSION"));
 
-/// How many clients are kept. One that was pushed out lives on as long as somebody uses it.
-const MAX_CLIENTS: usize = 64;
+/// How many sets of trusted certificates are kept.
+const MAX_TRUSTS: usize = 64;
 
 /// How long an idle connection is kept for the next request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -35,8 +35,8 @@ const TCP_KEEPALIVE_RETRIES: u32 = 3;
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The settings that decide which servers share a client.
-#[derive(Clone, PartialEq, Eq)]
+/// The settings of a client: servers of one origin share it if theirs are equal.
+#[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ClientSettings {
     /// A PEM file with certificates that are trusted beside the system's.
@@ -90,7 +90,11 @@ impl ClientSettings {
         off_thread(move || {
             let ca = settings.ca_file.as_deref().map(tls::read_ca_file);
             let ca = ca.transpose()?;
-            builder(&settings, tls_or_none(&settings, ca.as_deref())?)
+            let trust = match settings.tls {
+                true => Trust::Platform,
+                false => Trust::PlatformIfAny,
+            };
+            builder(&settings, trust.config(ca.as_deref())?)
         })
         .await
     }
@@ -121,24 +125,70 @@ impl Proxies {
     }
 }
 
-/// A client is shared by requests with equal keys.
-#[derive(Clone, PartialEq, Eq)]
+/// A client is shared by servers with equal keys.
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     /// A pooled connection is driven by the runtime that opened it, and hangs when that runtime
     /// is not driven any more: so clients are never shared across runtimes.
     runtime: runtime::Id,
+    /// Whose idle connections these are: they are closed with their last user, and all at once
+    /// when one of them turns out to be dead.
+    origin: String,
     settings: ClientSettings,
     /// What the CA file holds, so that a renewed file is noticed at the next connect.
     ca: Option<Arc<[u8]>>,
 }
 
-type Slot = Arc<OnceCell<reqwest::Client>>;
+/// What the trust in certificates depends on.
+#[derive(Clone, PartialEq, Eq)]
+struct TrustKey {
+    trust: Trust,
+    ca: Option<Arc<[u8]>>,
+}
 
-/// The cache of HTTP clients: one for all servers with the same [`ClientSettings`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// Whom the platform trusts; without root certificates it is an error.
+    Platform,
+    /// Whom the platform trusts, or nobody.
+    PlatformIfAny,
+    /// Nobody: no TLS is spoken.
+    Nobody,
+}
+
+impl Trust {
+    fn of(settings: &ClientSettings) -> Self {
+        match settings {
+            ClientSettings { tls: true, .. } => Self::Platform,
+            // A proxy may be reached by TLS.
+            ClientSettings { direct: false, .. } => Self::PlatformIfAny,
+            _ => Self::Nobody,
+        }
+    }
+
+    fn config(self, ca: Option<&[u8]>) -> Result<rustls::ClientConfig> {
+        match self {
+            Self::Platform => tls::trusting_platform(ca),
+            Self::PlatformIfAny => match tls::trusting_platform(ca) {
+                Err(error) if ca.is_none() => {
+                    tracing::debug!(%error, "no TLS, which plain HTTP does not need");
+                    tls::trusting_nobody()
+                }
+                result => result,
+            },
+            Self::Nobody => tls::trusting_nobody(),
+        }
+    }
+}
+
+/// The cache of HTTP clients: one for all servers of one origin with the same [`ClientSettings`]
+/// on one runtime.
 ///
-/// Cloning gives another handle to the same cache. Keeps up to 64 clients, the least recently
-/// used goes first. An idle connection is closed after 60 to 120 s, or when the last handle of the pool
-/// and the last user of its client are gone.
+/// Cloning gives another handle to the same cache. It holds clients only as long as somebody uses
+/// them: with the last user of a client its idle connections are closed. While a client is used,
+/// an idle connection is closed after 60 to 120 s, and at once by
+/// [`close_idle`](HttpPool::close_idle) and [`OriginClient::renew`]. Up to 64 sets of trusted
+/// certificates are kept, the least recently used goes first.
 ///
 /// Every client speaks HTTP/1.1 with keep-alive and `TCP_NODELAY`, or HTTP/2 where TLS offers it;
 /// follows only same-origin 307 and 308 redirects, which keep method and body; verifies
@@ -152,17 +202,23 @@ type Slot = Arc<OnceCell<reqwest::Client>>;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> mcpool_core::Result<()> {
 /// let pool = HttpPool::shared();
-/// let url = "http://127.0.0.1:8080/mcp";
-/// let settings = ClientSettings::new(&HttpSpec::new(url), &url.parse().unwrap());
-/// let client = pool.client(&settings).await?;
+/// let url = "http://127.0.0.1:8080/mcp".parse().unwrap();
+/// let settings = ClientSettings::new(&HttpSpec::new("http://127.0.0.1:8080/mcp"), &url);
+/// let client = pool.client(&settings, &url).await?;
 /// # let _ = client;
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Default)]
-pub struct HttpPool {
-    clients: Arc<Mutex<VecDeque<(Key, Slot)>>>,
+pub struct HttpPool(Arc<Caches>);
+
+#[derive(Default)]
+struct Caches {
+    clients: Mutex<HashMap<Key, Weak<Origin>>>,
+    trusts: Mutex<VecDeque<(TrustKey, TrustSlot)>>,
 }
+
+type TrustSlot = Arc<OnceCell<rustls::ClientConfig>>;
 
 impl HttpPool {
     /// A cache of its own: nothing is shared with others.
@@ -178,8 +234,8 @@ impl HttpPool {
         SHARED.clone()
     }
 
-    /// The client for these settings; made at the first call, off the async threads, since the
-    /// system's certificates are read. Calls that come meanwhile wait for that one.
+    /// The client for the origin of this URL with these settings. The system's certificates are
+    /// read at the first call, off the async threads; calls that come meanwhile wait for that one.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidSpec`] when the CA file or the proxy cannot be used, and when TLS is
@@ -187,7 +243,7 @@ impl HttpPool {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub async fn client(&self, settings: &ClientSettings) -> Result<reqwest::Client> {
+    pub async fn client(&self, settings: &ClientSettings, url: &Url) -> Result<OriginClient> {
         let ca = match &settings.ca_file {
             None => None,
             Some(path) => {
@@ -197,41 +253,75 @@ impl HttpPool {
         };
         let key = Key {
             runtime: runtime::Handle::current().id(),
+            origin: url.origin().ascii_serialization(),
             settings: settings.clone(),
             ca,
         };
-        let slot = self.slot(&key);
-        let client = slot
-            .get_or_try_init(|| off_thread(move || build(&key.settings, key.ca.as_deref())))
-            .await?;
-        Ok(client.clone())
+        if let Some(origin) = self.clients().get(&key).and_then(Weak::upgrade) {
+            return Ok(OriginClient(origin));
+        }
+        let tls = self.trust(&key).await?;
+        let mut clients = self.clients();
+        if let Some(origin) = clients.get(&key).and_then(Weak::upgrade) {
+            return Ok(OriginClient(origin));
+        }
+        clients.retain(|_, origin| origin.strong_count() > 0);
+        let client = OriginClient::new(settings.clone(), tls)?;
+        clients.insert(key, Arc::downgrade(&client.0));
+        Ok(client)
     }
 
-    /// How many clients it holds.
+    /// Closes every idle connection. Requests under way go on, and so do clients: the next
+    /// request of each opens a fresh connection.
+    pub fn close_idle(&self) {
+        let clients: Vec<_> = self.clients().values().filter_map(Weak::upgrade).collect();
+        for client in clients {
+            OriginClient(client).renew(Instant::now());
+        }
+    }
+
+    /// How many clients are in use.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.clients
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
+        let in_use = |client: &&Weak<Origin>| client.strong_count() > 0;
+        self.clients().values().filter(in_use).count()
     }
 
-    /// Whether it holds none.
+    /// Whether none is in use.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    fn slot(&self, key: &Key) -> Slot {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = match clients.iter().position(|(known, _)| known == key) {
-            Some(at) => clients.remove(at),
+    fn clients(&self) -> MutexGuard<'_, HashMap<Key, Weak<Origin>>> {
+        self.0
+            .clients
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn trust(&self, key: &Key) -> Result<rustls::ClientConfig> {
+        let key = TrustKey {
+            trust: Trust::of(&key.settings),
+            ca: key.ca.clone(),
+        };
+        let slot = self.trust_slot(&key);
+        let config = slot
+            .get_or_try_init(|| off_thread(move || key.trust.config(key.ca.as_deref())))
+            .await?;
+        Ok(config.clone())
+    }
+
+    fn trust_slot(&self, key: &TrustKey) -> TrustSlot {
+        let mut trusts = self.0.trusts.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = match trusts.iter().position(|(known, _)| known == key) {
+            Some(at) => trusts.remove(at),
             None => None,
         };
-        let (key, slot) = entry.unwrap_or_else(|| (key.clone(), Slot::default()));
-        clients.push_back((key, Arc::clone(&slot)));
-        if clients.len() > MAX_CLIENTS {
-            clients.pop_front();
+        let (key, slot) = entry.unwrap_or_else(|| (key.clone(), TrustSlot::default()));
+        trusts.push_back((key, Arc::clone(&slot)));
+        if trusts.len() > MAX_TRUSTS {
+            trusts.pop_front();
         }
         slot
     }
@@ -242,6 +332,79 @@ impl fmt::Debug for HttpPool {
         f.debug_struct("HttpPool")
             .field("clients", &self.len())
             .finish()
+    }
+}
+
+/// The HTTP client of one origin. Cloning gives another handle to the same.
+#[derive(Clone)]
+pub struct OriginClient(Arc<Origin>);
+
+struct Origin {
+    settings: ClientSettings,
+    tls: rustls::ClientConfig,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    client: reqwest::Client,
+    made: Instant,
+}
+
+impl OriginClient {
+    fn new(settings: ClientSettings, tls: rustls::ClientConfig) -> Result<Self> {
+        let current = Current {
+            client: build(&settings, tls.clone())?,
+            made: Instant::now(),
+        };
+        Ok(Self(Arc::new(Origin {
+            settings,
+            tls,
+            current: Mutex::new(current),
+        })))
+    }
+
+    /// The client to send the next request with. Do not keep it: see [`renew`](Self::renew).
+    #[must_use]
+    pub fn get(&self) -> reqwest::Client {
+        self.current().client.clone()
+    }
+
+    /// Closes the idle connections to this origin, of all its users: the next request opens a
+    /// fresh one. For when a connection turned out to be dead, since the idle ones may be as dead
+    /// as it was (a NAT forgot them, the machine slept). Requests under way go on.
+    ///
+    /// Does nothing if that was done after `since`: many requests that fail together lead to one
+    /// renewal.
+    pub fn renew(&self, since: Instant) {
+        if self.current().made > since {
+            return;
+        }
+        let made = Instant::now();
+        match build(&self.0.settings, self.0.tls.clone()) {
+            Ok(client) => {
+                let mut current = self.current();
+                if current.made <= since {
+                    *current = Current { client, made };
+                }
+            }
+            // It could be built before, so only the environment's proxy can be in the way.
+            Err(error) => tracing::debug!(%error, "the idle connections are kept"),
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.0
+            .current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for OriginClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OriginClient")
+            .field("settings", &self.0.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -256,26 +419,11 @@ async fn off_thread<T: Send + 'static>(
     }
 }
 
-fn build(settings: &ClientSettings, ca: Option<&[u8]>) -> Result<reqwest::Client> {
-    let tls = if settings.tls || !settings.direct {
-        tls_or_none(settings, ca)?
-    } else {
-        tls::trusting_nobody()?
-    };
+fn build(settings: &ClientSettings, tls: rustls::ClientConfig) -> Result<reqwest::Client> {
     builder(settings, tls)?.build().map_err(|error| {
         Error::new(ErrorKind::Internal, "cannot make an HTTP client")
             .with_source(error.without_url())
     })
-}
-
-fn tls_or_none(settings: &ClientSettings, ca: Option<&[u8]>) -> Result<rustls::ClientConfig> {
-    match tls::trusting_platform(ca) {
-        Err(error) if !settings.tls && ca.is_none() => {
-            tracing::debug!(%error, "no TLS, which plain HTTP does not need");
-            tls::trusting_nobody()
-        }
-        result => result,
-    }
 }
 
 fn builder(settings: &ClientSettings, tls: rustls::ClientConfig) -> Result<reqwest::ClientBuilder> {
@@ -319,47 +467,43 @@ mod tests {
         ClientSettings::new(&HttpSpec::new(url), &url.parse().unwrap())
     }
 
-    #[tokio::test]
-    async fn equal_settings_share_one_client_and_others_do_not() {
-        let pool = HttpPool::new();
-        let one = settings("http://127.0.0.1:1/a");
-        let calls = (0..50).map(|_| pool.client(&one));
-        futures::future::try_join_all(calls).await.unwrap();
-        pool.client(&settings("http://localhost:2/b"))
+    async fn client(pool: &HttpPool, url: &str) -> OriginClient {
+        pool.client(&settings(url), &url.parse().unwrap())
             .await
-            .unwrap();
-        assert_eq!(pool.len(), 1);
+            .unwrap()
+    }
 
+    #[tokio::test]
+    async fn one_origin_shares_one_client_as_long_as_somebody_uses_it() {
+        let pool = HttpPool::new();
+        let calls = (0..50).map(|_| client(&pool, "http://127.0.0.1:1/a"));
+        let one = futures::future::join_all(calls).await;
+        let other_path = client(&pool, "http://127.0.0.1:1/b").await;
+        assert_eq!(pool.len(), 1);
+        let other_origin = client(&pool, "http://127.0.0.1:2/a").await;
+        assert_eq!(pool.len(), 2);
         let mut slower = settings("http://127.0.0.1:1/a");
         slower.connect_timeout = Duration::from_secs(99);
-        pool.client(&slower).await.unwrap();
-        assert_eq!(pool.len(), 2);
-        assert!(HttpPool::new().is_empty());
+        let url = "http://127.0.0.1:1/a".parse().unwrap();
+        let other_settings = pool.client(&slower, &url).await.unwrap();
+        assert_eq!(pool.len(), 3);
+        drop((one, other_path, other_origin, other_settings));
+        assert!(pool.is_empty());
     }
 
     #[test]
     fn runtimes_do_not_share_clients() {
         let pool = HttpPool::new();
-        for _ in 0..2 {
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap()
-                .block_on(pool.client(&settings("http://127.0.0.1:1/a")))
-                .unwrap();
-        }
-        assert_eq!(pool.len(), 2);
-    }
-
-    #[tokio::test]
-    async fn the_pool_is_bounded() {
-        let pool = HttpPool::new();
-        for seconds in 0..(MAX_CLIENTS as u64 + 10) {
-            let mut settings = settings("http://127.0.0.1:1/a");
-            settings.connect_timeout = Duration::from_secs(seconds + 1);
-            pool.client(&settings).await.unwrap();
-        }
-        assert_eq!(pool.len(), MAX_CLIENTS);
+        let clients: Vec<_> = (0..2)
+            .map(|_| {
+                tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap()
+                    .block_on(client(&pool, "http://127.0.0.1:1/a"))
+            })
+            .collect();
+        assert_eq!(pool.len(), clients.len());
     }
 
     #[tokio::test]
@@ -368,13 +512,14 @@ mod tests {
         let mut bad = settings("http://127.0.0.1:1/a");
         bad.proxy = Some("http://user:canary@[".into());
         bad.direct = false;
-        let error = pool.client(&bad).await.unwrap_err();
+        let url = "http://127.0.0.1:1/a".parse().unwrap();
+        let error = pool.client(&bad, &url).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidSpec);
         assert!(!format!("{error} {error:?} {bad:?}").contains("canary"));
 
         let mut bad = settings("https://127.0.0.1:1/a");
         bad.ca_file = Some("/nonexistent/ca.pem".into());
-        let error = pool.client(&bad).await.unwrap_err();
+        let error = pool.client(&bad, &url).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidSpec);
         assert!(error.to_string().contains("/nonexistent/ca.pem"), "{error}");
     }

@@ -11,7 +11,11 @@ use std::{
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use crate::address::{AddressClass, is_localhost, normalized};
+use crate::{
+    address::{AddressClass, is_localhost},
+    localhost::BothFamilies,
+    normalized,
+};
 
 /// Of a name with more addresses, the rest is not tried.
 const MAX_ADDRESSES: usize = 16;
@@ -32,7 +36,7 @@ impl CheckedResolver {
     pub fn new(allow: impl Fn(&str, IpAddr) -> bool + Send + Sync + 'static) -> Self {
         Self {
             allow: Arc::new(allow),
-            lookup: Arc::new(SystemLookup),
+            lookup: Arc::new(BothFamilies),
         }
     }
 
@@ -85,18 +89,6 @@ pub struct RefusedAddress(
     /// The host.
     pub String,
 );
-
-struct SystemLookup;
-
-impl Resolve for SystemLookup {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found: Vec<SocketAddr> =
-                tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            Ok(Box::new(found.into_iter()) as Addrs)
-        })
-    }
-}
 
 #[cfg(test)]
 mod tests {

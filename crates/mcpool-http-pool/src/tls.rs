@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use mcpool_core::{Error, ErrorKind, Result};
+use mcpool_core::{Error, ErrorKind, Result, is_exhausted};
 use rustls::{
     ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier,
     crypto::CryptoProvider,
@@ -10,17 +10,20 @@ use rustls::{
 };
 use rustls_platform_verifier::Verifier;
 
+use crate::pin::Pinned;
+
 /// How large a file of certificates may be; that of a whole system has a quarter of it.
 const CA_FILE_LIMIT: u64 = 1024 * 1024;
 
 /// Reads a PEM file of certificates. Blocks.
 pub(crate) fn read_ca_file(path: &Path) -> Result<Arc<[u8]>> {
     let pem = mcpool_files::read_regular(path, CA_FILE_LIMIT).map_err(|error| {
-        Error::new(
-            ErrorKind::InvalidSpec,
-            format!("cannot read the CA file {}: {error}", path.display()),
-        )
-        .with_source(error)
+        let kind = match is_exhausted(&error) {
+            true => ErrorKind::Exhausted,
+            false => ErrorKind::InvalidSpec,
+        };
+        let message = format!("cannot read the CA file {}: {error}", path.display());
+        Error::new(kind, message).with_source(error)
     })?;
     if certificates(&pem)?.is_empty() {
         return Err(Error::new(
@@ -31,10 +34,12 @@ pub(crate) fn read_ca_file(path: &Path) -> Result<Arc<[u8]>> {
     Ok(pem.into())
 }
 
-/// Trusts whom the platform trusts, and these certificates.
+/// Trusts whom the platform trusts, and these certificates: as authorities, and as the server's
+/// own.
 pub(crate) fn trusting_platform(extra_ca: Option<&[u8]>) -> Result<ClientConfig> {
     let extra = extra_ca.map(certificates).transpose()?.unwrap_or_default();
     let (provider, builder) = builder()?;
+    let pins = extra.clone();
     let verifier = Verifier::new_with_extra_roots(extra, provider).map_err(|error| {
         Error::new(
             ErrorKind::InvalidSpec,
@@ -46,7 +51,7 @@ pub(crate) fn trusting_platform(extra_ca: Option<&[u8]>) -> Result<ClientConfig>
     Ok(with_alpn(
         builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_custom_certificate_verifier(Arc::new(Pinned::new(verifier, pins)))
             .with_no_client_auth(),
     ))
 }

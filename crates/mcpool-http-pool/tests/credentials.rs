@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use mcpool_core::{
     AuthChallenge, AuthDecision, AuthRequest, Authenticator, ConnectRequest, Delivery, ErrorKind,
-    HttpSpec, Result, Secret, ServerSpec,
+    HttpSpec, Result, Secret, TransportSpec,
 };
 use mcpool_http_pool::{HttpPeer, HttpPool, PeerRequest, reqwest::Method};
 
@@ -27,7 +27,7 @@ impl Authenticator for Token {
 
 async fn peer(spec: HttpSpec, authenticator: Option<Arc<dyn Authenticator>>) -> Result<HttpPeer> {
     let mut request =
-        ConnectRequest::new(Arc::new(ServerSpec::http("open", spec.clone()).unwrap()));
+        ConnectRequest::new("open".parse().unwrap(), TransportSpec::Http(spec.clone()));
     if let Some(authenticator) = authenticator {
         request = request.with_authenticator(authenticator);
     }
@@ -82,7 +82,7 @@ async fn neither_does_the_token_of_a_login() {
     let send = async |spec: HttpSpec| {
         let peer = peer(spec, Some(Arc::new(Token))).await.unwrap();
         let request = PeerRequest::new(Method::GET, peer.url().clone());
-        peer.send(request).await.unwrap_err()
+        peer.send(&request).await.unwrap_err()
     };
     let error = send(spec.clone()).await;
     assert_eq!(error.kind(), ErrorKind::InvalidSpec);

@@ -1,41 +1,56 @@
-//! MCP over Streamable HTTP, on a pooled HTTP client.
+//! MCP over Streamable HTTP (MCP 2025-03-26 and later), on a pooled HTTP client.
 //!
-//! rmcp's worker speaks the protocol: sessions, `Mcp-*` headers, resumption, re-initialisation.
-//! Below it stands our own HTTP client, above it our own transport:
+//! A request is one POST on the caller's task, and its answer is read there: no task, queue or
+//! table stands in between. What else a connection needs runs beside it, on the runtime on which
+//! it was made.
 //!
-//! - `connector.rs` opens a transport;
-//! - `transport.rs` sends, receives and closes;
-//! - `client.rs` is the HTTP client that rmcp's worker drives: POST, GET, DELETE;
-//! - `answer.rs` reads what a POST was answered with;
-//! - `stream.rs` turns an event stream into the events that the worker wants;
-//! - `link.rs` is what all of them share: the end, its reason, and how a dead server is noticed;
-//! - `pacing.rs` keeps a server that closes its stream at once from being asked in a hot loop.
+//! - `connector.rs` opens a transport; `transport.rs` is one: requests, notifications, the close;
+//! - `exchange.rs` is one request and its answer, `post.rs` one POST; `headers.rs` are the headers
+//!   of MCP; `refusal.rs` knows a lost session in whatever words;
+//! - `stream.rs` reads an answer that is an event stream, `resume.rs` goes on after it broke off,
+//!   `incoming.rs` hands over what else the server says;
+//! - `session.rs` is a session and what it holds on the server, `renewal.rs` begins a lost one
+//!   again, once for all;
+//! - `standing.rs` is the stream on which the server speaks by itself, `pacing.rs` how often it is
+//!   asked for;
+//! - `link.rs` is what all of them share: the end and its reason, and how a dead server is
+//!   noticed; `in_flight.rs` finds a request by its id, `aside.rs` runs what nobody waits for,
+//!   `notes.rs` keeps what is odd.
 //!
 //! ```
-//! use mcpool_core::{ConnectRequest, Connector, HttpSpec, ServerSpec};
+//! use mcpool_core::{ConnectRequest, Connector, HttpSpec, TransportSpec, WireRequest};
 //! use mcpool_http::HttpConnector;
-//! use mcpool_http_pool::HttpPool;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> mcpool_core::Result<()> {
-//! let spec = ServerSpec::http("weather", HttpSpec::new("https://weather.example/mcp"))?;
-//! let connector = HttpConnector::new(HttpPool::shared());
-//! # let spec = ServerSpec::http("weather", HttpSpec::new("http://127.0.0.1:1/mcp"))?;
-//! let transport = connector.connect(ConnectRequest::new(spec.into())).await?;
-//! # let _ = transport;
+//! let target = TransportSpec::Http(HttpSpec::new("https://weather.example/mcp"));
+//! # let target = TransportSpec::Http(HttpSpec::new("http://127.0.0.1:1/mcp"));
+//! let connector = HttpConnector::default();
+//! let transport = connector.connect(ConnectRequest::new("weather".parse()?, target)).await?;
+//! let answer = transport.request(WireRequest::new("ping", None), None).await;
+//! # assert!(answer.is_err());
 //! # Ok(())
 //! # }
 //! ```
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod answer;
-mod client;
+mod aside;
 mod connector;
+mod exchange;
+mod headers;
+mod in_flight;
+mod incoming;
 mod link;
+mod notes;
 mod pacing;
+mod post;
+mod refusal;
+mod renewal;
+mod resume;
+mod session;
+mod standing;
 mod stream;
 mod transport;
 
 pub use connector::HttpConnector;
-pub use link::SESSION_RENEWED;

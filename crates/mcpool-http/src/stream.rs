@@ -1,179 +1,131 @@
-//! Turning an event stream into the events that rmcp's worker wants.
+//! Reading an answer that is an event stream.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use futures::{
-    StreamExt,
-    stream::{self, BoxStream},
+use futures::FutureExt;
+use mcpool_core::{Delivery, Error, ErrorKind, Result};
+use mcpool_http_pool::{Events, StreamItem, reqwest::Response, too_large_error};
+use tokio::time::Instant;
+
+use crate::{
+    in_flight::Outcome,
+    incoming::{About, Found, take},
+    link::Link,
+    resume::Resumption,
+    session::Session,
 };
-use mcpool_core::{
-    Error, ErrorKind, IncomingMessage, Result,
-    model::{JsonRpcMessage, RequestId},
-};
-use mcpool_http_pool::{EventLines, reqwest::Response, split_batch};
-use rmcp::transport::streamable_http_client::SseError;
-use sse_stream::{Sse, SseStream};
 
-use crate::link::Link;
-
-/// What the worker reads.
-pub(crate) type Events = BoxStream<'static, Result<Sse, SseError>>;
-
-/// What an event stream is for.
-#[derive(Debug, Clone)]
-pub(crate) enum Purpose {
-    /// The answer to this request, on a connection that may resume it after an event id or not.
-    Answer { id: RequestId, resumable: bool },
-    /// What the server says unasked, or the rest of an answer.
-    Standing,
-}
-
-/// The events of this answer's body, until it or the connection ends.
+/// Reads the stream up to the answer, and hands over what else is said on it. Where it is
+/// resumable, it goes on after an event id when it ends early, on the caller's future.
 ///
-/// An answer that breaks off and cannot be resumed, or is over the size limit, ends with an error
-/// for exactly its request.
-pub(crate) fn events(link: Arc<Link>, response: Response, purpose: Purpose) -> Events {
-    let lines = EventLines::new(response, link.bounds.message, link.bounds.stream_idle);
-    let parsed = SseStream::from_bytes_stream(lines);
-    let end = Arc::clone(&link);
-    let reader = Reader {
-        link,
-        purpose,
-        seen_id: false,
-    };
-    stream::unfold(Some((parsed, reader)), |state| async move {
-        let (mut parsed, mut reader) = state?;
-        match parsed.next().await {
-            Some(Ok(event)) => Some((reader.event(event), Some((parsed, reader)))),
-            // The parser cannot go on after an error.
-            Some(Err(error)) => Some((reader.broken(error).await, None)),
-            None => Some((reader.finished(), None)),
-        }
-    })
-    .map(stream::iter)
-    .flatten()
-    .take_until(async move { end.ended.cancelled().await })
-    .boxed()
-}
-
-struct Reader {
-    link: Arc<Link>,
-    purpose: Purpose,
-    seen_id: bool,
-}
-
-impl Reader {
-    fn event(&mut self, mut event: Sse) -> Vec<Result<Sse, SseError>> {
-        match &self.purpose {
-            Purpose::Answer {
-                resumable: false, ..
-            } => {
-                // MCP 2026-07-28 has no Last-Event-ID: without ids nothing is resumed.
-                event.id = None;
-                event.retry = None;
-            }
-            Purpose::Answer { .. } => {}
-            Purpose::Standing => {
-                if event.data.as_ref().is_some_and(|data| !data.is_empty()) {
-                    self.link.pacer.delivered();
+/// # Errors
+/// What is known of the request when no answer can be had.
+pub(crate) async fn read(
+    link: &Arc<Link>,
+    session: &Arc<Session>,
+    about: &About<'_>,
+    response: Response,
+    resumable: bool,
+) -> Result<Outcome> {
+    let status = Some(response.status());
+    let mut events = Events::new(response, link.bounds.message, link.bounds.read_idle);
+    let mut resumption = Resumption::default();
+    let mut instead = None;
+    loop {
+        let lost = match events.next().await {
+            Some(Ok(StreamItem::Event(event))) => {
+                link.heard();
+                resumption.event(&event);
+                if event.data.is_empty() {
+                    continue;
                 }
+                match take(link, session, &event.data, status, Some(about)) {
+                    Found::Answer(outcome) => {
+                        finish(link, session, events);
+                        return Ok(outcome);
+                    }
+                    Found::Nothing => {}
+                    Found::Stray => instead = Some("an answer to another request".to_owned()),
+                    Found::Unreadable(reason) if is_like_an_answer(&event.data) => {
+                        return Err(unknown(
+                            ErrorKind::Protocol,
+                            format!("the server's answer cannot be read: {reason}"),
+                        ));
+                    }
+                    Found::Unreadable(reason) => {
+                        instead = Some(format!("something that is no message: {reason}"));
+                    }
+                }
+                continue;
             }
-        }
-        self.seen_id |= event.id.is_some();
-        match event.data.as_deref().and_then(split_batch) {
-            Some(messages) => messages
-                .into_iter()
-                .map(|data| {
-                    let mut single = event.clone();
-                    single.data = Some(data);
-                    Ok(single)
-                })
-                .collect(),
-            None => vec![Ok(event)],
-        }
-    }
-
-    async fn broken(self, error: SseError) -> Vec<Result<Sse, SseError>> {
-        let cause = match &error {
-            SseError::Body(body) => body.downcast_ref::<Error>().cloned(),
-            _ => None,
-        };
-        let cause = cause.unwrap_or_else(|| {
-            Error::new(
-                ErrorKind::Protocol,
-                "the server's event stream cannot be parsed",
-            )
-        });
-        self.link.note(&cause);
-        if cause.kind() == ErrorKind::ConnectionLost {
-            self.link.verify(&cause).await;
-        }
-        match self.purpose {
-            // Only a broken connection is worth resuming.
-            Purpose::Answer { id, .. }
-                if !self.seen_id || cause.kind() != ErrorKind::ConnectionLost =>
-            {
-                let lost = match cause.kind() {
-                    ErrorKind::TooLarge | ErrorKind::Protocol => cause,
-                    _ => Error::new(ErrorKind::ConnectionLost, cause.message()),
+            Some(Ok(StreamItem::Oversized(_))) => return Err(too_large_error(link.bounds.message)),
+            Some(Ok(_)) => continue,
+            Some(Err(error)) if error.kind() == ErrorKind::Protocol => return Err(error),
+            Some(Err(error)) => {
+                // Other connections to the server may be as dead.
+                link.peer.renew_connections(Instant::now());
+                link.verify(&error).await;
+                unknown(ErrorKind::ConnectionLost, error.message()).with_source(error)
+            }
+            None => {
+                let message = match &instead {
+                    Some(instead) => {
+                        format!("the server ended the event stream with {instead}")
+                    }
+                    None => "the server ended the event stream without an answer".to_owned(),
                 };
-                lost_answer(&lost, id)
+                unknown(ErrorKind::ConnectionLost, message)
             }
-            _ => vec![Err(error)],
+        };
+        link.notes.error(&lost);
+        if !resumable {
+            return Err(lost);
         }
-    }
-
-    /// After an answer nobody reads on, so what is said here is only heard when there was none.
-    fn finished(self) -> Vec<Result<Sse, SseError>> {
-        match self.purpose {
-            Purpose::Answer { id, .. } if !self.seen_id => lost_answer(
-                &Error::new(
-                    ErrorKind::ConnectionLost,
-                    "the server ended the event stream without an answer",
-                ),
-                id,
-            ),
-            _ => Vec::new(),
-        }
+        events = resumption.resume(link, session, lost).await?;
     }
 }
 
-/// The event that ends exactly this request with this error.
-fn lost_answer(error: &Error, id: RequestId) -> Vec<Result<Sse, SseError>> {
-    let message = IncomingMessage::error(error.to_rpc(), Some(id));
-    serde_json::to_string(&message)
-        .map(|data| Ok(Sse::default().data(data)))
-        .into_iter()
-        .collect()
-}
-
-/// Where to go on when a stream ends early.
-#[derive(Debug, Default)]
-pub(crate) struct Resumption {
-    pub(crate) last_event_id: Option<String>,
-    /// The pause that the server asked for.
-    pub(crate) retry: Option<Duration>,
-}
-
-/// Reads events up to the answer, and leaves out what comes before it; `None` when the stream
-/// ends without one.
-pub(crate) async fn answer(
-    events: &mut Events,
-    resumption: &mut Resumption,
-) -> Option<IncomingMessage> {
-    while let Some(Ok(event)) = events.next().await {
-        if event.id.is_some() {
-            resumption.last_event_id = event.id;
+/// Reads a stream on to its end, which mostly comes with the answer, so that its connection is
+/// used again. What is said there belongs to no request any more.
+fn finish(link: &Arc<Link>, session: &Arc<Session>, mut events: Events) {
+    let (here, session) = (Arc::clone(link), Arc::clone(session));
+    let mut tail = Box::pin(async move {
+        while let Some(Ok(item)) = events.next().await {
+            match item {
+                StreamItem::Event(event) if !event.data.is_empty() => {
+                    take(&here, &session, &event.data, None, None);
+                }
+                _ => {}
+            }
         }
-        if let Some(retry) = event.retry {
-            resumption.retry = Some(Duration::from_millis(retry));
-        }
-        let Some(data) = event.data else { continue };
-        if let Ok(message @ (JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_))) =
-            serde_json::from_str(&data)
-        {
-            return Some(message);
-        }
+    });
+    if tail.as_mut().now_or_never().is_none() {
+        // A server that leaves too many open loses their connections.
+        link.tails.run(tail);
     }
-    None
+}
+
+fn unknown(kind: ErrorKind, message: impl Into<String>) -> Error {
+    Error::new(kind, message).with_delivery(Delivery::Unknown)
+}
+
+/// Whether a text that cannot be read was meant as an answer: nothing else is coming then.
+fn is_like_an_answer(text: &str) -> bool {
+    let has = |name: &str| memchr::memmem::find(text.as_bytes(), name.as_bytes()).is_some();
+    (has("\"result\"") || has("\"error\"")) && !has("\"method\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_known_by_its_members() {
+        assert!(is_like_an_answer(r#"{"id":1,"result":{"x":NaN}}"#));
+        assert!(is_like_an_answer(r#"{"id":1,"error":{"#));
+        assert!(!is_like_an_answer(
+            r#"{"method":"x","params":{"result":NaN}}"#.replace("\"result\"", "\"a\"").as_str()
+        ));
+        assert!(!is_like_an_answer("hello"));
+    }
 }

@@ -1,193 +1,342 @@
-//! Sending, receiving, closing.
+//! Requests, notifications, the close.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use futures::{FutureExt, future::BoxFuture};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared, poll_fn},
+};
 use mcpool_core::{
-    Delivery, Error, ErrorKind, IncomingMessage, OutgoingMessage, Result, Transport,
-    TransportMonitor,
-    model::{ClientRequest, CustomRequest, ErrorCode, JsonRpcMessage},
+    Delivery, Error, ErrorKind, Inbox, Notification, Raw, RequestClass, RequestId, RequestSink,
+    Result, RpcError, ServerRequest, Transport, TransportMonitor, WireRequest, WireTap, encode,
+    encode_notification, encode_response,
 };
-use mcpool_http_pool::HttpPeer;
-use rmcp::transport::{
-    Transport as _,
-    common::client_side_sse::ExponentialBackoff,
-    streamable_http_client::{
-        StreamableHttpClientTransport, StreamableHttpClientTransportConfig,
-        StreamableHttpClientWorker, StreamableHttpError,
-    },
-    worker::WorkerTransport,
+use mcpool_http_pool::{HttpPeer, PeerRequest, drain, reqwest::Method};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
 };
-use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
-    client::{Course, NeverSent, PooledClient, never_sent_id},
-    link::{Bounds, Link},
+    exchange::{self, Answer},
+    incoming::About,
+    link::{Bounds, Link, guarded},
+    post::Post,
+    refusal::{Lost, Refusal},
+    renewal::renewed,
+    session::{Session, Sessions},
+    standing,
 };
 
-/// Messages that wait in the worker's queues, each way.
-const QUEUE: usize = 1_024;
+/// How long a server may take to accept what wants no answer.
+const ACCEPTED_WITHIN: Duration = Duration::from_secs(30);
 
-/// How a broken stream is resumed: soon, then less often, then not at all. A server that is gone
-/// altogether is noticed apart from that.
-const RESUME_BASE: Duration = Duration::from_millis(100);
-const RESUME_CAP: Duration = Duration::from_secs(10);
-const RESUME_TIMES: usize = 10;
+/// How long the DELETE of the session may take after a drop, which waits for nothing.
+const DELETE_AFTER_DROP: Duration = Duration::from_secs(1);
 
-/// What rmcp's worker answers in the server's name: to requests that were in flight when it made a
-/// session anew, and to one whose stream ended and could not be resumed.
-const LOST_WITH_SESSION: &str =
-    "streamable HTTP session was re-initialized before the response arrived";
-const LOST_WITH_STREAM: &str = "streamable HTTP response stream closed before its final response";
+/// A request that is given up after so long without any sign of life says that the connections to
+/// the server may be dead.
+const SUSPICIOUS_AFTER: Duration = Duration::from_secs(1);
 
-type Worker = StreamableHttpClientTransport<PooledClient>;
+const INITIALIZE: &str = "initialize";
+const INITIALIZED: &str = "notifications/initialized";
 
 /// A Streamable HTTP connection.
+#[derive(Debug)]
 pub(crate) struct HttpTransport {
     link: Arc<Link>,
-    worker: Mutex<Worker>,
-    local: mpsc::UnboundedReceiver<IncomingMessage>,
+    sessions: Arc<Sessions>,
+    inbox: Mutex<Option<Inbox>>,
+    closing: Mutex<Option<Shared<BoxFuture<'static, ()>>>>,
 }
 
 impl HttpTransport {
-    /// Starts the worker.
-    ///
-    /// The worker treats the first message in a special way: it cannot be cancelled, nothing else
-    /// is sent before its answer, and a failure ends the worker without a word. So that this
-    /// never meets a message of ours, the first message is one that [`PooledClient`] answers
-    /// itself. What follows may come in any order: `initialize`, `server/discover` and then
-    /// `initialize`, or neither.
-    pub(crate) async fn open(peer: HttpPeer, bounds: Bounds, max_in_flight: usize) -> Result<Self> {
-        let (sender, local) = mpsc::unbounded_channel();
-        let mut config = StreamableHttpClientTransportConfig::with_uri(peer.url().as_str())
-            .max_concurrent_requests(max_in_flight)
-            .max_sse_event_size(bounds.message);
-        config.channel_buffer_capacity = QUEUE;
-        let mut resume = ExponentialBackoff::default();
-        resume.base_duration = RESUME_BASE;
-        resume.max_delay = Some(RESUME_CAP);
-        resume.max_times = Some(RESUME_TIMES);
-        config.retry_config = Arc::new(resume);
-        let link = Arc::new(Link::new(peer, bounds, sender));
-        let worker = StreamableHttpClientWorker::new(PooledClient(Arc::clone(&link)), config);
-        let mut worker = WorkerTransport::spawn_with_ct(worker, link.ended.clone());
-
-        let mut first = CustomRequest::new("mcpool/never_sent", None);
-        first.extensions.insert(NeverSent);
-        let first = ClientRequest::CustomRequest(first);
-        let sent = worker.send(OutgoingMessage::request(first, never_sent_id()));
-        if sent.await.is_err() || worker.receive().await.is_none() {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                "the worker of the HTTP session did not start",
-            ));
-        }
-        Ok(Self {
+    /// A connection that has said nothing yet.
+    pub(crate) fn open(
+        peer: HttpPeer,
+        bounds: Bounds,
+        runtime: Handle,
+        tap: Option<Arc<dyn WireTap>>,
+    ) -> Self {
+        let (sender, inbox) = Inbox::channel();
+        let sessions = Arc::new(Sessions::new(&peer));
+        let link = Arc::new(Link::new(peer, bounds, runtime, sender, tap));
+        link.runtime
+            .spawn(standing::keep(Arc::clone(&link), sessions.standing()));
+        Self {
             link,
-            worker: Mutex::new(worker),
-            local,
-        })
+            sessions,
+            inbox: Mutex::new(Some(inbox)),
+            closing: Mutex::new(None),
+        }
     }
 
-    fn worker(&mut self) -> &mut Worker {
-        self.worker
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
+    async fn ask(
+        &self,
+        request: &WireRequest<'_>,
+        sink: Option<&Arc<dyn RequestSink>>,
+        course: &Course,
+    ) -> Result<Raw> {
+        let link = &self.link;
+        if request.method == INITIALIZE && self.sessions.current().generation > 0 {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "a session is begun once on a connection; open another for a second one",
+            ));
+        }
+        let progress = sink.and_then(|sink| guarded(|| sink.wants_progress()));
+        let id = link.next_id();
+        let body = Bytes::from(encode(id, request, progress.unwrap_or_default())?);
+        if let Some(sink) = sink {
+            guarded(|| sink.assigned(id));
+        }
+        let mut session = match (request.method, request.class) {
+            // Whatever was tried before, this begins from nothing.
+            (INITIALIZE, _) => Arc::new(Session::none(&link.peer)),
+            (_, RequestClass::Handshake) => self.sessions.current(),
+            _ => self.sessions.ready().await,
+        };
+        let mut is_second = false;
+        loop {
+            let asked = self
+                .ask_in(&session, request, id, sink, body.clone(), course)
+                .await;
+            let refusal = match asked {
+                Ok(answer) => return self.answered(request, answer),
+                Err(refusal) => refusal,
+            };
+            if request.class == RequestClass::Handshake || !self.sessions.is_lost(refusal.lost) {
+                return Err(refusal.error);
+            }
+            course.refused();
+            if is_second {
+                return Err(self.lost_again(refusal));
+            }
+            is_second = true;
+            session = renewed(link, &self.sessions, &session).await?;
+        }
+    }
+
+    /// Asks in this session; dropping the future cancels the request there.
+    async fn ask_in(
+        &self,
+        session: &Arc<Session>,
+        request: &WireRequest<'_>,
+        id: RequestId,
+        sink: Option<&Arc<dyn RequestSink>>,
+        body: Bytes,
+        course: &Course,
+    ) -> Result<Answer, Refusal> {
+        let link = &self.link;
+        let version = request.version.or(session.version.as_ref());
+        let under_way = UnderWay {
+            link,
+            session,
+            id,
+            course,
+            // From 2026-07-28 on, closing the stream cancels. `initialize` is never cancelled.
+            cancels_in_words: request.class != RequestClass::Handshake
+                && version.is_none_or(|version| version.has_initialize()),
+        };
+        let sending = || {
+            course.sending();
+            if let Some(sink) = sink {
+                guarded(|| sink.sent());
+            }
+        };
+        let about = About { id, sink };
+        let exchange = exchange::ask(link, session, request, &about, body, &sending);
+        let asked = if session.may_stand() {
+            // The server may answer, and tell of progress, on the standing stream as well.
+            let mut entered = link.in_flight.enter(id, sink.cloned());
+            tokio::select! {
+                biased;
+                outcome = entered.elsewhere() => Ok(Answer { outcome, session_id: None }),
+                asked = exchange => asked,
+            }
+        } else {
+            exchange.await
+        };
+        under_way.done();
+        asked
+    }
+
+    fn answered(&self, request: &WireRequest<'_>, answer: Answer) -> Result<Raw> {
+        let result = answer.outcome.map_err(Error::from_rpc)?;
+        let peer = &self.link.peer;
+        match (request.class, request.method, request.version) {
+            (_, INITIALIZE, _) => {
+                self.link.establish();
+                let session = self.sessions.next(peer, answer.session_id, &result);
+                self.sessions.begin(session, request.params);
+            }
+            (RequestClass::Handshake, _, version) => {
+                self.link.establish();
+                if let Some(version) = version.filter(|version| !version.has_initialize()) {
+                    self.sessions.adopt(peer, version);
+                }
+            }
+            (_, method, _) => self.sessions.note(method, request.params),
+        }
+        Ok(result)
+    }
+
+    /// A request was refused in a new session as it was in the one before.
+    fn lost_again(&self, refusal: Refusal) -> Error {
+        if refusal.lost == Lost::InWords {
+            // The words are about something else, and are the answer.
+            self.sessions.words_mean_nothing();
+            return refusal.error;
+        }
+        let error = refusal.error.wrap(
+            ErrorKind::ConnectionLost,
+            "the server does not know the session that it has just given",
+        );
+        self.link.fail(error.clone());
+        error.with_delivery(Delivery::Rejected)
+    }
+
+    async fn tell(&self, notification: &Notification, course: &Course) -> Result<()> {
+        let body = Bytes::from(encode_notification(notification)?);
+        let session = self.sessions.current();
+        course.sending();
+        let told = Post::one_way(&session, body.clone())
+            .accepted(&self.link)
+            .await;
+        let is_initialized = notification.method == INITIALIZED;
+        match told {
+            Ok(()) => {}
+            Err(refusal) if refusal.lost == Lost::ByStatus && !is_initialized => {
+                course.refused();
+                let session = renewed(&self.link, &self.sessions, &session).await?;
+                let again = Post::one_way(&session, body).accepted(&self.link).await;
+                again.map_err(|refusal| refusal.error)?;
+            }
+            Err(refusal) => return Err(refusal.error),
+        }
+        if is_initialized {
+            self.sessions.announce();
+        }
+        Ok(())
+    }
+
+    /// Runs something on the runtime of the connect, until the connection ends.
+    async fn while_alive<T>(
+        &self,
+        course: &Course,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let link = &self.link;
+        let work = async {
+            tokio::select! {
+                biased;
+                () = link.ended.cancelled() => Err(link.ended_error(course.delivery())),
+                done = work => done,
+            }
+        };
+        let mut work = pin!(work);
+        // Sockets and timers belong to that runtime, whoever waits for them.
+        let done = poll_fn(|cx| {
+            let _here = link.runtime.enter();
+            work.as_mut().poll(cx)
+        });
+        done.await
+            .map_err(|error| error.with_server(link.peer.server()))
+    }
+
+    /// Begins the close, or finds the one that was begun.
+    fn begin_close(&self, within: Duration) -> Shared<BoxFuture<'static, ()>> {
+        let mut closing = lock(&self.closing);
+        closing
+            .get_or_insert_with(|| {
+                self.link.close();
+                let end = end_session(Arc::clone(&self.link), self.sessions.current());
+                // The timer is made on that runtime: here there may be none.
+                let end = async move { timeout(within, end).await };
+                let task = self.link.runtime.spawn(end);
+                // A runtime that is gone has closed the sockets already.
+                task.map(|_| ()).boxed().shared()
+            })
+            .clone()
     }
 }
 
+#[async_trait]
 impl Transport for HttpTransport {
-    fn send(&self, mut message: OutgoingMessage) -> BoxFuture<'static, Result<()>> {
-        let link = Arc::clone(&self.link);
-        if link.ended.is_cancelled() {
-            return async move { Err(link.ended_error(Delivery::NotSent)) }.boxed();
-        }
-        let is_request = matches!(message, JsonRpcMessage::Request(_));
-        if is_initialize(&message) && !link.first_initialize() {
-            // The worker would not take the second session for its own.
-            let error = Error::new(
-                ErrorKind::InvalidArgument,
-                "a connection is initialized once; open another for a second try",
-            );
-            return async move { Err(error) }.boxed();
-        }
-        let course = Course::attach(&mut message);
-        let sending = self
-            .worker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .send(message);
-        async move {
-            match sending.await {
-                // Cut off by the end of the connection: the worker takes that for a cancellation.
-                Ok(()) if link.ended.is_cancelled() && !course.is_accepted() => {
-                    Err(link.ended_error(course.delivery()))
-                }
-                Ok(()) => {
-                    link.count_sent();
-                    Ok(())
-                }
-                Err(error) => {
-                    let error = send_error(&link, error, &course, is_request);
-                    Err(error.with_server(link.peer.server()))
-                }
-            }
-        }
-        .boxed()
+    async fn request(
+        &self,
+        request: WireRequest<'_>,
+        sink: Option<Arc<dyn RequestSink>>,
+    ) -> Result<Raw> {
+        let course = Course::default();
+        let asked = self.ask(&request, sink.as_ref(), &course);
+        self.while_alive(&course, asked).await
     }
 
-    fn receive(&mut self) -> BoxFuture<'_, Option<IncomingMessage>> {
-        async move {
-            let worker = self
-                .worker
-                .get_mut()
-                .unwrap_or_else(PoisonError::into_inner);
-            let message = tokio::select! {
-                biased;
-                Some(message) = self.local.recv() => message,
-                message = worker.receive() => match message {
-                    Some(message) => name_what_is_lost(message),
-                    None => {
-                        self.link.worker_ended();
-                        return None;
-                    }
-                },
-            };
-            self.link.count_received();
-            Some(message)
-        }
-        .boxed()
+    async fn notify(&self, notification: &Notification) -> Result<()> {
+        let course = Course::default();
+        let told = async {
+            let told = timeout(ACCEPTED_WITHIN, self.tell(notification, &course)).await;
+            told.unwrap_or_else(|_| Err(not_accepted()))
+        };
+        self.while_alive(&course, told).await
     }
 
-    fn close(&mut self) -> BoxFuture<'_, Result<()>> {
-        async move {
-            self.link.close();
-            let bound = self.link.bounds.close;
-            let worker = self.worker();
-            let closing = async {
-                // A worker that waits for room in its queue does not see the end.
-                while worker.receive().await.is_some() {}
-                worker.close().await
-            };
-            match timeout(bound, closing).await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(Error::new(
-                    ErrorKind::Internal,
-                    "the worker of the HTTP session failed",
-                )
-                .with_server(self.link.peer.server())
-                .with_source(error)),
-                Err(_) => Err(Error::new(
-                    ErrorKind::Timeout,
-                    format!("the HTTP session did not end within {bound:?}"),
-                )
-                .with_server(self.link.peer.server())),
+    async fn respond(
+        &self,
+        request: &ServerRequest,
+        outcome: std::result::Result<Raw, RpcError>,
+    ) -> Result<()> {
+        self.link.inbox.answered(&request.id);
+        let course = Course::default();
+        let answered = async {
+            let body = encode_response(&request.id, &outcome)?;
+            let session = self.sessions.current();
+            course.sending();
+            let post = Post::one_way(&session, body);
+            match timeout(ACCEPTED_WITHIN, post.accepted(&self.link)).await {
+                Ok(answered) => answered.map_err(|refusal| refusal.error),
+                Err(_) => {
+                    let error = Error::new(
+                        ErrorKind::ConnectionLost,
+                        format!(
+                            "the server asked something and did not take the answer within \
+                             {ACCEPTED_WITHIN:?}"
+                        ),
+                    );
+                    self.link.fail(error.clone());
+                    Err(error)
+                }
             }
-        }
-        .boxed()
+        };
+        self.while_alive(&course, answered).await
+    }
+
+    fn incoming(&self) -> Option<Inbox> {
+        lock(&self.inbox).take()
+    }
+
+    async fn closed(&self) -> Option<Error> {
+        self.link.ended.cancelled().await;
+        self.link.failure()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.link.ended.is_cancelled()
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.begin_close(self.link.bounds.close).await;
+        Ok(())
     }
 
     fn monitor(&self) -> Arc<dyn TransportMonitor> {
@@ -197,77 +346,126 @@ impl Transport for HttpTransport {
 
 impl Drop for HttpTransport {
     fn drop(&mut self) {
-        self.link.abandon();
+        // What was begun goes on without anybody who waits for it.
+        drop(self.begin_close(DELETE_AFTER_DROP));
     }
 }
 
-fn is_initialize(message: &OutgoingMessage) -> bool {
-    match message {
-        JsonRpcMessage::Request(request) => {
-            matches!(request.request, ClientRequest::InitializeRequest(_))
+/// Tells the server that the session is over (MCP 2025-11-25, "Session Management", rule 5).
+async fn end_session(link: Arc<Link>, session: Arc<Session>) {
+    if session.id.is_none() || link.failure().is_some() {
+        return;
+    }
+    let request = PeerRequest::new(Method::DELETE, link.peer.url().clone())
+        .with_base(Arc::new(session.named(&link.peer)))
+        .with_repeatable(true);
+    // 405 says that a client may not end sessions; nothing depends on the answer.
+    match link.peer.send(&request).await {
+        Ok(response) => {
+            link.answered(response.status(), &[]);
+            drain(response).await;
         }
-        _ => false,
+        Err(error) => {
+            tracing::debug!(server = %link.peer.server(), %error, "the session was not deleted");
+        }
     }
 }
 
-/// An error that the worker gave in the server's name becomes one that says what is known.
-fn name_what_is_lost(message: IncomingMessage) -> IncomingMessage {
-    let JsonRpcMessage::Error(mut answer) = message else {
-        return message;
-    };
-    let lost = match &*answer.error.message {
-        _ if answer.error.code != ErrorCode::INTERNAL_ERROR => None,
-        LOST_WITH_SESSION => Some("the server lost the session while the request was under way"),
-        LOST_WITH_STREAM => Some("the answer's event stream broke and could not be resumed"),
-        _ => None,
-    };
-    if let Some(lost) = lost {
-        answer.error = Error::new(ErrorKind::ConnectionLost, lost).to_rpc();
-    }
-    JsonRpcMessage::Error(answer)
+fn not_accepted() -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        format!("the server did not accept the message within {ACCEPTED_WITHIN:?}"),
+    )
+    .with_delivery(Delivery::Unknown)
 }
 
-/// Finds our own error in rmcp's, and says of rmcp's own errors what they mean.
-fn send_error(
-    link: &Link,
-    error: StreamableHttpError<Error>,
-    course: &Course,
-    is_request: bool,
-) -> Error {
-    let lost = |message: &str, delivery| {
-        Error::new(ErrorKind::ConnectionLost, message).with_delivery(delivery)
-    };
-    match error {
-        StreamableHttpError::Client(error) => error,
-        StreamableHttpError::TransportChannelClosed => link.ended_error(course.delivery()),
-        StreamableHttpError::SessionExpired => {
-            let error = lost("the server does not know the session", Delivery::Rejected);
-            // Making it anew was tried and did not help, or is not for messages like this.
-            if is_request {
-                link.fail(error.clone());
-            }
-            error
-        }
-        StreamableHttpError::ReinitializationFailed(answer) => {
-            let error = lost(
-                "the server lost the session and refused a new one",
-                Delivery::Rejected,
-            )
-            .with_source(Error::from_rpc(answer));
-            link.fail(error.clone());
-            error
-        }
-        StreamableHttpError::SessionRecoveryTimeout => lost(
-            "the server lost the session while the request was under way",
-            Delivery::Unknown,
-        ),
-        StreamableHttpError::ControlRequestTimeout => Error::new(
-            ErrorKind::Timeout,
-            "the server did not accept the message in time",
-        )
-        .with_delivery(Delivery::Unknown),
-        other => Error::new(ErrorKind::Protocol, "the server broke Streamable HTTP")
-            .with_delivery(Delivery::Unknown)
-            .with_source(other),
+/// How far a message has come.
+#[derive(Default)]
+struct Course {
+    sent: Mutex<Option<Instant>>,
+    refused: AtomicBool,
+}
+
+impl Course {
+    /// A byte of it may be written from now on.
+    fn sending(&self) {
+        *lock(&self.sent) = Some(Instant::now());
+        self.refused.store(false, Ordering::Relaxed);
     }
+
+    /// The server refused it, and did not run it.
+    fn refused(&self) {
+        *lock(&self.sent) = None;
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
+    fn sent(&self) -> Option<Instant> {
+        *lock(&self.sent)
+    }
+
+    fn delivery(&self) -> Delivery {
+        match (self.sent(), self.refused.load(Ordering::Relaxed)) {
+            (Some(_), _) => Delivery::Unknown,
+            (None, true) => Delivery::Rejected,
+            (None, false) => Delivery::NotSent,
+        }
+    }
+}
+
+/// A request under way in a session. Dropping it gives the request up.
+struct UnderWay<'a> {
+    link: &'a Arc<Link>,
+    session: &'a Arc<Session>,
+    id: RequestId,
+    course: &'a Course,
+    cancels_in_words: bool,
+}
+
+impl UnderWay<'_> {
+    /// It has ended by itself.
+    fn done(self) {
+        std::mem::forget(self);
+    }
+
+    fn cancel(&self) {
+        let params = format!(
+            r#"{{"requestId":{},"reason":"the client gave up waiting"}}"#,
+            self.id
+        );
+        let Ok(params) = Raw::from_text(params) else {
+            return;
+        };
+        let cancelled = Notification::new("notifications/cancelled", Some(params));
+        let Ok(body) = encode_notification(&cancelled) else {
+            return;
+        };
+        let (link, session) = (Arc::clone(self.link), Arc::clone(self.session));
+        let runs = self.link.aside.run(async move {
+            Post::one_way(&session, body).accepted(&link).await.ok();
+        });
+        if !runs {
+            self.link.notes.dropped();
+        }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let Some(sent) = self.course.sent() else {
+            return;
+        };
+        if self.link.ended.is_cancelled() {
+            return;
+        }
+        if sent.elapsed() >= SUSPICIOUS_AFTER && !self.link.heard_since(sent) {
+            self.link.peer.renew_connections(sent);
+        }
+        if self.cancels_in_words {
+            self.cancel();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

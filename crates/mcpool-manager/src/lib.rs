@@ -50,53 +50,39 @@
 //! # Features
 //!
 //! - `metrics`: records through the `metrics` facade.
-//! - `blocking`: module `blocking`, the same verbs for programs without a runtime.
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(feature = "blocking")]
-#[cfg_attr(docsrs, doc(cfg(feature = "blocking")))]
-pub mod blocking;
-mod budget;
-mod call;
+mod application;
+mod apply;
 mod catalog;
-mod configure;
 mod connect;
-mod connection;
-mod continuity;
-mod events;
-mod lists;
-mod machine;
+mod handle;
 mod manager;
-mod metrics;
-pub mod naming;
 mod observe;
-mod operations;
-mod options;
-mod queue;
-mod reload;
-mod replay;
-mod requests;
+mod request;
 mod server;
+mod shared;
 mod shutdown;
-mod signal;
-mod slot;
-mod status;
-mod supervisor;
-mod suspend;
-mod tasks;
-mod view;
+mod supervise;
 
-pub use budget::Budget;
-pub use catalog::Listing;
-pub use configure::StartReport;
-pub use events::{EventItem, EventStream};
-pub use lists::Items;
+pub use application::Signal;
+pub use apply::{StartReport, diff::ConfigDiff};
+pub use catalog::{
+    cache::CachedList,
+    lists::Items,
+    naming,
+    view::{ToolEntry, ToolSnapshot},
+};
+pub use handle::ServerHandle;
 pub use manager::{ConnectionManager, ManagerBuilder};
-pub use options::{CallOptions, NotReady, Refresh};
-pub use reload::ConfigDiff;
+pub use observe::{
+    events::{EventItem, EventStream},
+    status::{DisconnectStatus, InstanceStatus, ServerStatus},
+};
+pub use request::options::{CallOptions, NotReady, Refresh};
 pub use shutdown::ShutdownReport;
-pub use signal::Signal;
-pub use status::{DisconnectStatus, ErrorStatus, InstanceStatus, ServerStatus};
-pub use suspend::{SuspendClock, SystemClock};
-pub use view::{ToolEntry, ToolSnapshot};
+pub use supervise::{
+    budget::Budget,
+    suspend::{SuspendClock, SystemClock},
+};

@@ -1,167 +1,26 @@
-//! The manager's handle, its builder, and what everything behind it shares. The verbs are in the
-//! files of their topics: `configure`, `connect`, `requests`, `lists`, `observe`, `shutdown`.
+//! The manager's handle and its builder. The verbs are in the files of their topics: `apply`,
+//! `handle` (one server), `catalog/lists`, `observe/verbs`, `connect` (all servers), `shutdown`.
 
 use std::{
-    collections::BTreeMap,
-    future::Future,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use mcpool_core::{
-    ClientFactory, ConnectBudget, Delivery, Error, ErrorKind, Result, ServerName, ServerSpec,
-};
-use tokio::{
-    runtime::Handle,
-    task::{AbortHandle, JoinHandle},
-};
+use mcpool_core::{ClientFactory, ConnectBudget, ServerName};
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::Instrument;
 
 use crate::{
-    budget::Budget,
-    call::{self, Operation},
-    events::EventBus,
-    options::CallOptions,
-    server::{Server, lock},
-    suspend::{SuspendClock, SystemClock},
-    tasks::Registry,
-    view::View,
+    application::registry::Registry,
+    catalog::view::View,
+    observe::events::EventBus,
+    shared::Shared,
+    supervise::{
+        budget::Budget,
+        suspend::{SuspendClock, SystemClock},
+    },
 };
-
-pub(crate) type Servers = BTreeMap<ServerName, Arc<Server>>;
-
-/// What the manager, its supervisors and its tasks share.
-pub(crate) struct Shared {
-    pub(crate) factory: Arc<dyn ClientFactory>,
-    pub(crate) budget: Budget,
-    pub(crate) events: EventBus,
-    pub(crate) view: View,
-    /// Cancelled when the manager ends.
-    pub(crate) root: CancellationToken,
-    /// How long calls in flight on a removed server may take to end.
-    pub(crate) drain: Duration,
-    pub(crate) servers: ArcSwap<Servers>,
-    /// Held while the set of servers changes; never across an await.
-    pub(crate) changing: Mutex<()>,
-    pub(crate) tasks: TaskTracker,
-    /// Every supervisor that may still run.
-    supervisors: Mutex<Vec<(ServerName, AbortHandle)>>,
-    runtime: Option<Handle>,
-    pub(crate) clock: Arc<dyn SuspendClock>,
-    pub(crate) watching_sleep: AtomicBool,
-    pub(crate) registry: Registry,
-}
-
-impl Shared {
-    /// Runs a task that the manager's shutdown waits for.
-    pub(crate) fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        match &self.runtime {
-            Some(runtime) => self.tasks.spawn_on(task, runtime),
-            None => self.tasks.spawn(task),
-        }
-    }
-
-    /// The builder's runtime, if it was given one.
-    pub(crate) fn runtime(&self) -> Option<Handle> {
-        self.runtime.clone()
-    }
-
-    /// Whether there is a runtime for tasks.
-    ///
-    /// # Errors
-    /// `InvalidArgument` on a thread without one, unless the builder gave one.
-    pub(crate) fn has_runtime(&self) -> Result<()> {
-        if self.runtime.is_some() || Handle::try_current().is_ok() {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::InvalidArgument,
-            "this needs a tokio runtime: call it from inside one, give the builder one, or use the blocking manager",
-        ))
-    }
-
-    /// Runs a supervisor, which the end of the manager may abort.
-    pub(crate) fn supervise(
-        &self,
-        name: &ServerName,
-        task: impl Future<Output = ()> + Send + 'static,
-    ) {
-        let handle = self.spawn(task).abort_handle();
-        let mut supervisors = lock(&self.supervisors);
-        supervisors.retain(|(_, handle)| !handle.is_finished());
-        supervisors.push((name.clone(), handle));
-    }
-
-    /// Aborts the supervisors that still run, and names their servers.
-    pub(crate) fn abort_supervisors(&self) -> Vec<ServerName> {
-        let mut aborted: Vec<ServerName> = lock(&self.supervisors)
-            .drain(..)
-            .filter(|(_, handle)| !handle.is_finished())
-            .map(|(name, handle)| {
-                handle.abort();
-                name
-            })
-            .collect();
-        aborted.dedup();
-        aborted
-    }
-
-    pub(crate) fn server(&self, name: &str) -> Result<Arc<Server>> {
-        let servers = self.servers.load();
-        match servers.get(name) {
-            Some(server) => Ok(Arc::clone(server)),
-            None if self.root.is_cancelled() => Err(closed()),
-            None => Err(Error::new(
-                ErrorKind::UnknownServer,
-                format!("there is no server called {name:?}"),
-            )),
-        }
-    }
-
-    /// Sends a request to the server of this name. When the server is replaced while the request
-    /// waits, it goes to the new one.
-    pub(crate) async fn deliver<O: Operation>(
-        &self,
-        name: &str,
-        operation: &O,
-        options: &CallOptions,
-    ) -> Result<O::Output> {
-        let mut server = self.server(name)?;
-        loop {
-            let span = tracing::debug_span!(
-                "call",
-                server = name,
-                method = operation.method(),
-                target = operation.target()
-            );
-            let call = call::deliver(self, &server, operation, options);
-            let result = call.instrument(span).await;
-            match result {
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Cancelled)
-                        && error.delivery() == Delivery::NotSent
-                        && server.is_retired() =>
-                {
-                    match self.server(name) {
-                        Ok(newer) if !Arc::ptr_eq(&newer, &server) => server = newer,
-                        _ => return Err(error),
-                    }
-                }
-                other => return other,
-            }
-        }
-    }
-
-    pub(crate) fn all(&self) -> Vec<Arc<Server>> {
-        self.servers.load().values().cloned().collect()
-    }
-}
 
 /// Stops everything when the last handle is gone.
 struct LastHandle(Arc<Shared>);
@@ -283,23 +142,6 @@ impl ConnectionManager {
 
     /// A manager to be set up.
     ///
-    /// ```
-    /// # use std::{sync::Arc, time::Duration};
-    /// # use mcpool_core::{ErrorKind, ServerSpec, StartMode, StdioSpec};
-    /// # use mcpool_manager::{CallOptions, ConnectionManager, Refresh};
-    /// # use mcpool_testkit::scripted_client::ScriptedFactory;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mcpool_core::Result<()> {
-    /// # let factory = Arc::new(ScriptedFactory::new());
-    /// # let files = ServerSpec::stdio("files", StdioSpec::new("mcp-server-files"))?;
-    /// use mcpool_core::ConnectBudget;
-    /// let manager = ConnectionManager::builder(factory)
-    ///     .with_budget(ConnectBudget::new(4, 16))
-    ///     .with_event_capacity(256)
-    ///     .with_drain(Duration::from_secs(5))
-    ///     .build();
-    /// manager.start(vec![files]).await?;
-    /// # Ok(()) }
-    /// ```
     pub fn builder(factory: Arc<dyn ClientFactory>) -> ManagerBuilder {
         ManagerBuilder {
             factory,
@@ -311,80 +153,11 @@ impl ConnectionManager {
         }
     }
 
-    /// The process's own manager: made by whoever asks first, the same for everybody after, from
-    /// any thread. After its [`shutdown`](ConnectionManager::shutdown) the next one to ask makes a
-    /// new one. It is never dropped: shut it down before the process ends.
-    ///
-    /// Its connections live on the runtime from which it was started. When that ends, so do they;
-    /// the next [`start`](ConnectionManager::start), from another runtime, makes them anew. A
-    /// program whose runtimes come and go is better served by the builder's
-    /// [`with_runtime`](ManagerBuilder::with_runtime), or by the blocking manager.
-    ///
-    /// ```
-    /// # use std::{sync::Arc, time::Duration};
-    /// # use mcpool_core::{ErrorKind, ServerSpec, StartMode, StdioSpec};
-    /// # use mcpool_manager::{CallOptions, ConnectionManager, Refresh};
-    /// # use mcpool_testkit::scripted_client::ScriptedFactory;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mcpool_core::Result<()> {
-    /// # let factory = Arc::new(ScriptedFactory::new());
-    /// # let files = ServerSpec::stdio("files", StdioSpec::new("mcp-server-files"))?;
-    /// let manager = ConnectionManager::global(|| ConnectionManager::new(factory));
-    /// let same = ConnectionManager::global(|| unreachable!("it was made already"));
-    /// manager.start(vec![files]).await?;
-    /// assert_eq!(same.names(), manager.names());
-    /// # manager.shutdown(Duration::from_secs(6)).await;
-    /// # Ok(()) }
-    /// ```
-    #[must_use]
-    pub fn global(make: impl FnOnce() -> ConnectionManager) -> ConnectionManager {
-        static GLOBAL: Mutex<Option<ConnectionManager>> = Mutex::new(None);
-        let mut global = GLOBAL.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*global {
-            Some(manager) if !manager.is_shut_down() => manager.clone(),
-            _ => global.insert(make()).clone(),
-        }
-    }
-
     /// The names of all servers, in order.
     ///
-    /// ```
-    /// # use std::{sync::Arc, time::Duration};
-    /// # use mcpool_core::{ErrorKind, ServerSpec, StartMode, StdioSpec};
-    /// # use mcpool_manager::{CallOptions, ConnectionManager, Refresh};
-    /// # use mcpool_testkit::scripted_client::ScriptedFactory;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mcpool_core::Result<()> {
-    /// # let factory = Arc::new(ScriptedFactory::new());
-    /// # let files = ServerSpec::stdio("files", StdioSpec::new("mcp-server-files"))?;
-    /// # let manager = ConnectionManager::new(factory);
-    /// # manager.start(vec![files.clone()]).await?;
-    /// assert_eq!(manager.names()[0].as_str(), "files");
-    /// # Ok(()) }
-    /// ```
     #[must_use]
     pub fn names(&self) -> Vec<ServerName> {
         self.shared.servers.load().keys().cloned().collect()
-    }
-
-    /// The spec of a server.
-    ///
-    /// ```
-    /// # use std::{sync::Arc, time::Duration};
-    /// # use mcpool_core::{ErrorKind, ServerSpec, StartMode, StdioSpec};
-    /// # use mcpool_manager::{CallOptions, ConnectionManager, Refresh};
-    /// # use mcpool_testkit::scripted_client::ScriptedFactory;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mcpool_core::Result<()> {
-    /// # let factory = Arc::new(ScriptedFactory::new());
-    /// # let files = ServerSpec::stdio("files", StdioSpec::new("mcp-server-files"))?;
-    /// # let manager = ConnectionManager::new(factory);
-    /// # manager.start(vec![files.clone()]).await?;
-    /// assert_eq!(*manager.spec("files")?, files);
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// `UnknownServer`, `Closed`.
-    pub fn spec(&self, name: &str) -> Result<Arc<ServerSpec>> {
-        Ok(self.shared.server(name)?.spec())
     }
 }
 
@@ -395,9 +168,4 @@ impl std::fmt::Debug for ConnectionManager {
             .field("shut_down", &self.is_shut_down())
             .finish_non_exhaustive()
     }
-}
-
-/// The error of every verb after the shutdown.
-pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the manager was shut down")
 }

@@ -11,22 +11,22 @@ use std::{
 
 use arc_swap::ArcSwap;
 use mcpool_core::{
-    DisconnectCause, Error, ErrorKind, EventKind, ProbeReport, ServerName, ServerNotice,
-    ServerSpec, ServerState, StartMode, StderrLine, TransportKind,
+    DisconnectCause, Error, ErrorKind, EventKind, NoticeSender, ProbeReport, ProtocolVersion,
+    ServerName, ServerSpec, ServerState, StartMode, StderrLine, TransportKind,
 };
 use tokio::{
-    sync::{Notify, broadcast, mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    catalog::Catalog, continuity::Continuity, events::EventBus, machine::Rules, metrics,
-    queue::Queue, slot::Slot,
+    catalog::cache::Catalog, observe::events::EventBus, observe::metrics, request::queue::Queue,
+    supervise::continuity::Continuity, supervise::machine::Rules, supervise::slot::Slot,
 };
 
 /// How many notices a slow reader may be behind before it misses some.
-const NOTICES: usize = 256;
+const NOTICES: usize = 64;
 
 /// One server.
 pub(crate) struct Server {
@@ -40,7 +40,7 @@ pub(crate) struct Server {
     pub(crate) catalog: Catalog,
     pub(crate) continuity: Continuity,
     /// What its connections say by themselves.
-    pub(crate) notices: broadcast::Sender<ServerNotice>,
+    pub(crate) notices: NoticeSender,
     /// Ends the supervisors.
     pub(crate) stop: CancellationToken,
     /// Set when it was removed or replaced: it speaks for its name no more.
@@ -103,7 +103,7 @@ pub(crate) struct Observed {
     pub(crate) misses: u32,
     pub(crate) connect_time: Option<Duration>,
     pub(crate) transport: Option<TransportKind>,
-    pub(crate) protocol: Option<String>,
+    pub(crate) protocol: Option<ProtocolVersion>,
     /// The last error; forgotten when a connection is made.
     pub(crate) last_error: Option<Error>,
     /// Why and when the last connection ended.
@@ -172,7 +172,7 @@ impl Server {
             queue: Queue::default(),
             catalog: Catalog::default(),
             continuity: Continuity::default(),
-            notices: broadcast::channel(NOTICES).0,
+            notices: NoticeSender::new(NOTICES),
             stop,
             retired: AtomicBool::new(false),
         });
@@ -298,9 +298,9 @@ impl Server {
         };
         {
             let mut observed = lock(&instance.observed);
-            let before = observed.state.as_str();
+            let before = observed.state.kind();
             change(&mut observed);
-            let after = observed.state.as_str();
+            let after = observed.state.kind();
             if before == after {
                 return;
             }
@@ -317,7 +317,7 @@ impl Server {
                 .map(|i| lock(&i.observed).state.clone())
                 .max_by_key(rank)
                 .unwrap_or_default();
-            let (from, to) = (state.as_str(), best.as_str());
+            let (from, to) = (state.kind(), best.kind());
             if from != to {
                 change = Some(EventKind::StateChanged { from, to });
             }
@@ -392,7 +392,7 @@ impl Server {
 
     /// The error of a call that will not wait, or has waited long enough.
     pub(crate) fn not_ready(&self, waited: Option<Duration>) -> Error {
-        let state = self.state().as_str();
+        let state = self.state().kind();
         let message = match waited {
             None => format!("the server is not ready: it is {state}"),
             Some(waited) => {

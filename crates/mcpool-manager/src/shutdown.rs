@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use mcpool_core::ServerName;
 use tokio::time::Instant;
 
-use crate::{
-    manager::{ConnectionManager, Shared},
-    server::lock,
-};
+use crate::{manager::ConnectionManager, server::lock, shared::Shared};
 
 /// What [`ConnectionManager::shutdown`] did.
 #[derive(Debug, Clone, Default)]
@@ -27,19 +24,6 @@ pub struct ShutdownReport {
 impl ConnectionManager {
     /// Whether [`shutdown`](ConnectionManager::shutdown) was called.
     ///
-    /// ```
-    /// # use std::{sync::Arc, time::Duration};
-    /// # use mcpool_core::{ErrorKind, ServerSpec, StartMode, StdioSpec};
-    /// # use mcpool_manager::{CallOptions, ConnectionManager, Refresh};
-    /// # use mcpool_testkit::scripted_client::ScriptedFactory;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mcpool_core::Result<()> {
-    /// # let factory = Arc::new(ScriptedFactory::new());
-    /// # let files = ServerSpec::stdio("files", StdioSpec::new("mcp-server-files"))?;
-    /// # let manager = ConnectionManager::new(factory);
-    /// # manager.start(vec![files.clone()]).await?;
-    /// assert!(!manager.is_shut_down());
-    /// # Ok(()) }
-    /// ```
     #[must_use]
     pub fn is_shut_down(&self) -> bool {
         self.shared.root.is_cancelled()
@@ -52,20 +36,6 @@ impl ConnectionManager {
     /// Idempotent: a second caller waits for the same end. Dropping the future stops the waiting,
     /// not the shutdown.
     ///
-    /// ```
-    /// # use std::{sync::Arc, time::Duration};
-    /// # use mcpool_core::{ErrorKind, ServerSpec, StartMode, StdioSpec};
-    /// # use mcpool_manager::{CallOptions, ConnectionManager, Refresh};
-    /// # use mcpool_testkit::scripted_client::ScriptedFactory;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> mcpool_core::Result<()> {
-    /// # let factory = Arc::new(ScriptedFactory::new());
-    /// # let files = ServerSpec::stdio("files", StdioSpec::new("mcp-server-files"))?;
-    /// # let manager = ConnectionManager::new(factory);
-    /// # manager.start(vec![files.clone()]).await?;
-    /// let report = manager.shutdown(Duration::from_secs(6)).await;
-    /// assert!(report.forced.is_empty());
-    /// # Ok(()) }
-    /// ```
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         let shared = Arc::clone(&self.shared);
         let runtime = shared.runtime();

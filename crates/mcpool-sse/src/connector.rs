@@ -1,46 +1,49 @@
 //! Opening the event stream.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures::StreamExt;
 use mcpool_core::{
     ConnectRequest, Connector, Error, ErrorKind, Result, Transport, TransportKind, TransportSpec,
+    Untrusted,
 };
+use mcpool_duplex::Duplex;
 use mcpool_http_pool::{
-    EventLines, HttpPeer, HttpPool, PeerRequest, drain,
+    Events, HttpPeer, HttpPool, PeerRequest, StreamItem, drain,
     reqwest::{
         Method, Response,
-        header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+        header::{ACCEPT, CACHE_CONTROL, HeaderValue},
     },
     status_error,
 };
-use tokio::time::timeout;
+use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
     endpoint,
-    stream::{Events, events},
-    transport::SseTransport,
+    post::{SseWriter, media_type},
+    stream::{EventReader, SseReader},
 };
 
 /// The longest wait for the stream's head and then for its endpoint event. Servers send both at
 /// once; a fallback from Streamable HTTP must be told apart from a slow server in time.
 const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Messages from the answers of POSTs that may wait to be read; more wait in their sockets.
+const ANSWERS: usize = 64;
 
 /// Opens legacy HTTP+SSE connections (MCP 2024-11-05, "HTTP with SSE").
 ///
 /// A connect is over when the server has said where to POST. It takes at most the spec's
-/// `connect_timeout`, 10 s for the stream's head, and 10 s for the `endpoint` event, each cut to
-/// the policy's `startup` time-out. An open stream has no total time-out; a silence longer than
-/// the spec's `read_idle_timeout` ends it, and so does an event over `limits.max_message_bytes`.
+/// `connect_timeout`, 10 s for the stream's head, and 10 s for the `endpoint` event; events before
+/// that one are skipped. An open stream has no total timeout; a silence longer than the spec's
+/// `read_idle_timeout` ends it.
 ///
 /// Errors of `connect`:
 /// - [`ErrorKind::InvalidSpec`]: the URL, a header, the CA file or the proxy is wrong;
 /// - [`ErrorKind::Connect`]: nobody answers there;
 /// - [`ErrorKind::AuthRequired`], [`ErrorKind::Forbidden`], [`ErrorKind::RateLimited`],
 ///   [`ErrorKind::HttpStatus`]: the GET was answered so;
-/// - [`ErrorKind::Protocol`]: the answer is no event stream, does not begin with an `endpoint`
-///   event, or the endpoint is on another origin;
+/// - [`ErrorKind::Protocol`]: the answer is no event stream, ends before an `endpoint` event, or
+///   the endpoint is on another origin;
 /// - [`ErrorKind::Timeout`]: the head or the endpoint event did not come in time.
 #[derive(Clone, Debug)]
 pub struct SseConnector {
@@ -61,52 +64,49 @@ impl Connector for SseConnector {
         TransportKind::Sse
     }
 
-    async fn connect(&self, request: ConnectRequest) -> Result<Box<dyn Transport>> {
-        open(&self.pool, &request).await.map_err(|error| {
-            error
-                .with_server(&request.spec.name)
-                .with_operation("connect")
-        })
+    async fn connect(&self, request: ConnectRequest) -> Result<Arc<dyn Transport>> {
+        open(&self.pool, &request)
+            .await
+            .map_err(|error| error.with_server(&request.server).with_operation("connect"))
     }
 }
 
-async fn open(pool: &HttpPool, request: &ConnectRequest) -> Result<Box<dyn Transport>> {
-    let (TransportSpec::Sse(http) | TransportSpec::Auto(http)) = &request.spec.transport else {
+async fn open(pool: &HttpPool, request: &ConnectRequest) -> Result<Arc<dyn Transport>> {
+    let (TransportSpec::Sse(http) | TransportSpec::Auto(http)) = &*request.target else {
         return Err(Error::new(
             ErrorKind::InvalidSpec,
             format!(
                 "the spec is for {}, not for legacy SSE",
-                request.spec.transport.as_str()
+                request.target.as_str()
             ),
         ));
     };
-    let policy = &request.spec.policy;
-    let patience = ENDPOINT_TIMEOUT.min(policy.timeouts.startup);
     let peer = HttpPeer::new(pool, request, http).await?;
     let get = PeerRequest::new(Method::GET, peer.url().clone())
         .with_header(ACCEPT, HeaderValue::from_static("text/event-stream"))
-        .with_header(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        .with_header(CACHE_CONTROL, HeaderValue::from_static("no-store"))
+        .with_repeatable(true);
     let response = within(
-        patience.saturating_add(http.connect_timeout),
+        ENDPOINT_TIMEOUT.saturating_add(http.connect_timeout),
         "the server did not answer the GET of the event stream",
-        peer.send(get),
+        peer.send(&get),
     )
     .await??;
     let response = check_head(response).await?;
-    let lines = EventLines::new(
-        response,
-        policy.limits.max_message_bytes,
-        http.read_idle_timeout,
-    );
-    let mut events = events(lines);
+    let limit = request.limits.max_message_bytes;
+    let mut events = Events::new(response, limit, http.read_idle_timeout);
     let url = within(
-        patience,
+        ENDPOINT_TIMEOUT,
         "the server opened the event stream, but sent no endpoint event",
         first_endpoint(&peer, &mut events),
     )
     .await??;
     tracing::debug!(server = %peer.server(), transport = "sse", "event stream open");
-    Ok(Box::new(SseTransport::new(peer, url, policy, events)))
+    let (sender, answers) = mpsc::channel(ANSWERS);
+    let reader = SseReader::new(EventReader::new(events, limit), answers);
+    let writer = SseWriter::new(peer, url, limit, sender);
+    let duplex = Duplex::new(request, TransportKind::Sse, reader, writer)?;
+    Ok(Arc::new(duplex))
 }
 
 async fn within<T>(patience: Duration, what: &str, work: impl Future<Output = T>) -> Result<T> {
@@ -132,20 +132,19 @@ async fn check_head(response: Response) -> Result<Response> {
             _ => error,
         });
     }
-    let content_type = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or("no content type");
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    if media_type.eq_ignore_ascii_case("text/event-stream") {
+    let media_type = media_type(&response);
+    if media_type == "text/event-stream" {
         return Ok(response);
     }
     let error = Error::new(
         ErrorKind::Protocol,
         format!(
-            "the server answered the GET with {media_type:?} (HTTP {}) and not with an event \
-             stream: it is not the URL of a legacy HTTP+SSE server",
+            "the server answered the GET with {} (HTTP {}) and not with an event stream: it is \
+             not the URL of a legacy HTTP+SSE server",
+            match &*media_type {
+                "" => "no content type".to_owned(),
+                media_type => Untrusted::line(media_type).clip(40).quoted().to_string(),
+            },
             status.as_u16()
         ),
     )
@@ -154,21 +153,34 @@ async fn check_head(response: Response) -> Result<Response> {
     Err(error)
 }
 
+/// Waits for the endpoint. Servers send other events before it, so that the stream is flushed.
 async fn first_endpoint(peer: &HttpPeer, events: &mut Events) -> Result<url::Url> {
-    match events.next().await {
-        Some(Ok(event)) if event.event == "endpoint" => endpoint::resolve(peer.url(), &event.data),
-        Some(Ok(event)) => Err(Error::new(
-            ErrorKind::Protocol,
-            format!(
-                "the first event of the stream is {:?} and not \"endpoint\": the server does \
-                 not speak HTTP+SSE of MCP 2024-11-05",
-                event.event.chars().take(40).collect::<String>()
-            ),
-        )),
-        Some(Err(error)) => Err(error),
-        None => Err(Error::new(
-            ErrorKind::Protocol,
-            "the server ended the event stream without an endpoint event",
-        )),
+    let mut other = None;
+    loop {
+        match events.next().await {
+            Some(Ok(StreamItem::Event(event))) if event.kind == "endpoint" => {
+                return endpoint::resolve(peer.url(), &event.data);
+            }
+            Some(Ok(StreamItem::Event(event))) => {
+                other.get_or_insert(event.kind);
+            }
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(error),
+            None => {
+                let came = other.map_or_else(String::new, |kind| {
+                    format!(
+                        " (its first event is {})",
+                        Untrusted::line(kind).clip(40).quoted()
+                    )
+                });
+                return Err(Error::new(
+                    ErrorKind::Protocol,
+                    format!(
+                        "the server ended the event stream without an endpoint event{came}: it \
+                         does not speak HTTP+SSE of MCP 2024-11-05"
+                    ),
+                ));
+            }
+        }
     }
 }

@@ -1,165 +1,160 @@
-//! Reading the event stream to its end.
+//! The half that reads: the event stream, and what servers put into the answers of POSTs.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU64, Ordering},
-};
-
-use eventsource_stream::{Event, EventStreamError, Eventsource};
-use futures::{StreamExt, stream::BoxStream};
-use mcpool_core::{Diagnostics, Error, ErrorKind, IncomingMessage, Result, ServerName};
-use mcpool_core::{TransportKind, TransportMonitor, Untrusted};
-use mcpool_http_pool::{EventLines, split_batch};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::FutureExt;
+use mcpool_core::{Error, ErrorKind, Result};
+use mcpool_duplex::{Frames, IdScanner, Ids, ReadHalf};
+use mcpool_http_pool::{Events, StreamItem};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
-/// The events of one stream.
-pub(crate) type Events = BoxStream<'static, Result<Event>>;
+/// Events that are taken at once before they are handed on.
+const AT_ONCE: usize = 64;
 
-/// Parses lines into events.
-pub(crate) fn events(lines: EventLines) -> Events {
-    lines
-        .eventsource()
-        .map(|event| {
-            event.map_err(|error| match error {
-                EventStreamError::Transport(error) => error,
-                EventStreamError::Utf8(_) | EventStreamError::Parser(_) => Error::new(
-                    ErrorKind::Protocol,
-                    "the server's event stream cannot be parsed",
-                ),
-            })
-        })
-        .boxed()
+/// What an event stream says of messages.
+pub(crate) enum Said {
+    /// A framed text.
+    Text(Bytes),
+    /// A text over the limit answers or asks these.
+    Oversized(Ids),
+    /// A text over the limit, for which nobody waits.
+    Skipped,
 }
 
-/// What the reader, the transport and the pending sends share; the monitor, too.
-#[derive(Debug)]
-pub(crate) struct Link {
-    pub(crate) server: ServerName,
-    /// Cancelled when the connection has ended, whatever the reason.
-    pub(crate) ended: CancellationToken,
-    failure: Mutex<Option<Error>>,
-    closed: AtomicBool,
-    sent: AtomicU64,
-    received: AtomicU64,
-    skipped: AtomicU64,
+/// Reads one event stream, each event a message.
+pub(crate) struct EventReader {
+    events: Events,
+    limit: usize,
+    /// Of the event over the limit that is under way.
+    oversized: Option<Oversized>,
 }
 
-impl Link {
-    pub(crate) fn new(server: ServerName) -> Self {
+#[derive(Default)]
+struct Oversized {
+    ids: IdScanner,
+    reported: bool,
+}
+
+impl EventReader {
+    pub(crate) fn new(events: Events, limit: usize) -> Self {
         Self {
-            server,
-            ended: CancellationToken::new(),
-            failure: Mutex::new(None),
-            closed: AtomicBool::new(false),
-            sent: AtomicU64::new(0),
-            received: AtomicU64::new(0),
-            skipped: AtomicU64::new(0),
+            events,
+            limit,
+            oversized: None,
         }
     }
 
-    /// Ends the connection because of this; the first reason stays.
-    pub(crate) fn fail(&self, error: Error) {
-        if !self.closed.load(Ordering::SeqCst) {
-            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-            if failure.is_none() {
-                tracing::debug!(server = %self.server, transport = "sse", %error, "connection lost");
-                *failure = Some(error.with_server(&self.server));
-            }
-        }
-        self.ended.cancel();
-    }
-
-    /// Ends the connection because the application wants it.
-    pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-        self.ended.cancel();
-    }
-
-    pub(crate) fn count_sent(&self) {
-        self.sent.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl TransportMonitor for Link {
-    fn kind(&self) -> TransportKind {
-        TransportKind::Sse
-    }
-
-    fn diagnostics(&self) -> Diagnostics {
-        let mut diagnostics = Diagnostics::default();
-        diagnostics.sent = self.sent.load(Ordering::Relaxed);
-        diagnostics.received = self.received.load(Ordering::Relaxed);
-        diagnostics
-    }
-
-    fn failure(&self) -> Option<Error> {
-        self.failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-}
-
-/// Reads events and passes their messages on, until the stream or the connection ends.
-pub(crate) async fn read(
-    link: std::sync::Arc<Link>,
-    mut events: Events,
-    messages: mpsc::Sender<IncomingMessage>,
-) {
-    let reason = loop {
-        let event = tokio::select! {
-            biased;
-            () = link.ended.cancelled() => return,
-            event = events.next() => event,
-        };
-        let event = match event {
-            Some(Ok(event)) => event,
-            Some(Err(error)) => break error,
-            None => {
-                break Error::new(
-                    ErrorKind::ConnectionLost,
-                    "the server ended the event stream",
-                );
-            }
-        };
-        if event.event != "message" {
-            tracing::debug!(server = %link.server, event = %Untrusted::line(&event.event).clip(100), "event skipped");
-            continue;
-        }
-        for message in parse(&link, &event.data) {
-            link.received.fetch_add(1, Ordering::Relaxed);
-            tokio::select! {
-                biased;
-                () = link.ended.cancelled() => return,
-                sent = messages.send(message) => if sent.is_err() { return },
-            }
-        }
-    };
-    link.fail(reason);
-}
-
-fn parse(link: &Link, data: &str) -> Vec<IncomingMessage> {
-    let parts = split_batch(data).unwrap_or_default();
-    let parts: Vec<&str> = match parts.is_empty() {
-        true => vec![data],
-        false => parts.iter().map(String::as_str).collect(),
-    };
-    parts
-        .into_iter()
-        .filter_map(|part| match serde_json::from_str(part) {
-            Ok(message) => Some(message),
-            Err(error) => {
-                // Once a connection is enough: a server that does this does it often.
-                if link.skipped.fetch_add(1, Ordering::Relaxed) == 0 {
-                    tracing::warn!(
-                        server = %link.server,
-                        error = %Untrusted::line(error.to_string()),
-                        "an event of the server is no JSON-RPC message and was skipped"
-                    );
+    /// What comes next; `None` at the end of the stream. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Option<Result<Said>> {
+        loop {
+            match self.events.next().await? {
+                Err(error) => return Some(Err(error)),
+                Ok(StreamItem::Event(event)) if event.kind == "message" => {
+                    // An event that only brings an id has no data.
+                    if !event.data.is_empty() {
+                        return Some(Ok(Said::Text(event.data.into())));
+                    }
                 }
-                None
+                Ok(StreamItem::Oversized(piece)) => {
+                    let oversized = self.oversized.get_or_insert_default();
+                    oversized.ids.feed(&piece);
+                    if let Some(ids) = oversized.known() {
+                        return Some(Ok(Said::Oversized(ids)));
+                    }
+                }
+                Ok(StreamItem::OversizedEnd) => {
+                    if let Some(said) = self.end_of_oversized() {
+                        return Some(said);
+                    }
+                }
+                // Keep-alives, and what servers make up.
+                Ok(_) => {}
             }
-        })
-        .collect()
+        }
+    }
+
+    fn end_of_oversized(&mut self) -> Option<Result<Said>> {
+        let mut oversized = self.oversized.take().unwrap_or_default();
+        oversized.ids.finish();
+        if let Some(ids) = oversized.known() {
+            return Some(Ok(Said::Oversized(ids)));
+        }
+        if oversized.reported {
+            return None;
+        }
+        if oversized.ids.nobody_waits() {
+            return Some(Ok(Said::Skipped));
+        }
+        Some(Err(Error::new(
+            ErrorKind::TooLarge,
+            format!(
+                "an event without an id that could be found is over the limit of {} bytes; raise \
+                 the limit or ask for less",
+                self.limit
+            ),
+        )))
+    }
+}
+
+impl Oversized {
+    /// The ids that became known.
+    fn known(&mut self) -> Option<Ids> {
+        let ids = self.ids.take();
+        self.reported |= !ids.is_empty();
+        (!ids.is_empty()).then_some(ids)
+    }
+}
+
+/// Reads a connection.
+pub(crate) struct SseReader {
+    stream: EventReader,
+    /// What came in the answers of POSTs.
+    answers: mpsc::Receiver<Said>,
+}
+
+impl SseReader {
+    pub(crate) fn new(stream: EventReader, answers: mpsc::Receiver<Said>) -> Self {
+        Self { stream, answers }
+    }
+
+    fn put(&self, said: Said, frames: &mut Frames) {
+        match said {
+            Said::Text(text) => frames.read(&text),
+            Said::Oversized(ids) => frames.oversized(ids, self.stream.limit),
+            Said::Skipped => frames.skip("over the size limit", ""),
+        }
+    }
+}
+
+#[async_trait]
+impl ReadHalf for SseReader {
+    async fn read(&mut self, frames: &mut Frames) -> Result<()> {
+        tokio::select! {
+            biased;
+            Some(said) = self.answers.recv() => {
+                frames.odd("messages in the answers of POSTs");
+                self.put(said, frames);
+            }
+            next = self.stream.next() => {
+                self.put(not_ended(next)?, frames);
+                // What is there already comes with it.
+                for _ in 0..AT_ONCE {
+                    match self.stream.next().now_or_never() {
+                        Some(next) => self.put(not_ended(next)?, frames),
+                        None => break,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn not_ended(next: Option<Result<Said>>) -> Result<Said> {
+    next.unwrap_or_else(|| {
+        Err(Error::new(
+            ErrorKind::ConnectionLost,
+            "the server ended the event stream",
+        ))
+    })
 }

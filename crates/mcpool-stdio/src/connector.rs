@@ -4,14 +4,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use mcpool_core::{
-    ConnectRequest, Connector, Error, ErrorKind, Result, ServerSpec, StdioSpec, Transport,
-    TransportKind, TransportSpec,
+    ConnectRequest, Connector, Error, ErrorKind, Result, StdioSpec, Transport, TransportKind,
+    TransportSpec,
 };
 
 use crate::{
     command::{Plan, spawn_error},
     guardian::Guardian,
+    halves::{Reader, Writer, take_over},
     monitor::StdioMonitor,
+    pace::Pace,
     pipes::Streams,
     process::{Launch, Process},
     shutdown::Ladder,
@@ -26,14 +28,14 @@ use crate::{
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), mcpool_core::Error> {
-/// use std::sync::Arc;
-/// use mcpool_core::{ConnectRequest, Connector, ServerSpec, StdioSpec};
+/// use mcpool_core::{ConnectRequest, Connector, StdioSpec, TransportSpec, WireRequest};
 /// use mcpool_stdio::StdioConnector;
 ///
 /// let connector = StdioConnector::new();
-/// let spec = ServerSpec::stdio("files", StdioSpec::new("mcp-server-filesystem").with_args(["."]))?;
-/// let mut transport = connector.connect(ConnectRequest::new(Arc::new(spec))).await?;
-/// // … a client speaks on it …
+/// let spec = StdioSpec::new("mcp-server-filesystem").with_args(["."]);
+/// let request = ConnectRequest::new("files".parse()?, TransportSpec::Stdio(spec));
+/// let transport = connector.connect(request).await?;
+/// let discovered = transport.request(WireRequest::new("server/discover", None), None).await;
 /// transport.close().await?;
 /// # Ok(())
 /// # }
@@ -90,45 +92,70 @@ impl StdioConnector {
     /// [`CommandNotFound`](ErrorKind::CommandNotFound) for a program that is not there or not
     /// executable, [`Spawn`](ErrorKind::Spawn) for what the operating system refuses.
     pub async fn open(&self, request: ConnectRequest) -> Result<StdioTransport> {
-        let spec = request.spec;
-        self.start(&spec)
+        let started = async {
+            let pace = Arc::new(Pace::new(&request.shutdown));
+            let (reader, writer, monitor) = self.start(&request, Arc::clone(&pace)).await?;
+            StdioTransport::new(&request, reader, writer, monitor, pace)
+        };
+        started
             .await
-            .map_err(|error| error.with_server(&spec.name).with_operation("connect"))
+            .map_err(|error| error.with_server(&request.server).with_operation("connect"))
     }
 
-    async fn start(&self, spec: &ServerSpec) -> Result<StdioTransport> {
-        let TransportSpec::Stdio(stdio) = &spec.transport else {
+    /// Starts the server for rmcp's own client.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    #[cfg(feature = "rmcp")]
+    pub async fn open_rmcp(&self, request: ConnectRequest) -> Result<crate::RmcpTransport> {
+        let pace = Arc::new(Pace::new(&request.shutdown));
+        let started = self.start(&request, pace).await;
+        let (reader, writer, monitor) = started
+            .map_err(|error| error.with_server(&request.server).with_operation("connect"))?;
+        Ok(crate::RmcpTransport::new(reader, writer, monitor))
+    }
+
+    /// Starts the process and takes over its pipes.
+    async fn start(
+        &self,
+        request: &ConnectRequest,
+        pace: Arc<Pace>,
+    ) -> Result<(Reader, Writer, Arc<StdioMonitor>)> {
+        let TransportSpec::Stdio(stdio) = &*request.target else {
             return Err(Error::new(
                 ErrorKind::InvalidSpec,
                 format!(
                     "a {} server is not started as a process",
-                    spec.transport.as_str()
+                    request.target.as_str()
                 ),
             ));
         };
         let launch = self.launch.clone();
         let owned = stdio.clone();
-        let ladder = Ladder::new(&spec.policy.shutdown);
+        let ladder = pace.ladder();
         // Looking a program up and starting it block.
         let (process, streams) =
             starting::start(move || start_process(&owned, &launch, ladder)).await?;
         let monitor = Arc::new(StdioMonitor::new(
-            spec.name.clone(),
+            request.server.clone(),
             process.id(),
-            spec.policy.limits.stderr_lines,
-            spec.masker.clone(),
+            request.limits.stderr_lines,
+            request.masker.clone(),
             Arc::clone(&self.stderr),
         ));
         tracing::debug!(
-            server = %spec.name,
+            server = %request.server,
             transport = "stdio",
             pid = process.id(),
             "server process started"
         );
-        StdioTransport::new(spec, process, streams, monitor).map_err(|source| {
+        let limit = request.limits.max_message_bytes;
+        let halves = take_over(process, streams, &monitor, limit, pace);
+        let (reader, writer) = halves.map_err(|source| {
             Error::new(ErrorKind::Spawn, "the pipes to the server cannot be used")
                 .with_source(source)
-        })
+        })?;
+        Ok((reader, writer, monitor))
     }
 }
 
@@ -143,8 +170,8 @@ impl Connector for StdioConnector {
         TransportKind::Stdio
     }
 
-    async fn connect(&self, request: ConnectRequest) -> Result<Box<dyn Transport>> {
-        Ok(Box::new(self.open(request).await?))
+    async fn connect(&self, request: ConnectRequest) -> Result<Arc<dyn Transport>> {
+        Ok(Arc::new(self.open(request).await?.into_duplex()))
     }
 }
 

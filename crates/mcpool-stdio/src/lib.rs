@@ -23,6 +23,11 @@
 //! - **Errors say why**: how the process ended, and the last lines of its stderr, in which
 //!   known secrets are masked and control characters escaped.
 //!
+//! # With rmcp's own client
+//!
+//! The feature `rmcp` gives the same processes as a transport of rmcp, for a program that stays with
+//! its client and wants servers that die: `StdioConnector::open_rmcp`.
+//!
 //! # Windows
 //!
 //! On Windows a job object takes the place of process group and guardian, and there is no
@@ -32,23 +37,27 @@
 mod child;
 mod command;
 mod connector;
-mod framing;
 mod guardian;
+mod halves;
 mod monitor;
 #[cfg(unix)]
 mod orphans;
-mod oversized;
+mod pace;
 mod pipes;
 #[cfg_attr(windows, path = "process_windows.rs")]
 mod process;
+#[cfg(feature = "rmcp")]
+mod rmcp_transport;
 mod shutdown;
 mod starting;
 mod stderr;
-mod stdin;
+mod tend;
 mod transport;
 
 pub use connector::StdioConnector;
 pub use guardian::{Guardian, GuardianProgram, run_guardian};
 pub use monitor::StdioMonitor;
+#[cfg(feature = "rmcp")]
+pub use rmcp_transport::RmcpTransport;
 pub use stderr::{StderrEvent, StderrStream};
 pub use transport::StdioTransport;

@@ -9,13 +9,13 @@ use std::{
 };
 
 use mcpool_core::{
-    Delivery, Diagnostics, Error, ErrorKind, Masker, Sensitivity, ServerName, StderrLine,
-    TransportKind, TransportMonitor,
+    Diagnostics, Error, ErrorKind, Masker, Sensitivity, ServerName, StderrLine, TransportKind,
+    TransportMonitor, Untrusted,
 };
+use mcpool_duplex::DuplexMonitor;
 use tokio::sync::watch;
 
 use crate::{
-    framing::Skip,
     process::{Process, describe},
     shutdown::DROP_PATIENCE,
     stderr::{Fanout, StderrStream, Tail},
@@ -31,14 +31,14 @@ pub struct StdioMonitor {
     connector_stream: Arc<Mutex<Fanout>>,
     masker: Masker,
     exit: OnceLock<Option<ExitStatus>>,
-    failure: OnceLock<Error>,
+    /// Why the connection ends, as far as the process knows.
+    reason: OnceLock<Error>,
+    /// What counts the messages.
+    counts: OnceLock<Arc<DuplexMonitor>>,
     closing: AtomicBool,
     /// Becomes true when the process has ended and all is known of how.
     ended: watch::Sender<bool>,
-    skipped: AtomicU64,
     killed: AtomicU64,
-    sent: AtomicU64,
-    received: AtomicU64,
 }
 
 impl StdioMonitor {
@@ -58,13 +58,11 @@ impl StdioMonitor {
             connector_stream,
             masker,
             exit: OnceLock::new(),
-            failure: OnceLock::new(),
+            reason: OnceLock::new(),
+            counts: OnceLock::new(),
             closing: AtomicBool::new(false),
             ended: watch::Sender::new(false),
-            skipped: AtomicU64::new(0),
             killed: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
-            received: AtomicU64::new(0),
         }
     }
 
@@ -96,25 +94,10 @@ impl StdioMonitor {
         lock(&self.own_stream).end();
     }
 
-    /// Counts lines that were skipped; the first is logged. Their text is not: it is unknown
-    /// what a server prints.
-    pub(crate) fn skipped(&self, why: Skip, count: u64) {
-        if count > 0 && self.skipped.fetch_add(count, Ordering::Relaxed) == 0 {
-            tracing::warn!(
-                server = %self.server,
-                transport = "stdio",
-                reason = why.as_str(),
-                "the server wrote to stdout what is no message; such lines are skipped and counted"
-            );
-        }
-    }
-
-    pub(crate) fn count_received(&self) {
-        self.received.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn count_sent(&self) {
-        self.sent.fetch_add(1, Ordering::Relaxed);
+    /// Takes note of what counts the messages.
+    pub(crate) fn count_with(&self, counts: Arc<DuplexMonitor>) {
+        // There is only one.
+        let _ = self.counts.set(counts);
     }
 
     pub(crate) fn begin_close(&self) {
@@ -129,15 +112,37 @@ impl StdioMonitor {
         self.killed.store(killed, Ordering::Relaxed);
     }
 
-    /// Notes why the connection ended; the first reason stays, and after the begin of a close
-    /// there is none.
-    pub(crate) fn fail(&self, error: Error) {
+    /// Notes why the connection ends; the first reason stays, and after the begin of a close there
+    /// is none.
+    pub(crate) fn note_reason(&self, reason: Error) {
         if !self.is_closing() {
-            let error = error
-                .with_server(&self.server)
-                .with_stderr_tail(lock(&self.tail).lines());
-            let _ = self.failure.set(error);
+            let _ = self.reason.set(reason);
         }
+    }
+
+    /// Why the connection ends, as far as the process knows.
+    pub(crate) fn reason(&self) -> Option<Error> {
+        self.reason.get().cloned()
+    }
+
+    /// The error for the end of stdout: the reason, and what stdout began with when that was no
+    /// message.
+    pub(crate) fn end_error(&self, reason: &Error) -> Error {
+        let said = self.counts.get().and_then(|counts| counts.skipped().1);
+        let message = match said {
+            Some(said) => format!(
+                "{}; its stdout began with {:?}",
+                reason.message(),
+                self.masker.mask(&said, Sensitivity::Value)
+            ),
+            None => reason.message().to_owned(),
+        };
+        Error::new(reason.kind(), message)
+    }
+
+    /// Adds to an error what the server wrote to stderr.
+    pub(crate) fn with_stderr(&self, error: Error) -> Error {
+        error.with_stderr_tail(lock(&self.tail).lines())
     }
 
     /// Publishes the end of the process.
@@ -151,7 +156,7 @@ impl StdioMonitor {
                 killed = self.killed.load(Ordering::Relaxed),
                 "server process ended"
             );
-            self.fail(Error::new(
+            self.note_reason(Error::new(
                 ErrorKind::ProcessExited,
                 format!("the server {}", self.exit_words().unwrap_or_default()),
             ));
@@ -174,27 +179,6 @@ impl StdioMonitor {
             .get()
             .map(|status| status.map_or_else(|| "ended".to_owned(), describe))
     }
-
-    /// The error of a send on this connection.
-    pub(crate) fn send_error(&self, delivery: Delivery, source: Option<std::io::Error>) -> Error {
-        let error = match self.failure() {
-            Some(failure) => failure.with_delivery(delivery),
-            None if self.is_closing() => Error::new(ErrorKind::Closed, "the connection is closed")
-                .with_server(&self.server)
-                .with_delivery(delivery),
-            None => Error::new(
-                ErrorKind::ConnectionLost,
-                "the server no longer reads its stdin",
-            )
-            .with_server(&self.server)
-            .with_stderr_tail(lock(&self.tail).lines())
-            .with_delivery(delivery),
-        };
-        match source {
-            Some(source) => error.with_source(source),
-            None => error,
-        }
-    }
 }
 
 impl TransportMonitor for StdioMonitor {
@@ -203,19 +187,24 @@ impl TransportMonitor for StdioMonitor {
     }
 
     fn diagnostics(&self) -> Diagnostics {
-        let mut diagnostics = Diagnostics::default();
+        let counts = self.counts.get();
+        let mut diagnostics = counts.map_or_else(Diagnostics::default, |it| it.diagnostics());
+        for sample in &mut diagnostics.skipped_samples {
+            let masked = self.masker.mask(sample, Sensitivity::Value);
+            *sample = Untrusted::line(masked).into_clean().into_owned();
+        }
         diagnostics.stderr_tail = lock(&self.tail).lines();
         diagnostics.pid = Some(self.pid);
         diagnostics.exit_status = self.exit_words();
-        diagnostics.skipped_lines = self.skipped.load(Ordering::Relaxed);
         diagnostics.killed_processes = self.killed.load(Ordering::Relaxed);
-        diagnostics.sent = self.sent.load(Ordering::Relaxed);
-        diagnostics.received = self.received.load(Ordering::Relaxed);
         diagnostics
     }
 
     fn failure(&self) -> Option<Error> {
-        self.failure.get().cloned()
+        match self.counts.get() {
+            Some(counts) => counts.failure(),
+            None => self.reason(),
+        }
     }
 
     fn kill(&self) {

@@ -12,11 +12,10 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::Path,
     process::{Child, Command, Stdio},
-    sync::Arc,
     time::Duration,
 };
 
-use mcpool_core::{ConnectRequest, ServerSpec, StdioSpec, Transport};
+use mcpool_core::{StdioSpec, Transport};
 use mcpool_stdio::StdioConnector;
 use mcpool_testkit::{Behavior, eventually_blocking, fixtures::stdio::StdioFixture, leaks};
 use support::*;
@@ -76,26 +75,26 @@ fn application() {
         Guard::GatedShell => StdioConnector::new().with_exec_gate(true),
         Guard::Program => StdioConnector::new().with_guardian(guardian.clone()),
     };
-    let mut spec = ServerSpec::stdio("test", spec).unwrap();
-    if order.hasty {
-        spec = hasty(spec);
-    }
-    let spec = Arc::new(spec);
+    let request = if order.hasty {
+        hasty(stdio(spec))
+    } else {
+        stdio(spec)
+    };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         println!("\nconnecting");
         loop {
-            let connect = || connector.open(ConnectRequest::new(Arc::clone(&spec)));
+            let connect = || connector.open(request.clone());
             let (first, second) = tokio::join!(connect(), connect());
-            let (mut first, mut second) = (first.unwrap(), second.unwrap());
+            let (first, second) = (first.unwrap(), second.unwrap());
             match order.conduct {
-                // The fixture says nothing by itself, so this is until the kill.
-                Conduct::Stay => drop(first.receive().await),
+                // The fixture does not end by itself, so this is until the kill.
+                Conduct::Stay => drop(first.closed().await),
                 Conduct::Churn => {}
                 Conduct::HandOver => {
                     // Each has said that it is up, and lives until it is closed.
-                    first.receive().await.unwrap();
-                    second.receive().await.unwrap();
+                    said(&first).await;
+                    said(&second).await;
                     guardian.hand_over();
                     first.close().await.unwrap();
                     // By a drop it is the same.

@@ -5,9 +5,7 @@
 
 mod support;
 
-use std::sync::Arc;
-
-use mcpool_core::{ConnectRequest, Transport};
+use mcpool_core::Transport;
 use mcpool_stdio::{Guardian, StdioConnector};
 use mcpool_testkit::leaks;
 use support::*;
@@ -25,8 +23,7 @@ fn guardians() -> Vec<u32> {
 #[tokio::test]
 async fn one_guardian_while_there_are_servers() {
     let without = StdioConnector::new().with_guardian(Guardian::Off);
-    let request = ConnectRequest::new(Arc::new(sh("exec cat")));
-    let mut unguarded = without.open(request).await.unwrap();
+    let unguarded = without.open(sh("exec cat")).await.unwrap();
     assert_eq!(guardians().len(), 0, "switched off");
     within(unguarded.close()).await.unwrap();
 
@@ -68,7 +65,7 @@ async fn one_guardian_while_there_are_servers() {
         .status()
         .unwrap();
     servers.push(open(sh("exec cat")).await);
-    for mut server in servers {
+    for server in servers {
         assert_eq!(guardians().len(), 1);
         within(server.close()).await.unwrap();
     }
@@ -77,9 +74,8 @@ async fn one_guardian_while_there_are_servers() {
     // Connecting and closing again and again leaves no file, task or process.
     let files = leaks::descriptor_count();
     for _ in 0..20 {
-        let mut server = open(sh("exec cat")).await;
-        within(server.send(ping(1))).await.unwrap();
-        within(server.receive()).await.unwrap();
+        let server = open(sh(ANSWER_ALL)).await;
+        ping(&server).await.unwrap();
         within(server.close()).await.unwrap();
         drop(server);
         drop(open(sh("exec cat")).await);

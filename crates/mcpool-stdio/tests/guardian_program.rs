@@ -5,9 +5,9 @@
 
 mod support;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
-use mcpool_core::{ConnectRequest, ErrorKind, ServerSpec, Transport};
+use mcpool_core::{ConnectRequest, ErrorKind, Incoming, Transport};
 use mcpool_stdio::{GuardianProgram, StdioConnector, StdioTransport};
 use mcpool_testkit::leaks;
 use support::*;
@@ -28,8 +28,7 @@ fn guardians() -> Vec<u32> {
         .collect()
 }
 
-async fn open(connector: &StdioConnector, spec: ServerSpec) -> StdioTransport {
-    let request = ConnectRequest::new(Arc::new(spec));
+async fn open(connector: &StdioConnector, request: ConnectRequest) -> StdioTransport {
     connector.open(request).await.unwrap()
 }
 
@@ -94,9 +93,10 @@ async fn one_guardian_while_there_are_servers() {
     assert_eq!(pipes.len(), 3 * servers.len());
     let environ = std::fs::read_to_string(format!("/proc/{guardian}/environ")).unwrap();
     assert_eq!(environ, "");
-    for mut server in servers.drain(..) {
-        within(server.send(ping(7))).await.unwrap();
-        assert_eq!(id(&within(server.receive()).await.unwrap()), 7);
+    for server in servers.drain(..) {
+        let note = mcpool_core::Notification::new("notifications/echoed", None);
+        within(server.notify(&note)).await.unwrap();
+        assert_eq!(said(&server).await, Incoming::Notification(note));
         within(server.close()).await.unwrap();
         let status = server.monitor().diagnostics().exit_status.unwrap();
         assert_eq!(status, "exited with status 0");
@@ -110,14 +110,12 @@ async fn one_guardian_while_there_are_servers() {
     std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let broken = mcpool_core::StdioSpec::new(script.to_str().unwrap());
-    let broken = ServerSpec::stdio("test", broken).unwrap();
-    let request = ConnectRequest::new(Arc::new(broken));
-    let error = connector.open(request).await.unwrap_err();
+    let error = connector.open(stdio(broken)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::CommandNotFound);
     assert!(error.message().contains("interpreter"), "{error}");
     let here = std::env::current_dir().unwrap();
-    let mut server = open(&connector, marked("pwd >&2; echo $MARK >&2; exit 3", "a=b")).await;
-    assert!(within(server.receive()).await.is_none());
+    let server = open(&connector, marked("pwd >&2; echo $MARK >&2; exit 3", "a=b")).await;
+    loss(&server).await;
     let diagnostics = server.monitor().diagnostics();
     assert_eq!(diagnostics.exit_status.unwrap(), "exited with status 3");
     let said: Vec<_> = diagnostics
@@ -135,14 +133,14 @@ async fn one_guardian_while_there_are_servers() {
     // Without a program there is still a shell.
     let nothing = GuardianProgram::new("/no/such/program", [""; 0]);
     let without = StdioConnector::new().with_guardian(nothing);
-    let mut server = open(&without, sh("exec cat")).await;
+    let server = open(&without, sh("exec cat")).await;
     assert_eq!(stat(pid(&server))[1], std::process::id().to_string());
     within(server.close()).await.unwrap();
 
     // Connecting and closing again and again leaves no file, thread, task or process.
     let files = leaks::descriptor_count();
     for _ in 0..10 {
-        let mut server = open(&connector, sh("exec cat")).await;
+        let server = open(&connector, sh("exec cat")).await;
         within(server.close()).await.unwrap();
         drop(server);
         drop(open(&connector, sh("exec cat")).await);
@@ -170,13 +168,12 @@ fn thread_names() -> Vec<String> {
 
 async fn a_guardian_that_is_killed_takes_its_servers_along(connector: &StdioConnector) {
     let deaf = "trap '' TERM HUP; while :; do sleep 1000; done";
-    let mut one = open(connector, sh(deaf)).await;
+    let one = open(connector, sh(deaf)).await;
     let two = open(connector, sh(deaf)).await;
     let pids = [pid(&one), pid(&two)];
     let guardian = guardian_of(&one);
     leaks::kill_process(guardian);
-    assert!(within(one.receive()).await.is_none());
-    assert!(one.monitor().failure().is_some());
+    loss(&one).await;
     drop(two);
     until("the servers are dead", || {
         !pids.iter().any(|pid| leaks::is_alive(*pid))
@@ -184,13 +181,13 @@ async fn a_guardian_that_is_killed_takes_its_servers_along(connector: &StdioConn
     .await;
     drop(one);
     // The next server has another.
-    let mut next = open(connector, sh("exec cat")).await;
+    let next = open(connector, sh("exec cat")).await;
     assert_ne!(guardian_of(&next), guardian);
     within(next.close()).await.unwrap();
 }
 
 async fn a_guardian_that_is_stopped_stops_nobody(connector: &StdioConnector) {
-    let mut server = open(
+    let server = open(
         connector,
         hasty(sh("trap '' TERM; while :; do sleep 1000; done")),
     )

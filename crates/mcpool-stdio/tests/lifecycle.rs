@@ -11,8 +11,7 @@ use std::{
 };
 
 use mcpool_core::{
-    ConnectRequest, Connector, Delivery, EnvInheritance, ErrorKind, ServerSpec, StdioSpec,
-    Transport,
+    Connector, Delivery, EnvInheritance, ErrorKind, HttpSpec, StdioSpec, Transport, TransportSpec,
 };
 use mcpool_stdio::{StderrEvent, StdioConnector};
 use mcpool_testkit::{Behavior, fixtures::stdio::StdioFixture, leaks};
@@ -40,16 +39,15 @@ async fn all_three_run(fixture: &StdioFixture) {
 
 #[tokio::test]
 async fn an_exit_is_told_with_status_and_stderr() {
-    let mut transport = open(sh("echo 'TOKEN is not set' >&2; exit 3")).await;
-    assert!(within(transport.receive()).await.is_none());
-    let failure = transport.monitor().failure().unwrap();
+    let transport = open(sh("echo 'TOKEN is not set' >&2; exit 3")).await;
+    let failure = loss(&transport).await;
     assert_eq!(failure.kind(), ErrorKind::ProcessExited);
     assert_eq!(failure.to_string(), "test: the server exited with status 3");
     assert_eq!(failure.stderr_tail()[0].text, "TOKEN is not set");
     let diagnostics = transport.monitor().diagnostics();
     assert_eq!(diagnostics.exit_status.unwrap(), "exited with status 3");
 
-    let error = within(transport.send(ping(1))).await.unwrap_err();
+    let error = ping(&transport).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ProcessExited);
     assert_eq!(error.delivery(), Delivery::NotSent);
     assert_eq!(error.stderr_tail()[0].text, "TOKEN is not set");
@@ -59,9 +57,8 @@ async fn an_exit_is_told_with_status_and_stderr() {
 
 #[tokio::test]
 async fn death_by_a_signal_is_named() {
-    let mut transport = open(sh("kill -s KILL $$")).await;
-    assert!(within(transport.receive()).await.is_none());
-    let failure = transport.monitor().failure().unwrap();
+    let transport = open(sh("kill -s KILL $$")).await;
+    let failure = loss(&transport).await;
     assert_eq!(
         failure.message(),
         "the server was killed by signal 9 (SIGKILL)"
@@ -69,49 +66,56 @@ async fn death_by_a_signal_is_named() {
 }
 
 #[tokio::test]
-async fn pending_sends_say_what_is_known_of_their_delivery() {
+async fn pending_requests_say_what_is_known_of_their_delivery() {
     let transport = open(sh("echo ready >&2; sleep 1000")).await;
-    let mut begun = transport.send(big(1, 1 << 20));
-    let mut waiting = transport.send(ping(2));
-    assert!(futures::poll!(&mut begun).is_pending(), "a pipe is smaller");
+    let begun = big(&transport, 1 << 20);
+    let waiting = ping(&transport);
+    tokio::pin!(begun, waiting);
+    assert!(futures::poll!(&mut begun).is_pending());
     assert!(futures::poll!(&mut waiting).is_pending());
-    let pid = transport.monitor().diagnostics().pid.unwrap();
-    leaks::kill_process(pid);
-    let begun = within(begun).await.unwrap_err();
-    let waiting = within(waiting).await.unwrap_err();
+    leaks::kill_process(transport.monitor().diagnostics().pid.unwrap());
+    let (begun, waiting) = tokio::join!(begun, waiting);
+    let (begun, waiting) = (begun.unwrap_err(), waiting.unwrap_err());
     assert_eq!(begun.kind(), ErrorKind::ProcessExited, "{begun:?}");
     assert_eq!(begun.delivery(), Delivery::Unknown, "a part was written");
+    assert_eq!(waiting.kind(), ErrorKind::ProcessExited, "{waiting:?}");
     assert_eq!(waiting.delivery(), Delivery::NotSent, "nothing was written");
 }
 
 #[tokio::test]
+async fn what_a_program_wrote_to_stdout_stands_in_the_error() {
+    let transport = open(sh("echo 'usage: server --stdio'; exit 2")).await;
+    assert_eq!(
+        loss(&transport).await.message(),
+        "the server exited with status 2; its stdout began with \"usage: server --stdio\""
+    );
+}
+
+#[tokio::test]
 async fn a_server_that_closes_stdout_or_stdin_and_stays_is_lost() {
-    let mut transport = open(hasty(sh("exec >/dev/null; exec sleep 1000"))).await;
-    assert!(within(transport.receive()).await.is_none());
-    let failure = transport.monitor().failure().unwrap();
+    let transport = open(hasty(sh("exec >/dev/null; exec sleep 1000"))).await;
+    let failure = loss(&transport).await;
     assert_eq!(failure.kind(), ErrorKind::ConnectionLost);
     assert!(failure.message().contains("stdout"), "{failure}");
 
-    let mut transport = open(hasty(sh(
-        "exec </dev/null; echo closed >&2; exec sleep 1000",
-    )))
-    .await;
-    let monitor = transport.monitor();
-    until("it closed its stdin", || {
-        !monitor.diagnostics().stderr_tail.is_empty()
-    })
-    .await;
-    let error = within(transport.send(ping(1))).await.unwrap_err();
+    let script = "exec </dev/null; echo closed >&2; exec sleep 1000";
+    let transport = open(hasty(sh(script))).await;
+    until_ready(&transport).await;
+    let error = ping(&transport).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionLost);
     assert_eq!(error.delivery(), Delivery::NotSent);
-    assert!(within(transport.receive()).await.is_none());
-    let failure = monitor.failure().unwrap();
-    assert!(failure.message().contains("stdin"), "{failure}");
+    let failure = loss(&transport).await;
+    assert!(failure.message().contains("no longer reads"), "{failure}");
+    let monitor = transport.monitor();
+    until("it is killed", || {
+        monitor.diagnostics().exit_status.is_some()
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn an_obedient_server_is_closed_at_once() {
-    let mut transport = open(sh("exec cat")).await;
+    let transport = open(sh("exec cat")).await;
     let began = Instant::now();
     within(transport.close()).await.unwrap();
     assert!(
@@ -122,7 +126,7 @@ async fn an_obedient_server_is_closed_at_once() {
     let diagnostics = transport.monitor().diagnostics();
     assert_eq!(diagnostics.exit_status.unwrap(), "exited with status 0");
     assert_eq!(diagnostics.killed_processes, 0);
-    let error = within(transport.send(ping(1))).await.unwrap_err();
+    let error = ping(&transport).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.delivery()),
         (ErrorKind::Closed, Delivery::NotSent)
@@ -132,7 +136,7 @@ async fn an_obedient_server_is_closed_at_once() {
 #[tokio::test]
 async fn a_server_stuck_in_a_write_is_closed_in_order() {
     // It fills stdout, which nobody reads, before it looks at stdin.
-    let mut transport = open(sh("head -c 10000000 /dev/zero; exec cat >/dev/null")).await;
+    let transport = open(sh("head -c 10000000 /dev/zero; exec cat >/dev/null")).await;
     within(transport.close()).await.unwrap();
     let diagnostics = transport.monitor().diagnostics();
     assert_eq!(diagnostics.exit_status.unwrap(), "exited with status 0");
@@ -140,11 +144,8 @@ async fn a_server_stuck_in_a_write_is_closed_in_order() {
 
 #[tokio::test]
 async fn sigterm_comes_before_sigkill() {
-    let mut spec = sh("while :; do sleep 1000; done");
-    spec.policy.shutdown.stdin_grace = Duration::from_millis(50);
-    spec.policy.shutdown.term_grace = PATIENCE;
-    spec.policy.shutdown.total = 2 * PATIENCE;
-    let mut transport = open(spec).await;
+    let server = sh("while :; do sleep 1000; done");
+    let transport = open(with_graces(server, Duration::from_millis(50), PATIENCE)).await;
     within(transport.close()).await.unwrap();
     let diagnostics = transport.monitor().diagnostics();
     assert_eq!(
@@ -156,7 +157,7 @@ async fn sigterm_comes_before_sigkill() {
 #[tokio::test]
 async fn close_kills_the_whole_stubborn_family() {
     let fixture = stubborn();
-    let mut transport = open(hasty(fixture.spec("test"))).await;
+    let transport = open(hasty(stdio(fixture.process()))).await;
     all_three_run(&fixture).await;
     let began = Instant::now();
     let error = within(transport.close()).await.unwrap_err();
@@ -176,10 +177,8 @@ async fn a_server_behind_a_launcher_may_finish_in_a_close() {
         "exec 3<&0; (cat <&3 >/dev/null; sleep 0.05; echo done >'{}') & cat >/dev/null",
         file.display()
     );
-    let mut spec = sh(&script);
-    spec.policy.shutdown.term_grace = 4 * PATIENCE;
-    spec.policy.shutdown.total = 8 * PATIENCE;
-    let mut transport = open(spec).await;
+    let server = with_graces(sh(&script), Duration::from_secs(2), 4 * PATIENCE);
+    let transport = open(server).await;
     within(transport.close()).await.unwrap();
     assert_eq!(std::fs::read_to_string(file).unwrap(), "done\n");
     assert_eq!(transport.monitor().diagnostics().killed_processes, 0);
@@ -194,17 +193,11 @@ async fn what_stays_behind_an_obedient_leader_is_killed_in_a_close() {
         .map(|word| format!("'{word}'"))
         .collect::<Vec<_>>()
         .join(" ");
-    let mut launcher = fixture.spec("test");
-    launcher.transport = mcpool_core::TransportSpec::Stdio({
-        let mut launcher = process.clone();
-        launcher.command = "/bin/sh".into();
-        launcher.args = vec!["-c".into(), format!("{server} & exec cat >/dev/null")];
-        launcher
-    });
-    launcher.policy.shutdown.stdin_grace = PATIENCE;
-    launcher.policy.shutdown.term_grace = Duration::from_millis(100);
-    launcher.policy.shutdown.total = 2 * PATIENCE;
-    let mut transport = open(launcher).await;
+    let mut launcher = process.clone();
+    launcher.command = "/bin/sh".into();
+    launcher.args = vec!["-c".into(), format!("{server} & exec cat >/dev/null")];
+    let launcher = with_graces(stdio(launcher), PATIENCE, Duration::from_millis(100));
+    let transport = open(launcher).await;
     until("leader, launcher, server and detached child run", || {
         let marks = std::fs::read_dir(fixture.marker().dir()).unwrap().count();
         fixture.marker().processes().len() == 4 && marks == 3
@@ -219,15 +212,12 @@ async fn what_stays_behind_an_obedient_leader_is_killed_in_a_close() {
 
 #[tokio::test]
 async fn a_close_that_had_to_kill_says_so_each_time() {
-    let mut transport = open(hasty(sh(
+    let transport = open(hasty(sh(
         "trap '' TERM; echo ready >&2; while :; do sleep 1000; done",
     )))
     .await;
     let monitor = transport.monitor();
-    until("it ignores SIGTERM", || {
-        !monitor.diagnostics().stderr_tail.is_empty()
-    })
-    .await;
+    until_ready(&transport).await;
     for _ in 0..2 {
         let error = within(transport.close()).await.unwrap_err();
         assert_eq!(error.operation(), Some("close"));
@@ -239,14 +229,10 @@ async fn a_close_that_had_to_kill_says_so_each_time() {
 
 #[tokio::test]
 async fn close_keeps_to_its_total_and_may_be_dropped_and_begun_again() {
-    let mut spec = sh("trap '' TERM; echo ready >&2; while :; do sleep 1000; done");
-    spec.policy.shutdown.total = Duration::from_secs(2);
-    let mut transport = open(spec).await;
-    let monitor = transport.monitor();
-    until("it ignores SIGTERM", || {
-        !monitor.diagnostics().stderr_tail.is_empty()
-    })
-    .await;
+    let mut server = sh("trap '' TERM; echo ready >&2; while :; do sleep 1000; done");
+    server.shutdown.total = Duration::from_secs(2);
+    let transport = open(server).await;
+    until_ready(&transport).await;
     let began = Instant::now();
     for _ in 0..3 {
         let part = tokio::time::timeout(Duration::from_millis(10), transport.close());
@@ -270,10 +256,10 @@ async fn close_keeps_to_its_total_and_may_be_dropped_and_begun_again() {
 #[tokio::test]
 async fn what_a_server_leaves_behind_at_its_own_exit_is_killed() {
     let fixture = stubborn();
-    let mut transport = open(fixture.spec("test")).await;
+    let transport = open(stdio(fixture.process())).await;
     all_three_run(&fixture).await;
     leaks::kill_process(transport.monitor().diagnostics().pid.unwrap());
-    assert!(within(transport.receive()).await.is_none());
+    loss(&transport).await;
     until("all are dead", || fixture.marker().processes().is_empty()).await;
     within(transport.close()).await.unwrap();
     assert_eq!(transport.monitor().diagnostics().killed_processes, 2);
@@ -282,7 +268,7 @@ async fn what_a_server_leaves_behind_at_its_own_exit_is_killed() {
 #[tokio::test]
 async fn drop_kills_the_whole_stubborn_family_before_it_returns() {
     let fixture = stubborn();
-    let transport = open(fixture.spec("test")).await;
+    let transport = open(stdio(fixture.process())).await;
     all_three_run(&fixture).await;
     let monitor = transport.monitor();
     drop(transport);
@@ -300,7 +286,7 @@ fn drop_works_when_the_runtime_has_stopped_or_gone() {
             .build()
             .unwrap();
         let transport = runtime.block_on(async {
-            let transport = open(fixture.spec("test")).await;
+            let transport = open(stdio(fixture.process())).await;
             all_three_run(&fixture).await;
             transport
         });
@@ -320,8 +306,7 @@ async fn a_cancelled_connect_leaves_no_process() {
     let fixture = StdioFixture::new(Behavior::new());
     let connector = StdioConnector::new();
     for round in 0..20_u64 {
-        let request = ConnectRequest::new(Arc::new(fixture.spec("test")));
-        let connect = connector.connect(request);
+        let connect = connector.connect(stdio(fixture.process()));
         let _ = tokio::time::timeout(Duration::from_micros(round * 100), connect).await;
     }
     until("all are dead", || fixture.marker().processes().is_empty()).await;
@@ -336,7 +321,7 @@ async fn the_environment_and_directory_are_those_of_the_spec() {
         .with_env("A", "b=c d")
         .with_env("ODD.NAME", "x")
         .with_inherit_env(EnvInheritance::Nothing);
-    let transport = open(ServerSpec::stdio("test", cat).unwrap()).await;
+    let transport = open(stdio(cat)).await;
     let pid = transport.monitor().diagnostics().pid.unwrap();
     let environ = std::fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
     let mut vars: BTreeMap<_, _> = environ
@@ -355,8 +340,8 @@ async fn the_environment_and_directory_are_those_of_the_spec() {
 #[tokio::test]
 async fn errors_of_a_start() {
     let connect = async |spec: StdioSpec| {
-        let spec = ServerSpec::stdio("files", spec).unwrap();
-        let request = ConnectRequest::new(Arc::new(spec));
+        let mut request = stdio(spec);
+        request.server = "files".parse().unwrap();
         StdioConnector::new().open(request).await.unwrap_err()
     };
     let error = connect(StdioSpec::new("no-such-command-anywhere")).await;
@@ -377,11 +362,9 @@ async fn errors_of_a_start() {
     assert_eq!(error.kind(), ErrorKind::CommandNotFound);
     assert!(error.message().contains("interpreter"), "{error}");
 
-    let spec = ServerSpec::url("files", "http://127.0.0.1:1/").unwrap();
-    let error = StdioConnector::new()
-        .open(ConnectRequest::new(Arc::new(spec)))
-        .await
-        .unwrap_err();
+    let mut request = stdio(StdioSpec::new("sh"));
+    request.target = Arc::new(TransportSpec::Http(HttpSpec::new("http://127.0.0.1:1/")));
+    let error = StdioConnector::new().open(request).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidSpec);
 }
 
@@ -390,18 +373,15 @@ async fn stderr_is_a_stream_without_the_secrets_of_the_spec() {
     let connector = StdioConnector::new();
     let mut of_all = connector.stderr();
     let script = "read -r line; echo \"bad token $TOKEN\" >&2; echo \"and $KEY\" >&2; \
-                  printf '\\033[2J\\n' >&2; exec cat >/dev/null";
+                  printf '\\033[2J\\n' >&2; echo $TOKEN; exec cat >/dev/null";
     let spec = StdioSpec::new("/bin/sh")
         .with_args(["-c", script])
         .with_env("TOKEN", "/canary/value=")
         .with_env("KEY", "--BEGIN KEY--\ncanary-line-1\n--END KEY--");
-    let spec = ServerSpec::stdio("test", spec).unwrap();
-    let mut transport = connector
-        .open(ConnectRequest::new(Arc::new(spec)))
-        .await
-        .unwrap();
+    let transport = connector.open(stdio(spec)).await.unwrap();
     let mut of_one = transport.stdio_monitor().stderr();
-    within(transport.send(ping(1))).await.unwrap();
+    let note = mcpool_core::Notification::new("notifications/initialized", None);
+    within(transport.notify(&note)).await.unwrap();
     for stream in [&mut of_all, &mut of_one] {
         for text in [
             "bad token [redacted]",
@@ -417,6 +397,12 @@ async fn stderr_is_a_stream_without_the_secrets_of_the_spec() {
             assert_eq!(line.text, text);
         }
     }
+    let monitor = transport.monitor();
+    until("its stdout is read", || {
+        monitor.diagnostics().skipped_lines == 1
+    })
+    .await;
+    assert_eq!(monitor.diagnostics().skipped_samples, ["[redacted]"]);
     within(transport.close()).await.unwrap();
     assert_eq!(within(of_one.next()).await, None, "it ends with the server");
 }

@@ -6,12 +6,9 @@
 
 mod support;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use mcpool_core::{ConnectRequest, ServerSpec, Transport};
+use mcpool_core::{ConnectRequest, Transport};
 use mcpool_stdio::{StdioConnector, StdioTransport};
 use mcpool_testkit::leaks;
 use support::*;
@@ -29,21 +26,19 @@ fn guardian_role() {
     mcpool_stdio::run_guardian(None).unwrap();
 }
 
-async fn start(connector: &StdioConnector, spec: &ServerSpec) -> Vec<StdioTransport> {
-    let spec = Arc::new(spec.clone());
-    let open = async || {
-        let request = ConnectRequest::new(Arc::clone(&spec));
-        connector.open(request).await.unwrap()
-    };
+async fn start(connector: &StdioConnector, request: &ConnectRequest) -> Vec<StdioTransport> {
+    let open = async || connector.open(request.clone()).await.unwrap();
     futures::future::join_all((0..count()).map(|_| open())).await
 }
 
 /// Closes all at once, as a manager does.
 async fn close(transports: Vec<StdioTransport>) -> Duration {
     let began = Instant::now();
-    let closing = transports.into_iter().map(async |mut transport| {
-        let _ = transport.close().await;
-    });
+    let closing = transports
+        .into_iter()
+        .map(async |transport: StdioTransport| {
+            let _ = transport.close().await;
+        });
     within(futures::future::join_all(closing)).await;
     began.elapsed()
 }
@@ -89,8 +84,7 @@ async fn end_together(connector: &StdioConnector) {
         let transports = start(connector, spec).await;
         let started = began.elapsed();
         for transport in &transports {
-            let monitor = transport.monitor();
-            until("it is up", || !monitor.diagnostics().stderr_tail.is_empty()).await;
+            until_ready(transport).await;
         }
         let closed = close(transports).await;
         println!(

@@ -4,13 +4,20 @@
 
 mod support;
 
-use mcpool_core::{Error, ErrorKind, IncomingMessage, Transport};
+use std::sync::Arc;
+
+use mcpool_core::{
+    Delivery, Direction, ErrorKind, Incoming, Notification, Raw, Transport, WireRequest,
+};
 use mcpool_stdio::StderrEvent;
+use mcpool_testkit::{Behavior, fixtures::stdio::StdioFixture};
 use support::*;
 
-/// Answers every request of ours with nothing, one line each, as a server in `sh` can.
+/// Answers to requests of ours, before they come.
 const ANSWER_1: &str = r#"printf '{"jsonrpc":"2.0","id":1,"result":{}}\n'"#;
 const ANSWER_2: &str = r#"printf '{"jsonrpc":"2.0","id":2,"result":{}}\n'"#;
+/// Waits for a line.
+const READ: &str = "IFS= read -r line";
 /// Stays until stdin ends.
 const STAY: &str = "exec cat >/dev/null";
 
@@ -18,121 +25,126 @@ fn script(lines: &[&str]) -> String {
     lines.join("\n")
 }
 
-fn refused(message: &IncomingMessage) -> Error {
-    match message {
-        IncomingMessage::Error(error) => Error::from_rpc(error.error.clone()),
-        other => panic!("no error: {other:?}"),
-    }
-}
-
 #[tokio::test]
-async fn order_is_kept_and_counted() {
-    let mut transport = open(sh("exec cat")).await;
-    for number in 0..100 {
-        within(transport.send(ping(number))).await.unwrap();
+async fn requests_are_answered_counted_and_seen() {
+    let (request, tap) = tapped(sh(ANSWER_ALL));
+    let transport = open(request).await;
+    for _ in 0..100 {
+        assert_eq!(ping(&transport).await.unwrap().get(), "{}");
     }
-    for number in 0..100 {
-        let message = within(transport.receive()).await.unwrap();
-        assert_eq!(id(&message), number);
-    }
+    let note = Notification::new("notifications/initialized", None);
+    within(transport.notify(&note)).await.unwrap();
     let diagnostics = transport.monitor().diagnostics();
-    assert_eq!((diagnostics.sent, diagnostics.received), (100, 100));
+    assert_eq!((diagnostics.sent, diagnostics.received), (101, 100));
+    assert_eq!(diagnostics.skipped_lines, 0);
     within(transport.close()).await.unwrap();
-    assert!(within(transport.receive()).await.is_none());
     assert!(transport.monitor().failure().is_none(), "an orderly close");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_concurrent_sends_arrive_whole_and_once() {
-    let mut transport = open(sh("exec cat")).await;
-    let sends: Vec<_> = (0..1000)
-        .map(|number| tokio::spawn(transport.send(big(number, 3_000))))
-        .collect();
-    let mut seen = std::collections::BTreeSet::new();
-    while seen.len() < 1000 {
-        let message = within(transport.receive()).await.unwrap();
-        assert!(seen.insert(id(&message)), "twice");
-    }
-    for send in sends {
-        within(send).await.unwrap().unwrap();
-    }
-    assert_eq!(transport.monitor().diagnostics().skipped_lines, 0);
+    let sent = tap.seen(Direction::Sent);
+    assert_eq!(sent.len(), 101);
+    assert_eq!(sent[2], r#"{"jsonrpc":"2.0","id":3,"method":"ping"}"#);
+    assert_eq!(
+        tap.seen(Direction::Received)[2],
+        r#"{"jsonrpc":"2.0","id":3,"result":{}}"#
+    );
 }
 
 #[tokio::test]
 async fn twenty_megabytes_go_both_ways_at_once() {
     const BYTES: usize = 20 * 1024 * 1024;
-    let mut transport = open(sh("exec cat")).await;
-    let sends = futures::future::join_all((0..3).map(|number| transport.send(big(number, BYTES))));
-    let receives = async {
-        for number in 0..3 {
-            let message = within(transport.receive()).await.unwrap();
-            assert_eq!(id(&message), number);
-            assert!(serde_json::to_vec(&message).unwrap().len() > BYTES);
-        }
+    let fixture = StdioFixture::new(Behavior::new());
+    let transport = open(stdio(fixture.process())).await;
+    let call = async |letter: &str| {
+        let text = letter.repeat(BYTES);
+        let params = serde_json::json!({"name": "echo", "arguments": {"message": text}});
+        let params = Raw::of(&params).unwrap();
+        let request = WireRequest::new("tools/call", Some(&params));
+        let answer = within(transport.request(request, None)).await.unwrap();
+        let answer: serde_json::Value = answer.parse().unwrap();
+        assert!(answer["content"][0]["text"] == text);
     };
-    let (sent, ()) = tokio::join!(sends, receives);
-    for result in sent {
-        result.unwrap();
-    }
+    tokio::join!(call("a"), call("b"), call("c"));
 }
 
 #[tokio::test]
-async fn a_stuck_send_does_not_stop_receiving() {
+async fn a_stuck_request_does_not_stop_others_from_being_answered() {
     // It reads nothing, ever.
-    let mut transport = open(hasty(sh(&script(&[
-        ANSWER_1,
-        ANSWER_2,
-        "while :; do sleep 60; done",
-    ]))))
-    .await;
-    let stuck = tokio::spawn(transport.send(big(7, 1 << 20)));
-    for number in [1, 2] {
-        assert_eq!(id(&within(transport.receive()).await.unwrap()), number);
-    }
+    let answers = ANSWER_2.to_owned() + "\n" + &ANSWER_2.replace('2', "3").replace("3.0", "2.0");
+    let transport = Arc::new(
+        open(hasty(sh(&script(&[
+            "sleep 0.2",
+            &answers,
+            "while :; do sleep 60; done",
+        ]))))
+        .await,
+    );
+    let stuck = {
+        let transport = Arc::clone(&transport);
+        tokio::spawn(async move { big(&transport, 1 << 20).await })
+    };
+    let monitor = transport.monitor();
+    until("it is begun", || monitor.diagnostics().sent == 1).await;
+    let (second, third) = tokio::join!(ping(&transport), ping(&transport));
+    second.unwrap();
+    third.unwrap();
     assert!(!stuck.is_finished());
     let _ = within(transport.close()).await;
     let error = within(stuck).await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Closed);
+    assert_eq!(
+        (error.kind(), error.delivery()),
+        (ErrorKind::Closed, Delivery::Unknown)
+    );
 }
 
 #[tokio::test]
-async fn a_dropped_send_is_left_out_or_whole() {
-    // The server reads nothing until it is told to by a signal, then it echoes.
-    let mut transport = open(sh(
-        "trap go=1 USR1; echo ready >&2; while [ -z \"$go\" ]; do sleep 0.01; done; exec cat",
-    ))
-    .await;
-    let mut stderr = transport.stdio_monitor().stderr();
-    if transport.monitor().diagnostics().stderr_tail.is_empty() {
-        within(stderr.next()).await.unwrap();
+async fn a_dropped_request_is_left_out_or_whole() {
+    // The server reads nothing until a signal comes.
+    let wait = r#"trap go=1 USR1; echo ready >&2; while [ -z "$go" ]; do sleep 0.01; done"#;
+    let (request, tap) = tapped(sh(&script(&[wait, ANSWER_ALL])));
+    let transport = open(request).await;
+    until_ready(&transport).await;
+    {
+        let begun = big(&transport, 1 << 20);
+        let waiting = ping(&transport);
+        tokio::pin!(begun, waiting);
+        assert!(futures::poll!(&mut begun).is_pending());
+        assert!(futures::poll!(&mut waiting).is_pending());
     }
-    let begun = transport.send(big(1, 1 << 20));
-    let waiting = transport.send(ping(2));
-    let kept = tokio::spawn(transport.send(ping(3)));
-    drop(begun);
-    drop(waiting);
+    let kept = ping(&transport);
+    tokio::pin!(kept);
+    assert!(futures::poll!(&mut kept).is_pending());
     let pid = transport.monitor().diagnostics().pid.unwrap().to_string();
     std::process::Command::new("kill")
         .args(["-s", "USR1", &pid])
         .status()
         .unwrap();
-    let first = within(transport.receive()).await.unwrap();
-    assert_eq!(id(&first), 1, "it was begun, so it is finished");
-    let second = within(transport.receive()).await.unwrap();
+    kept.await.unwrap();
+    let id = |text: &String| {
+        let message: serde_json::Value = serde_json::from_str(text).unwrap();
+        message["id"].as_u64()
+    };
+    let answers: Vec<_> = tap.seen(Direction::Received).iter().map(id).collect();
     assert_eq!(
-        id(&second),
-        3,
-        "nothing of 2 was written, so it is left out"
+        answers,
+        [Some(1), Some(3)],
+        "the first was begun, so it is finished; nothing of the second was written"
     );
-    within(kept).await.unwrap().unwrap();
+    let sent = tap.seen(Direction::Sent);
+    let cancels: Vec<_> = sent
+        .iter()
+        .filter(|text| text.contains("cancelled"))
+        .collect();
+    assert_eq!(
+        cancels,
+        [r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#]
+    );
+    assert_eq!(transport.monitor().diagnostics().oddities, [""; 0]);
 }
 
 #[tokio::test]
 async fn four_megabytes_of_stderr_before_the_first_answer() {
     let noise = "head -c 4194304 /dev/zero | tr '\\0' e | fold -w 127 >&2; echo >&2; echo last >&2";
-    let mut transport = open(sh(&script(&[noise, ANSWER_1, STAY]))).await;
-    assert_eq!(id(&within(transport.receive()).await.unwrap()), 1);
+    let transport = open(sh(&script(&[noise, READ, ANSWER_1, STAY]))).await;
+    ping(&transport).await.unwrap();
     let monitor = transport.monitor();
     until("the tail is read", || {
         let tail = monitor.diagnostics().stderr_tail;
@@ -144,112 +156,165 @@ async fn four_megabytes_of_stderr_before_the_first_answer() {
 }
 
 #[tokio::test]
-async fn noise_is_skipped_and_counted() {
-    let mut transport = open(sh(&script(&[
-        "echo Welcome",
-        "printf '\\n\\r\\n'",
-        ANSWER_1,
-        "printf '\\377\\376\\n{\"level\":\"info\"}\\n'",
-        r#"printf '{"jsonrpc":"2.0","id":2,"result":{}}\r\n'"#,
-        r#"printf '[{"jsonrpc":"2.0","id":3,"result":{}},{"jsonrpc":"2.0","id":4,"result":{}}]\n'"#,
+async fn noise_is_skipped_counted_and_kept() {
+    let (request, tap) = tapped(sh(&script(&[
+        "echo Welcome; printf '\\n\\r\\n'",
+        READ,
+        r#"printf '\377\376\n{"level":"info"}\n{"jsonrpc":"2.0","id":1,"result":{}}\r\n'"#,
+        &format!("{READ}; {READ}"),
+        r#"printf '[{"jsonrpc":"2.0","id":2,"result":{}},{"jsonrpc":"2.0","id":3,"result":{}}]\n'"#,
+        READ,
         // The last line of a server that exits may lack its end.
-        r#"printf '{"jsonrpc":"2.0","id":5,"result":{}}'"#,
-    ])))
-    .await;
-    let ids: Vec<_> = receive_all(&mut transport).await.iter().map(id).collect();
-    assert_eq!(ids, [1, 2, 3, 4, 5]);
-    assert_eq!(transport.monitor().diagnostics().skipped_lines, 3);
+        r#"printf '{"jsonrpc":"2.0","id":4,"result":{}}'"#,
+    ])));
+    let transport = open(request).await;
+    ping(&transport).await.unwrap();
+    let (second, third) = tokio::join!(ping(&transport), ping(&transport));
+    second.unwrap();
+    third.unwrap();
+    ping(&transport).await.unwrap();
+    loss(&transport).await;
+    let diagnostics = transport.monitor().diagnostics();
+    assert_eq!(diagnostics.skipped_lines, 3);
+    assert_eq!(
+        diagnostics.skipped_samples,
+        ["Welcome", "\u{fffd}\u{fffd}", r#"{"level":"info"}"#]
+    );
+    assert_eq!(tap.seen(Direction::Skipped).len(), 3);
 }
 
 #[tokio::test]
 async fn a_message_in_pieces() {
-    let mut transport = open(sh(&script(&[
+    let transport = open(sh(&script(&[
+        READ,
         r#"printf '{"jsonrpc":"2'; sleep 0.05; printf '.0","id":1,'; sleep 0.05"#,
         r#"printf '"result":{}}\n'"#,
         STAY,
     ])))
     .await;
-    // Each time it is dropped in the middle, nothing is lost.
-    let message = within(async {
-        loop {
-            tokio::select! {
-                biased;
-                message = transport.receive() => break message,
-                () = tokio::time::sleep(std::time::Duration::from_millis(1)) => {}
-            }
-        }
-    })
-    .await;
-    assert_eq!(id(&message.unwrap()), 1);
+    ping(&transport).await.unwrap();
 }
 
 #[tokio::test]
 async fn an_answer_over_the_limit_fails_its_request_only() {
     let long = "head -c 1000000 /dev/zero | tr '\\0' x";
-    let mut spec = sh(&script(&[
+    let request = sh(&script(&[
+        READ,
         &format!(r#"printf '{{"result":{{"t":"'; {long}; printf '"}},"jsonrpc":"2.0","id":1}}\n'"#),
+        READ,
         ANSWER_2,
         STAY,
     ]));
-    spec.policy.limits.max_message_bytes = 100_000;
-    let mut transport = open(spec).await;
-    let first = within(transport.receive()).await.unwrap();
-    assert_eq!(id(&first), 1);
-    let error = refused(&first);
-    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    let transport = open(with_limit(request, 100_000)).await;
+    let error = ping(&transport).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.delivery()),
+        (ErrorKind::TooLarge, Delivery::Answered)
+    );
     assert!(error.message().contains("100000 bytes"), "{error}");
-    assert_eq!(id(&within(transport.receive()).await.unwrap()), 2);
+    ping(&transport).await.unwrap();
     assert!(transport.monitor().failure().is_none());
 }
 
 #[tokio::test]
 async fn a_message_over_the_limit_without_an_id_ends_the_connection() {
-    let mut spec = sh("head -c 1000000 /dev/zero | tr '\\0' x; exec cat >/dev/null");
-    spec.policy.limits.max_message_bytes = 10_000;
-    let mut transport = open(spec).await;
-    assert!(within(transport.receive()).await.is_none());
-    let failure = transport.monitor().failure().unwrap();
+    let request = sh("head -c 1000000 /dev/zero | tr '\\0' x; exec cat >/dev/null");
+    let transport = open(with_limit(request, 10_000)).await;
+    let failure = loss(&transport).await;
     assert_eq!(failure.kind(), ErrorKind::TooLarge);
-    let error = within(transport.send(ping(1))).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::TooLarge);
-    assert_eq!(error.delivery(), mcpool_core::Delivery::NotSent);
+    let error = ping(&transport).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.delivery()),
+        (ErrorKind::TooLarge, Delivery::NotSent)
+    );
     within(transport.close()).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_request_of_the_server_over_the_limit_is_answered() {
+async fn a_request_of_the_server_over_the_limit_is_refused() {
     let long = "head -c 1000000 /dev/zero | tr '\\0' x";
-    let mut spec = sh(&script(&[
+    let request = sh(&script(&[
         &format!(r#"printf '{{"jsonrpc":"2.0","id":77,"method":"ping","params":{{"t":"'; {long}"#),
         r#"printf '"}}\n'; IFS= read -r line; printf '%s\n' "$line" >&2"#,
-        ANSWER_1,
         STAY,
     ]));
-    spec.policy.limits.max_message_bytes = 10_000;
-    let mut transport = open(spec).await;
-    let mut stderr = transport.stdio_monitor().stderr();
-    assert_eq!(id(&within(transport.receive()).await.unwrap()), 1);
-    let Some(StderrEvent::Line { line, .. }) = within(stderr.next()).await else {
-        panic!("nothing on stderr");
-    };
-    let answer: serde_json::Value = serde_json::from_str(&line.text).unwrap();
+    let transport = open(with_limit(request, 10_000)).await;
+    let monitor = transport.monitor();
+    until_ready(&transport).await;
+    let answer: serde_json::Value =
+        serde_json::from_str(&monitor.diagnostics().stderr_tail[0].text).unwrap();
     assert_eq!(answer["id"], 77);
-    assert!(
-        answer["error"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("limit")
-    );
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(message.contains("limit"), "{message}");
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_message_fails_its_request() {
-    let mut transport = open(sh(&script(&[
-        r#"printf '{"jsonrpc":"2.0","id":9,"error":"no"}\n'"#,
+async fn an_answer_that_cannot_be_read_fails_its_request_at_once() {
+    for (answer, word) in [
+        (r#"{"jsonrpc":"2.0","id":1,"result":{"mean":NaN}}"#, "NaN"),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"result":"a\tb"}"#,
+            "control character",
+        ),
+        (r#"{"jsonrpc":"2.0","id":1}"#, "neither"),
+    ] {
+        let transport = open(sh(&script(&[READ, &format!("printf '{answer}\\n'"), STAY]))).await;
+        let error = ping(&transport).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.delivery()),
+            (ErrorKind::Protocol, Delivery::Unknown),
+            "{answer}"
+        );
+        assert!(error.message().contains(word), "{error}");
+        assert!(!transport.is_closed());
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_can_be_mended_is() {
+    let answer = r#"printf '{"jsonrpc":"2.0","id":1,"result":"\307\321 \\ud83d"}\n'"#;
+    let transport = open(sh(&script(&[READ, answer, STAY]))).await;
+    let result = ping(&transport).await.unwrap();
+    assert_eq!(result.get(), "\"\u{fffd}\u{fffd} \\ud83d\"");
+    assert_eq!(transport.monitor().diagnostics().oddities.len(), 1);
+}
+
+#[tokio::test]
+async fn a_program_that_gives_back_our_words_is_told_to_be_none() {
+    let transport = open(sh("exec cat")).await;
+    let hello = WireRequest::new("initialize", None);
+    let error = within(transport.request(hello, None)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol);
+    assert!(error.message().contains("`cat`"), "{error}");
+}
+
+#[tokio::test]
+async fn the_server_asks_and_is_answered() {
+    let transport = open(sh(&script(&[
+        r#"printf '{"jsonrpc":"2.0","id":"q","method":"roots/list"}\n'"#,
+        r#"IFS= read -r line; printf '%s\n' "$line" >&2"#,
         STAY,
     ])))
     .await;
-    let message = within(transport.receive()).await.unwrap();
-    assert_eq!(id(&message), 9);
-    assert_eq!(refused(&message).kind(), ErrorKind::Protocol);
+    let mut stderr = transport.stdio_monitor().stderr();
+    let mut incoming = transport.incoming().unwrap();
+    assert!(transport.incoming().is_none(), "it is given once");
+    let Some(Incoming::Request(asked)) = within(incoming.next()).await else {
+        panic!("no request");
+    };
+    let roots = Raw::from_text(r#"{"roots":[]}"#.to_owned()).unwrap();
+    within(transport.respond(&asked, Ok(roots))).await.unwrap();
+    let Some(StderrEvent::Line { line, .. }) = within(stderr.next()).await else {
+        panic!("nothing on stderr");
+    };
+    assert_eq!(
+        line.text,
+        r#"{"jsonrpc":"2.0","id":"q","result":{"roots":[]}}"#
+    );
+    within(transport.close()).await.unwrap();
+    assert_eq!(
+        within(incoming.next()).await,
+        None,
+        "it ends with the connection"
+    );
 }

@@ -6,7 +6,7 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use mcpool_core::{ConnectRequest, ServerSpec, Transport};
+use mcpool_core::{ConnectRequest, Transport};
 use mcpool_stdio::{GuardianProgram, StdioConnector, StdioTransport};
 use mcpool_testkit::leaks;
 use support::*;
@@ -22,8 +22,7 @@ fn guarded() -> StdioConnector {
     StdioConnector::new().with_guardian(guardian_program())
 }
 
-async fn open_on(connector: &StdioConnector, spec: ServerSpec) -> StdioTransport {
-    let request = ConnectRequest::new(Arc::new(spec));
+async fn open_on(connector: &StdioConnector, request: ConnectRequest) -> StdioTransport {
     connector.open(request).await.unwrap()
 }
 
@@ -41,8 +40,8 @@ async fn an_orphan_with_nothing_of_its_servers_dies_with_the_last_of_them() {
     let connector = guarded();
     let script = format!("{LEAVE_ORPHAN} exec cat");
     let (first, second) = (mark(), mark());
-    let mut one = open_on(&connector, marked(&script, &first)).await;
-    let mut two = open_on(&connector, marked(&script, &second)).await;
+    let one = open_on(&connector, marked(&script, &first)).await;
+    let two = open_on(&connector, marked(&script, &second)).await;
     the_orphan_runs(&first).await;
     the_orphan_runs(&second).await;
     within(one.close()).await.unwrap();
@@ -52,10 +51,10 @@ async fn an_orphan_with_nothing_of_its_servers_dies_with_the_last_of_them() {
     assert_eq!(processes_with(&first), NOBODY, "with the last server");
     assert_eq!(processes_with(&second), NOBODY);
 
-    let mut alone = open_on(&connector, marked(&script, &first)).await;
+    let alone = open_on(&connector, marked(&script, &first)).await;
     the_orphan_runs(&first).await;
     leaks::kill_process(alone.monitor().diagnostics().pid.unwrap());
-    assert!(within(alone.receive()).await.is_none());
+    loss(&alone).await;
     until("it dies with a server that was killed", || {
         processes_with(&first).is_empty()
     })
@@ -77,7 +76,7 @@ async fn a_child_that_sheds_group_and_environment_is_found_while_its_parent_runs
     for connector in connectors {
         let mark = mark();
         let script = format!("{LEAVE_CHILD} exec cat");
-        let mut closed = open_on(&connector, marked(&script, &mark)).await;
+        let closed = open_on(&connector, marked(&script, &mark)).await;
         the_orphan_runs(&mark).await;
         within(closed.close()).await.unwrap();
         assert_eq!(processes_with(&mark), NOBODY, "after a close");
@@ -104,14 +103,14 @@ async fn deaf(connector: &StdioConnector, mark: &str) -> StdioTransport {
 async fn what_is_forced_is_dead_when_it_returns() {
     for connector in [StdioConnector::new(), guarded()] {
         let mark = mark();
-        let mut none = deaf(&connector, &mark).await;
+        let none = deaf(&connector, &mark).await;
         within(none.close_within(Duration::ZERO)).await.unwrap_err();
         assert_eq!(processes_with(&mark), NOBODY, "no time at all");
         let status = none.monitor().diagnostics().exit_status.unwrap();
         assert!(status.contains("SIGKILL"), "{status}");
 
         // A close that takes its time is hurried.
-        let mut hurried = deaf(&connector, &mark).await;
+        let hurried = deaf(&connector, &mark).await;
         let part = tokio::time::timeout(Duration::from_millis(10), hurried.close());
         assert!(part.await.is_err());
         let began = std::time::Instant::now();
@@ -129,7 +128,7 @@ async fn what_is_forced_is_dead_when_it_returns() {
         drop(killed);
         monitor.kill();
 
-        let mut stuck = deaf(&connector, &mark).await;
+        let stuck = Arc::new(deaf(&connector, &mark).await);
         let monitor = stuck.monitor();
         let close = tokio::spawn(async move { stuck.close().await });
         tokio::task::yield_now().await;
@@ -143,9 +142,9 @@ async fn what_is_forced_is_dead_when_it_returns() {
 async fn a_start_that_is_given_up_leaves_nothing_when_its_drop_returns() {
     for connector in [StdioConnector::new(), guarded()] {
         let mark = mark();
-        let spec = Arc::new(sh(&format!("sleep {mark}; :")));
+        let request = sh(&format!("sleep {mark}; :"));
         for round in 0..40_u64 {
-            let connect = connector.open(ConnectRequest::new(Arc::clone(&spec)));
+            let connect = connector.open(request.clone());
             let _ = tokio::time::timeout(Duration::from_micros(round * 100), connect).await;
             assert_eq!(processes_with(&mark), NOBODY, "round {round}");
         }
@@ -157,7 +156,7 @@ async fn a_start_that_is_given_up_leaves_nothing_when_its_drop_returns() {
 async fn a_server_starts_while_another_is_being_ended() {
     for connector in [StdioConnector::new(), guarded()] {
         let mark = mark();
-        let mut old = deaf(&connector, &mark).await;
+        let old = deaf(&connector, &mark).await;
         let pid = old.monitor().diagnostics().pid.unwrap();
         let stopped = std::process::Command::new("kill")
             .args(["-s", "STOP", &pid.to_string()])
@@ -169,9 +168,8 @@ async fn a_server_starts_while_another_is_being_ended() {
             let _ = sender.send(());
             outcome
         });
-        let mut new = open_on(&connector, sh("exec cat")).await;
-        within(new.send(ping(1))).await.unwrap();
-        assert_eq!(id(&within(new.receive()).await.unwrap()), 1);
+        let new = open_on(&connector, sh(ANSWER_ALL)).await;
+        ping(&new).await.unwrap();
         assert!(ended.is_empty(), "the old one has its graces still");
         within(ending).await.unwrap().unwrap_err();
         assert_eq!(processes_with(&mark), NOBODY);
@@ -182,11 +180,9 @@ async fn a_server_starts_while_another_is_being_ended() {
 #[tokio::test]
 async fn a_stopped_server_that_obeys_sigterm_is_woken_to_do_so() {
     for connector in [StdioConnector::new(), guarded()] {
-        let mut spec = sh("trap 'exit 7' TERM; echo ready >&2; while :; do sleep 0.01; done");
-        spec.policy.shutdown.stdin_grace = Duration::from_millis(50);
-        spec.policy.shutdown.term_grace = PATIENCE;
-        spec.policy.shutdown.total = 2 * PATIENCE;
-        let mut server = open_on(&connector, spec).await;
+        let request = sh("trap 'exit 7' TERM; echo ready >&2; while :; do sleep 0.01; done");
+        let request = with_graces(request, Duration::from_millis(50), PATIENCE);
+        let server = open_on(&connector, request).await;
         let monitor = server.monitor();
         until("it listens to SIGTERM", || {
             !monitor.diagnostics().stderr_tail.is_empty()
@@ -209,7 +205,7 @@ async fn a_kill_also_kills_what_was_left_to_the_guardian() {
     let program = guardian_program();
     let connector = StdioConnector::new().with_guardian(program.clone());
     let mark = mark();
-    let mut left = deaf(&connector, &mark).await;
+    let left = deaf(&connector, &mark).await;
     let monitor = left.monitor();
     program.hand_over();
     within(left.close()).await.unwrap();
@@ -224,9 +220,8 @@ async fn a_program_that_is_no_guardian_is_found_out() {
     let wrong = GuardianProgram::new(which::which("true").unwrap(), [""; 0]);
     let connector = StdioConnector::new().with_guardian(wrong);
     for _ in 0..2 {
-        let mut server = open_on(&connector, sh("exec cat")).await;
-        within(server.send(ping(1))).await.unwrap();
-        assert_eq!(id(&within(server.receive()).await.unwrap()), 1);
+        let server = open_on(&connector, sh(ANSWER_ALL)).await;
+        ping(&server).await.unwrap();
         within(server.close()).await.unwrap();
     }
 }

@@ -3,11 +3,6 @@
 //! Say how to start a server ([`ContractTarget`]), and run [`run_all`] or one test a check:
 //!
 //! ```
-//! # mod stand_in {
-//! # use std::sync::Arc;
-//! # use mcpool_core::Connector;
-//! # pub fn connector() -> Arc<dyn Connector> { mcpool_testkit::scripted::memory_connector() }
-//! # }
 //! use mcpool_testkit::contract::{self, MemoryTarget};
 //!
 //! // A transport over stdio says `StdioTarget::new(|| Arc::new(MyStdioConnector::new()))`.
@@ -33,11 +28,14 @@ use futures::future::BoxFuture;
 use mcpool_core::{ConnectRequest, Connector};
 
 pub use checks::{
-    answers_a_call, carries_large_messages, close_is_bounded_while_a_send_is_stuck,
-    close_is_idempotent, death_ends_everything, drop_leaves_nothing,
-    drop_outside_a_runtime_leaves_nothing, dropped_sends_break_nothing, keeps_order_of_receives,
-    keeps_order_of_sends, passes_notifications_and_requests_of_the_server, receive_is_cancel_safe,
-    sends_concurrently,
+    a_broken_answer_fails_its_request, an_answer_that_cannot_be_read_fails_its_request,
+    an_answer_to_nobody_harms_nobody, answers_a_call, answers_a_thousand_out_of_order,
+    carries_large_messages, close_is_bounded_while_a_send_is_stuck, close_is_idempotent,
+    death_ends_everything, drop_leaves_nothing, drop_outside_a_runtime_leaves_nothing,
+    dropped_requests_break_nothing, dropping_a_request_cancels_it, keeps_order_of_concurrent_sends,
+    keeps_order_of_receives, keeps_order_of_sends, passes_what_the_server_says_during_a_request,
+    requests_end_with_their_runtime, tells_of_progress_before_the_answer,
+    the_handshake_is_never_cancelled_in_words,
 };
 pub use targets::{HttpTarget, MemoryTarget, SseTarget, StdioTarget};
 
@@ -52,6 +50,19 @@ pub trait ContractTarget: Send + Sync {
 
     /// Starts a server of this behaviour, or gets one ready to be started by the connector.
     async fn start(&self, behavior: Behavior) -> Box<dyn RunningFixture>;
+
+    /// Whether messages arrive in the order in which they are begun. Where each message travels by
+    /// itself, as in a POST, only what is sent after the end of another is sure to come after it.
+    /// Default `true`.
+    fn keeps_order(&self) -> bool {
+        true
+    }
+
+    /// Whether there is a connection that ends when the server dies. Over Streamable HTTP there is
+    /// none: each request finds out by itself. Default `true`.
+    fn has_connection(&self) -> bool {
+        true
+    }
 }
 
 /// A server that the suite talks to. Dropping it ends it.
@@ -128,15 +139,22 @@ pub fn all() -> Vec<(&'static str, Check)> {
     list![
         answers_a_call,
         keeps_order_of_sends,
+        keeps_order_of_concurrent_sends,
         keeps_order_of_receives,
-        sends_concurrently,
+        answers_a_thousand_out_of_order,
         carries_large_messages,
-        passes_notifications_and_requests_of_the_server,
-        receive_is_cancel_safe,
-        dropped_sends_break_nothing,
+        passes_what_the_server_says_during_a_request,
+        tells_of_progress_before_the_answer,
+        an_answer_to_nobody_harms_nobody,
+        an_answer_that_cannot_be_read_fails_its_request,
+        dropping_a_request_cancels_it,
+        the_handshake_is_never_cancelled_in_words,
+        dropped_requests_break_nothing,
+        death_ends_everything,
+        a_broken_answer_fails_its_request,
+        requests_end_with_their_runtime,
         close_is_idempotent,
         close_is_bounded_while_a_send_is_stuck,
-        death_ends_everything,
         drop_leaves_nothing,
         drop_outside_a_runtime_leaves_nothing,
     ]
@@ -169,15 +187,22 @@ macro_rules! contract_tests {
         $crate::contract_tests!(@each $target;
             answers_a_call,
             keeps_order_of_sends,
+            keeps_order_of_concurrent_sends,
             keeps_order_of_receives,
-            sends_concurrently,
+            answers_a_thousand_out_of_order,
             carries_large_messages,
-            passes_notifications_and_requests_of_the_server,
-            receive_is_cancel_safe,
-            dropped_sends_break_nothing,
+            passes_what_the_server_says_during_a_request,
+            tells_of_progress_before_the_answer,
+            an_answer_to_nobody_harms_nobody,
+            an_answer_that_cannot_be_read_fails_its_request,
+            dropping_a_request_cancels_it,
+            the_handshake_is_never_cancelled_in_words,
+            dropped_requests_break_nothing,
+            death_ends_everything,
+            a_broken_answer_fails_its_request,
+            requests_end_with_their_runtime,
             close_is_idempotent,
             close_is_bounded_while_a_send_is_stuck,
-            death_ends_everything,
             drop_leaves_nothing,
             drop_outside_a_runtime_leaves_nothing,
         );

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | a transport of your own | [`contract`]: the suite that the transports of mcpool pass |
 //! | a client over some transport | [`scripted`]: a transport in memory with a script |
-//! | a manager, or what stands above one | [`scripted_client`]: clients and a factory that obey |
+//! | a manager, or what stands above one | [`FakeClient`], [`FakeFactory`]: scripts instead of servers |
 //! | against a server with a bad habit | [`fixtures`]: one [`Behavior`] for stdio, SSE and HTTP |
 //! | what the network does | [`faults`]: a proxy that drops, stalls, resets, cuts |
 //! | that nothing is left behind | [`leaks`]: processes, sockets, pipes, tasks |
@@ -14,11 +14,12 @@
 
 mod behavior;
 pub mod contract;
+mod fake;
 pub mod faults;
 pub mod fixtures;
 pub mod leaks;
 pub mod scripted;
-pub mod scripted_client;
 
 pub use behavior::{Behavior, DiscoverReaction, Era};
+pub use fake::{Act, FakeClient, FakeFactory, FakeServer, Gauge, Op, tool};
 pub use leaks::{eventually, eventually_blocking};

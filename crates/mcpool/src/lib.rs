@@ -11,20 +11,23 @@
 //!
 //! ```no_run
 //! use std::{sync::Arc, time::Duration};
-//! use mcpool::{CallOptions, ConnectionManager, Refresh, ServerSpec, StandardFactory, StdioSpec};
+//! use mcpool::{ConnectionManager, Refresh, ServerSpec, StandardFactory, StdioSpec};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> mcpool::Result<()> {
+//! # async fn main() -> Result<(), mcpool::Error> {
 //! let manager = ConnectionManager::new(Arc::new(StandardFactory::new()));
 //!
 //! // Connects to all at once. A server that fails does not hold up the others.
 //! let files = StdioSpec::new("mcp-server-filesystem").with_args(["/srv"]);
-//! manager
+//! let report = manager
 //!     .start(vec![
 //!         ServerSpec::stdio("files", files)?,
 //!         ServerSpec::url("docs", "https://example.com/mcp")?,
 //!     ])
 //!     .await?;
+//! for (name, error) in report.failed() {
+//!     eprintln!("{name} is not there yet: {error}");
+//! }
 //!
 //! // All tools of all servers, under unique names. The snapshot never changes.
 //! let snapshot = manager.tools(Refresh::IfStale).await;
@@ -33,10 +36,8 @@
 //! }
 //!
 //! // A call waits for a server that is being connected again. Dropping its future cancels it.
-//! let arguments = serde_json::json!({"path": "/srv"}).as_object().cloned();
-//! let result = manager
-//!     .call("files__list_directory", arguments, &CallOptions::new())
-//!     .await?;
+//! let arguments = serde_json::json!({"path": "/srv"});
+//! let result = manager.call("files__list_directory", arguments).await?;
 //! println!("{:?}", result.content);
 //!
 //! // Every process and socket is gone after this, or after the last handle is dropped.
@@ -84,7 +85,7 @@
 //!
 //! ```no_run
 //! # #[cfg(feature = "manager")]
-//! # async fn example(manager: mcpool::ConnectionManager) -> mcpool::Result<()> {
+//! # async fn example(manager: mcpool::ConnectionManager) -> Result<(), mcpool::Error> {
 //! use mcpool::EventKind;
 //!
 //! for status in manager.status_all() {
@@ -103,14 +104,14 @@
 //! # Errors
 //!
 //! One type, [`Error`], with a [kind](Error::kind) to match on, the server, the operation, the
-//! last lines of a stdio server's stderr, and two answers: [`Error::retry`] says what the caller
-//! may do, [`Error::delivery`] what is known of the request.
+//! last lines of a stdio server's stderr, and two answers: [`Error::recovery`] says what another
+//! try takes, [`Error::delivery`] what is known of the request.
 //!
 //! ```
-//! use mcpool::{Delivery, Error, ErrorKind, Retry};
+//! use mcpool::{Delivery, Error, ErrorKind, Recovery};
 //!
 //! let error = Error::new(ErrorKind::ConnectionLost, "the server went away");
-//! assert_eq!(error.retry(), Retry::Reconnect);
+//! assert_eq!(error.recovery(), Recovery::Reconnect);
 //! assert_eq!(error.delivery(), Delivery::Unknown);
 //! ```
 //!
@@ -120,12 +121,12 @@
 //! shares nothing: its own process or session, closed when it is dropped, from any task.
 //!
 //! ```no_run
-//! use mcpool::{RequestOptions, ServerSpec, StandardFactory, StdioSpec};
+//! use mcpool::{ServerSpec, StandardFactory, StdioSpec, Verbs};
 //!
-//! # async fn example() -> mcpool::Result<()> {
+//! # async fn example() -> Result<(), mcpool::Error> {
 //! let spec = ServerSpec::stdio("memory", StdioSpec::new("mcp-server-memory"))?;
 //! let client = StandardFactory::new().isolated(&spec).await?;
-//! println!("{} tools", client.list_tools(&RequestOptions::new()).await?.tools.len());
+//! println!("{} tools", client.list_tools().await?.items.len());
 //! # Ok(())
 //! # }
 //! ```
@@ -139,7 +140,7 @@
 //!
 //! ```
 //! # #[cfg(all(feature = "config", feature = "manager"))]
-//! # fn example(factory: std::sync::Arc<dyn mcpool::ClientFactory>) -> mcpool::Result<()> {
+//! # fn example(factory: std::sync::Arc<dyn mcpool::ClientFactory>) -> Result<(), mcpool::Error> {
 //! use mcpool::{ConnectionManager, config::Loader};
 //!
 //! let text = r#"{ "mcpServers": { "files": { "command": "mcp-server-filesystem" } } }"#;
@@ -166,18 +167,18 @@
 //!
 //! ```no_run
 //! # #[cfg(all(feature = "browser", feature = "manager"))]
-//! # async fn example() -> mcpool::Result<()> {
+//! # async fn example() -> Result<(), mcpool::Error> {
 //! use std::sync::Arc;
-//! use mcpool::{ConnectionManager, ServerSpec, StandardFactory};
+//! use mcpool::{ConnectionManager, ServerSpec, StandardFactory, StateKind};
 //! use mcpool::auth::{FileStore, InteractiveLogin, OAuth, SystemBrowser};
 //!
 //! let oauth = OAuth::new(Arc::new(FileStore::in_data_dir()?)).with_client_name("My application");
 //! let factory = StandardFactory::new().with_authenticators(Arc::new(oauth.clone()));
 //! let manager = ConnectionManager::new(Arc::new(factory));
 //! let spec = ServerSpec::url("docs", "https://example.com/mcp")?;
-//! manager.start(vec![spec.clone()]).await?;
+//! let _report = manager.start(vec![spec.clone()]).await?;
 //!
-//! if manager.status("docs")?.state == "auth_required" {
+//! if manager.server("docs")?.status()?.state == StateKind::AuthRequired {
 //!     let agent = InteractiveLogin::new()
 //!         .with_browser(Arc::new(SystemBrowser))
 //!         .with_prompt(|prompt| eprintln!("log in at {}", prompt.url));
@@ -191,8 +192,8 @@
 //!
 //! There are two seams, both object-safe traits, both with mocks behind the feature `mock`:
 //!
-//! - a [`Connector`] opens a [`Transport`], which carries messages. Bring your own with
-//!   [`StandardFactory::with_connector`];
+//! - a [`Connector`] opens a [`Transport`], which answers requests. Bring your own for one server with
+//!   [`ServerSpec::custom`], for all of a kind with [`StandardFactory::with_connector`];
 //! - a [`ClientFactory`] turns a spec into a connected [`Client`]. The manager takes any.
 //!
 //! # Features
@@ -214,16 +215,46 @@
 #[cfg(feature = "auth")]
 #[doc(inline)]
 pub use mcpool_auth as auth;
+#[cfg(feature = "blocking")]
 #[doc(inline)]
-pub use mcpool_client::*;
+pub use mcpool_blocking as blocking;
+#[doc(inline)]
+pub use mcpool_client::{ClientInfo, ConnectFailure, IsolatedClient, StandardFactory};
 #[cfg(feature = "config")]
 #[doc(inline)]
 pub use mcpool_config as config;
+#[cfg(feature = "mock")]
 #[doc(inline)]
-pub use mcpool_core::*;
+pub use mcpool_core::mock;
+// Not `Result`: a glob import of this crate must not hide the standard one.
+#[doc(inline)]
+pub use mcpool_core::{
+    AuthChallenge, AuthDecision, AuthRequest, Authenticator, AuthenticatorProvider, Backoff,
+    Client, ClientFactory, ClientLayer, ClientSnapshot, CloseReason, CoarseState, ConnectAttempt,
+    ConnectBudget, ConnectEvidence, ConnectOptions, ConnectRequest, ConnectionInfo, Connector,
+    DeclineAll, Delivery, Diagnostics, Direction, DisconnectCause, DpopChoice, EnvInheritance,
+    Error, ErrorKind, Event, EventKind, HealthPolicy, HttpSpec, IdentityProvider, Inbox,
+    InboxSender, Incoming, Jitter, Layered, LayeredFactory, Limits, Listing, Masker, Message, Next,
+    NotAMessage, NoticeSender, Notices, Notification, OAuthGrant, OAuthSpec, PeerInfo, ProbeMethod,
+    ProbeReport, Progress, ProgressCallback, ProtocolChoice, ProtocolVersion, Quoted, Raw,
+    RawObject, ReconnectPolicy, Recovery, RejectedItem, Replay, Reply, Request, RequestClass,
+    RequestId, RequestOptions, RequestSink, RequestTimeouts, Requester, ResponseId, Rounds,
+    RpcError, Secret, SecretSource, Sensitivity, ServerCapabilities, ServerName, ServerNotice,
+    ServerPolicy, ServerRequest, ServerRequestHandler, ServerSpec, ServerState, ShutdownPolicy,
+    SpecResolver, StartMode, StateKind, StderrLine, StdioSpec, ToolFilter, ToolTraits, Transport,
+    TransportKind, TransportMonitor, TransportSpec, Typed, TypedHandler, Untrusted, Verbs,
+    WireEvent, WireRequest, WireTap, WithOptions, clean_json, clean_json_pretty, clean_json_text,
+    encode, encode_notification, encode_response, is_safe_method, is_unshowable, model, parse_line,
+    replay, units,
+};
 #[cfg(feature = "manager")]
 #[doc(inline)]
-pub use mcpool_manager::*;
+pub use mcpool_manager::{
+    Budget, CachedList, CallOptions, ConfigDiff, ConnectionManager, DisconnectStatus, EventItem,
+    EventStream, InstanceStatus, Items, ManagerBuilder, NotReady, Refresh, ServerHandle,
+    ServerStatus, ShutdownReport, Signal, StartReport, SuspendClock, SystemClock, ToolEntry,
+    ToolSnapshot, naming,
+};
 #[cfg(feature = "stdio")]
 #[doc(inline)]
 pub use mcpool_stdio as stdio;

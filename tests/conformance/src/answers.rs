@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 use mcpool::{
-    ServerName, ServerRequestHandler,
+    RpcError, ServerName, TypedHandler,
     model::{
         ClientCapabilities, ElicitRequestParams, ElicitResult, ElicitationAction,
-        ElicitationCapability, ErrorData, FormElicitationCapability,
+        ElicitationCapability, FormElicitationCapability,
     },
 };
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 pub(crate) struct Defaults;
 
 #[async_trait]
-impl ServerRequestHandler for Defaults {
+impl TypedHandler for Defaults {
     fn capabilities(&self, _server: &ServerName) -> ClientCapabilities {
         let mut capabilities = ClientCapabilities::default();
         capabilities.elicitation =
@@ -27,7 +27,7 @@ impl ServerRequestHandler for Defaults {
         &self,
         _server: &ServerName,
         params: ElicitRequestParams,
-    ) -> Result<ElicitResult, ErrorData> {
+    ) -> Result<ElicitResult, RpcError> {
         let ElicitRequestParams::FormElicitationParams {
             requested_schema, ..
         } = params

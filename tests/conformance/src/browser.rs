@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use mcpool::{
-    Error, ErrorKind, Result,
+    Error, ErrorKind,
     auth::{IssuerChange, LoginAgent, LoginPrompt, RedirectReceiver},
 };
 
@@ -15,7 +15,10 @@ pub(crate) struct Headless;
 
 #[async_trait]
 impl LoginAgent for Headless {
-    async fn prepare(&self, _redirect_port: Option<u16>) -> Result<Box<dyn RedirectReceiver>> {
+    async fn prepare(
+        &self,
+        _redirect_port: Option<u16>,
+    ) -> Result<Box<dyn RedirectReceiver>, Error> {
         Ok(Box::new(Self))
     }
 
@@ -32,7 +35,7 @@ impl RedirectReceiver for Headless {
         "http://127.0.0.1:9/callback"
     }
 
-    async fn receive(&mut self, prompt: &LoginPrompt) -> Result<String> {
+    async fn receive(&mut self, prompt: &LoginPrompt) -> Result<String, Error> {
         let failed = |what: String| Error::new(ErrorKind::AuthRequired, what);
         let answer = plain::get(&prompt.url).await.map_err(failed)?;
         answer

@@ -12,8 +12,9 @@ mod plain;
 use std::{process::ExitCode, sync::Arc};
 
 use mcpool::{
-    Client, ClientFactory, ErrorKind, HttpSpec, IdentityProvider, OAuthGrant, OAuthSpec,
-    RequestOptions, Result, SecretSource, ServerSpec, StandardFactory, TransportSpec,
+    Client, ClientFactory, ConnectOptions, Error, ErrorKind, HttpSpec, IdentityProvider,
+    OAuthGrant, OAuthSpec, SecretSource, ServerSpec, StandardFactory, TransportSpec, Typed,
+    Verbs as _,
     auth::{MemoryStore, OAuth},
     model::{JsonObject, Tool},
 };
@@ -80,13 +81,13 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(url: &str, context: Context) -> Result<()> {
+async fn run(url: &str, context: Context) -> Result<(), Error> {
     let oauth = OAuth::new(Arc::new(MemoryStore::new()))
         .with_client_name("mcpool conformance client")
         .with_client_metadata_url(CLIENT_METADATA)
         .with_agent(Arc::new(browser::Headless));
     let factory = StandardFactory::new()
-        .with_handler(Arc::new(answers::Defaults))
+        .with_handler(Arc::new(Typed::new(answers::Defaults)))
         .with_authenticators(Arc::new(oauth));
     let mut settings = credentials(&context);
     if settings.credential_field().is_some()
@@ -97,7 +98,7 @@ async fn run(url: &str, context: Context) -> Result<()> {
     }
     let http = HttpSpec::new(url).with_oauth(settings);
     let spec = ServerSpec::new("conformance", TransportSpec::Auto(http))?;
-    let client = factory.connect(&spec).await?;
+    let client = factory.connect(&spec, &ConnectOptions::new()).await?;
     let used = use_everything(&*client, context.tool_calls).await;
     client.close().await;
     used
@@ -139,18 +140,21 @@ fn credentials(context: &Context) -> OAuthSpec {
     spec.with_grant(grant)
 }
 
-async fn use_everything(client: &dyn Client, asked_for: Vec<ToolCall>) -> Result<()> {
-    let options = RequestOptions::new();
-    let capabilities = client.info().peer.capabilities.clone();
-    if capabilities.tools.is_some() {
-        let tools = client.list_tools(&options).await?.tools;
+async fn use_everything(client: &dyn Client, asked_for: Vec<ToolCall>) -> Result<(), Error> {
+    let capabilities = client
+        .info()
+        .map(|info| info.peer.capabilities.clone())
+        .unwrap_or_default();
+    if capabilities.tools {
+        let listing = client.list_tools().await?;
+        let tools: Vec<Tool> = listing.values().cloned().collect();
         let calls = if asked_for.is_empty() {
             tools.iter().map(|tool| call_for(tool, &tools)).collect()
         } else {
             asked_for
         };
         for call in calls {
-            match client.call_tool(&call.name, call.arguments, &options).await {
+            match client.call_tool(&call.name, call.arguments).await {
                 // The server's own answer, which some scenarios have none of for the tools that
                 // they list. An application shows it and goes on.
                 Err(error) if error.kind() == ErrorKind::Rpc => eprintln!("{error}"),
@@ -158,22 +162,20 @@ async fn use_everything(client: &dyn Client, asked_for: Vec<ToolCall>) -> Result
             }
         }
     }
-    if capabilities.resources.is_some() {
-        for resource in client.list_resources(&options).await? {
-            client.read_resource(&resource.uri, &options).await?;
+    if capabilities.resources {
+        for resource in client.list_resources().await?.values() {
+            client.read_resource(&resource.uri).await?;
         }
     }
-    if capabilities.prompts.is_some() {
-        for prompt in client.list_prompts(&options).await? {
-            let arguments = prompt
+    if capabilities.prompts {
+        for prompt in client.list_prompts().await?.values() {
+            let arguments: serde_json::Map<String, Value> = prompt
                 .arguments
                 .iter()
                 .flatten()
                 .map(|argument| (argument.name.clone(), "text".into()))
                 .collect();
-            client
-                .get_prompt(&prompt.name, Some(arguments), &options)
-                .await?;
+            client.get_prompt(&prompt.name, arguments).await?;
         }
     }
     Ok(())

@@ -147,7 +147,7 @@ pub(crate) async fn call(oauth: &OAuth, spec: &ServerSpec, method: &str) -> Resu
     let TransportSpec::Http(http) = &spec.transport else {
         panic!("not an HTTP spec");
     };
-    let request = ConnectRequest::new(Arc::new(spec.clone()))
+    let request = ConnectRequest::new(spec.name.clone(), spec.transport.clone())
         .with_authenticator(authenticator(oauth, spec).await);
     let peer = HttpPeer::new(&HttpPool::shared(), &request, http).await?;
     let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{}}}}"#);
@@ -158,5 +158,5 @@ pub(crate) async fn call(oauth: &OAuth, spec: &ServerSpec, method: &str) -> Resu
             HeaderValue::from_static("application/json, text/event-stream"),
         )
         .with_body(body);
-    Ok(peer.send(request).await?.status().as_u16())
+    Ok(peer.send(&request).await?.status().as_u16())
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
 use mcpool::{
-    Error, ErrorStatus, ServerName, ServerSpec,
+    Error, ServerName, ServerSpec,
     auth::{LoginState, LoginStatus, OAuth},
 };
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ pub(crate) fn to_json(name: &ServerName, status: Result<&LoginStatus, &Error>) -
         "scopes": known.map(|status| &status.scopes),
         "wanted_scopes": known.map(|status| &status.wanted_scopes),
         "expires_at": expires.map(|at| humantime::format_rfc3339_seconds(at).to_string()),
-        "error": status.err().map(ErrorStatus::from),
+        "error": status.err(),
     })
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mcpool::{CallOptions, ConnectionManager};
+use mcpool::{ServerHandle, Verbs as _};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -39,8 +39,7 @@ struct Figures {
 
 /// Makes one call after the other.
 struct Worker {
-    manager: ConnectionManager,
-    server: String,
+    server: ServerHandle,
     tool: String,
     arguments: Object,
 }
@@ -48,12 +47,8 @@ struct Worker {
 impl Worker {
     /// How long one call took, and what went wrong.
     async fn call(&self) -> (Duration, Option<String>) {
-        let arguments = Some(self.arguments.clone());
         let start = Instant::now();
-        let result = self
-            .manager
-            .call_tool(&self.server, &self.tool, arguments, &CallOptions::new())
-            .await;
+        let result = self.server.call_tool(&self.tool, &self.arguments).await;
         let error = match result {
             Ok(result) if result.is_error == Some(true) => {
                 Some("the tool reported an error".to_owned())
@@ -77,14 +72,14 @@ pub(crate) async fn run(app: &App, args: BenchArgs) -> Outcome {
     let start = Instant::now();
     let manager = app.connected(&args.server).await?;
     let connect = start.elapsed();
+    let server = manager.server(&args.server)?;
 
     let next = Arc::new(AtomicUsize::new(0));
     let mut workers = JoinSet::new();
     let start = Instant::now();
     for _ in 0..concurrency.min(calls.get()) {
         let worker = Worker {
-            manager: manager.clone(),
-            server: args.server.clone(),
+            server: server.clone(),
             tool: args.tool.clone(),
             arguments: arguments.clone(),
         };

@@ -1,6 +1,8 @@
 //! `mcpool call SERVER TOOL …`: calls one tool and shows what it says.
 
-use mcpool::{CallOptions, ConnectionManager, Refresh, RequestOptions, model::CallToolResult};
+use mcpool::{
+    CallOptions, ConnectionManager, Refresh, RequestOptions, Verbs as _, model::CallToolResult,
+};
 use serde_json::Value;
 
 use super::Outcome;
@@ -33,11 +35,13 @@ pub(crate) async fn run(app: &App, args: CallArgs) -> Outcome {
     }
     let options = CallOptions::new().with_request(request);
     let result = manager
-        .call_tool(&args.server, &args.tool, Some(arguments), &options)
+        .server(&args.server)?
+        .with_call_options(options)
+        .call_tool(&args.tool, arguments)
         .await
         .map_err(Failure::call)?;
     if app.global.json {
-        out::answer(&result)?;
+        out::raw_answer(result.raw())?;
     } else {
         out::print(&to_text(&result))?;
     }
@@ -49,7 +53,12 @@ pub(crate) async fn run(app: &App, args: CallArgs) -> Outcome {
 
 /// The tool's schema, when the server lists it: it only helps to read `key=value`.
 async fn input_schema(manager: &ConnectionManager, server: &str, tool: &str) -> Option<Object> {
-    let tools = manager.server_tools(server, Refresh::IfStale).await.ok()?;
+    let tools = manager
+        .server(server)
+        .ok()?
+        .tools(Refresh::IfStale)
+        .await
+        .ok()?;
     let tool = tools.items.iter().find(|known| known.name == tool)?;
     Some((*tool.input_schema).clone())
 }

@@ -6,14 +6,13 @@ use std::{
 };
 
 use mcpool::{
-    CallOptions, ConnectionManager, ErrorKind, EventKind, HttpSpec, Refresh, ServerSpec, StdioSpec,
+    ConnectionManager, ErrorKind, EventKind, HttpSpec, Refresh, ServerSpec, StdioSpec, Verbs as _,
 };
 use serde_json::{Value, json};
 
 use super::{Outcome, call, status};
 use crate::{
     app::App,
-    arguments::Object,
     demo_servers,
     exit::{Exit, Failure},
     processes::{self, Census},
@@ -151,10 +150,10 @@ async fn answer(
         .flatten()
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
-    let arguments: Option<Object> = arguments.as_object().cloned();
     let start = Instant::now();
     let result = manager
-        .call_tool(server, tool, arguments, &CallOptions::new())
+        .server(server)?
+        .call_tool(tool, arguments)
         .await
         .map_err(Failure::call)?;
     let took = table::milliseconds(start.elapsed());
@@ -188,7 +187,11 @@ async fn kill_and_wait(
     say(&text!("       0 ms  killed\n"))?;
     bounded(async {
         while let Some(event) = events.next_event().await {
-            if event.server.as_str() != VICTIM {
+            if event
+                .server
+                .as_ref()
+                .is_none_or(|server| server.as_str() != VICTIM)
+            {
                 continue;
             }
             let at = start.elapsed().as_millis();
@@ -235,7 +238,7 @@ async fn bounded(wait: impl Future<Output = Result<(), Failure>>) -> Result<(), 
 }
 
 fn pid_of(manager: &ConnectionManager) -> Result<u32, Failure> {
-    let pid = manager.client(VICTIM)?.diagnostics().pid;
+    let pid = manager.server(VICTIM)?.client()?.snapshot().diagnostics.pid;
     pid.ok_or_else(|| {
         mcpool::Error::new(ErrorKind::Internal, "the stdio server has no process id").into()
     })

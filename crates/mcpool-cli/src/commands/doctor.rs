@@ -1,6 +1,6 @@
 //! `mcpool doctor [SERVER]`: shows step by step how a server is connected.
 
-use mcpool::{ConnectEvidence, ConnectFailure, ConnectionManager, Error, ErrorStatus, StderrLine};
+use mcpool::{ConnectEvidence, ConnectFailure, ConnectionManager, Error, StderrLine};
 use serde_json::{Value, json};
 
 use super::Outcome;
@@ -45,15 +45,18 @@ fn find(manager: &ConnectionManager, attempt: &Attempt) -> Finding {
             error: Some(error.clone()),
             says: None,
         },
-        Ok(()) => match manager.client(attempt.server.as_str()) {
+        Ok(()) => match manager
+            .server(attempt.server.as_str())
+            .and_then(|server| server.client())
+        {
             Ok(client) => {
                 let info = client.info();
                 Finding {
                     server,
-                    evidence: Some(info.evidence.clone()),
+                    evidence: info.as_ref().map(|info| info.evidence.clone()),
                     error: None,
-                    stderr: client.diagnostics().stderr_tail,
-                    says: serde_json::to_value(&info.peer).ok(),
+                    stderr: client.snapshot().diagnostics.stderr_tail,
+                    says: info.and_then(|info| serde_json::to_value(&info.peer).ok()),
                 }
             }
             Err(error) => Finding {
@@ -73,7 +76,7 @@ fn to_json(finding: &Finding) -> Value {
         "evidence": finding.evidence,
         "server_info": finding.says,
         "stderr_tail": finding.stderr.iter().map(|line| &line.text).collect::<Vec<_>>(),
-        "error": finding.error.as_ref().map(ErrorStatus::from),
+        "error": finding.error.as_ref(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! `mcpool health`: connects to every server and probes it once.
 
-use mcpool::{Error, ErrorStatus, ProbeReport, ServerName};
+use mcpool::{Error, ProbeReport, ServerName};
 use serde_json::{Value, json};
 
 use super::Outcome;
@@ -45,7 +45,7 @@ pub(crate) async fn run(app: &App) -> Outcome {
                     "healthy": false,
                     "latency_us": null,
                     "method": null,
-                    "error": ErrorStatus::from(error),
+                    "error": error,
                 }),
             })
             .collect();

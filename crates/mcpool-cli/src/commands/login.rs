@@ -68,10 +68,15 @@ pub(crate) async fn login(app: &App, args: LoginArgs) -> Outcome {
         );
     }
     let manager = app.managed(specs.clone()).await?;
-    manager.connect_with(&args.server, 0).await?;
-    let server = manager.status(&args.server)?;
+    manager.server(&args.server)?.connect_retrying(0).await?;
+    let server = manager.server(&args.server)?.status()?;
     if !app.global.json {
-        let text = text!("{}: {}, {} tools\n", spec.name, server.state, server.tools);
+        let text = text!(
+            "{}: {}, {} tools\n",
+            spec.name,
+            server.state.as_str(),
+            server.tools
+        );
         return out::print(&text);
     }
     report(

@@ -60,8 +60,15 @@ pub(crate) async fn run(app: &App, command: Command) -> Outcome {
 
 /// Whether a server says that it has this: `tools`, `resources`, `prompts`.
 fn offers(client: &dyn Client, capability: &str) -> bool {
-    serde_json::to_value(&client.info().peer)
-        .is_ok_and(|peer| !peer["capabilities"][capability].is_null())
+    let Some(info) = client.info() else {
+        return false;
+    };
+    let capabilities = &info.peer.capabilities;
+    match capability {
+        "prompts" => capabilities.prompts,
+        "resources" => capabilities.resources,
+        _ => capabilities.tools,
+    }
 }
 
 /// Names the lists that could not be fetched on standard error; gives the worse exit code.

@@ -1,7 +1,7 @@
 //! `mcpool prompts [SERVER] [--get NAME KEY=VALUE …]`: lists prompts; gets one.
 
 use futures::future::join_all;
-use mcpool::{CallOptions, ConnectionManager, Error, RequestOptions, ServerName, model::Prompt};
+use mcpool::{ConnectionManager, Error, ServerName, Verbs as _, model::Prompt};
 use serde_json::{Value, json};
 
 use super::Outcome;
@@ -58,14 +58,14 @@ async fn list(
     manager: &ConnectionManager,
     server: &ServerName,
 ) -> Result<Vec<(ServerName, Prompt)>, Error> {
-    let client = manager.client(server.as_str())?;
+    let client = manager.server(server.as_str())?.client()?;
     if !super::offers(&*client, "prompts") {
         return Ok(Vec::new());
     }
-    let prompts = client.list_prompts(&RequestOptions::new()).await?;
+    let prompts = client.list_prompts().await?;
     Ok(prompts
-        .into_iter()
-        .map(|prompt| (server.clone(), prompt))
+        .values()
+        .map(|prompt| (server.clone(), prompt.clone()))
         .collect())
 }
 
@@ -102,11 +102,9 @@ async fn get_one(app: &App, server: &str, name: &str, pairs: &[String]) -> Outco
     let schema: Object = std::iter::once(("properties".to_owned(), schema.into())).collect();
     let arguments = arguments::from_pairs(pairs, Some(&schema))?;
     let manager = app.connected(server).await?;
-    let result = manager
-        .get_prompt(server, name, Some(arguments), &CallOptions::new())
-        .await?;
+    let result = manager.server(server)?.get_prompt(name, arguments).await?;
     if app.global.json {
-        return out::answer(&result);
+        return out::raw_answer(result.raw());
     }
     let messages = serde_json::to_value(&result.messages).unwrap_or_default();
     for message in messages.as_array().into_iter().flatten() {

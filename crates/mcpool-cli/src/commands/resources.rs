@@ -1,9 +1,7 @@
 //! `mcpool resources [SERVER] [--read URI]`: lists resources and templates; reads one.
 
 use futures::future::join_all;
-use mcpool::{
-    CallOptions, ConnectionManager, Error, RequestOptions, ServerName, model::ResourceContents,
-};
+use mcpool::{ConnectionManager, Error, ServerName, Verbs as _, model::ResourceContents};
 use serde_json::{Value, json};
 
 use super::Outcome;
@@ -64,18 +62,14 @@ pub(crate) async fn run(app: &App, server: Option<&str>, read: Option<&str>) -> 
 
 /// The resources and templates of one server; none where it does not offer them.
 async fn list(manager: &ConnectionManager, server: &ServerName) -> Result<Vec<Entry>, Error> {
-    let client = manager.client(server.as_str())?;
+    let client = manager.server(server.as_str())?.client()?;
     if !super::offers(&*client, "resources") {
         return Ok(Vec::new());
     }
-    let options = RequestOptions::new();
-    let resources = client.list_resources(&options).await?;
+    let resources = client.list_resources().await?;
     // Templates are optional: a server that has resources may refuse to list them.
-    let templates = client
-        .list_resource_templates(&options)
-        .await
-        .unwrap_or_default();
-    let resources = resources.into_iter().map(|resource| Entry {
+    let templates = client.list_resource_templates().await.unwrap_or_default();
+    let resources = resources.values().map(|resource| Entry {
         server: server.clone(),
         uri: resource.uri.clone(),
         name: resource.name.clone(),
@@ -83,7 +77,7 @@ async fn list(manager: &ConnectionManager, server: &ServerName) -> Result<Vec<En
         description: resource.description.clone(),
         template: false,
     });
-    let templates = templates.into_iter().map(|template| Entry {
+    let templates = templates.values().map(|template| Entry {
         server: server.clone(),
         uri: template.uri_template.clone(),
         name: template.name.clone(),
@@ -107,11 +101,9 @@ fn entry_json(entry: &Entry) -> Value {
 
 async fn read_one(app: &App, server: &str, uri: &str) -> Outcome {
     let manager = app.connected(server).await?;
-    let result = manager
-        .read_resource(server, uri, &CallOptions::new())
-        .await?;
+    let result = manager.server(server)?.read_resource(uri).await?;
     if app.global.json {
-        return out::answer(&result);
+        return out::raw_answer(result.raw());
     }
     for contents in &result.contents {
         match contents {

@@ -1,8 +1,6 @@
 //! `mcpool status`: connects to every server and shows how it went.
 
-use std::time::Duration;
-
-use mcpool::{ConnectionManager, Error, ErrorStatus, Refresh, ServerStatus};
+use mcpool::{ConnectionManager, Error, Refresh, ServerStatus, StateKind, TransportKind};
 use serde_json::{Value, json};
 
 use super::Outcome;
@@ -21,7 +19,7 @@ struct Row {
 
 impl Row {
     fn ready(&self) -> bool {
-        self.status.state == "ready"
+        self.status.state == StateKind::Ready
     }
 }
 
@@ -72,8 +70,8 @@ fn row_json(row: &Row) -> Value {
         "transport": status.transport,
         "protocol": status.protocol,
         "tools": row.ready().then_some(status.tools),
-        "connect_ms": status.connect_ms,
-        "error": row.error.as_ref().map(ErrorStatus::from),
+        "connect_ms": status.connect_time.map(|took| u64::try_from(took.as_millis()).ok()),
+        "error": row.error.as_ref(),
     })
 }
 
@@ -90,14 +88,13 @@ fn rows_text(rows: &[Row]) -> Text {
     for row in rows {
         let status = &row.status;
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-        let connect = status.connect_ms.map(Duration::from_millis);
         table.row([
             status.name.as_str(),
-            status.state,
-            status.transport,
-            &or_dash(status.protocol.clone()),
+            status.state.as_str(),
+            status.transport.map_or("-", TransportKind::as_str),
+            &or_dash(status.protocol.as_ref().map(ToString::to_string)),
             &or_dash(row.ready().then(|| status.tools.to_string())),
-            &or_dash(connect.map(table::milliseconds)),
+            &or_dash(status.connect_time.map(table::milliseconds)),
             row.error.as_ref().map_or("", Error::message),
         ]);
     }

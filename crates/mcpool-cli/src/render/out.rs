@@ -15,7 +15,7 @@ use std::{
     sync::LazyLock,
 };
 
-use mcpool::{Masker, Sensitivity, Untrusted, clean_json, clean_json_pretty};
+use mcpool::{Masker, Raw, Sensitivity, Untrusted, clean_json, clean_json_pretty, clean_json_text};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -48,6 +48,14 @@ pub(crate) fn document(value: &impl Serialize) -> Result<Exit, Failure> {
 /// As [`document`], for an answer that was asked for: see [`Answer`](super::text::Answer).
 pub(crate) fn answer(value: &impl Serialize) -> Result<Exit, Failure> {
     write_document(value, Sensitivity::Secret)
+}
+
+/// An answer that was asked for (see [`Answer`](super::text::Answer)), as it came: every member
+/// and number as the server wrote it, on one line.
+pub(crate) fn raw_answer(raw: &Raw) -> Result<Exit, Failure> {
+    let masked = masker().mask(raw.get(), Sensitivity::Secret);
+    stdout(&format!("{}\n", clean_json_text(&masked)))?;
+    Ok(Exit::Good)
 }
 
 /// Writes JSON on one line at once; `false` when the reader has gone away.

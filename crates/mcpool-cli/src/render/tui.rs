@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mcpool::{CoarseState, Event, EventKind, ServerName, ServerStatus};
+use mcpool::{CoarseState, Event, EventKind, ServerName, ServerStatus, StateKind, TransportKind};
 use ratatui::{
     Frame,
     layout::{Constraint, Layout},
@@ -38,9 +38,9 @@ pub(crate) struct Screen {
 impl Screen {
     /// Takes note of an event.
     pub(crate) fn note(&mut self, event: &Event, line: Text) {
-        if let EventKind::HeartbeatOk { latency } = event.kind {
-            let latencies = self.latencies.entry(event.server.clone()).or_default();
-            latencies.push_back(latency);
+        if let (EventKind::HeartbeatOk { latency }, Some(server)) = (&event.kind, &event.server) {
+            let latencies = self.latencies.entry(server.clone()).or_default();
+            latencies.push_back(*latency);
             if latencies.len() > SPARKS {
                 latencies.pop_front();
             }
@@ -79,7 +79,10 @@ impl Screen {
     }
 
     fn table(&self, servers: &[ServerStatus], now: SystemTime) -> Table<'static> {
-        let ready = servers.iter().filter(|s| s.state == "ready").count();
+        let ready = servers
+            .iter()
+            .filter(|s| s.state == StateKind::Ready)
+            .count();
         let title = format!("mcpool: {ready} of {} ready", servers.len());
         let rows = servers.iter().map(|server| self.row(server, now));
         let widths = [
@@ -119,11 +122,11 @@ impl Screen {
         let error = server
             .last_error
             .as_ref()
-            .map(|error| line(&error.message).to_string());
+            .map(|error| line(&error.with_causes()).to_string());
         Row::new([
             Cell::new(line(server.name.as_str()).to_string()),
-            Cell::new(server.state).style(colour(server.coarse)),
-            Cell::new(server.transport),
+            Cell::new(server.state.as_str()).style(colour(server.coarse)),
+            Cell::new(server.transport.map_or("-", TransportKind::as_str)),
             Cell::new(server.tools.to_string()),
             Cell::new(latency.unwrap_or_else(|| "-".to_owned())),
             Cell::new(sparkline(&sparks)),
@@ -187,7 +190,10 @@ mod tests {
         let mut screen = Screen::default();
         for n in 0..30 {
             let latency = Duration::from_millis(n);
-            let event = Event::now("s".parse().unwrap(), EventKind::HeartbeatOk { latency });
+            let event = Event::now(
+                "s".parse::<ServerName>().unwrap(),
+                EventKind::HeartbeatOk { latency },
+            );
             screen.note(&event, crate::text!("event {}", n));
         }
         assert_eq!(screen.latencies.values().next().unwrap().len(), SPARKS);

@@ -6,17 +6,24 @@ mod stdio;
 #[path = "../support/mod.rs"]
 mod support;
 
-use mcpool_core::Client;
+use std::sync::Arc;
 
-fn version(client: &dyn Client) -> &str {
-    client.info().protocol.as_str()
+use mcpool_core::{Client, ConnectionInfo};
+
+fn info(client: &dyn Client) -> Arc<ConnectionInfo> {
+    client.info().unwrap()
+}
+
+fn version(client: &dyn Client) -> String {
+    info(client).protocol.to_string()
 }
 
 /// What was tried, as one line each.
 fn tried(client: &dyn Client) -> Vec<String> {
-    let attempts = &client.info().evidence.attempts;
-    let attempts = attempts.iter().filter(|attempt| attempt.tried != "open");
+    let info = info(client);
+    let attempts = info.evidence.attempts.iter();
     attempts
+        .filter(|attempt| attempt.tried != "open")
         .map(|attempt| {
             format!(
                 "{} {}: {}",

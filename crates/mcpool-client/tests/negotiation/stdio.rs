@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use mcpool_client::ConnectFailure;
-use mcpool_core::{
-    ClientFactory, ErrorKind, ProtocolChoice,
-    model::{Implementation, ProtocolVersion},
-};
+use mcpool_client::{ClientInfo, ConnectFailure};
+use mcpool_core::{ClientFactory, ErrorKind, ProtocolChoice, ProtocolVersion, Verbs};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::{support::*, tried, version};
+use crate::{info, support::*, tried, version};
 
 #[tokio::test(start_paused = true)]
 async fn a_modern_server_is_found_by_discover() {
@@ -32,12 +29,9 @@ async fn a_modern_server_is_found_by_discover() {
     .await;
     assert_eq!(version(&*client), "2026-07-28");
     assert_eq!(tried(&*client), ["stdio server/discover: 2026-07-28"]);
-    assert_eq!(
-        client.info().peer.server_info.as_ref().unwrap().name,
-        "script"
-    );
-    let tools = client.list_tools(&Default::default()).await.unwrap();
-    assert_eq!(tools.tools.len(), 1);
+    assert_eq!(info(&*client).peer.name, "script");
+    let tools = client.list_tools().await.unwrap();
+    assert_eq!(tools.items.len(), 1);
     assert_eq!(connector.opened(), 1);
 }
 
@@ -55,7 +49,7 @@ async fn any_other_error_to_discover_means_initialize_on_the_same_connection() {
             end.recv().await;
         })
         .factory();
-        let client = factory.connect(&spec()).await.unwrap();
+        let client = factory.connect(&spec(), &connecting()).await.unwrap();
         assert_eq!(version(&*client), "2025-06-18");
         assert_eq!(connector.opened(), 1, "{code}");
     }
@@ -70,7 +64,7 @@ async fn an_empty_result_is_no_discover_result() {
         end.recv().await;
     })
     .factory();
-    let client = factory.connect(&spec()).await.unwrap();
+    let client = factory.connect(&spec(), &connecting()).await.unwrap();
     assert_eq!(version(&*client), "2025-11-25");
     assert_eq!(
         tried(&*client),
@@ -94,7 +88,7 @@ async fn a_silent_old_server_is_initialized_after_the_discover_time() {
     })
     .factory();
     let started = Instant::now();
-    let client = factory.connect(&spec()).await.unwrap();
+    let client = factory.connect(&spec(), &connecting()).await.unwrap();
     assert_eq!(started.elapsed().as_secs(), 2);
     assert_eq!(version(&*client), "2024-11-05");
     assert_eq!(connector.opened(), 1);
@@ -114,11 +108,11 @@ async fn a_server_that_exits_on_the_probe_is_started_again_without_it() {
         end.recv().await;
     })
     .factory();
-    let client = factory.connect(&spec()).await.unwrap();
+    let client = factory.connect(&spec(), &connecting()).await.unwrap();
     assert_eq!(version(&*client), "2025-03-26");
     assert_eq!(connector.opened(), 2);
     // It is remembered: the next connect goes straight to `initialize`.
-    let again = factory.connect(&spec()).await.unwrap();
+    let again = factory.connect(&spec(), &connecting()).await.unwrap();
     assert_eq!(tried(&*again), ["stdio initialize: 2025-03-26"]);
     assert_eq!(connector.opened(), 3);
 }
@@ -142,7 +136,7 @@ async fn a_server_that_refuses_initialize_after_the_probe_is_started_again() {
         end.recv().await;
     })
     .factory();
-    let client = factory.connect(&spec()).await.unwrap();
+    let client = factory.connect(&spec(), &connecting()).await.unwrap();
     assert_eq!(version(&*client), "2025-11-25");
     assert_eq!(connector.opened(), 2);
 }
@@ -164,14 +158,14 @@ async fn servers_that_start_slowly_connect_in_both_eras() {
         })
         .factory();
         let started = Instant::now();
-        let client = factory.connect(&spec()).await.unwrap();
+        let client = factory.connect(&spec(), &connecting()).await.unwrap();
         assert_eq!(started.elapsed().as_secs(), 20);
         let want = if modern { "2026-07-28" } else { "2025-11-25" };
         assert_eq!(version(&*client), want);
         assert_eq!(connector.opened(), 1);
         // The late answers of the handshake confuse nobody.
-        let tools = client.list_tools(&Default::default()).await.unwrap();
-        assert_eq!(tools.tools[0].name, "late");
+        let tools = client.list_tools().await.unwrap();
+        assert_eq!(tools.items[0].name, "late");
     }
 }
 
@@ -186,7 +180,7 @@ async fn a_late_discover_result_wins_over_a_refused_initialize() {
         end.recv().await;
     })
     .factory();
-    let client = factory.connect(&spec()).await.unwrap();
+    let client = factory.connect(&spec(), &connecting()).await.unwrap();
     assert_eq!(version(&*client), "2026-07-28");
     assert_eq!(connector.opened(), 1);
 }
@@ -205,7 +199,7 @@ async fn another_modern_version_is_tried_where_the_server_names_one() {
         end.recv().await;
     })
     .factory();
-    let client = factory.connect(&spec()).await.unwrap();
+    let client = factory.connect(&spec(), &connecting()).await.unwrap();
     assert_eq!(version(&*client), "2026-07-28");
 
     // It names older versions only.
@@ -217,7 +211,7 @@ async fn another_modern_version_is_tried_where_the_server_names_one() {
     })
     .factory();
     assert_eq!(
-        version(&*factory.connect(&spec()).await.unwrap()),
+        version(&*factory.connect(&spec(), &connecting()).await.unwrap()),
         "2025-11-25"
     );
     assert_eq!(connector.opened(), 1);
@@ -229,7 +223,7 @@ async fn another_modern_version_is_tried_where_the_server_names_one() {
         end.recv().await;
     })
     .factory();
-    let error = factory.connect(&spec()).await.unwrap_err();
+    let error = factory.connect(&spec(), &connecting()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::VersionMismatch);
     assert!(error.message().contains("2099-01-01"));
 }
@@ -243,9 +237,9 @@ async fn a_modern_error_is_no_reason_to_fall_back() {
             assert_eq!(end.recv().await, None, "nothing more is asked");
         })
         .factory();
-        let error = factory.connect(&spec()).await.unwrap_err();
+        let error = factory.connect(&spec(), &connecting()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Rpc);
-        assert_eq!(i64::from(error.rpc().unwrap().code.0), code);
+        assert_eq!(error.rpc().unwrap().code, code);
         assert_eq!(connector.opened(), 1);
         connector.all_dropped().await;
     }
@@ -261,7 +255,7 @@ async fn an_unknown_version_is_refused() {
         end.recv().await;
     })
     .factory();
-    let error = factory.connect(&spec()).await.unwrap_err();
+    let error = factory.connect(&spec(), &connecting()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::VersionMismatch);
     assert!(error.is_permanent());
     assert!(error.message().contains("1999-01-01"), "{error}");
@@ -284,7 +278,7 @@ async fn a_pinned_protocol_is_not_probed_for() {
     };
     let (factory, _) = legacy("initialize");
     let client = factory
-        .connect(&spec().with_protocol(ProtocolChoice::Legacy))
+        .connect(&spec().with_protocol(ProtocolChoice::Legacy), &connecting())
         .await
         .unwrap();
     assert_eq!(version(&*client), "2025-11-25");
@@ -292,7 +286,7 @@ async fn a_pinned_protocol_is_not_probed_for() {
     let (factory, _) = legacy("initialize");
     let pinned = ProtocolChoice::Pinned(ProtocolVersion::V_2025_03_26);
     let client = factory
-        .connect(&spec().with_protocol(pinned))
+        .connect(&spec().with_protocol(pinned), &connecting())
         .await
         .unwrap();
     assert_eq!(version(&*client), "2025-03-26");
@@ -305,7 +299,7 @@ async fn a_pinned_protocol_is_not_probed_for() {
     .factory();
     let pinned = ProtocolChoice::Pinned(ProtocolVersion::V_2025_03_26);
     let error = factory
-        .connect(&spec().with_protocol(pinned))
+        .connect(&spec().with_protocol(pinned), &connecting())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::VersionMismatch);
@@ -322,7 +316,7 @@ async fn a_pinned_protocol_is_not_probed_for() {
         ProtocolChoice::Pinned(ProtocolVersion::V_2026_07_28),
     ] {
         let error = factory
-            .connect(&spec().with_protocol(protocol))
+            .connect(&spec().with_protocol(protocol), &connecting())
             .await
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::VersionMismatch);
@@ -342,19 +336,14 @@ async fn pings_and_noise_before_the_answer_are_answered_and_ignored() {
             json!({"level": "info", "data": "starting"}),
         );
         end.notify("notifications/vendor", json!({}));
-        // An answer to a question that was never asked.
-        end.send(json!({"jsonrpc": "2.0", "id": 999, "result": {}}));
-        // The id as a string.
-        let id = hello["id"].to_string();
-        end.send(json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": ""}}));
+        end.error(&hello, -32601, Value::Null);
         let hello = end.expect("initialize").await;
-        let id = hello["id"].to_string();
-        end.send(json!({"jsonrpc": "2.0", "id": id, "result": initialized("2025-11-25")}));
+        end.reply(&hello, initialized("2025-11-25"));
         end.recv().await;
         end.recv().await;
     })
     .factory();
-    let client = factory.connect(&spec()).await.unwrap();
+    let client = factory.connect(&spec(), &connecting()).await.unwrap();
     assert_eq!(version(&*client), "2025-11-25");
 }
 
@@ -368,19 +357,23 @@ async fn the_client_says_who_it_is() {
         end.recv().await;
     })
     .factory();
-    let factory = factory.with_client_info(Implementation::new("agent", "7"));
-    factory.connect(&spec()).await.unwrap();
+    let factory = factory.with_client_info(ClientInfo::new("agent", "7"));
+    factory.connect(&spec(), &connecting()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_mute_server_fails_within_the_startup_time_and_nothing_is_left() {
     let (factory, connector) = Scripted::stdio(|mut end: ServerEnd| async move {
         end.stderr("waiting for a database");
-        while end.recv().await.is_some() {}
+        for method in ["server/discover", "initialize"] {
+            let request = end.expect(method).await;
+            assert_eq!(request["wire"]["class"], "Handshake");
+        }
+        assert_eq!(end.recv().await, None, "`initialize` is not cancelled");
     })
     .factory();
     let started = Instant::now();
-    let error = factory.connect(&spec()).await.unwrap_err();
+    let error = factory.connect(&spec(), &connecting()).await.unwrap_err();
     assert_eq!(started.elapsed().as_secs(), 30);
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert_eq!(error.stderr_tail()[0].text, "waiting for a database");
@@ -409,7 +402,7 @@ async fn a_server_that_exits_says_why_with_status_and_stderr() {
         end.exit_status("exit status: 2");
     })
     .factory();
-    let error = factory.connect(&spec()).await.unwrap_err();
+    let error = factory.connect(&spec(), &connecting()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ProcessExited);
     assert!(error.message().contains("exit status: 2"), "{error}");
     assert_eq!(error.stderr_tail()[0].text, "usage: script TOKEN");
@@ -427,22 +420,59 @@ async fn dropping_a_connect_releases_everything() {
     let (factory, connector) =
         Scripted::stdio(|mut end: ServerEnd| async move { while end.recv().await.is_some() {} })
             .factory();
-    let spec = spec();
-    let connect = factory.connect(&spec);
+    let (spec, options) = (spec(), connecting());
+    let connect = factory.connect(&spec, &options);
     assert!(
         tokio::time::timeout(Duration::from_secs(5), connect)
             .await
             .is_err()
     );
     assert_eq!(connector.opened(), 1);
-    connector.all_dropped().await;
+    assert_eq!(connector.living(), 0, "at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn odd_words_cost_no_server() {
+    let odd = [
+        json!({"tools": []}),
+        json!({"tools": [{"name": "echo"}]}),
+        json!({"tools": true}),
+        json!({"tools": {"listChanged": "true"}}),
+        json!([]),
+        json!("none"),
+        Value::Null,
+    ];
+    for capabilities in odd {
+        for server in [json!({"name": "n", "version": 1}), json!("n"), Value::Null] {
+            let mut answer = initialized("2025-11-25");
+            answer["capabilities"] = capabilities.clone();
+            answer["serverInfo"] = server;
+            let shown = answer.to_string();
+            let (factory, _) = Scripted::stdio(move |mut end: ServerEnd| {
+                let answer = answer.clone();
+                async move {
+                    let probe = end.expect("server/discover").await;
+                    end.error(&probe, -32601, Value::Null);
+                    let hello = end.expect("initialize").await;
+                    end.reply(&hello, answer);
+                    end.serve(|_| Reply::Result(json!({"tools": [tool("echo")]})))
+                        .await;
+                }
+            })
+            .factory();
+            let client = factory.connect(&spec(), &connecting()).await;
+            let client = client.unwrap_or_else(|error| panic!("{shown}: {error}"));
+            assert!(!info(&*client).peer.odd.is_empty(), "{shown}");
+            assert_eq!(client.list_tools().await.unwrap().items.len(), 1, "{shown}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_disabled_server_is_not_connected() {
     let (factory, connector) = Scripted::stdio(|_| async {}).factory();
     let error = factory
-        .connect(&spec().with_enabled(false))
+        .connect(&spec().with_enabled(false), &connecting())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Disabled);

@@ -76,7 +76,6 @@ impl HttpSpec {
 
     /// The URL without its user name, password, query and fragment, and without what steers a
     /// terminal: safe to log. Its host and path may still hold what a placeholder was filled with.
-    /// Of a text that is no URL nothing is shown: it may be a secret in the wrong place.
     #[must_use]
     pub fn redacted_url(&self) -> String {
         let without_tail = self.url.split(['?', '#']).next().unwrap_or_default();
@@ -91,7 +90,7 @@ impl HttpSpec {
                     .map_or(authority, |(_, host)| host);
                 format!("{scheme}://{host}{path}")
             }
-            None => "[not a URL]".to_owned(),
+            None => without_tail.to_owned(),
         };
         Untrusted::line(shown).into_clean().into_owned()
     }

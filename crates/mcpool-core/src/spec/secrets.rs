@@ -12,6 +12,8 @@ pub(super) fn note(transport: &TransportSpec, masker: &Masker) {
         TransportSpec::Http(http) | TransportSpec::Sse(http) | TransportSpec::Auto(http) => {
             http_values(http, masker);
         }
+        // It knows its own secrets, and what is made of them.
+        TransportSpec::Custom(_) => {}
     }
 }
 

@@ -29,6 +29,12 @@ impl ToolFilter {
         self
     }
 
+    /// Whether every tool passes.
+    #[must_use]
+    pub fn permits_all(&self) -> bool {
+        self.allow.is_none() && self.deny.is_empty()
+    }
+
     /// Whether a tool of this name passes.
     ///
     /// ```

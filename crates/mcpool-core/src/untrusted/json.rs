@@ -1,6 +1,6 @@
 //! JSON whose text can be shown on a terminal.
 
-use std::io;
+use std::{borrow::Cow, io};
 
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
@@ -27,6 +27,30 @@ pub fn clean_json(value: &(impl Serialize + ?Sized)) -> serde_json::Result<Strin
 /// As [`clean_json`].
 pub fn clean_json_pretty(value: &(impl Serialize + ?Sized)) -> serde_json::Result<String> {
     write(value, PrettyFormatter::new())
+}
+
+/// JSON text with every character that [`is_unshowable`] escaped, and nothing else changed. Outside
+/// of strings JSON has no such character, so what was valid stays valid and means the same.
+///
+/// ```
+/// assert_eq!(mcpool_core::clean_json_text("{\"a\":1e400,\"b\":\"\u{202e}\"}"), r#"{"a":1e400,"b":"\u202e"}"#);
+/// ```
+#[must_use]
+pub fn clean_json_text(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unshowable) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_unshowable(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
 }
 
 fn write(value: &(impl Serialize + ?Sized), layout: impl Formatter) -> serde_json::Result<String> {

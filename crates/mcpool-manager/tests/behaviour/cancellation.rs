@@ -6,7 +6,7 @@ use std::time::Duration;
 use mcpool_core::{Error, ErrorKind, Jitter, ServerPolicy, ServerSpec};
 use mcpool_manager::{CallOptions, ConnectionManager, Refresh};
 
-use crate::scripted::{Act, Op, World, eventually, spec};
+use crate::scripted::*;
 
 const LIMIT: usize = 2;
 
@@ -29,28 +29,32 @@ async fn verb(manager: &ConnectionManager, op: Op) {
     // What comes of it is the matrix's business only in what it leaves behind.
     match op {
         Op::Connect => {
-            let _ = manager.disconnect("a").await;
-            let _ = manager.connect("a").await;
+            let _ = of(&manager, "a").disconnect().await;
+            let _ = of(&manager, "a").connect().await;
         }
         Op::ListTools => {
             let _ = manager.tools(Refresh::Force).await;
         }
         Op::Call => {
-            let calls = (0..3 * LIMIT).map(|_| manager.call_tool("a", "echo", None, &options));
+            let calls = (0..3 * LIMIT).map(|_| call_tool(&manager, "a", "echo", None, &options));
             futures::future::join_all(calls).await;
         }
         Op::Probe => {
-            let _ = manager.health_check("a").await;
+            let _ = of(&manager, "a").health_check().await;
         }
         Op::Close => {
-            let _ = manager.disconnect("a").await;
+            let _ = of(&manager, "a").disconnect().await;
         }
         Op::Subscribe => {
-            let _ = manager.subscribe("a", "file:///a", &subscribed).await;
+            let _ = of(&manager, "a")
+                .with_call_options(subscribed)
+                .subscribe("file:///a")
+                .await;
         }
-        Op::Lists => {
+        Op::List => {
             let _ = manager.prompts(Refresh::Force).await;
         }
+        other => panic!("no verb for {other:?}"),
     }
 }
 
@@ -74,21 +78,21 @@ async fn one(op: Op, act: Act, drop_after: Option<Duration>) {
         "{what}: a call is left"
     );
     // The server is well again; what hung on its old connections ends with them.
-    fake.always(op, Act::Ok);
-    fake.die();
+    fake.always(op, Act::Answer);
+    die(&fake);
     // A connect that still hangs is joined; the one after it goes well.
-    manager
-        .connect_with("a", 3)
+    of(&manager, "a")
+        .connect_retrying(3)
         .await
         .unwrap_or_else(|e| panic!("{what}: {e}"));
     eventually("no call is left", || world.calling().now() == 0).await;
     let options = CallOptions::new().with_timeout(Duration::from_secs(5));
-    let calls = (0..4 * LIMIT).map(|_| manager.call_tool("a", "echo", None, &options));
+    let calls = (0..4 * LIMIT).map(|_| call_tool(&manager, "a", "echo", None, &options));
     for result in futures::future::join_all(calls).await {
         result.unwrap_or_else(|e| panic!("{what}: {e}"));
     }
-    manager
-        .health_check("a")
+    of(&manager, "a")
+        .health_check()
         .await
         .unwrap_or_else(|e| panic!("{what}: {e}"));
     assert_eq!(manager.tools(Refresh::Force).await.len(), 2, "{what}");
@@ -98,7 +102,7 @@ async fn one(op: Op, act: Act, drop_after: Option<Duration>) {
         "{what}: {:?}",
         prompts.problems
     );
-    assert_eq!(manager.status("a").unwrap().in_flight, 0, "{what}");
+    assert_eq!(of(&manager, "a").status().unwrap().in_flight, 0, "{what}");
     assert!(world.calling().most() <= LIMIT, "{what}");
     assert_eq!(world.clients().now(), 1, "{what}: a client is left");
     assert_eq!(world.connecting().now(), 0, "{what}: a connect is left");
@@ -129,12 +133,12 @@ async fn no_await_point_leaks() {
         Op::Probe,
         Op::Close,
         Op::Subscribe,
-        Op::Lists,
+        Op::List,
     ] {
         for act in [
-            Act::Ok,
+            Act::Answer,
             Act::Fail(broken.clone()),
-            Act::Slow(Duration::from_millis(100)),
+            Act::AnswerAfter(Duration::from_millis(100)),
             Act::Never,
         ] {
             for drop_after in [None, Some(Duration::ZERO), Some(Duration::from_millis(50))] {
@@ -161,11 +165,11 @@ async fn the_manager_may_be_dropped_at_any_moment() {
         Op::Call,
         Op::Probe,
         Op::Close,
-        Op::Lists,
+        Op::List,
     ] {
         for act in [
             Act::Fail(broken.clone()),
-            Act::Slow(Duration::from_millis(100)),
+            Act::AnswerAfter(Duration::from_millis(100)),
             Act::Never,
         ] {
             let world = World::new();
@@ -201,20 +205,16 @@ async fn a_dropped_call_leaves_its_place_to_the_next() {
         .map(|_| {
             let manager = manager.clone();
             tokio::spawn(async move {
-                manager
-                    .call_tool("a", "echo", None, &CallOptions::new())
-                    .await
+                call_tool(&manager, "a", "echo", None, &CallOptions::new()).await
             })
         })
         .collect();
     eventually("all places are taken", || world.calling().now() == LIMIT).await;
     let queued = {
         let manager = manager.clone();
-        tokio::spawn(async move {
-            manager
-                .call_tool("a", "echo", None, &CallOptions::new())
-                .await
-        })
+        tokio::spawn(
+            async move { call_tool(&manager, "a", "echo", None, &CallOptions::new()).await },
+        )
     };
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert!(!queued.is_finished());

@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use mcpool_core::{
-    Error, ErrorKind, EventKind, ServerNotice, ServerPolicy, ServerState, ToolFilter, model::Prompt,
+    Error, ErrorKind, EventKind, ServerNotice, ServerPolicy, ServerState, StateKind, ToolFilter,
+    model::Prompt,
 };
 use mcpool_manager::{CallOptions, ConnectionManager, EventStream, Refresh};
 
-use crate::scripted::{Act, Op, World, eventually, refused, spec, tool};
+use crate::scripted::*;
 
 /// The next change of the tools: added, removed, changed.
 async fn change(events: &mut EventStream) -> (Vec<String>, Vec<String>, Vec<String>) {
@@ -35,10 +36,10 @@ async fn concurrent_refreshes_are_one_and_survive_their_first_caller() {
     manager.start(vec![spec("a")]).await.unwrap();
     let fake = world.server("a");
     assert_eq!(fake.count(Op::ListTools), 1);
-    fake.next(Op::ListTools, Act::Slow(Duration::from_secs(1)));
+    fake.next(Op::ListTools, Act::AnswerAfter(Duration::from_secs(1)));
     let ask = || {
         let manager = manager.clone();
-        tokio::spawn(async move { manager.server_tools("a", Refresh::Force).await })
+        tokio::spawn(async move { of(&manager, "a").tools(Refresh::Force).await })
     };
     let first = ask();
     eventually("it is under way", || fake.count(Op::ListTools) == 2).await;
@@ -69,7 +70,7 @@ async fn when_a_refresh_fails_the_last_good_list_is_served_and_marked() {
     assert_eq!(tools.problems[0].1.kind(), ErrorKind::Protocol);
     let event = events.next_event().await.unwrap();
     assert!(matches!(event.kind, EventKind::CatalogStale { .. }));
-    let list = manager.server_tools("a", Refresh::Cached).await.unwrap();
+    let list = of(&manager, "a").tools(Refresh::Cached).await.unwrap();
     assert!(list.stale.is_some());
     // It is stale: the next one asks again, and all is well.
     let tools = manager.tools(Refresh::IfStale).await;
@@ -84,7 +85,9 @@ async fn lists_go_stale_with_time() {
     let manager = ConnectionManager::new(world.factory());
     let mut policy = ServerPolicy::default();
     policy.catalog_ttl = Some(Duration::from_secs(100));
-    *world.server("b").tools_ttl.lock().unwrap() = Some(Duration::from_secs(10));
+    world
+        .server("b")
+        .set_tools_ttl(Some(Duration::from_secs(10)));
     manager
         .start(vec![spec("a").with_policy(policy), spec("b"), spec("c")])
         .await
@@ -95,7 +98,7 @@ async fn lists_go_stale_with_time() {
         manager.tools(Refresh::IfStale).await;
         assert_eq!(counts(), want);
     }
-    manager.invalidate("c").unwrap();
+    of(&manager, "c").invalidate().unwrap();
     manager.tools(Refresh::IfStale).await;
     assert_eq!(world.server("c").count(Op::ListTools), 2);
 }
@@ -110,8 +113,8 @@ async fn list_changed_is_followed_by_the_new_list_and_the_difference() {
     let mut events = manager.events();
     let mut echo = tool("echo");
     echo.description = Some("it changed".into());
-    *fake.tools.lock().unwrap() = vec![echo, tool("new")];
-    fake.say(&ServerNotice::ToolsChanged);
+    fake.set_tools(vec![echo, tool("new")]);
+    fake.notify(&ServerNotice::ToolsChanged);
     assert_eq!(
         change(&mut events).await,
         (names(&["new"]), names(&["add"]), names(&["echo"]))
@@ -122,7 +125,7 @@ async fn list_changed_is_followed_by_the_new_list_and_the_difference() {
     // Who holds the old one sees the old one.
     assert!(before.get("a__add").is_some() && before.get("a__new").is_none());
     // The same list again is no event.
-    fake.say(&ServerNotice::ToolsChanged);
+    fake.notify(&ServerNotice::ToolsChanged);
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(fake.count(Op::ListTools), 3);
     assert_eq!(
@@ -139,7 +142,7 @@ async fn a_server_that_always_says_changed_makes_no_loop() {
     let fake = world.server("a");
     for _ in 0..6000 {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        fake.say(&ServerNotice::ToolsChanged);
+        fake.notify(&ServerNotice::ToolsChanged);
     }
     let lists = fake.count(Op::ListTools);
     assert!((30..=63).contains(&lists), "{lists} in a minute");
@@ -151,37 +154,39 @@ async fn prompts_and_resources_are_cached_likewise() {
     let manager = ConnectionManager::new(world.factory());
     manager.start(vec![spec("a"), spec("b")]).await.unwrap();
     let fake = world.server("a");
-    *fake.prompts.lock().unwrap() = vec![Prompt::new("greet", Some("greets"), None)];
+    fake.set_prompts(vec![Prompt::new("greet", Some("greets"), None)]);
     for _ in 0..3 {
         let prompts = manager.prompts(Refresh::IfStale).await;
         assert_eq!(prompts.entries.len(), 1);
         assert_eq!(prompts.entries[0].0.as_str(), "a");
         assert!(prompts.problems.is_empty());
     }
-    assert_eq!(fake.count(Op::Lists), 1);
+    assert_eq!(fake.count(Op::List), 1);
     let mut events = manager.events();
-    fake.prompts.lock().unwrap().clear();
-    fake.say(&ServerNotice::PromptsChanged);
+    fake.set_prompts(Vec::new());
+    fake.notify(&ServerNotice::PromptsChanged);
     let event = events.next_event().await.unwrap();
     assert!(matches!(event.kind, EventKind::PromptsChanged));
     assert!(manager.prompts(Refresh::Cached).await.entries.is_empty());
     // After a reconnect what was asked for is fetched again.
-    let before = fake.count(Op::Lists);
-    fake.die();
+    let before = fake.count(Op::List);
+    die(&fake);
     eventually("the list is fetched again", || {
-        fake.count(Op::Lists) == before + 1
+        fake.count(Op::List) == before + 1
     })
     .await;
     manager.resources(Refresh::IfStale).await;
     manager.resource_templates(Refresh::IfStale).await;
-    assert_eq!(fake.count(Op::Lists), before + 3);
+    assert_eq!(fake.count(Op::List), before + 3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn filters_hide_and_refuse() {
     let world = World::new();
     let manager = ConnectionManager::new(world.factory());
-    world.server("a").set_tools(&["read_a", "read_b", "write"]);
+    world
+        .server("a")
+        .set_tool_names(&["read_a", "read_b", "write"]);
     let filter = ToolFilter::allow(["read_*"]).with_deny(["read_b"]);
     manager
         .start(vec![spec("a").with_tools(filter)])
@@ -190,17 +195,17 @@ async fn filters_hide_and_refuse() {
     let tools = manager.tools(Refresh::IfStale).await;
     assert_eq!(tools.len(), 1);
     assert_eq!(&*tools.entries[0].name, "read_a");
-    assert_eq!(manager.status("a").unwrap().tools, 1);
+    assert_eq!(of(&manager, "a").status().unwrap().tools, 1);
     let options = CallOptions::new();
     for hidden in ["write", "read_b"] {
-        let call = manager.call_tool("a", hidden, None, &options);
+        let call = call_tool(&manager, "a", hidden, None, &options);
         assert_eq!(call.await.unwrap_err().kind(), ErrorKind::UnknownTool);
     }
-    let call = manager.call("a__write", None, &options);
+    let call = manager.call_with("a__write", (), &options);
     assert_eq!(call.await.unwrap_err().kind(), ErrorKind::UnknownTool);
     assert_eq!(world.server("a").count(Op::Call), 0);
     // The server's own list is whole.
-    let list = manager.server_tools("a", Refresh::Cached).await.unwrap();
+    let list = of(&manager, "a").tools(Refresh::Cached).await.unwrap();
     assert_eq!(list.items.len(), 3);
 }
 
@@ -209,7 +214,7 @@ async fn a_tool_that_is_listed_twice_counts_once_and_is_reported() {
     let world = World::new();
     let manager = ConnectionManager::new(world.factory());
     let mut events = manager.events();
-    world.server("a").set_tools(&["one", "two", "one"]);
+    world.server("a").set_tool_names(&["one", "two", "one"]);
     manager.start(vec![spec("a")]).await.unwrap();
     assert_eq!(manager.tools(Refresh::IfStale).await.len(), 2);
     loop {
@@ -227,9 +232,9 @@ async fn a_server_that_goes_away_takes_its_tools_with_it() {
     manager.start(vec![spec("a"), spec("b")]).await.unwrap();
     let mut events = manager.events();
     let both = names(&["echo", "add"]);
-    manager.disconnect("a").await.unwrap();
+    of(&manager, "a").disconnect().await.unwrap();
     assert_eq!(change(&mut events).await, (vec![], both.clone(), vec![]));
-    manager.connect("a").await.unwrap();
+    of(&manager, "a").connect().await.unwrap();
     assert_eq!(change(&mut events).await, (both.clone(), vec![], vec![]));
     manager.remove("a").await.unwrap();
     assert_eq!(change(&mut events).await, (vec![], both.clone(), vec![]));
@@ -237,8 +242,8 @@ async fn a_server_that_goes_away_takes_its_tools_with_it() {
     // A short loss is no reason to hide them, giving up is.
     let fake = world.server("b");
     fake.always(Op::Connect, Act::Fail(refused()));
-    fake.die();
-    let mut state = manager.watch("b").unwrap();
+    die(&fake);
+    let mut state = of(&manager, "b").watch().unwrap();
     state
         .wait_for(|s| matches!(s, ServerState::Backoff { .. }))
         .await
@@ -256,12 +261,10 @@ async fn a_server_that_goes_away_takes_its_tools_with_it() {
 async fn a_server_without_the_method_has_an_empty_list() {
     let world = World::new();
     let manager = ConnectionManager::new(world.factory());
-    let none = Error::from_rpc(mcpool_core::model::ErrorData::method_not_found::<
-        mcpool_core::model::ListToolsRequestMethod,
-    >());
+    let none = Error::from_rpc(mcpool_core::RpcError::method_not_found("tools/list"));
     world.server("a").always(Op::ListTools, Act::Fail(none));
     manager.start(vec![spec("a")]).await.unwrap();
-    assert_eq!(manager.status("a").unwrap().state, "ready");
+    assert_eq!(of(&manager, "a").status().unwrap().state, StateKind::Ready);
     assert!(manager.tools(Refresh::Force).await.is_empty());
 }
 
@@ -274,7 +277,7 @@ async fn the_view_is_shared_not_copied() {
     let two = manager.tools(Refresh::IfStale).await;
     assert!(Arc::ptr_eq(&one, &two));
     // A change of one server leaves the other's tools where they are.
-    world.server("a").set_tools(&["other"]);
+    world.server("a").set_tool_names(&["other"]);
     let three = manager.tools(Refresh::Force).await;
     let of_b = |snapshot: &mcpool_manager::ToolSnapshot| {
         Arc::clone(&snapshot.get("b__echo").unwrap().tool)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mcpool_core::{EventKind, ServerState};
 use mcpool_manager::{ConnectionManager, EventItem};
 
-use crate::scripted::{Act, Op, World, refused, spec};
+use crate::scripted::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_learns_how_many_events_it_missed() {
@@ -47,14 +47,14 @@ async fn events_tell_the_whole_story() {
     let fake = world.server("a");
     fake.next(Op::Connect, Act::Fail(refused()));
     manager.add(spec("a")).unwrap();
-    let mut state = manager.watch("a").unwrap();
+    let mut state = of(&manager, "a").watch().unwrap();
     state.wait_for(ServerState::is_ready).await.unwrap();
-    manager.health_check("a").await.unwrap();
+    of(&manager, "a").health_check().await.unwrap();
     manager.shutdown(Duration::from_secs(5)).await;
     let mut story = Vec::new();
     while let Some(event) = events.next_event().await {
         story.push(match event.kind {
-            EventKind::StateChanged { to, .. } => to.to_owned(),
+            EventKind::StateChanged { to, .. } => to.to_string(),
             EventKind::ConnectFailed { attempt, .. } => format!("failed {attempt}"),
             EventKind::RetryScheduled { attempt, .. } => format!("retry {attempt}"),
             EventKind::Connected { attempt, .. } => format!("connected {attempt}"),

@@ -1,12 +1,13 @@
 //! Many servers at one instant: the budget holds, and the herd is spread.
 
+use mcpool_core::StateKind;
 use std::time::Duration;
 
 use mcpool_core::ConnectBudget;
 use mcpool_manager::ConnectionManager;
 use tokio::time::Instant;
 
-use crate::scripted::{Act, Op, World, eventually, spec};
+use crate::scripted::*;
 
 #[tokio::test(start_paused = true)]
 async fn forty_servers_that_restart_at_one_instant_stay_within_the_budget() {
@@ -19,7 +20,7 @@ async fn forty_servers_that_restart_at_one_instant_stay_within_the_budget() {
     for name in &names {
         world
             .server(name)
-            .always(Op::Connect, Act::Slow(Duration::from_millis(300)));
+            .always(Op::Connect, Act::AnswerAfter(Duration::from_millis(300)));
     }
     manager
         .start(names.iter().map(|name| spec(name)).collect())
@@ -30,7 +31,7 @@ async fn forty_servers_that_restart_at_one_instant_stay_within_the_budget() {
 
     let restarted = Instant::now();
     for name in &names {
-        world.server(name).die();
+        die(&world.server(name));
     }
     eventually("all are back", || {
         names
@@ -39,7 +40,7 @@ async fn forty_servers_that_restart_at_one_instant_stay_within_the_budget() {
             && manager
                 .status_all()
                 .iter()
-                .all(|status| status.state == "ready")
+                .all(|status| status.state == StateKind::Ready)
     })
     .await;
     assert_eq!(world.connecting().most(), 8);
@@ -47,7 +48,7 @@ async fn forty_servers_that_restart_at_one_instant_stay_within_the_budget() {
     let mut histogram = [0usize; 20];
     let mut last = Duration::ZERO;
     for name in &names {
-        let times = world.server(name).connect_times.lock().unwrap().clone();
+        let times = world.server(name).connect_times();
         assert_eq!(times.len(), 2);
         let after = times[1] - restarted;
         last = last.max(after);
@@ -76,7 +77,7 @@ async fn a_thousand_servers_start_and_end() {
     let tools = manager.tools(mcpool_manager::Refresh::IfStale).await;
     assert_eq!(tools.len(), 2000);
     manager
-        .call("s0777__echo", None, &mcpool_manager::CallOptions::new())
+        .call_with("s0777__echo", (), &mcpool_manager::CallOptions::new())
         .await
         .unwrap();
     let report = manager.shutdown(Duration::from_secs(5)).await;

@@ -5,11 +5,11 @@ use std::{
     time::Duration,
 };
 
-use mcpool_core::{ErrorKind, ServerState, StartMode};
+use mcpool_core::{ErrorKind, ServerState, StartMode, StateKind};
 use mcpool_manager::{CallOptions, ConnectionManager, Refresh};
 use tokio::time::Instant;
 
-use crate::scripted::{Act, Op, World, eventually, refused, spec};
+use crate::scripted::*;
 
 fn options() -> CallOptions {
     CallOptions::new()
@@ -23,25 +23,23 @@ async fn start_connects_calls_and_shuts_down() {
     assert_eq!(report.diff.added.len(), 2);
     assert!(report.connected.iter().all(|(_, result)| result.is_ok()));
 
-    let result = manager
-        .call_tool("a", "echo", None, &options())
+    let result = call_tool(&manager, "a", "echo", None, &options())
         .await
         .unwrap();
     assert_eq!(result.content[0].as_text().unwrap().text, "a:echo");
     let tools = manager.tools(Refresh::IfStale).await;
     let names: Vec<_> = tools.entries.iter().map(|e| &*e.qualified_name).collect();
     assert_eq!(names, ["a__echo", "a__add", "b__echo", "b__add"]);
-    manager.call("b__add", None, &options()).await.unwrap();
+    manager.call_with("b__add", (), &options()).await.unwrap();
 
-    let status = manager.status("a").unwrap();
-    assert_eq!((status.state, status.tools), ("ready", 2));
+    let status = of(&manager, "a").status().unwrap();
+    assert_eq!((status.state, status.tools), (StateKind::Ready, 2));
 
     let report = manager.shutdown(Duration::from_secs(10)).await;
     assert_eq!(report.closed.len(), 2);
     assert!(report.forced.is_empty());
     assert_eq!(world.clients().now(), 0);
-    let error = manager
-        .call_tool("a", "echo", None, &options())
+    let error = call_tool(&manager, "a", "echo", None, &options())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed);
@@ -56,14 +54,13 @@ async fn the_client_of_the_first_call_is_the_client_of_the_last() {
     let world = World::new();
     let manager = ConnectionManager::new(world.factory());
     manager.start(vec![spec("a")]).await.unwrap();
-    let first = manager.client("a").unwrap();
+    let first = of(&manager, "a").client().unwrap();
     for _ in 0..10_000 {
-        manager
-            .call_tool("a", "echo", None, &options())
+        call_tool(&manager, "a", "echo", None, &options())
             .await
             .unwrap();
     }
-    assert!(Arc::ptr_eq(&first, &manager.client("a").unwrap()));
+    assert!(Arc::ptr_eq(&first, &of(&manager, "a").client().unwrap()));
     assert_eq!(world.server("a").count(Op::Connect), 1);
 }
 
@@ -76,14 +73,13 @@ async fn a_dead_a_slow_and_a_hanging_server_delay_nobody() {
     world.server("hanging").always(Op::Connect, Act::Never);
     world
         .server("slow")
-        .always(Op::Connect, Act::Slow(Duration::from_secs(20)));
+        .always(Op::Connect, Act::AnswerAfter(Duration::from_secs(20)));
     let manager = ConnectionManager::new(world.factory());
     for name in ["dead", "hanging", "slow", "good"] {
         manager.add(spec(name)).unwrap();
     }
     let started = Instant::now();
-    manager
-        .call_tool("good", "echo", None, &options())
+    call_tool(&manager, "good", "echo", None, &options())
         .await
         .unwrap();
     assert_eq!(started.elapsed(), Duration::ZERO);
@@ -119,11 +115,11 @@ async fn a_thousand_first_calls_make_one_connect() {
         .add(spec("a").with_start(StartMode::Lazy(None)))
         .unwrap();
     let fake = world.server("a");
-    fake.always(Op::Connect, Act::Slow(Duration::from_secs(1)));
+    fake.always(Op::Connect, Act::AnswerAfter(Duration::from_secs(1)));
     assert_eq!(fake.count(Op::Connect), 0);
     let call = |_| {
         let manager = manager.clone();
-        tokio::spawn(async move { manager.call_tool("a", "echo", None, &options()).await })
+        tokio::spawn(async move { call_tool(&manager, "a", "echo", None, &options()).await })
     };
     // Whoever triggers the connect is cancelled before it is done.
     let first = call(0);
@@ -136,10 +132,10 @@ async fn a_thousand_first_calls_make_one_connect() {
     assert_eq!(fake.count(Op::Connect), 1);
 
     // The same when it drops under load.
-    fake.always(Op::Call, Act::Slow(Duration::from_millis(10)));
+    fake.always(Op::Call, Act::AnswerAfter(Duration::from_millis(10)));
     let calls: Vec<_> = (0..1000).map(call).collect();
     tokio::time::sleep(Duration::from_millis(5)).await;
-    fake.die();
+    die(&fake);
     for call in calls {
         match call.await.unwrap() {
             Ok(_) => {}
@@ -148,7 +144,7 @@ async fn a_thousand_first_calls_make_one_connect() {
     }
     assert_eq!(fake.count(Op::Connect), 2);
     assert!(matches!(
-        &*manager.watch("a").unwrap().borrow(),
+        &*of(&manager, "a").watch().unwrap().borrow(),
         ServerState::Ready
     ));
 }
@@ -159,7 +155,7 @@ async fn a_background_server_is_not_waited_for_and_an_eager_one_is() {
     for name in ["eager", "background"] {
         world
             .server(name)
-            .always(Op::Connect, Act::Slow(Duration::from_secs(3)));
+            .always(Op::Connect, Act::AnswerAfter(Duration::from_secs(3)));
     }
     let manager = ConnectionManager::new(world.factory());
     let background = spec("background").with_start(StartMode::Background);
@@ -175,7 +171,10 @@ async fn a_background_server_is_not_waited_for_and_an_eager_one_is() {
         .await
         .unwrap();
     assert_eq!(started.elapsed(), Duration::from_secs(3));
-    assert_eq!(manager.status("background").unwrap().state, "ready");
+    assert_eq!(
+        of(&manager, "background").status().unwrap().state,
+        StateKind::Ready
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,10 +186,9 @@ async fn an_idle_lazy_server_is_closed_and_comes_back_on_use() {
         .add(spec("a").with_start(StartMode::Lazy(Some(idle))))
         .unwrap();
     let fake = world.server("a");
-    let mut state = manager.watch("a").unwrap();
+    let mut state = of(&manager, "a").watch().unwrap();
     for round in 1..=3 {
-        manager
-            .call_tool("a", "echo", None, &options())
+        call_tool(&manager, "a", "echo", None, &options())
             .await
             .unwrap();
         assert_eq!(fake.count(Op::Connect), round);
@@ -226,9 +224,8 @@ async fn a_call_that_is_running_keeps_a_lazy_server_open() {
         .add(spec("a").with_start(StartMode::Lazy(Some(idle))))
         .unwrap();
     let fake = world.server("a");
-    fake.next(Op::Call, Act::Slow(Duration::from_secs(300)));
-    manager
-        .call_tool("a", "echo", None, &options())
+    fake.next(Op::Call, Act::AnswerAfter(Duration::from_secs(300)));
+    call_tool(&manager, "a", "echo", None, &options())
         .await
         .unwrap();
     assert_eq!(fake.count(Op::Connect), 1);
@@ -242,31 +239,29 @@ async fn disconnect_stays_so_until_connect() {
     world.server("a").always(Op::Call, Act::Never);
     let in_flight = {
         let manager = manager.clone();
-        tokio::spawn(async move { manager.call_tool("a", "echo", None, &options()).await })
+        tokio::spawn(async move { call_tool(&manager, "a", "echo", None, &options()).await })
     };
     eventually("the call runs", || world.server("a").count(Op::Call) == 1).await;
-    manager.disconnect("a").await.unwrap();
+    of(&manager, "a").disconnect().await.unwrap();
     assert_eq!(world.clients().now(), 1);
     let error = in_flight.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
     assert_eq!(error.delivery(), mcpool_core::Delivery::Unknown);
-    let error = manager
-        .call_tool("a", "echo", None, &options())
+    let error = call_tool(&manager, "a", "echo", None, &options())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotConnected);
     assert_eq!(
-        manager.client("a").unwrap_err().kind(),
+        of(&manager, "a").client().unwrap_err().kind(),
         ErrorKind::NotConnected
     );
     // Its tools left the view with it.
     let tools = manager.tools(Refresh::IfStale).await;
     assert_eq!(tools.len(), 2);
     assert_eq!(tools.of("a").count(), 0);
-    world.server("a").always(Op::Call, Act::Ok);
-    manager.connect("a").await.unwrap();
-    manager
-        .call_tool("a", "echo", None, &options())
+    world.server("a").always(Op::Call, Act::Answer);
+    of(&manager, "a").connect().await.unwrap();
+    call_tool(&manager, "a", "echo", None, &options())
         .await
         .unwrap();
     assert_eq!(manager.tools(Refresh::IfStale).await.len(), 4);
@@ -281,9 +276,9 @@ async fn a_disconnect_cancels_a_pending_reconnect() {
     let fake = world.server("a");
     fake.always(Op::Connect, Act::Fail(refused()));
     manager.start(vec![spec("a")]).await.unwrap();
-    assert!(manager.is_reconnecting("a").unwrap());
-    manager.disconnect("a").await.unwrap();
-    assert!(!manager.is_reconnecting("a").unwrap());
+    assert!(of(&manager, "a").is_reconnecting().unwrap());
+    of(&manager, "a").disconnect().await.unwrap();
+    assert!(!of(&manager, "a").is_reconnecting().unwrap());
     let before = fake.count(Op::Connect);
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(fake.count(Op::Connect), before);
@@ -291,10 +286,10 @@ async fn a_disconnect_cancels_a_pending_reconnect() {
     fake.always(Op::Connect, Act::Never);
     let connecting = {
         let manager = manager.clone();
-        tokio::spawn(async move { manager.connect("a").await })
+        tokio::spawn(async move { of(&manager, "a").connect().await })
     };
     eventually("it connects", || world.connecting().now() == 1).await;
-    manager.disconnect("a").await.unwrap();
+    of(&manager, "a").disconnect().await.unwrap();
     assert_eq!(world.connecting().now(), 0);
     let error = connecting.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
@@ -309,22 +304,21 @@ async fn a_disabled_server_refuses_with_its_own_kind() {
         .await
         .unwrap();
     let refusal = async |name: &str| {
-        let call = manager.call_tool(name, "echo", None, &options()).await;
+        let call = call_tool(&manager, name, "echo", None, &options()).await;
         call.unwrap_err().kind()
     };
     assert_eq!(refusal("off").await, ErrorKind::Disabled);
     assert_eq!(
-        manager.connect("off").await.unwrap_err().kind(),
+        of(&manager, "off").connect().await.unwrap_err().kind(),
         ErrorKind::Disabled
     );
-    assert!(!manager.status("off").unwrap().enabled);
+    assert!(!of(&manager, "off").status().unwrap().enabled);
     assert_eq!(world.server("off").count(Op::Connect), 0);
-    manager.enable("off").await.unwrap();
-    manager
-        .call_tool("off", "echo", None, &options())
+    of(&manager, "off").enable().await.unwrap();
+    call_tool(&manager, "off", "echo", None, &options())
         .await
         .unwrap();
-    manager.disable("a").await.unwrap();
+    of(&manager, "a").disable().await.unwrap();
     assert_eq!(refusal("a").await, ErrorKind::Disabled);
     // `connect_all` leaves it alone.
     let all = manager.connect_all().await;
@@ -349,14 +343,14 @@ async fn connect_with_retries_as_often_as_it_was_told() {
         )
         .unwrap();
     let started = Instant::now();
-    let error = manager.connect_with("a", 3).await.unwrap_err();
+    let error = of(&manager, "a").connect_retrying(3).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connect);
     assert_eq!(fake.count(Op::Connect), 4);
     assert_eq!(started.elapsed(), Duration::from_secs(1 + 2 + 4));
     // A permanent error ends it at once.
     let missing = mcpool_core::Error::new(ErrorKind::CommandNotFound, "no such command");
     fake.always(Op::Connect, Act::Fail(missing));
-    let error = manager.connect_with("a", 3).await.unwrap_err();
+    let error = of(&manager, "a").connect_retrying(3).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::CommandNotFound);
     assert_eq!(fake.count(Op::Connect), 5);
 }
@@ -373,7 +367,7 @@ async fn a_callers_retries_count_from_its_call() {
     manager.add(spec("a").with_policy(policy)).unwrap();
     // On the last rung.
     eventually("two have failed", || fake.count(Op::Connect) == 2).await;
-    manager.connect_with("a", 3).await.unwrap_err();
+    of(&manager, "a").connect_retrying(3).await.unwrap_err();
     assert_eq!(fake.count(Op::Connect), 2 + 4);
 }
 
@@ -387,26 +381,24 @@ async fn a_required_server_that_fails_fails_the_start_and_the_others_run() {
     let must = spec("must").with_required(true);
     let error = manager.start(vec![must, spec("other")]).await.unwrap_err();
     assert_eq!(error.server().unwrap().as_str(), "must");
-    manager
-        .call_tool("other", "echo", None, &options())
+    call_tool(&manager, "other", "echo", None, &options())
         .await
         .unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_isolated_client_is_its_callers_own() {
+async fn an_own_client_is_its_callers_alone() {
     let world = World::new();
     let manager = ConnectionManager::new(world.factory());
     manager.start(vec![spec("a")]).await.unwrap();
-    let mine = manager.isolated("a").await.unwrap();
+    let mine = of(&manager, "a").own_client().await.unwrap();
     assert_eq!(world.clients().now(), 2);
     // Another task closes it; the shared one does not mind.
     tokio::spawn(async move { mine.close().await })
         .await
         .unwrap();
     assert_eq!(world.clients().now(), 1);
-    manager
-        .call_tool("a", "echo", None, &options())
+    call_tool(&manager, "a", "echo", None, &options())
         .await
         .unwrap();
     assert_eq!(world.server("a").count(Op::Connect), 2);

@@ -1,12 +1,14 @@
 //! How the manager behaves, on scripted clients: under the paused clock but for a few tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 #![allow(
+    unused_must_use,
+    reason = "most tests see what a start did by what follows"
+)]
+#![allow(
     deprecated,
     reason = "the log level is deprecated by MCP 2026-07-28, spoken by older servers"
 )]
 
-#[cfg(feature = "blocking")]
-mod blocking;
 mod cancellation;
 mod catalog;
 mod delivery;

@@ -6,7 +6,7 @@ use mcpool_core::{Delivery, Error, ErrorKind};
 use mcpool_manager::{CallOptions, ConnectionManager, Refresh};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
-use crate::scripted::{Act, Op, World, refused, spec};
+use crate::scripted::*;
 
 #[test]
 fn everything_in_the_table_is_recorded() {
@@ -137,34 +137,33 @@ async fn live() -> u64 {
     fake.next(Op::Connect, Act::Fail(refused()));
     manager.add(spec("a")).unwrap();
     let options = CallOptions::new();
-    manager
-        .call_tool("a", "echo", None, &options)
+    call_tool(&manager, "a", "echo", None, &options)
         .await
         .unwrap();
-    manager.health_check("a").await.unwrap();
+    of(&manager, "a").health_check().await.unwrap();
     manager.tools(Refresh::Force).await;
     let broke = |delivery| {
         Act::Fail(Error::new(ErrorKind::ConnectionLost, "it broke").with_delivery(delivery))
     };
     fake.next(Op::Call, broke(Delivery::Unknown));
-    manager
-        .call_tool("a", "echo", None, &options)
+    call_tool(&manager, "a", "echo", None, &options)
         .await
         .unwrap_err();
     fake.next(Op::Call, broke(Delivery::NotSent));
-    manager
-        .read_resource("a", "file:///x", &options)
+    of(&manager, "a")
+        .with_call_options(options.clone())
+        .read_resource("file:///x")
         .await
         .unwrap();
     fake.next(Op::Call, Act::Never);
-    let dropped = manager.call_tool("a", "echo", None, &options);
+    let dropped = call_tool(&manager, "a", "echo", None, &options);
     tokio::time::timeout(Duration::from_secs(1), dropped)
         .await
         .unwrap_err();
     tokio::time::sleep(Duration::from_secs(11)).await;
-    fake.die();
-    manager
-        .ready_client("a", Duration::from_secs(60))
+    die(&fake);
+    of(&manager, "a")
+        .ready_client(Duration::from_secs(60))
         .await
         .unwrap();
     manager.shutdown(Duration::from_secs(5)).await;

@@ -10,12 +10,12 @@ use std::{
 
 use mcpool_core::{
     ConnectBudget, DisconnectCause, Error, ErrorKind, EventKind, Jitter, ReconnectPolicy,
-    ServerNotice, ServerPolicy, ServerSpec, ServerState, StartMode, model::LoggingLevel,
+    ServerNotice, ServerPolicy, ServerSpec, ServerState, StartMode, StateKind, model::LoggingLevel,
 };
 use mcpool_manager::{CallOptions, ConnectionManager, Refresh, SuspendClock};
 use tokio::time::Instant;
 
-use crate::scripted::{Act, Fake, Op, World, eventually, refused, spec};
+use crate::scripted::*;
 
 fn with_reconnect(name: &str, reconnect: ReconnectPolicy) -> ServerSpec {
     let mut policy = ServerPolicy::default();
@@ -30,18 +30,18 @@ fn exact(mut policy: ReconnectPolicy) -> ReconnectPolicy {
 
 /// The pauses between the connects that were asked for, in milliseconds.
 fn pauses(world: &World, name: &str) -> Vec<u128> {
-    let times = world.server(name).connect_times.lock().unwrap().clone();
+    let times = world.server(name).connect_times();
     times
         .windows(2)
         .map(|pair| (pair[1] - pair[0]).as_millis())
         .collect()
 }
 
-async fn until(manager: &ConnectionManager, name: &str, state: &str) {
-    let mut watch = manager.watch(name).unwrap();
+async fn until(manager: &ConnectionManager, name: &str, state: StateKind) {
+    let mut watch = of(&manager, name).watch().unwrap();
     tokio::time::timeout(
         Duration::from_secs(100_000),
-        watch.wait_for(|s| s.as_str() == state),
+        watch.wait_for(|s| s.kind() == state),
     )
     .await
     .unwrap_or_else(|_| panic!("{name} never became {state}"))
@@ -61,7 +61,7 @@ async fn the_schedule_is_exact() {
         manager.add(with_reconnect(name, policy)).unwrap();
     }
     for name in ["default", "five", "retrying"] {
-        until(&manager, name, "dormant").await;
+        until(&manager, name, StateKind::Dormant).await;
     }
     assert_eq!(
         pauses(&world, "default")[..10],
@@ -83,17 +83,16 @@ async fn the_schedule_is_exact() {
         "{slow:?}"
     );
     assert_eq!(world.server("five").count(Op::Connect), 6);
-    let status = manager.status("five").unwrap();
-    assert_eq!(status.state, "dormant");
+    let status = of(&manager, "five").status().unwrap();
+    assert_eq!(status.state, StateKind::Dormant);
     assert_eq!(status.next_retry_at, None);
-    let error = manager
-        .call_tool("five", "echo", None, &CallOptions::new())
+    let error = call_tool(&manager, "five", "echo", None, &CallOptions::new())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::GivenUp);
     // A caller's word starts it anew.
-    world.server("five").always(Op::Connect, Act::Ok);
-    manager.connect("five").await.unwrap();
+    world.server("five").always(Op::Connect, Act::Answer);
+    of(&manager, "five").connect().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,22 +105,21 @@ async fn a_server_that_connects_and_dies_climbs_the_ladder() {
         .unwrap();
     let fake = world.server("a");
     for _ in 0..6 {
-        until(&manager, "a", "ready").await;
-        fake.die();
-        until(&manager, "a", "backoff").await;
+        until(&manager, "a", StateKind::Ready).await;
+        die(&fake);
+        until(&manager, "a", StateKind::Backoff).await;
     }
-    until(&manager, "a", "ready").await;
+    until(&manager, "a", StateKind::Ready).await;
     assert_eq!(pauses(&world, "a"), [500, 1000, 2000, 4000, 8000, 16_000]);
     // A stable minute, and the next loss is mended at once.
     tokio::time::sleep(Duration::from_secs(61)).await;
     let died = Instant::now();
-    fake.die();
-    manager
-        .call_tool("a", "echo", None, &CallOptions::new())
+    die(&fake);
+    call_tool(&manager, "a", "echo", None, &CallOptions::new())
         .await
         .unwrap();
     assert_eq!(died.elapsed(), Duration::ZERO);
-    assert_eq!(manager.status("a").unwrap().attempt, 1);
+    assert_eq!(of(&manager, "a").status().unwrap().attempt, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,29 +127,28 @@ async fn permanent_errors_are_not_retried() {
     let world = World::new();
     let manager = ConnectionManager::new(world.factory());
     for (name, kind, state) in [
-        ("command", ErrorKind::CommandNotFound, "dormant"),
-        ("config", ErrorKind::InvalidSpec, "dormant"),
-        ("version", ErrorKind::VersionMismatch, "dormant"),
-        ("login", ErrorKind::AuthRequired, "auth_required"),
-        ("forbidden", ErrorKind::Forbidden, "auth_required"),
+        ("command", ErrorKind::CommandNotFound, StateKind::Dormant),
+        ("config", ErrorKind::InvalidSpec, StateKind::Dormant),
+        ("version", ErrorKind::VersionMismatch, StateKind::Dormant),
+        ("login", ErrorKind::AuthRequired, StateKind::AuthRequired),
+        ("forbidden", ErrorKind::Forbidden, StateKind::AuthRequired),
     ] {
         let error = Error::new(kind, "no");
         world.server(name).always(Op::Connect, Act::Fail(error));
         manager.add(spec(name)).unwrap();
-        let error = manager.connect(name).await.unwrap_err();
+        let error = of(&manager, name).connect().await.unwrap_err();
         assert_eq!(error.kind(), kind);
         tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
-        assert_eq!(manager.status(name).unwrap().state, state, "{name}");
+        assert_eq!(of(&manager, name).status().unwrap().state, state, "{name}");
         assert!(world.server(name).count(Op::Connect) <= 2, "{name}");
     }
-    let error = manager
-        .call_tool("login", "echo", None, &CallOptions::new())
+    let error = call_tool(&manager, "login", "echo", None, &CallOptions::new())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AuthRequired);
     // After a login it connects at once.
-    world.server("login").always(Op::Connect, Act::Ok);
-    manager.connect("login").await.unwrap();
+    world.server("login").always(Op::Connect, Act::Answer);
+    of(&manager, "login").connect().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -167,9 +164,8 @@ async fn what_has_worked_before_is_tried_again_after_not_found() {
         Op::Connect,
         Act::Fail(Error::new(ErrorKind::CommandNotFound, "no such command")),
     );
-    fake.die();
-    manager
-        .call_tool("a", "echo", None, &CallOptions::new())
+    die(&fake);
+    call_tool(&manager, "a", "echo", None, &CallOptions::new())
         .await
         .unwrap();
     assert_eq!(fake.count(Op::Connect), 4);
@@ -183,7 +179,7 @@ async fn retry_after_is_honoured() {
         .with_retry_after(Duration::from_secs(90));
     world.server("a").next(Op::Connect, Act::Fail(busy));
     manager.add(spec("a")).unwrap();
-    until(&manager, "a", "ready").await;
+    until(&manager, "a", StateKind::Ready).await;
     assert_eq!(pauses(&world, "a"), [90_000]);
 }
 
@@ -194,12 +190,11 @@ async fn a_login_that_runs_out_is_noticed_by_a_call() {
     manager.start(vec![spec("a")]).await.unwrap();
     let expired = Error::new(ErrorKind::AuthRequired, "the token has expired");
     world.server("a").next(Op::Call, Act::Fail(expired));
-    let error = manager
-        .call_tool("a", "echo", None, &CallOptions::new())
+    let error = call_tool(&manager, "a", "echo", None, &CallOptions::new())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AuthRequired);
-    until(&manager, "a", "auth_required").await;
+    until(&manager, "a", StateKind::AuthRequired).await;
     assert_eq!(world.server("a").count(Op::Call), 1);
 }
 
@@ -212,7 +207,7 @@ async fn a_login_connects_a_server_that_waits_for_one_at_once() {
     fake.next(Op::Connect, refused());
     fake.next(Op::Connect, refused());
     manager.add(spec("a")).unwrap();
-    until(&manager, "a", "auth_required").await;
+    until(&manager, "a", StateKind::AuthRequired).await;
     let waiting = async || {
         while fake.waiting_for_login() == 0 {
             tokio::task::yield_now().await;
@@ -226,10 +221,10 @@ async fn a_login_connects_a_server_that_waits_for_one_at_once() {
         tokio::task::yield_now().await;
     }
     assert_eq!(before.elapsed(), Duration::ZERO);
-    until(&manager, "a", "auth_required").await;
+    until(&manager, "a", StateKind::AuthRequired).await;
     waiting().await;
     fake.log_in();
-    until(&manager, "a", "ready").await;
+    until(&manager, "a", StateKind::Ready).await;
     // Credentials that do not help must not make a loop.
     assert_eq!(before.elapsed(), Duration::from_secs(1));
     assert_eq!(fake.count(Op::Connect), 3);
@@ -238,7 +233,7 @@ async fn a_login_connects_a_server_that_waits_for_one_at_once() {
 }
 
 /// The server `a`, which wants a login and takes none.
-fn logged_out() -> (World, ConnectionManager, Arc<Fake>) {
+fn logged_out() -> (World, ConnectionManager, FakeServer) {
     let world = World::new();
     let manager = ConnectionManager::new(world.factory());
     let fake = world.server("a");
@@ -266,7 +261,7 @@ async fn credentials_that_change_all_the_time_and_never_help_make_no_loop() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_waits_for_a_login_can_be_removed() {
     let (_world, manager, fake) = logged_out();
-    until(&manager, "a", "auth_required").await;
+    until(&manager, "a", StateKind::AuthRequired).await;
     manager.remove("a").await.unwrap();
     assert_eq!(fake.waiting_for_login(), 0);
 }
@@ -277,28 +272,28 @@ async fn what_a_server_says_is_heard_over_all_its_connections() {
     let manager = ConnectionManager::new(world.factory());
     manager.start(vec![spec("a")]).await.unwrap();
     let fake = world.server("a");
-    let mut notices = manager.notices("a").unwrap();
+    let mut notices = of(&manager, "a").notices();
     let log = |text: &str| ServerNotice::Log {
         level: "info".into(),
         logger: None,
-        data: text.into(),
+        data: mcpool_core::Raw::of(text).unwrap(),
     };
     let mut hear = async |text: &str| loop {
-        if let ServerNotice::Log { data, .. } = notices.recv().await.unwrap() {
-            assert_eq!(data, text);
+        if let ServerNotice::Log { data, .. } = notices.next().await.unwrap() {
+            assert_eq!(data.parse::<String>().unwrap(), text);
             return;
         }
     };
-    fake.say(&log("before"));
+    fake.notify(&log("before"));
     hear("before").await;
-    fake.die();
-    until(&manager, "a", "backoff").await;
-    until(&manager, "a", "ready").await;
-    fake.say(&log("after"));
+    die(&fake);
+    until(&manager, "a", StateKind::Backoff).await;
+    until(&manager, "a", StateKind::Ready).await;
+    fake.notify(&log("after"));
     hear("after").await;
     manager.remove("a").await.unwrap();
     drop(fake);
-    while notices.recv().await.is_ok() {}
+    while notices.next().await.is_some() {}
 }
 
 #[tokio::test(start_paused = true)]
@@ -307,11 +302,11 @@ async fn heartbeats_come_at_their_interval_and_one_at_a_time() {
     let manager = ConnectionManager::new(world.factory());
     manager.start(vec![spec("a")]).await.unwrap();
     let fake = world.server("a");
-    fake.always(Op::Probe, Act::Slow(Duration::from_secs(1)));
+    fake.always(Op::Probe, Act::AnswerAfter(Duration::from_secs(1)));
     tokio::time::sleep(Duration::from_secs(3600)).await;
     let probes = fake.count(Op::Probe);
     assert!((3600 / 51..=3600 / 41).contains(&probes), "{probes}");
-    let status = manager.status("a").unwrap();
+    let status = of(&manager, "a").status().unwrap();
     assert_eq!(status.heartbeat_latency, Some(Duration::from_secs(1)));
     assert_eq!(status.consecutive_misses, 0);
     assert!(status.last_heartbeat.is_some());
@@ -336,8 +331,7 @@ async fn a_server_with_traffic_is_not_probed() {
     manager.start(vec![spec("a")]).await.unwrap();
     for _ in 0..200 {
         tokio::time::sleep(Duration::from_secs(20)).await;
-        manager
-            .call_tool("a", "echo", None, &CallOptions::new())
+        call_tool(&manager, "a", "echo", None, &CallOptions::new())
             .await
             .unwrap();
     }
@@ -357,7 +351,7 @@ async fn a_half_open_connection_is_noticed_and_its_calls_end() {
     fake.next(Op::Close, Act::Never);
     let started = Instant::now();
     let options = CallOptions::new().with_timeout(Duration::from_secs(3600));
-    let call = manager.call_tool("a", "echo", None, &options);
+    let call = call_tool(&manager, "a", "echo", None, &options);
     let error = call.await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
     // Heartbeat and its jitter, two time-outs and their grace.
@@ -376,10 +370,9 @@ async fn a_half_open_connection_is_noticed_and_its_calls_end() {
         }
     }
     assert_eq!(misses, [1, 2]);
-    fake.always(Op::Probe, Act::Ok);
-    fake.always(Op::Call, Act::Ok);
-    manager
-        .call_tool("a", "echo", None, &CallOptions::new())
+    fake.always(Op::Probe, Act::Answer);
+    fake.always(Op::Call, Act::Answer);
+    call_tool(&manager, "a", "echo", None, &CallOptions::new())
         .await
         .unwrap();
 }
@@ -394,9 +387,7 @@ async fn one_missed_heartbeat_is_forgiven() {
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(fake.count(Op::Connect), 1);
     // A server that answers with an error lives.
-    let refusal = Error::from_rpc(mcpool_core::model::ErrorData::method_not_found::<
-        mcpool_core::model::PingRequestMethod,
-    >());
+    let refusal = Error::from_rpc(mcpool_core::RpcError::method_not_found("ping"));
     fake.always(Op::Probe, Act::Fail(refusal));
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(fake.count(Op::Connect), 1);
@@ -408,13 +399,13 @@ async fn a_callers_report_is_evidence_not_proof() {
     let manager = ConnectionManager::new(world.factory());
     manager.start(vec![spec("a")]).await.unwrap();
     let fake = world.server("a");
-    manager.report_connection_lost("a").unwrap();
+    of(&manager, "a").report_connection_lost().unwrap();
     eventually("it is probed", || fake.count(Op::Probe) == 1).await;
     assert_eq!(fake.count(Op::Connect), 1);
     // With a server that does not answer, the report and one probe are enough.
     fake.always(Op::Probe, Act::Never);
     let reported = Instant::now();
-    manager.report_connection_lost("a").unwrap();
+    of(&manager, "a").report_connection_lost().unwrap();
     eventually("it is connected again", || fake.count(Op::Connect) == 2).await;
     assert!(
         reported.elapsed() < Duration::from_secs(8),
@@ -464,27 +455,22 @@ async fn a_reconnect_restores_what_the_application_had_set_up() {
     let manager = ConnectionManager::new(world.factory());
     manager.start(vec![spec("a")]).await.unwrap();
     let fake = world.server("a");
-    let options = CallOptions::new();
     for uri in ["file:///a", "file:///b", "file:///c"] {
-        manager.subscribe("a", uri, &options).await.unwrap();
+        of(&manager, "a").subscribe(uri).await.unwrap();
     }
-    manager
-        .unsubscribe("a", "file:///b", &options)
+    of(&manager, "a").unsubscribe("file:///b").await.unwrap();
+    of(&manager, "a")
+        .set_log_level(LoggingLevel::Warning)
         .await
         .unwrap();
-    manager
-        .set_log_level("a", LoggingLevel::Warning, &options)
-        .await
-        .unwrap();
-    fake.subscribed.lock().unwrap().clear();
-    fake.log_levels.lock().unwrap().clear();
+    fake.forget_subscriptions();
     let mut events = manager.events();
-    fake.set_tools(&["echo", "brand_new"]);
-    fake.die();
-    until(&manager, "a", "backoff").await;
-    until(&manager, "a", "ready").await;
-    assert_eq!(*fake.subscribed.lock().unwrap(), ["file:///a", "file:///c"]);
-    assert_eq!(*fake.log_levels.lock().unwrap(), [LoggingLevel::Warning]);
+    fake.set_tool_names(&["echo", "brand_new"]);
+    die(&fake);
+    until(&manager, "a", StateKind::Backoff).await;
+    until(&manager, "a", StateKind::Ready).await;
+    assert_eq!(fake.subscriptions(), ["file:///a", "file:///c"]);
+    assert_eq!(fake.log_levels(), ["warning"; 2]);
     loop {
         if let EventKind::ToolsChanged {
             added,
@@ -532,7 +518,7 @@ async fn after_a_sleep_everything_is_probed_once_within_the_budget() {
         let act = if n % 2 == 0 {
             Act::Never
         } else {
-            Act::Slow(Duration::from_millis(200))
+            Act::AnswerAfter(Duration::from_millis(200))
         };
         world.server(name).next(Op::Probe, act);
     }
@@ -569,12 +555,17 @@ async fn a_panicking_factory_is_an_error_not_an_end() {
         async fn connect(
             &self,
             spec: &ServerSpec,
+            options: &mcpool_core::ConnectOptions,
         ) -> mcpool_core::Result<Arc<dyn mcpool_core::Client>> {
             assert!(
                 self.1.fetch_add(1, Ordering::SeqCst) > 0,
                 "the first connect panics"
             );
-            mcpool_core::ClientFactory::connect(&self.0, spec).await
+            mcpool_core::ClientFactory::connect(&self.0, spec, options).await
+        }
+
+        async fn credentials_changed(&self, _: &ServerSpec) {
+            std::future::pending().await
         }
     }
     let world = World::new();
@@ -582,11 +573,11 @@ async fn a_panicking_factory_is_an_error_not_an_end() {
     manager
         .add(spec("a").with_start(StartMode::Lazy(None)))
         .unwrap();
-    let error = manager.connect("a").await.unwrap_err();
+    let error = of(&manager, "a").connect().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
-    until(&manager, "a", "ready").await;
+    until(&manager, "a", StateKind::Ready).await;
     assert!(matches!(
-        &*manager.watch("a").unwrap().borrow(),
+        &*of(&manager, "a").watch().unwrap().borrow(),
         ServerState::Ready
     ));
 }

@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mcpool_core::{ErrorKind, StdioSpec, ToolFilter, TransportSpec};
+use mcpool_core::{ErrorKind, StateKind, StdioSpec, ToolFilter, TransportSpec};
 use mcpool_manager::{CallOptions, ConnectionManager, Refresh};
 use tokio::time::Instant;
 
-use crate::scripted::{Act, Op, World, eventually, spec};
+use crate::scripted::*;
 
 fn names(list: &[mcpool_core::ServerName]) -> Vec<&str> {
     list.iter().map(mcpool_core::ServerName::as_str).collect()
@@ -22,8 +22,8 @@ async fn the_same_config_is_no_work_and_a_changed_one_is_a_difference() {
     assert_eq!(world.clients().most(), 4);
 
     let (keep, adjust) = (
-        manager.client("keep").unwrap(),
-        manager.client("adjust").unwrap(),
+        of(&manager, "keep").client().unwrap(),
+        of(&manager, "adjust").client().unwrap(),
     );
     let mut changed = spec("change");
     changed.transport = TransportSpec::Stdio(StdioSpec::new("another"));
@@ -45,19 +45,24 @@ async fn the_same_config_is_no_work_and_a_changed_one_is_a_difference() {
 
     assert_eq!(manager.apply(wanted).await.unwrap(), plan);
     assert_eq!(names(&manager.names()), ["adjust", "change", "keep", "new"]);
-    assert!(Arc::ptr_eq(&keep, &manager.client("keep").unwrap()));
-    assert!(Arc::ptr_eq(&adjust, &manager.client("adjust").unwrap()));
+    assert!(Arc::ptr_eq(&keep, &of(&manager, "keep").client().unwrap()));
+    assert!(Arc::ptr_eq(
+        &adjust,
+        &of(&manager, "adjust").client().unwrap()
+    ));
     eventually("the new ones are there", || {
-        manager.status_all().iter().all(|s| s.state == "ready")
+        manager
+            .status_all()
+            .iter()
+            .all(|s| s.state == StateKind::Ready)
     })
     .await;
     assert_eq!(world.server("change").count(Op::Connect), 2);
-    assert_eq!(world.server("drop").live().len(), 0);
+    assert_eq!(world.server("drop").live(), 0);
     let tools = manager.tools(Refresh::IfStale).await;
     assert_eq!(tools.of("adjust").count(), 1);
     assert_eq!(tools.len(), 7);
-    let error = manager
-        .call_tool("drop", "echo", None, &CallOptions::new())
+    let error = call_tool(&manager, "drop", "echo", None, &CallOptions::new())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnknownServer);
@@ -81,16 +86,14 @@ async fn calls_in_flight_on_a_removed_server_drain() {
     for name in ["a", "b"] {
         world
             .server(name)
-            .next(Op::Call, Act::Slow(Duration::from_secs(5)));
+            .next(Op::Call, Act::AnswerAfter(Duration::from_secs(5)));
     }
     world.server("b").next(Op::Call, Act::Never);
     let call = |name: &'static str| {
         let manager = manager.clone();
-        tokio::spawn(async move {
-            manager
-                .call_tool(name, "echo", None, &CallOptions::new())
-                .await
-        })
+        tokio::spawn(
+            async move { call_tool(&manager, name, "echo", None, &CallOptions::new()).await },
+        )
     };
     let (drains, also, hangs) = (call("a"), call("b"), call("b"));
     eventually("they run", || world.calling().now() == 3).await;
@@ -115,11 +118,9 @@ async fn a_call_that_waits_goes_to_the_replacement() {
     manager.add(spec("a")).unwrap();
     let waiting = {
         let manager = manager.clone();
-        tokio::spawn(async move {
-            manager
-                .call_tool("a", "echo", None, &CallOptions::new())
-                .await
-        })
+        tokio::spawn(
+            async move { call_tool(&manager, "a", "echo", None, &CallOptions::new()).await },
+        )
     };
     eventually("it connects", || fake.count(Op::Connect) == 1).await;
     let mut better = spec("a");
@@ -138,12 +139,12 @@ async fn a_replaced_server_keeps_its_tools_in_the_view() {
     let generation = manager.tools(Refresh::Cached).await.generation;
     world
         .server("a")
-        .next(Op::Connect, Act::Slow(Duration::from_secs(5)));
+        .next(Op::Connect, Act::AnswerAfter(Duration::from_secs(5)));
     let mut other = spec("a");
     other.transport = TransportSpec::Stdio(StdioSpec::new("other"));
     manager.apply(vec![other]).await.unwrap();
     assert_eq!(manager.tools(Refresh::Cached).await.len(), 2);
-    manager.connect("a").await.unwrap();
+    of(&manager, "a").connect().await.unwrap();
     // It came back with the same tools: nobody was bothered.
     assert_eq!(manager.tools(Refresh::Cached).await.generation, generation);
 }
@@ -158,10 +159,13 @@ async fn the_config_may_switch_a_server_off_and_on() {
         .await
         .unwrap();
     eventually("it is off", || {
-        manager.status("a").unwrap().state == "disabled"
+        of(&manager, "a").status().unwrap().state == StateKind::Disabled
     })
     .await;
     eventually("it is closed", || world.clients().now() == 0).await;
     manager.apply(vec![spec("a")]).await.unwrap();
-    eventually("it is on", || manager.status("a").unwrap().state == "ready").await;
+    eventually("it is on", || {
+        of(&manager, "a").status().unwrap().state == StateKind::Ready
+    })
+    .await;
 }

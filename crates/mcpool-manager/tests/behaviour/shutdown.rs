@@ -6,7 +6,7 @@ use mcpool_core::{ErrorKind, ServerName, StartMode};
 use mcpool_manager::{CallOptions, ConnectionManager};
 use tokio::{sync::mpsc, time::Instant};
 
-use crate::scripted::{Act, Op, World, eventually, refused, spec};
+use crate::scripted::*;
 
 #[tokio::test(start_paused = true)]
 async fn the_deadline_of_the_shutdown_holds_against_a_client_that_never_closes() {
@@ -37,9 +37,7 @@ async fn calls_in_flight_end_with_the_shutdown() {
         .map(|_| {
             let manager = manager.clone();
             tokio::spawn(async move {
-                manager
-                    .call_tool("a", "echo", None, &CallOptions::new())
-                    .await
+                call_tool(&manager, "a", "echo", None, &CallOptions::new()).await
             })
         })
         .collect();
@@ -70,8 +68,7 @@ async fn dropping_the_last_handle_ends_everything() {
     let mut events = manager.events();
     let other = manager.clone();
     drop(manager);
-    other
-        .call_tool("a", "echo", None, &CallOptions::new())
+    call_tool(&other, "a", "echo", None, &CallOptions::new())
         .await
         .unwrap();
     drop(other);
@@ -146,8 +143,7 @@ fn a_start_from_another_runtime_brings_back_what_ended_with_the_first() {
         runtime.block_on(async {
             let report = manager.start(vec![spec("a"), spec("b")]).await.unwrap();
             assert_eq!(report.connected.len(), 2, "round {round}");
-            manager
-                .call_tool("a", "echo", None, &options)
+            call_tool(&manager, "a", "echo", None, &options)
                 .await
                 .unwrap();
             assert_eq!(

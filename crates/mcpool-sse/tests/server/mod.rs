@@ -19,8 +19,7 @@ use axum::{
 };
 use futures::StreamExt;
 use mcpool_core::{
-    ConnectRequest, Connector, HttpSpec, IncomingMessage, OutgoingMessage, Result, ServerSpec,
-    Transport,
+    ConnectRequest, Connector, HttpSpec, Raw, Result, Transport, TransportSpec, WireRequest,
 };
 use mcpool_http_pool::HttpPool;
 use mcpool_sse::SseConnector;
@@ -40,10 +39,29 @@ pub(crate) struct Behaviour {
     pub(crate) get_answer: Option<(StatusCode, &'static str, &'static str)>,
     /// Answers each POST with this status, once the message was handled.
     pub(crate) post_status: StatusCode,
+    /// Answers these POSTs, counted from 1, with 404 and does not handle them.
+    pub(crate) lost: &'static [usize],
     /// Never answers a POST.
     pub(crate) post_hangs: bool,
+    /// Where its answers go.
+    pub(crate) answers: Answers,
+    /// An event before the endpoint.
+    pub(crate) first: &'static str,
     /// Wants this in the `authorization` header.
     pub(crate) token: Option<&'static str>,
+}
+
+/// Where the answers to requests go.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Answers {
+    /// By the book: over the stream.
+    Stream,
+    /// Into the answer of the POST, as JSON.
+    Body,
+    /// Into the answer of the POST, as an event stream.
+    BodyStream,
+    /// Nowhere: the test answers.
+    Nowhere,
 }
 
 impl Default for Behaviour {
@@ -52,7 +70,10 @@ impl Default for Behaviour {
             endpoint: Some("/messages?session=1".into()),
             get_answer: None,
             post_status: StatusCode::ACCEPTED,
+            lost: &[],
             post_hangs: false,
+            answers: Answers::Stream,
+            first: "",
             token: None,
         }
     }
@@ -143,7 +164,8 @@ async fn open_stream(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> R
     }
     let (sender, receiver) = mpsc::unbounded_channel();
     if let Some(endpoint) = &shared.behaviour.endpoint {
-        let event = format!("event: endpoint\r\ndata: {endpoint}\r\n\r\n");
+        let first = shared.behaviour.first;
+        let event = format!("{first}event: endpoint\r\ndata: {endpoint}\r\n\r\n");
         sender.send(Bytes::from(event)).unwrap();
     }
     *shared.stream.lock().unwrap() = Some(sender);
@@ -171,14 +193,31 @@ async fn accept_message(
     let message: Value = serde_json::from_slice(&body).unwrap();
     let id = message.get("id").cloned();
     shared.posts.send_modify(|posts| posts.push(message));
+    let count = shared.posts.borrow().len();
+    if shared.behaviour.lost.contains(&count) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
     if shared.behaviour.post_hangs {
         std::future::pending::<()>().await;
     }
     if let (Some(id), true) = (id, shared.behaviour.post_status.is_success()) {
-        let answer = json!({"jsonrpc": "2.0", "id": id, "result": {}});
+        let answer = json!({"jsonrpc": "2.0", "id": id, "result": {}}).to_string();
         let event = format!("event: message\ndata: {answer}\n\n");
-        let stream = shared.stream.lock().unwrap().clone();
-        let _ = stream.unwrap().send(Bytes::from(event));
+        match shared.behaviour.answers {
+            Answers::Stream => {
+                let stream = shared.stream.lock().unwrap().clone();
+                let _ = stream.unwrap().send(Bytes::from(event));
+            }
+            Answers::Body => {
+                let json = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
+                return (json, answer).into_response();
+            }
+            Answers::BodyStream => {
+                let events = [(header::CONTENT_TYPE, "text/event-stream")];
+                return (events, event).into_response();
+            }
+            Answers::Nowhere => {}
+        }
     }
     (shared.behaviour.post_status, "some text").into_response()
 }
@@ -193,24 +232,23 @@ fn refusal(shared: &Shared, headers: &HeaderMap) -> Option<Response> {
 }
 
 pub(crate) fn request(spec: HttpSpec) -> ConnectRequest {
-    ConnectRequest::new(Arc::new(ServerSpec::sse("fixture", spec).unwrap()))
+    ConnectRequest::new("fixture".parse().unwrap(), TransportSpec::Sse(spec))
 }
 
-pub(crate) async fn connect(spec: HttpSpec) -> Result<Box<dyn Transport>> {
-    tokio::time::timeout(
-        PATIENCE,
-        SseConnector::new(HttpPool::new()).connect(request(spec)),
-    )
-    .await
-    .expect("connecting ends")
+pub(crate) async fn connect(spec: HttpSpec) -> Result<Arc<dyn Transport>> {
+    open(request(spec)).await
 }
 
-pub(crate) fn ping(id: i64) -> OutgoingMessage {
-    serde_json::from_value(json!({"jsonrpc": "2.0", "id": id, "method": "ping"})).unwrap()
+pub(crate) async fn open(request: ConnectRequest) -> Result<Arc<dyn Transport>> {
+    within(SseConnector::new(HttpPool::new()).connect(request)).await
 }
 
-pub(crate) async fn receive(transport: &mut Box<dyn Transport>) -> Option<IncomingMessage> {
-    tokio::time::timeout(PATIENCE, transport.receive())
+pub(crate) async fn ping(transport: &dyn Transport) -> Result<Raw> {
+    within(transport.request(WireRequest::new("ping", None), None)).await
+}
+
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future)
         .await
-        .expect("receiving ends")
+        .expect("it ends in time")
 }

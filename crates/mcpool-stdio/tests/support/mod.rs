@@ -1,35 +1,55 @@
 //! Servers in `sh`, and a look into `/proc`.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use mcpool_core::{
-    ConnectRequest, IncomingMessage, OutgoingMessage, ServerSpec, ShutdownPolicy, StdioSpec,
-    Transport, model::NumberOrString,
+    ConnectRequest, Direction, Error, Incoming, Raw, Result, ShutdownPolicy, StdioSpec, Transport,
+    TransportSpec, WireEvent, WireRequest, WireTap,
 };
 use mcpool_stdio::{GuardianProgram, StdioConnector, StdioTransport};
 
 /// Generous: a loaded machine is slow, a hang is for ever.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-pub fn sh(script: &str) -> ServerSpec {
-    ServerSpec::stdio("test", StdioSpec::new("/bin/sh").with_args(["-c", script])).unwrap()
+/// Answers every request with `{}` until stdin ends.
+pub const ANSWER_ALL: &str = r#"exec sed -u -n 's/^{"jsonrpc":"2.0","id":\([0-9]*\).*/{"jsonrpc":"2.0","id":\1,"result":{}}/p'"#;
+
+pub fn stdio(spec: StdioSpec) -> ConnectRequest {
+    ConnectRequest::new("test".parse().unwrap(), TransportSpec::Stdio(spec))
+}
+
+pub fn sh(script: &str) -> ConnectRequest {
+    stdio(StdioSpec::new("/bin/sh").with_args(["-c", script]))
 }
 
 /// Graces so short that a test of the whole ladder is quick.
-pub fn hasty(mut spec: ServerSpec) -> ServerSpec {
-    let mut shutdown = ShutdownPolicy::default();
-    shutdown.stdin_grace = Duration::from_millis(100);
-    shutdown.term_grace = Duration::from_millis(100);
-    spec.policy.shutdown = shutdown;
-    spec
+pub fn hasty(request: ConnectRequest) -> ConnectRequest {
+    with_graces(
+        request,
+        Duration::from_millis(100),
+        Duration::from_millis(100),
+    )
 }
 
-pub async fn open(spec: ServerSpec) -> StdioTransport {
-    StdioConnector::new()
-        .open(ConnectRequest::new(Arc::new(spec)))
-        .await
-        .unwrap()
+pub fn with_graces(request: ConnectRequest, stdin: Duration, term: Duration) -> ConnectRequest {
+    let mut shutdown = ShutdownPolicy::default();
+    shutdown.total = shutdown.total.max(2 * (stdin + term));
+    shutdown.stdin_grace = stdin;
+    shutdown.term_grace = term;
+    request.with_shutdown(shutdown)
+}
+
+pub fn with_limit(mut request: ConnectRequest, bytes: usize) -> ConnectRequest {
+    request.limits.max_message_bytes = bytes;
+    request
+}
+
+pub async fn open(request: ConnectRequest) -> StdioTransport {
+    StdioConnector::new().open(request).await.unwrap()
 }
 
 /// This test binary as the guardian. It needs this test:
@@ -73,11 +93,11 @@ pub const LEAVE_ORPHAN: &str = r#"(env -i setsid sh -c 'trap "" TERM INT HUP; wh
 "#;
 
 /// A server in `sh` with this mark in `$MARK`.
-pub fn marked(script: &str, mark: &str) -> ServerSpec {
+pub fn marked(script: &str, mark: &str) -> ConnectRequest {
     let spec = StdioSpec::new("/bin/sh")
         .with_args(["-c", script])
         .with_env("MARK", mark);
-    ServerSpec::stdio("test", spec).unwrap()
+    stdio(spec)
 }
 
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
@@ -86,32 +106,19 @@ pub async fn within<T>(future: impl Future<Output = T>) -> T {
         .expect("it ends in time")
 }
 
-/// `{"jsonrpc":"2.0","id":…,"method":"ping"}`: what a client sends, and what a server that is
-/// `cat` sends back.
-pub fn ping(id: i64) -> OutgoingMessage {
-    serde_json::from_value(serde_json::json!({"jsonrpc": "2.0", "id": id, "method": "ping"}))
-        .unwrap()
+pub async fn ping(transport: &StdioTransport) -> Result<Raw> {
+    within(transport.request(WireRequest::new("ping", None), None)).await
 }
 
-/// A message of about this many bytes.
-pub fn big(id: i64, bytes: usize) -> OutgoingMessage {
-    serde_json::from_value(serde_json::json!({
-        "jsonrpc": "2.0", "id": id, "method": "test/big", "params": {"text": "x".repeat(bytes)}
-    }))
-    .unwrap()
+/// A request of about this many bytes.
+pub async fn big(transport: &StdioTransport, bytes: usize) -> Result<Raw> {
+    let params = Raw::of(&serde_json::json!({"text": "x".repeat(bytes)})).unwrap();
+    within(transport.request(WireRequest::new("test/big", Some(&params)), None)).await
 }
 
-pub fn id(message: &IncomingMessage) -> i64 {
-    let id = match message {
-        IncomingMessage::Request(request) => Some(request.id.clone()),
-        IncomingMessage::Response(response) => Some(response.id.clone()),
-        IncomingMessage::Error(error) => error.id.clone(),
-        IncomingMessage::Notification(_) => None,
-    };
-    match id {
-        Some(NumberOrString::Number(id)) => id,
-        other => panic!("no number as id: {other:?}"),
-    }
+/// The end of the connection, which is a loss.
+pub async fn loss(transport: &StdioTransport) -> Error {
+    within(transport.closed()).await.expect("it was not closed")
 }
 
 /// Waits for a condition that has no event.
@@ -122,11 +129,42 @@ pub async fn until(what: &str, condition: impl FnMut() -> bool) {
     );
 }
 
-/// Reads to the end of the connection; gives the messages.
-pub async fn receive_all(transport: &mut StdioTransport) -> Vec<IncomingMessage> {
-    let mut messages = Vec::new();
-    while let Some(message) = within(transport.receive()).await {
-        messages.push(message);
+/// The first thing that the server says by itself.
+pub async fn said(transport: &StdioTransport) -> Incoming {
+    let mut incoming = transport.incoming().unwrap();
+    within(incoming.next()).await.expect("it says something")
+}
+
+/// Waits until the server has written a line to stderr.
+pub async fn until_ready(transport: &StdioTransport) {
+    let monitor = transport.monitor();
+    until("it is ready", || {
+        !monitor.diagnostics().stderr_tail.is_empty()
+    })
+    .await;
+}
+
+/// Keeps what passes.
+#[derive(Debug, Default)]
+pub struct Tap(Mutex<Vec<(Direction, String)>>);
+
+impl Tap {
+    /// What passed in one direction.
+    pub fn seen(&self, wanted: Direction) -> Vec<String> {
+        let events = self.0.lock().unwrap();
+        let of = events.iter().filter(|(direction, _)| *direction == wanted);
+        of.map(|(_, text)| text.clone()).collect()
     }
-    messages
+}
+
+impl WireTap for Tap {
+    fn event(&self, event: &WireEvent<'_>) {
+        let event = (event.direction, event.text.to_owned());
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+pub fn tapped(request: ConnectRequest) -> (ConnectRequest, Arc<Tap>) {
+    let tap = Arc::new(Tap::default());
+    (request.with_tap(Arc::clone(&tap) as _), tap)
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use mcpool_core::{ConnectRequest, Connector, HttpSpec, ServerSpec};
+use mcpool_core::{ConnectRequest, Connector, HttpSpec, ServerName, TransportSpec};
 
 use super::{ContractTarget, Footprint, RunningFixture};
 use crate::{
@@ -52,7 +52,7 @@ struct StdioRunning {
 
 impl RunningFixture for StdioRunning {
     fn request(&self) -> ConnectRequest {
-        ConnectRequest::new(Arc::new(self.fixture.spec("contract")))
+        request(TransportSpec::Stdio(self.fixture.process()))
     }
 
     fn kill(&self) {
@@ -98,13 +98,17 @@ impl ContractTarget for SseTarget {
             Err(error) => panic!("cannot start the SSE fixture: {error}"),
         }
     }
+
+    fn keeps_order(&self) -> bool {
+        false
+    }
 }
 
 struct SseRunning(SseFixture);
 
 impl RunningFixture for SseRunning {
     fn request(&self) -> ConnectRequest {
-        request(ServerSpec::sse("contract", HttpSpec::new(self.0.url())))
+        request(TransportSpec::Sse(HttpSpec::new(self.0.url())))
     }
 
     fn kill(&self) {
@@ -152,13 +156,21 @@ impl ContractTarget for HttpTarget {
             Err(error) => panic!("cannot start the HTTP fixture: {error}"),
         }
     }
+
+    fn keeps_order(&self) -> bool {
+        false
+    }
+
+    fn has_connection(&self) -> bool {
+        false
+    }
 }
 
 struct HttpRunning(HttpFixture);
 
 impl RunningFixture for HttpRunning {
     fn request(&self) -> ConnectRequest {
-        request(ServerSpec::http("contract", HttpSpec::new(self.0.url())))
+        request(TransportSpec::Http(HttpSpec::new(self.0.url())))
     }
 
     fn kill(&self) {
@@ -170,9 +182,9 @@ impl RunningFixture for HttpRunning {
     }
 }
 
-fn request(spec: mcpool_core::Result<ServerSpec>) -> ConnectRequest {
-    match spec {
-        Ok(spec) => ConnectRequest::new(Arc::new(spec)),
+fn request(target: TransportSpec) -> ConnectRequest {
+    match ServerName::new("contract") {
+        Ok(name) => ConnectRequest::new(name, target),
         Err(error) => unreachable!("the name `contract` is a good one: {error}"),
     }
 }
@@ -183,7 +195,7 @@ fn connections(port: u16) -> Option<Footprint> {
 
 /// The transport in memory of [`scripted`](crate::scripted): what the suite itself is tested on.
 #[derive(Default)]
-pub struct MemoryTarget(());
+pub struct MemoryTarget(MemoryConnector);
 
 impl MemoryTarget {
     /// A target.
@@ -196,10 +208,10 @@ impl MemoryTarget {
 #[async_trait]
 impl ContractTarget for MemoryTarget {
     fn connector(&self) -> Arc<dyn Connector> {
-        Arc::new(MemoryConnector::from_specs())
+        Arc::new(self.0.clone())
     }
 
     async fn start(&self, behavior: Behavior) -> Box<dyn RunningFixture> {
-        Box::new(MemoryConnector::serve(behavior))
+        Box::new(self.0.serve(behavior))
     }
 }

@@ -1,126 +1,212 @@
-//! A future that is dropped half-way does no harm.
+//! A request that is dropped half-way does no harm, and its delivery is known exactly.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures::FutureExt;
+use mcpool_core::{RequestClass, Transport};
 use serde_json::json;
 
-use super::in_order;
-use crate::contract::{
-    ContractTarget, Verdict,
-    drive::{Drive, PATIENCE, as_json, outgoing, text, tool_call, violated},
+use crate::{
+    Behavior,
+    contract::{
+        ContractTarget, Verdict, Violation,
+        drive::{Drive, Heard, PATIENCE, Recorder, ask, text, violated},
+    },
+    eventually,
+    leaks::Marker,
 };
 
-/// Dropping the future of `receive`, at any point, under load, loses nothing.
+/// Dropping a request that the server has tells the server.
 ///
 /// # Errors
 /// The violation.
-pub async fn receive_is_cancel_safe(target: &dyn ContractTarget) -> Verdict {
-    const COUNT: u64 = 2000;
-    let check = "receive_is_cancel_safe";
-    let mut drive = Drive::connect(check, target).await?;
-    // A large answer first: it is received in many reads, each a point to drop at.
-    let large = "x".repeat(3 * 1024 * 1024);
-    drive.send(tool_call(1, "echo", json!({"message": large})));
-    drive.send(tool_call(2, "burst", json!({"count": COUNT})));
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    let mut seen = Vec::new();
-    let mut dropped = 0_u64;
-    let mut attempt = 0_u64;
-    let mut open = BTreeSet::from([1, 2]);
-    while !open.is_empty() {
-        if tokio::time::Instant::now() > deadline {
-            let count = seen.len();
-            return violated(
-                check,
-                format!("answers {open:?} are missing after {count} messages and {dropped} drops"),
-            );
+pub async fn dropping_a_request_cancels_it(target: &dyn ContractTarget) -> Verdict {
+    let check = "dropping_a_request_cancels_it";
+    let drive = Drive::connect(check, target).await?;
+    for round in 1..=3 {
+        let before = drive.seen("calls").await?;
+        let hang = json!({"name": "hang", "arguments": {}});
+        let hanging = ask(
+            &*drive.transport,
+            "tools/call",
+            hang,
+            RequestClass::Call,
+            None,
+        );
+        tokio::select! {
+            ended = hanging => return violated(check, format!("hang ended: {ended:?}")),
+            reached = drive.until("calls", |calls, asked| calls > before + asked) => reached?,
         }
-        attempt += 1;
-        let received = match attempt % 3 {
-            0 => drive.transport.receive().now_or_never(),
-            1 => {
-                let pause = Duration::from_micros(attempt % 11 * 37);
-                tokio::time::timeout(pause, drive.transport.receive())
-                    .await
-                    .ok()
-            }
-            _ => {
-                let yields = attempt % 5;
-                tokio::select! {
-                    biased;
-                    received = drive.transport.receive() => Some(received),
-                    () = yield_times(yields) => None,
+        drive
+            .until("cancelled", |cancelled, _| cancelled >= round)
+            .await?;
+    }
+    let echo = drive.call("echo", json!({"message": "and on"})).await?;
+    if text(&echo) != "and on" {
+        return violated(check, format!("after it: {echo}"));
+    }
+    Ok(())
+}
+
+/// `initialize` is never cancelled in words (MCP, "Cancellation").
+///
+/// # Errors
+/// The violation.
+pub async fn the_handshake_is_never_cancelled_in_words(target: &dyn ContractTarget) -> Verdict {
+    let check = "the_handshake_is_never_cancelled_in_words";
+    let behavior = Behavior::new().with(|behavior| behavior.answer_delay_ms = 500);
+    let fixture = target.start(behavior).await;
+    let connector = target.connector();
+    let connect = connector.connect(fixture.request());
+    let transport = match tokio::time::timeout(PATIENCE, connect).await {
+        Ok(Ok(transport)) => transport,
+        other => return violated(check, format!("connect: {other:?}")),
+    };
+    let sink = Arc::new(Recorder::default());
+    let hello = json!({
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "dropped", "version": "1"},
+    });
+    let asking = ask(
+        &*transport,
+        "initialize",
+        hello,
+        RequestClass::Handshake,
+        Some(Arc::clone(&sink) as _),
+    );
+    let sent = || sink.heard().contains(&Heard::Sent);
+    tokio::select! {
+        ended = asking => return violated(check, format!("it was not to be answered: {ended:?}")),
+        in_time = eventually(PATIENCE, sent) => if !in_time {
+            return violated(check, "it was not sent");
+        },
+    }
+    let drive = Drive::over(check, transport, fixture).await?;
+    let state = drive.call("state", json!({})).await?;
+    let words = &state["structuredContent"]["methods"]["notifications/cancelled"];
+    if !words.is_null() {
+        return violated(check, format!("the server heard {words} cancellations"));
+    }
+    Ok(())
+}
+
+/// Requests that are dropped at every point leave their message sent or unsent, never half sent;
+/// what was not said to be sent has not run and never will.
+///
+/// # Errors
+/// The violation.
+pub async fn dropped_requests_break_nothing(target: &dyn ContractTarget) -> Verdict {
+    const ROUNDS: usize = 80;
+    let check = "dropped_requests_break_nothing";
+    let marker = Marker::new();
+    let effects = marker.dir().join("effects");
+    let file = effects.to_string_lossy().into_owned();
+    let behavior = Behavior::new().with(|behavior| behavior.effects_file = Some(file));
+    let fixture = target.start(behavior).await;
+    let drive = Drive::connect_to(check, target, fixture).await?;
+    let mut sent = BTreeMap::new();
+    for round in 0..ROUNDS {
+        let key = format!("key-{round}");
+        let sink = Arc::new(Recorder::default());
+        // A large one takes many writes, each a point to drop at.
+        let padding = if round % 4 == 0 { 512 * 1024 } else { 10 };
+        let arguments = json!({"key": key, "padding": "p".repeat(padding)});
+        let params = json!({"name": "count", "arguments": arguments});
+        let asking = ask(
+            &*drive.transport,
+            "tools/call",
+            params,
+            RequestClass::Call,
+            Some(Arc::clone(&sink) as _),
+        );
+        drop_after(asking, round).await;
+        sent.insert(key, sink.heard().contains(&Heard::Sent));
+    }
+    for _ in 0..10 {
+        let echo = drive
+            .call("echo", json!({"message": "still whole"}))
+            .await?;
+        if text(&echo) != "still whole" {
+            return violated(check, format!("after dropped requests: {echo}"));
+        }
+    }
+    drive.close(Duration::from_secs(10)).await?;
+    drop(drive);
+    let ran = std::fs::read_to_string(&effects).unwrap_or_default();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for key in ran.lines() {
+        *counts.entry(key).or_default() += 1;
+    }
+    for (key, count) in counts {
+        match sent.get(key) {
+            None => return violated(check, format!("{key:?} was never asked")),
+            Some(false) => return violated(check, format!("{key} ran and was not sent")),
+            Some(true) if count > 1 => return violated(check, format!("{key} ran {count} times")),
+            Some(true) => {}
+        }
+    }
+    if sent.values().all(|sent| *sent) || !sent.values().any(|sent| *sent) {
+        return violated(check, "nothing was checked: all were sent, or none");
+    }
+    Ok(())
+}
+
+/// Drops a future before its first poll, after so many polls, or after some time.
+async fn drop_after(future: impl Future, round: usize) {
+    let mut future = Box::pin(future);
+    match round % 10 {
+        polls @ 0..=5 => {
+            for _ in 0..polls {
+                if futures::poll!(future.as_mut()).is_ready() {
+                    return;
                 }
-            }
-        };
-        match received {
-            None => {
-                dropped += 1;
                 tokio::task::yield_now().await;
             }
-            Some(None) => return violated(check, "the connection ended"),
-            Some(Some(message)) => {
-                let message = as_json(&message);
-                if let Some(id) = message["id"].as_u64() {
-                    open.remove(&id);
-                    if id == 1 && text(&message) != large {
-                        return violated(check, "the large answer is damaged");
-                    }
-                }
-                seen.push(message);
-            }
         }
-    }
-    if dropped == 0 {
-        return violated(check, "no receive was ever pending: nothing was checked");
-    }
-    in_order(check, &seen, COUNT)?;
-    drive.finish_sends().await
-}
-
-async fn yield_times(count: u64) {
-    for _ in 0..count {
-        tokio::task::yield_now().await;
+        pause => {
+            let pause = Duration::from_micros((pause * round * 25) as u64);
+            let _ = tokio::time::timeout(pause, future).await;
+        }
     }
 }
 
-/// A send whose future is dropped leaves the message sent or unsent, never half sent.
-///
-/// # Errors
-/// The violation.
-pub async fn dropped_sends_break_nothing(target: &dyn ContractTarget) -> Verdict {
-    let check = "dropped_sends_break_nothing";
-    let mut drive = Drive::connect(check, target).await?;
-    let large = "y".repeat(1024 * 1024);
-    for id in 1..=20_u64 {
-        let message = outgoing(tool_call(id, "length", json!({"message": large})));
-        let send = drive.transport.send(message);
-        // Dropped after no poll, one poll, or some time.
-        match id % 4 {
-            0 => drop(send),
-            1 => drop(send.now_or_never()),
-            pause => {
-                let pause = Duration::from_micros(pause * id * 50);
-                let _ = tokio::time::timeout(pause, send).await;
+impl Drive {
+    /// How often the server has seen this.
+    async fn seen(&self, what: &str) -> Result<u64, Violation> {
+        let state = self.call("state", json!({})).await?;
+        Ok(state["structuredContent"][what]
+            .as_u64()
+            .unwrap_or_default())
+    }
+
+    /// Asks the server until it has seen this often enough; told how often it was asked for that.
+    async fn until(&self, what: &str, enough: impl Fn(u64, u64) -> bool) -> Verdict {
+        let since = tokio::time::Instant::now();
+        for asked in 1.. {
+            let seen = self.seen(what).await?;
+            if enough(seen, asked) {
+                break;
             }
+            if since.elapsed() > PATIENCE {
+                return violated(self.check, format!("{what} stay at {seen}"));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        Ok(())
     }
-    // What was sent after them must arrive whole. Answers to the others may come or not.
-    for id in 100..110 {
-        let answer = drive
-            .call(id, "echo", json!({"message": "still whole"}))
-            .await?;
-        if answer.last().map(text) != Some("still whole") {
-            return violated(check, format!("after dropped sends: {answer:?}"));
-        }
-        let length = large.len().to_string();
-        let damaged = answer.iter().find(|answer| {
-            answer["id"].as_u64().is_some_and(|id| id <= 20) && text(answer) != length
-        });
-        if let Some(damaged) = damaged {
-            return violated(check, format!("a message arrived damaged: {damaged}"));
-        }
+
+    /// The handshake on a transport that is there already.
+    async fn over(
+        check: &'static str,
+        transport: Arc<dyn Transport>,
+        fixture: Box<dyn crate::contract::RunningFixture>,
+    ) -> Result<Self, Violation> {
+        let drive = Self {
+            check,
+            transport,
+            fixture,
+        };
+        drive.shake_hands().await?;
+        Ok(drive)
     }
-    drive.finish_sends().await
 }

@@ -1,49 +1,70 @@
-//! A transport that is closed, dropped, or whose server dies: all ends in time, and nothing is left.
+//! A transport that is closed or dropped: all ends in time, and nothing is left.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use mcpool_core::{ConnectRequest, Connector, Transport};
+use mcpool_core::{ConnectRequest, Connector, Delivery, ErrorKind, RequestClass, Transport};
 use serde_json::{Value, json};
 
 use crate::{
     Behavior,
     contract::{
         ContractTarget, Footprint, RunningFixture, Verdict,
-        drive::{AT_ONCE, Drive, PATIENCE, as_json, outgoing, request, tool_call, violated},
+        drive::{AT_ONCE, Answer, Drive, PATIENCE, ask, handshake, request, violated},
     },
     eventually, eventually_blocking, leaks,
 };
 
-/// `close` may be called twice; after it nothing is received, nothing sent, nothing left.
+fn call(
+    transport: &Arc<dyn Transport>,
+    tool: &str,
+    arguments: Value,
+) -> impl Future<Output = Answer> + Send + use<> {
+    let transport = Arc::clone(transport);
+    let params = json!({"name": tool, "arguments": arguments});
+    async move { ask(&*transport, "tools/call", params, RequestClass::Call, None).await }
+}
+
+/// `close` may be called twice and at the same time; what is in flight ends as closed and unknown;
+/// after it nothing is received, nothing sent, nothing left.
 ///
 /// # Errors
 /// The violation.
 pub async fn close_is_idempotent(target: &dyn ContractTarget) -> Verdict {
     let check = "close_is_idempotent";
-    let mut drive = Drive::connect(check, target).await?;
-    drive.call(1, "echo", json!({"message": "hi"})).await?;
-    drive.finish_sends().await?;
+    let drive = Drive::connect(check, target).await?;
+    let mut incoming = drive.transport.incoming();
+    let hanging = tokio::spawn(call(&drive.transport, "hang", json!({})));
+    let sent = || drive.transport.monitor().diagnostics().sent >= 3;
+    if !eventually(PATIENCE, sent).await {
+        return violated(check, "the request was not sent");
+    }
     let bound = Duration::from_secs(2) + AT_ONCE;
-    drive.close(bound).await?;
+    let (first, second) = tokio::join!(drive.close(bound), drive.close(bound));
+    first.and(second)?;
     drive.close(AT_ONCE).await?;
-    if let Ok(Some(message)) = tokio::time::timeout(AT_ONCE, drive.transport.receive()).await {
-        return violated(
-            check,
-            format!("received after close: {:?}", as_json(&message)),
-        );
+    match tokio::time::timeout(AT_ONCE, hanging).await {
+        Ok(Ok(Err(error)))
+            if (error.kind(), error.delivery()) == (ErrorKind::Closed, Delivery::Unknown) => {}
+        Ok(other) => return violated(check, format!("what was in flight ended as {other:?}")),
+        Err(_) => return violated(check, "what was in flight does not end"),
     }
-    match tokio::time::timeout(AT_ONCE, drive.transport.receive()).await {
+    if let Some(incoming) = &mut incoming {
+        let rest = async { while incoming.next().await.is_some() {} };
+        if tokio::time::timeout(AT_ONCE, rest).await.is_err() {
+            return violated(check, "the inbox does not end");
+        }
+    }
+    let echo = json!({"name": "echo", "arguments": {}});
+    let error = drive.failure("tools/call", echo, AT_ONCE).await?;
+    if (error.kind(), error.delivery()) != (ErrorKind::Closed, Delivery::NotSent) {
+        return violated(check, format!("a request after close: {error:?}"));
+    }
+    match tokio::time::timeout(AT_ONCE, drive.transport.closed()).await {
         Ok(None) => {}
-        Ok(Some(_)) => return violated(check, "received after close"),
-        Err(_) => return violated(check, "receive after close does not end"),
+        other => return violated(check, format!("an orderly close is told as {other:?}")),
     }
-    let send = drive
-        .transport
-        .send(outgoing(tool_call(2, "echo", json!({}))));
-    match tokio::time::timeout(AT_ONCE, send).await {
-        Ok(Err(_)) => {}
-        Ok(Ok(())) => return violated(check, "a send after close was good"),
-        Err(_) => return violated(check, "a send after close does not end"),
+    if !drive.transport.is_closed() {
+        return violated(check, "it says that it lives");
     }
     if let Some(failure) = drive.transport.monitor().failure() {
         return violated(
@@ -51,139 +72,55 @@ pub async fn close_is_idempotent(target: &dyn ContractTarget) -> Verdict {
             format!("an orderly close reports a failure: {failure}"),
         );
     }
-    let fixture = drive.fixture;
-    if let Some(left) = fixture.footprint()
-        && left.processes > 0
-    {
-        return violated(check, format!("after close {left:?} are left"));
-    }
-    Ok(())
+    no_process_is_left(check, drive.fixture.as_ref())
 }
 
-/// `close` keeps to the shutdown policy's bound while sends are stuck because the server does
-/// not read, and the sends end.
+fn no_process_is_left(check: &'static str, fixture: &dyn RunningFixture) -> Verdict {
+    match fixture.footprint() {
+        Some(left) if left.processes > 0 => {
+            violated(check, format!("after close {left:?} are left"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `close` keeps to the shutdown policy's bound while requests are stuck because the server does
+/// not read, and the requests end.
 ///
 /// # Errors
 /// The violation.
 pub async fn close_is_bounded_while_a_send_is_stuck(target: &dyn ContractTarget) -> Verdict {
     let check = "close_is_bounded_while_a_send_is_stuck";
-    let mut drive = Drive::connect(check, target).await?;
-    drive.call(1, "stop_reading", json!({})).await?;
-    drive.finish_sends().await?;
+    let drive = Drive::connect(check, target).await?;
+    drive.call("stop_reading", json!({})).await?;
     let large = "z".repeat(4 * 1024 * 1024);
-    for id in 2..6 {
-        drive.send(tool_call(id, "echo", json!({"message": large})));
+    let mut stuck = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        stuck.spawn(call(&drive.transport, "echo", json!({"message": large})));
     }
-    // At least one must be stuck, or the check shows nothing.
-    let all_sent = async { while drive.sends.join_next().await.is_some() {} };
-    if tokio::time::timeout(Duration::from_millis(500), all_sent)
+    // A server may read one or two more before it stops. At least one must be stuck, or the check
+    // shows nothing.
+    let all_answered = async { while stuck.join_next().await.is_some() {} };
+    if tokio::time::timeout(Duration::from_millis(500), all_answered)
         .await
         .is_ok()
     {
-        return violated(check, "every send ended although the server does not read");
+        return violated(
+            check,
+            "every request ended although the server does not read",
+        );
     }
     drive.close(Duration::from_secs(2) + AT_ONCE).await?;
     drive.close(AT_ONCE).await?;
     loop {
-        match tokio::time::timeout(AT_ONCE, drive.sends.join_next()).await {
+        match tokio::time::timeout(AT_ONCE, stuck.join_next()).await {
             Ok(None) => break,
-            Ok(Some(Ok((_, Err(_))))) => {}
-            Ok(Some(Ok((id, Ok(()))))) => {
-                return violated(check, format!("the stuck send of {id} ended as good"));
-            }
-            Ok(Some(Err(error))) => return violated(check, format!("a send: {error}")),
-            Err(_) => return violated(check, "a stuck send did not end with close"),
+            Ok(Some(Ok(Err(error)))) if error.kind() == ErrorKind::Closed => {}
+            Ok(Some(other)) => return violated(check, format!("a stuck request: {other:?}")),
+            Err(_) => return violated(check, "a stuck request did not end with close"),
         }
     }
-    if let Some(left) = drive.fixture.footprint()
-        && left.processes > 0
-    {
-        return violated(check, format!("after close {left:?} are left"));
-    }
-    Ok(())
-}
-
-/// When the server dies, every pending call ends at once, and the transport says why.
-///
-/// # Errors
-/// The violation.
-pub async fn death_ends_everything(target: &dyn ContractTarget) -> Verdict {
-    let check = "death_ends_everything";
-    let mut drive = Drive::connect(check, target).await?;
-    drive.call(1, "echo", json!({"message": "alive"})).await?;
-    for id in 2..5_u64 {
-        drive.send(tool_call(id, "hang", json!({})));
-    }
-    // The server has them when it says so.
-    let asked = tokio::time::Instant::now();
-    loop {
-        if asked.elapsed() > PATIENCE {
-            return violated(check, "the calls did not reach the server");
-        }
-        let answer = drive.call(100, "state", json!({})).await?;
-        let calls = answer
-            .last()
-            .and_then(|a| a["result"]["structuredContent"]["most_running"].as_u64());
-        if calls >= Some(4) {
-            break;
-        }
-    }
-    let mut open: BTreeSet<u64> = (2..5).collect();
-    drive.fixture.kill();
-    let killed = tokio::time::Instant::now();
-    let mut ended = false;
-    let mut sending = true;
-    while !open.is_empty() && !ended {
-        let event = tokio::time::timeout_at(killed + AT_ONCE, async {
-            tokio::select! {
-                received = drive.transport.receive() => {
-                    Event::Received(received.as_ref().map(as_json))
-                }
-                sent = drive.sends.join_next(), if sending => Event::Sent(sent),
-            }
-        });
-        match event.await {
-            Err(_) => return violated(check, format!("calls {open:?} hang after the death")),
-            Ok(Event::Received(None)) => ended = true,
-            Ok(Event::Received(Some(message))) => {
-                if let Some(id) = message["id"].as_u64() {
-                    open.remove(&id);
-                    if message.get("error").is_none() && (2..5).contains(&id) {
-                        return violated(check, format!("an answer from the dead: {message}"));
-                    }
-                }
-            }
-            Ok(Event::Sent(None)) => sending = false,
-            Ok(Event::Sent(Some(Ok((id, Err(_)))))) => {
-                open.remove(&id.as_u64().unwrap_or_default());
-            }
-            Ok(Event::Sent(Some(_))) => {}
-        }
-    }
-    // Sends that are still pending end as well.
-    let all_sent = async { while drive.sends.join_next().await.is_some() {} };
-    if tokio::time::timeout(AT_ONCE, all_sent).await.is_err() {
-        return violated(check, "a send hangs after the death");
-    }
-    let send = drive
-        .transport
-        .send(outgoing(tool_call(200, "echo", json!({"message": "hi"}))));
-    let refused = match tokio::time::timeout(AT_ONCE, send).await {
-        Err(_) => return violated(check, "a send after the death hangs"),
-        Ok(sent) => sent.is_err(),
-    };
-    if ended && !refused {
-        return violated(check, "a send after the end of the connection was good");
-    }
-    if !refused && drive.transport.monitor().failure().is_none() {
-        return violated(check, "nothing says that the connection failed");
-    }
-    drive.close(Duration::from_secs(2) + AT_ONCE).await
-}
-
-enum Event {
-    Received(Option<Value>),
-    Sent(Option<std::result::Result<(Value, mcpool_core::Result<()>), tokio::task::JoinError>>),
+    no_process_is_left(check, drive.fixture.as_ref())
 }
 
 /// Dropping a transport in the middle of its work leaves no task, socket, pipe, process.
@@ -192,30 +129,30 @@ enum Event {
 /// The violation.
 pub async fn drop_leaves_nothing(target: &dyn ContractTarget) -> Verdict {
     let check = "drop_leaves_nothing";
-    let fixture = target.start(Behavior::new()).await;
+    let mut fixture = target.start(Behavior::new()).await;
     let tasks_before = leaks::task_count();
-    let mut fixture = Some(fixture);
     for round in 0..3 {
-        let Some(running) = fixture.take() else { break };
-        let mut drive = Drive::connect_to(check, target, running).await?;
-        drive.call(1, "echo", json!({"message": "hi"})).await?;
+        let drive = Drive::connect_to(check, target, fixture).await?;
+        drive.call("echo", json!({"message": "hi"})).await?;
         if drive.fixture.footprint().is_some_and(Footprint::is_nothing) {
             return violated(check, "the fixture sees no connection: nothing is checked");
         }
-        drive.send(tool_call(2, "hang", json!({})));
+        let mut pending = vec![tokio::spawn(call(&drive.transport, "hang", json!({})))];
         if round > 0 {
-            drive.call(3, "echo", json!({"message": "hi"})).await?;
+            drive.call("echo", json!({"message": "hi"})).await?;
         }
         if round > 1 {
-            let large = "w".repeat(2 * 1024 * 1024);
-            drive.send(tool_call(4, "echo", json!({"message": large})));
+            let large = json!({"message": "w".repeat(2 * 1024 * 1024)});
+            pending.push(tokio::spawn(call(&drive.transport, "echo", large)));
             tokio::task::yield_now().await;
         }
+        // Each holds a reference, of which the last is dropped by its task.
+        for pending in &pending {
+            pending.abort();
+        }
         drop(drive.transport);
-        // A send that outlives its transport must end, with an error or not.
-        let sends = async { while drive.sends.join_next().await.is_some() {} };
-        if tokio::time::timeout(AT_ONCE, sends).await.is_err() {
-            return violated(check, "a send outlives the transport for ever");
+        for pending in pending {
+            let _ = pending.await;
         }
         let gone = || drive.fixture.footprint().is_none_or(Footprint::is_nothing);
         if !eventually(AT_ONCE, gone).await {
@@ -229,47 +166,49 @@ pub async fn drop_leaves_nothing(target: &dyn ContractTarget) -> Verdict {
                 format!("round {round}: {tasks_before} tasks became {now}"),
             );
         }
-        fixture = Some(drive.fixture);
+        fixture = drive.fixture;
     }
     Ok(())
 }
 
-/// Dropping a transport after its runtime has ended leaves nothing, and does not panic.
+/// Dropping a transport leaves nothing, and does not panic, when its runtime has ended and when
+/// nobody drives it any more.
 ///
 /// # Errors
 /// The violation.
 pub async fn drop_outside_a_runtime_leaves_nothing(target: &dyn ContractTarget) -> Verdict {
     let check = "drop_outside_a_runtime_leaves_nothing";
-    let fixture: Arc<dyn RunningFixture> = target.start(Behavior::new()).await.into();
-    let connector = target.connector();
-    let connect_to = request(fixture.as_ref());
-    let (report, reported) = tokio::sync::oneshot::channel();
-    let seen = Arc::clone(&fixture);
-    let thread = std::thread::spawn(move || {
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            drop_after_its_runtime(check, connector, connect_to, seen.as_ref())
-        }));
-        let outcome = outcome.unwrap_or_else(|_| violated(check, "dropping panicked"));
-        let _ = report.send(outcome);
-    });
-    let outcome = tokio::time::timeout(PATIENCE, reported).await;
-    match outcome {
-        Ok(Ok(outcome)) => {
-            let _ = thread.join();
-            outcome
+    for ended in [true, false] {
+        let fixture: Arc<dyn RunningFixture> = target.start(Behavior::new()).await.into();
+        let connector = target.connector();
+        let connect_to = request(fixture.as_ref());
+        let (report, reported) = tokio::sync::oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                drop_without_its_runtime(check, connector, connect_to, fixture.as_ref(), ended)
+            }));
+            let outcome = outcome.unwrap_or_else(|_| violated(check, "dropping panicked"));
+            let _ = report.send(outcome);
+        });
+        match tokio::time::timeout(PATIENCE, reported).await {
+            Ok(Ok(outcome)) => {
+                let _ = thread.join();
+                outcome?;
+            }
+            _ => return violated(check, "dropping outside a runtime does not end"),
         }
-        _ => violated(check, "dropping outside a runtime does not end"),
     }
+    Ok(())
 }
 
-fn drop_after_its_runtime(
+fn drop_without_its_runtime(
     check: &'static str,
     connector: Arc<dyn Connector>,
     connect_to: ConnectRequest,
     fixture: &dyn RunningFixture,
+    ended: bool,
 ) -> Verdict {
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+    let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
     {
@@ -277,29 +216,16 @@ fn drop_after_its_runtime(
         Err(error) => return violated(check, error.to_string()),
     };
     let connected = runtime.block_on(async {
-        let mut transport: Box<dyn Transport> = match connector.connect(connect_to).await {
+        let transport = match connector.connect(connect_to).await {
             Ok(transport) => transport,
             Err(error) => return violated(check, format!("connect: {error}")),
         };
-        let hello = outgoing(json!({
-            "jsonrpc": "2.0",
-            "id": 0,
-            "method": "initialize",
-            "params": {
-                "protocolVersion": "2025-11-25",
-                "capabilities": {},
-                "clientInfo": {"name": "contract", "version": "1"},
-            },
-        }));
-        let sent = tokio::spawn(transport.send(hello));
-        match tokio::time::timeout(PATIENCE, transport.receive()).await {
-            Ok(Some(_)) => {}
-            _ => return violated(check, "no answer to initialize"),
+        if let Err(error) = handshake(&*transport).await {
+            return violated(check, format!("the handshake: {error}"));
         }
-        let _ = sent.await;
-        // A send whose future lives on, polled once, when the runtime is gone.
-        let large = "v".repeat(4 * 1024 * 1024);
-        let mut pending = transport.send(outgoing(tool_call(1, "echo", json!({"message": large}))));
+        // A request whose future lives on, polled once, when the runtime is gone.
+        let large = json!({"message": "v".repeat(4 * 1024 * 1024)});
+        let mut pending = Box::pin(call(&transport, "echo", large));
         let _ = futures::poll!(pending.as_mut());
         Ok((transport, pending))
     });
@@ -307,13 +233,22 @@ fn drop_after_its_runtime(
     if fixture.footprint().is_some_and(Footprint::is_nothing) {
         return violated(check, "the fixture sees no connection: nothing is checked");
     }
-    runtime.shutdown_timeout(Duration::from_secs(5));
+    let mut runtime = Some(runtime);
+    if ended && let Some(runtime) = runtime.take() {
+        runtime.shutdown_timeout(Duration::from_secs(5));
+    }
     drop(transport);
     drop(pending);
     drop(connector);
-    let gone = || fixture.footprint().is_none_or(Footprint::is_nothing);
-    if !eventually_blocking(AT_ONCE, gone) {
-        return violated(check, format!("{:?} left", fixture.footprint()));
+    // What a pool of sockets holds is its runtime's, and goes with it.
+    let gone =
+        |footprint: Footprint| footprint.is_nothing() || (!ended && footprint.processes == 0);
+    if !eventually_blocking(AT_ONCE, || fixture.footprint().is_none_or(gone)) {
+        let how = if ended { "has ended" } else { "stands still" };
+        return violated(
+            check,
+            format!("the runtime {how}: {:?} left", fixture.footprint()),
+        );
     }
     Ok(())
 }

@@ -1,36 +1,49 @@
 //! What is sent arrives, whole and in order, both ways.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use serde_json::json;
+use futures::future::join_all;
+use mcpool_core::{Incoming, Notification, RequestClass};
+use serde_json::{Value, json};
 
-use super::in_order;
 use crate::contract::{
-    ContractTarget, Verdict,
-    drive::{AT_ONCE, Drive, text, tool_call, violated},
+    ContractTarget, Verdict, Violation,
+    drive::{AT_ONCE, Drive, Heard, PATIENCE, Recorder, ask, raw, text, violated},
 };
 
-/// A handshake, a list and a call go through, and the monitor counts them.
+/// A handshake, a list and a call go through; ids count and are told before anything is sent; the
+/// monitor counts.
 ///
 /// # Errors
 /// The violation.
 pub async fn answers_a_call(target: &dyn ContractTarget) -> Verdict {
     let check = "answers_a_call";
-    let mut drive = Drive::connect(check, target).await?;
-    drive.send(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}));
-    let listed = drive.receive_until(|message| message["id"] == 1).await?;
-    let tools = listed.last().map_or(0, |answer| {
-        answer["result"]["tools"].as_array().map_or(0, Vec::len)
-    });
-    if tools == 0 {
-        return violated(check, format!("no tools: {listed:?}"));
+    let drive = Drive::connect(check, target).await?;
+    let listed = drive.ask("tools/list", json!({})).await?;
+    if listed["tools"].as_array().is_none_or(Vec::is_empty) {
+        return violated(check, format!("no tools: {listed}"));
     }
     let message = "hi, \u{1f980} \"quoted\"\nand a second line\r\n\u{2028}";
-    let answer = drive.call(2, "echo", json!({"message": message})).await?;
-    if answer.last().map(text) != Some(message) {
-        return violated(check, format!("echo gave {answer:?}"));
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let sink = Arc::new(Recorder::default());
+        let params = json!({"name": "echo", "arguments": {"message": message}});
+        let answer = drive.ask_with("tools/call", params, &sink).await?;
+        if text(&answer) != message {
+            return violated(check, format!("echo gave {answer}"));
+        }
+        let heard = sink.heard();
+        let [Heard::Assigned(id), Heard::Sent] = heard[..] else {
+            return violated(check, format!("the sink heard {heard:?}"));
+        };
+        ids.push(id);
     }
-    drive.finish_sends().await?;
+    if ids[0] >= ids[1] {
+        return violated(check, format!("the ids do not count: {ids:?}"));
+    }
+    if drive.transport.is_closed() {
+        return violated(check, "it says that it has ended");
+    }
     let monitor = drive.transport.monitor();
     if let Some(failure) = monitor.failure() {
         return violated(
@@ -38,11 +51,33 @@ pub async fn answers_a_call(target: &dyn ContractTarget) -> Verdict {
             format!("a live transport reports a failure: {failure}"),
         );
     }
+    if monitor.kind() != target.connector().kind() {
+        return violated(check, format!("it says that it is {}", monitor.kind()));
+    }
     let counted = monitor.diagnostics();
-    if counted.sent < 4 || counted.received < 3 {
+    if counted.sent < 5 || counted.received < 4 {
         return violated(check, format!("the counters are wrong: {counted:?}"));
     }
     drive.close(AT_ONCE + Duration::from_secs(2)).await
+}
+
+/// A notification of the `sequence` that the server keeps.
+fn numbered(number: u64) -> Notification {
+    Notification::new(
+        "notifications/sequence",
+        Some(raw(&json!({"number": number}))),
+    )
+}
+
+/// What the server has of the `sequence` is 0, 1, 2 …
+async fn arrived_in_order(drive: &Drive, count: u64) -> Verdict {
+    let state = drive.call("state", json!({})).await?;
+    let arrived = &state["structuredContent"]["sequence"];
+    let sent: Vec<u64> = (0..count).collect();
+    if *arrived != json!(sent) {
+        return violated(drive.check, format!("arrived as {arrived}"));
+    }
+    Ok(())
 }
 
 /// Messages that are sent one after the other arrive in that order.
@@ -52,25 +87,31 @@ pub async fn answers_a_call(target: &dyn ContractTarget) -> Verdict {
 pub async fn keeps_order_of_sends(target: &dyn ContractTarget) -> Verdict {
     const COUNT: u64 = 200;
     let check = "keeps_order_of_sends";
-    let mut drive = Drive::connect(check, target).await?;
+    let drive = Drive::connect(check, target).await?;
     for number in 0..COUNT {
-        drive
-            .send_now(json!({
-                "jsonrpc": "2.0",
-                "method": "notifications/sequence",
-                "params": {"number": number},
-            }))
-            .await?;
+        drive.notify(&numbered(number)).await?;
     }
-    let answer = drive.call(1, "state", json!({})).await?;
-    let arrived = answer
-        .last()
-        .map(|a| a["result"]["structuredContent"]["sequence"].clone());
-    let sent: Vec<u64> = (0..COUNT).collect();
-    if arrived != Some(json!(sent)) {
-        return violated(check, format!("arrived as {arrived:?}"));
+    arrived_in_order(&drive, COUNT).await
+}
+
+/// Messages that are begun one after the other arrive in that order, though nobody waits for the
+/// end of one before the next is begun. Not asked of a carrier on which each message travels by
+/// itself.
+///
+/// # Errors
+/// The violation.
+pub async fn keeps_order_of_concurrent_sends(target: &dyn ContractTarget) -> Verdict {
+    const COUNT: u64 = 200;
+    let check = "keeps_order_of_concurrent_sends";
+    if !target.keeps_order() {
+        return Ok(());
     }
-    Ok(())
+    let drive = Drive::connect(check, target).await?;
+    let notes: Vec<Notification> = (0..COUNT).map(numbered).collect();
+    // They are polled in this order, all from one task.
+    let sends = join_all(notes.iter().map(|note| drive.notify(note)));
+    sends.await.into_iter().collect::<Result<Vec<()>, _>>()?;
+    arrived_in_order(&drive, COUNT).await
 }
 
 /// Messages of the server are received in the order in which it sent them.
@@ -78,44 +119,70 @@ pub async fn keeps_order_of_sends(target: &dyn ContractTarget) -> Verdict {
 /// # Errors
 /// The violation.
 pub async fn keeps_order_of_receives(target: &dyn ContractTarget) -> Verdict {
+    // The inbox holds as many notifications as this, so none is dropped.
+    const COUNT: u64 = 200;
     let check = "keeps_order_of_receives";
-    let mut drive = Drive::connect(check, target).await?;
-    let seen = drive.call(1, "burst", json!({"count": 1000})).await?;
-    in_order(check, &seen, 1000)
+    let drive = Drive::connect(check, target).await?;
+    let mut incoming = drive.incoming()?;
+    drive.call("burst", json!({"count": COUNT})).await?;
+    for expected in 0..COUNT {
+        let number = loop {
+            match tokio::time::timeout(PATIENCE, incoming.next()).await {
+                Ok(Some(Incoming::Notification(note))) if note.method == BURST => {
+                    break params(note.params)["number"].as_u64();
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return violated(check, "the connection ended"),
+                Err(_) => return violated(check, format!("number {expected} did not come")),
+            }
+        };
+        if number != Some(expected) {
+            return violated(check, format!("instead of {expected} came {number:?}"));
+        }
+    }
+    Ok(())
 }
 
-/// A thousand sends that run at once are all carried, and each request gets its answer.
+const BURST: &str = "notifications/burst";
+
+fn params(raw: Option<mcpool_core::Raw>) -> Value {
+    raw.and_then(|raw| raw.parse().ok()).unwrap_or_default()
+}
+
+/// A thousand requests that run at once, and are answered in another order, each get their own
+/// answer.
 ///
 /// # Errors
 /// The violation.
-pub async fn sends_concurrently(target: &dyn ContractTarget) -> Verdict {
-    const COUNT: u64 = 1000;
-    let check = "sends_concurrently";
-    let mut drive = Drive::connect(check, target).await?;
-    for id in 1..=COUNT {
-        drive.send(tool_call(
-            id,
-            "echo",
-            json!({"message": format!("message {id}")}),
-        ));
-    }
-    let mut open: BTreeSet<u64> = (1..=COUNT).collect();
-    let mut wrong = None;
-    drive
-        .receive_until(|message| {
-            if let Some(id) = message["id"].as_u64() {
-                let twice = !open.remove(&id);
-                if twice || text(message) != format!("message {id}") {
-                    wrong = Some(message.clone());
-                }
+pub async fn answers_a_thousand_out_of_order(target: &dyn ContractTarget) -> Verdict {
+    const COUNT: usize = 1_000;
+    const GROUP: usize = 25;
+    let check = "answers_a_thousand_out_of_order";
+    let drive = Drive::connect(check, target).await?;
+    let mut calls = tokio::task::JoinSet::new();
+    for number in 0..COUNT {
+        let transport = Arc::clone(&drive.transport);
+        calls.spawn(async move {
+            let message = format!("message {number}");
+            let arguments = json!({"count": GROUP, "message": message});
+            let params = json!({"name": "gather", "arguments": arguments});
+            let asking = ask(&*transport, "tools/call", params, RequestClass::Call, None);
+            match tokio::time::timeout(PATIENCE, asking).await {
+                Ok(Ok(answer)) if text(&answer) == message => Ok(()),
+                Ok(Ok(answer)) => Err(format!("{message:?} got {answer}")),
+                Ok(Err(error)) => Err(format!("{message:?}: {error}")),
+                Err(_) => Err(format!("{message:?} was not answered")),
             }
-            open.is_empty() || wrong.is_some()
-        })
-        .await?;
-    if let Some(wrong) = wrong {
-        return violated(check, format!("a wrong answer: {wrong}"));
+        });
     }
-    drive.finish_sends().await
+    while let Some(called) = calls.join_next().await {
+        match called {
+            Ok(Ok(())) => {}
+            Ok(Err(seen)) => return violated(check, seen),
+            Err(error) => return violated(check, format!("a call: {error}")),
+        }
+    }
+    Ok(())
 }
 
 /// Twenty megabytes go through in both directions.
@@ -125,55 +192,133 @@ pub async fn sends_concurrently(target: &dyn ContractTarget) -> Verdict {
 pub async fn carries_large_messages(target: &dyn ContractTarget) -> Verdict {
     const SIZE: usize = 20 * 1024 * 1024;
     let check = "carries_large_messages";
-    let mut drive = Drive::connect(check, target).await?;
+    let drive = Drive::connect(check, target).await?;
     let message: String = ('a'..='z').cycle().take(SIZE).collect();
-    let answer = drive.call(1, "echo", json!({"message": message})).await?;
-    if answer.last().map(text) != Some(message.as_str()) {
-        let size = answer.last().map(|a| text(a).len());
+    let answer = drive.call("echo", json!({"message": message})).await?;
+    if text(&answer) != message {
+        let size = text(&answer).len();
         return violated(
             check,
-            format!("{SIZE} bytes came back as {size:?}, or changed"),
+            format!("{SIZE} bytes came back as {size}, or changed"),
         );
     }
-    drive.finish_sends().await
+    Ok(())
 }
 
-/// The server may notify, and ask, while a call runs; the client's answer reaches it.
+/// The server may notify, and ask, while a request runs; what it is answered reaches it, and what
+/// it is asked is given once.
 ///
 /// # Errors
 /// The violation.
-pub async fn passes_notifications_and_requests_of_the_server(
-    target: &dyn ContractTarget,
-) -> Verdict {
-    let check = "passes_notifications_and_requests_of_the_server";
-    let mut drive = Drive::connect(check, target).await?;
+pub async fn passes_what_the_server_says_during_a_request(target: &dyn ContractTarget) -> Verdict {
+    let check = "passes_what_the_server_says_during_a_request";
+    let drive = Drive::connect(check, target).await?;
+    let mut incoming = drive.incoming()?;
+    if drive.transport.incoming().is_some() {
+        return violated(check, "the inbox is given twice");
+    }
+    let log = json!({"level": "warning", "data": "careful"});
+    drive.call("log", log).await?;
     let logged = drive
-        .call(1, "log", json!({"level": "warning", "data": "careful"}))
+        .hear(&mut incoming, |said| match said {
+            Incoming::Notification(note) if note.method == "notifications/message" => {
+                Some(params(note.params))
+            }
+            _ => None,
+        })
         .await?;
-    let log = logged
-        .iter()
-        .find(|message| message["method"] == "notifications/message");
-    if log.is_none_or(|log| log["params"]["data"] != "careful") {
-        return violated(check, format!("the notification did not come: {logged:?}"));
+    if logged["data"] != "careful" {
+        return violated(check, format!("the notification says {logged}"));
     }
-    drive.send(tool_call(2, "ask", json!({"method": "roots/list"})));
-    let asked = drive
-        .receive_until(|message| message["method"] == "roots/list")
-        .await?;
-    let id = asked
-        .last()
-        .map(|request| request["id"].clone())
-        .unwrap_or_default();
-    let roots = json!({"roots": [{"uri": "file:///srv", "name": "srv"}]});
-    drive
-        .send_now(json!({"jsonrpc": "2.0", "id": id, "result": roots}))
-        .await?;
-    let answer = drive.receive_until(|message| message["id"] == 2).await?;
-    let heard = answer
-        .last()
-        .map(|a| a["result"]["structuredContent"]["result"].clone());
-    if heard.as_ref().map(|heard| &heard["roots"][0]["uri"]) != Some(&json!("file:///srv")) {
-        return violated(check, format!("the server heard {heard:?}"));
+    let answering = async {
+        let asked = drive
+            .hear(&mut incoming, |said| match said {
+                Incoming::Request(request) => Some(request),
+                _ => None,
+            })
+            .await?;
+        if asked.method != "roots/list" {
+            return violated(check, format!("it asks {}", asked.method));
+        }
+        let roots = json!({"roots": [{"uri": "file:///srv", "name": "srv"}]});
+        let answered = drive.transport.respond(&asked, Ok(raw(&roots)));
+        match tokio::time::timeout(PATIENCE, answered).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => violated(check, format!("the answer was not sent: {error}")),
+            Err(_) => violated(check, "the answer was not sent"),
+        }
+    };
+    let asking = drive.call("ask", json!({"method": "roots/list"}));
+    let (heard, answered) = tokio::join!(asking, answering);
+    answered?;
+    let heard = heard?;
+    if heard["structuredContent"]["result"]["roots"][0]["uri"] != "file:///srv" {
+        return violated(check, format!("the server heard {heard}"));
     }
-    drive.finish_sends().await
+    Ok(())
+}
+
+/// All that a server tells of the progress of a request is heard, in order, before its answer,
+/// though both come at once.
+///
+/// # Errors
+/// The violation.
+pub async fn tells_of_progress_before_the_answer(target: &dyn ContractTarget) -> Verdict {
+    const STEPS: u32 = 50;
+    let check = "tells_of_progress_before_the_answer";
+    let drive = Drive::connect(check, target).await?;
+    let wanted: Vec<Heard> = (1..=STEPS)
+        .map(|step| Heard::Progress(f64::from(step)))
+        .collect();
+    for _ in 0..10 {
+        let sink = Arc::new(Recorder::default());
+        let arguments = json!({"steps": STEPS, "step_ms": 0});
+        let params = json!({"name": "slow", "arguments": arguments});
+        drive.ask_with("tools/call", params, &sink).await?;
+        let heard = sink.heard();
+        if heard[2..] != wanted {
+            return violated(check, format!("at the answer it had heard {heard:?}"));
+        }
+        drive.call("echo", json!({"message": "and"})).await?;
+        if sink.heard() != heard {
+            return violated(check, "progress came after the answer");
+        }
+    }
+    Ok(())
+}
+
+impl Drive {
+    async fn notify(&self, note: &Notification) -> Verdict {
+        match tokio::time::timeout(PATIENCE, self.transport.notify(note)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => violated(self.check, format!("a notification failed: {error}")),
+            Err(_) => violated(self.check, "a notification was not sent"),
+        }
+    }
+
+    fn incoming(&self) -> Result<mcpool_core::Inbox, Violation> {
+        match self.transport.incoming() {
+            Some(inbox) => Ok(inbox),
+            None => violated(self.check, "there is no inbox"),
+        }
+    }
+
+    /// Waits for what the server says until it is the thing.
+    async fn hear<T>(
+        &self,
+        incoming: &mut mcpool_core::Inbox,
+        mut wanted: impl FnMut(Incoming) -> Option<T>,
+    ) -> Result<T, Violation> {
+        loop {
+            match tokio::time::timeout(PATIENCE, incoming.next()).await {
+                Ok(Some(said)) => {
+                    if let Some(thing) = wanted(said) {
+                        return Ok(thing);
+                    }
+                }
+                Ok(None) => return violated(self.check, "the connection ended"),
+                Err(_) => return violated(self.check, "what the server says does not come"),
+            }
+        }
+    }
 }

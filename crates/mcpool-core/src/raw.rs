@@ -1,0 +1,187 @@
+//! JSON text that is carried as it came.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+
+use crate::surrogates;
+
+/// One JSON value as its text: valid, on one line, with every member, number and escape as it
+/// was written.
+///
+/// It owns exactly its text, never a slice of a larger buffer. A line break between tokens becomes
+/// a space, so that any carrier may frame it by lines (MCP, "Transports"). Cloning copies the
+/// text.
+///
+/// ```
+/// use mcpool_core::Raw;
+///
+/// let raw = Raw::from_text(r#"{"n": 12345678901234567890123, "x": 1}"#.to_owned())?;
+/// assert_eq!(raw.get(), r#"{"n": 12345678901234567890123, "x": 1}"#);
+/// # Ok::<(), mcpool_core::Error>(())
+/// ```
+#[derive(Clone, Serialize)]
+#[serde(transparent)]
+pub struct Raw(Box<RawValue>);
+
+impl Raw {
+    /// The text `null`.
+    #[must_use]
+    pub fn null() -> Self {
+        Self(RawValue::NULL.to_owned())
+    }
+
+    /// The text `{}`.
+    #[must_use]
+    pub fn empty_object() -> Self {
+        Self(RawValue::from_string("{}".to_owned()).unwrap_or_else(|_| RawValue::NULL.to_owned()))
+    }
+
+    /// Takes over a text.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when it is no JSON value.
+    pub fn from_text(text: String) -> crate::Result<Self> {
+        RawValue::from_string(on_one_line(text))
+            .map(Self)
+            .map_err(not_json)
+    }
+
+    /// Writes a value as JSON.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when it cannot be JSON, such as a
+    /// map whose keys are no strings.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> crate::Result<Self> {
+        let raw = serde_json::value::to_raw_value(value).map_err(not_json)?;
+        // A `RawValue` inside `value` may hold line breaks.
+        Ok(Self::from_value(raw))
+    }
+
+    /// Takes over a value of `serde_json`.
+    #[must_use]
+    pub fn from_value(raw: Box<RawValue>) -> Self {
+        if memchr::memchr2(b'\n', b'\r', raw.get().as_bytes()).is_none() {
+            return Self(raw);
+        }
+        let text = on_one_line(Box::<str>::from(raw.clone()).into_string());
+        // White space stays white space, so the text is as valid as it was.
+        Self(RawValue::from_string(text).unwrap_or(raw))
+    }
+
+    /// Copies a borrowed value of `serde_json`.
+    #[must_use]
+    pub fn copied(raw: &RawValue) -> Self {
+        Self::from_value(raw.to_owned())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn get(&self) -> &str {
+        self.0.get()
+    }
+
+    /// How many bytes the text has.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a JSON value is never empty")]
+    pub fn len(&self) -> usize {
+        self.0.get().len()
+    }
+
+    /// Whether it is the value `null`.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.0.get() == "null"
+    }
+
+    /// The value of `serde_json`.
+    #[must_use]
+    pub fn as_raw_value(&self) -> &RawValue {
+        &self.0
+    }
+
+    /// Reads it as a type. The one place where payloads become types.
+    ///
+    /// Text that `serde_json` refuses only for half a surrogate pair in a string is read with
+    /// U+FFFD in its place.
+    ///
+    /// # Errors
+    /// [`Protocol`](crate::ErrorKind::Protocol) that says what does not fit and where; the error
+    /// holds no text of the value.
+    pub fn parse<T: DeserializeOwned>(&self) -> crate::Result<T> {
+        match serde_json::from_str(self.get()) {
+            Ok(value) => Ok(value),
+            Err(error) => match surrogates::repaired(self.get()) {
+                Cow::Owned(text) => serde_json::from_str(&text),
+                Cow::Borrowed(_) => Err(error),
+            }
+            .map_err(|error| crate::Error::new(crate::ErrorKind::Protocol, error.to_string())),
+        }
+    }
+}
+
+fn on_one_line(text: String) -> String {
+    if memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_none() {
+        return text;
+    }
+    // Inside a string a bare line break is no JSON, so each one stands between tokens.
+    text.replace(['\n', '\r'], " ")
+}
+
+fn not_json(error: serde_json::Error) -> crate::Error {
+    crate::Error::new(
+        crate::ErrorKind::InvalidArgument,
+        format!("this is no JSON value: {error}"),
+    )
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::<RawValue>::deserialize(deserializer).map(Self::from_value)
+    }
+}
+
+impl PartialEq for Raw {
+    /// Equal when the texts are.
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for Raw {}
+
+impl fmt::Debug for Raw {
+    /// Its length alone: a payload may hold a secret, and be large.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Raw({} bytes)", self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_breaks_between_tokens_become_spaces_and_nothing_else_changes() {
+        let raw = Raw::from_text("{\r\n  \"a\": 1.0e400,\n\"b\":\"x\\ny\"}".to_owned()).unwrap();
+        assert_eq!(raw.get(), "{    \"a\": 1.0e400, \"b\":\"x\\ny\"}");
+        let inside = Raw::of(&serde_json::from_str::<Box<RawValue>>("[1,\n2]").unwrap()).unwrap();
+        assert_eq!(inside.get(), "[1, 2]");
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_read_and_kept() {
+        let raw = Raw::from_text(r#"{"t":"a\ud800b"}"#.to_owned()).unwrap();
+        let value: serde_json::Value = raw.parse().unwrap();
+        assert_eq!(value["t"], "a\u{fffd}b");
+        assert_eq!(raw.get(), r#"{"t":"a\ud800b"}"#);
+    }
+
+    #[test]
+    fn what_is_no_json_is_refused() {
+        for bad in ["", "{", "NaN", "{} {}", "'x'"] {
+            assert!(Raw::from_text(bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Results of servers that keep to the protocol almost: what does not fit the type is left out of
+//! it and named, and the text keeps it.
+
+use rmcp::model::{
+    CallToolResult, CompleteResult, ContentBlock, GetPromptResult, PromptMessage,
+    ReadResourceResult, ResourceContents,
+};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
+
+use super::Reply;
+use crate::{Delivery, Error, ErrorKind, Raw, RawObject, Result};
+
+/// A result that a verb gives.
+pub trait Payload: DeserializeOwned + Send {
+    /// Takes out what does not fit, and names it.
+    fn soften(members: &mut RawObject, odd: &mut Vec<String>);
+}
+
+/// Reads a result.
+pub(super) fn read<T: Payload>(raw: Raw) -> Result<Reply<T>> {
+    let members = RawObject::parse(&raw).map_err(|error| unreadable(&raw, &error))?;
+    // Absent means complete; what is not known is invalid (MCP 2026-07-28, "Results").
+    if let Some(kind) = members.get("resultType").filter(|kind| !kind.is_null())
+        && kind.get() != "\"complete\""
+    {
+        return Err(answered(
+            &raw,
+            format!(
+                "the server answered with a result of the type {}, which cannot be used here",
+                kind.get()
+            ),
+        ));
+    }
+    if let Ok(value) = raw.parse::<T>()
+        && members
+            .get("content")
+            .is_none_or(|content| content.get().starts_with('['))
+    {
+        return Ok(Reply::new(value, raw));
+    }
+    let mut members = members;
+    let mut odd = Vec::new();
+    T::soften(&mut members, &mut odd);
+    let value = members.to_raw()?.parse::<T>();
+    match value {
+        Ok(value) => Ok(Reply::new(value, raw).with_odd(odd)),
+        Err(error) => Err(unreadable(&raw, &error)),
+    }
+}
+
+fn unreadable(raw: &Raw, error: &Error) -> Error {
+    answered(
+        raw,
+        format!("the answer cannot be read: {}", error.message()),
+    )
+}
+
+/// The error of a request that was answered in a way that cannot be used.
+fn answered(raw: &Raw, message: String) -> Error {
+    Error::new(ErrorKind::Protocol, message)
+        .with_delivery(Delivery::Answered)
+        .with_raw(raw.clone())
+}
+
+impl Payload for CallToolResult {
+    fn soften(members: &mut RawObject, odd: &mut Vec<String>) {
+        keep_readable::<ContentBlock>(members, "content", "content block", odd);
+        // Numbers that no `Value` can hold, and members of another type.
+        drop_unless::<Value>(members, "structuredContent", odd);
+        drop_unless::<Option<bool>>(members, "isError", odd);
+        drop_unless::<Option<serde_json::Map<String, Value>>>(members, "_meta", odd);
+    }
+}
+
+impl Payload for GetPromptResult {
+    fn soften(members: &mut RawObject, odd: &mut Vec<String>) {
+        keep_readable::<PromptMessage>(members, "messages", "message", odd);
+        drop_unless::<Option<String>>(members, "description", odd);
+        drop_unless::<Option<serde_json::Map<String, Value>>>(members, "_meta", odd);
+    }
+}
+
+impl Payload for ReadResourceResult {
+    fn soften(members: &mut RawObject, odd: &mut Vec<String>) {
+        keep_readable::<ResourceContents>(members, "contents", "content", odd);
+        drop_unless::<Option<serde_json::Map<String, Value>>>(members, "_meta", odd);
+    }
+}
+
+impl Payload for CompleteResult {
+    fn soften(members: &mut RawObject, odd: &mut Vec<String>) {
+        drop_unless::<Option<serde_json::Map<String, Value>>>(members, "_meta", odd);
+    }
+}
+
+/// Makes a member a list of those entries that can be read. A single entry is a list of one,
+/// nothing an empty list.
+fn keep_readable<E: DeserializeOwned>(
+    members: &mut RawObject,
+    name: &'static str,
+    what: &str,
+    odd: &mut Vec<String>,
+) {
+    let entries = match members.get(name).filter(|member| !member.is_null()) {
+        None => Vec::new(),
+        Some(member) => match member.parse::<Vec<Raw>>() {
+            Ok(entries) => entries,
+            Err(_) => {
+                odd.push(format!("`{name}` is no list"));
+                vec![member.clone()]
+            }
+        },
+    };
+    let mut good = Vec::with_capacity(entries.len());
+    for (at, entry) in entries.into_iter().enumerate() {
+        match entry.parse::<E>() {
+            Ok(_) => good.push(entry),
+            Err(error) => odd.push(format!("{what} {}: {}", at + 1, error.message())),
+        }
+    }
+    if let Ok(list) = Raw::of(&good) {
+        members.insert(name, list);
+    }
+}
+
+/// Takes a member out that does not read as a type.
+fn drop_unless<E: DeserializeOwned>(
+    members: &mut RawObject,
+    name: &'static str,
+    odd: &mut Vec<String>,
+) {
+    let Some(member) = members.get(name) else {
+        return;
+    };
+    if member.parse::<E>().is_err() && member.parse::<IgnoredAny>().is_ok() {
+        odd.push(format!("`{name}` does not fit its type"));
+        members.remove(name);
+    }
+}

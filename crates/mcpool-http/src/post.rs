@@ -1,0 +1,104 @@
+//! Sending a POST.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use mcpool_core::Result;
+use mcpool_http_pool::{
+    PeerRequest, drain, read_capped,
+    reqwest::{Method, Response},
+};
+
+use crate::{
+    link::Link,
+    refusal::{self, Lost, Refusal, SessionState},
+    session::Session,
+};
+
+/// An answer with an error status is read up to here, for so long.
+const REFUSAL_LIMIT: usize = 64 * 1024;
+const REFUSAL_IDLE: Duration = Duration::from_secs(5);
+
+/// One POST in a session.
+pub(crate) struct Post<'a> {
+    pub(crate) session: &'a Session,
+    /// Headers beside those of the session.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// The message, as text.
+    pub(crate) body: Bytes,
+    /// Whether running it twice does no harm.
+    pub(crate) repeatable: bool,
+}
+
+impl<'a> Post<'a> {
+    /// A message that wants no answer.
+    pub(crate) fn one_way(session: &'a Session, body: impl Into<Bytes>) -> Self {
+        Self {
+            session,
+            headers: Vec::new(),
+            body: body.into(),
+            repeatable: false,
+        }
+    }
+
+    /// Sends it and gives the answer, whatever its status. `sending` is called each time before a
+    /// byte of it may be written.
+    ///
+    /// # Errors
+    /// What went wrong, after it was found out whether the server is gone.
+    pub(crate) async fn send(
+        self,
+        link: &Link,
+        sending: &(dyn Fn() + Send + Sync),
+    ) -> Result<Response> {
+        link.sending(&self.body);
+        let mut request = PeerRequest::new(Method::POST, link.peer.url().clone())
+            .with_base(Arc::clone(&self.session.posts))
+            .with_body(self.body)
+            .with_repeatable(self.repeatable);
+        request.headers = self.headers;
+        match link.peer.send_noting(&request, sending).await {
+            Ok(response) => {
+                link.heard();
+                Ok(response)
+            }
+            Err(error) => {
+                link.notes.error(&error);
+                link.verify(&error).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends it and waits until the server has accepted it.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and what the server says instead.
+    pub(crate) async fn accepted(self, link: &Link) -> Result<(), Refusal> {
+        let state = self.session.state();
+        let response = self.send(link, &|| {}).await?;
+        if !response.status().is_success() {
+            return Err(read_refusal(link, response, state).await);
+        }
+        // 202 by the book; some servers say 200 and more.
+        link.answered(response.status(), &[]);
+        drain(response).await;
+        Ok(())
+    }
+}
+
+/// Reads an answer with an error status.
+pub(crate) async fn read_refusal(link: &Link, response: Response, state: SessionState) -> Refusal {
+    let status = response.status();
+    let headers = response.headers().clone();
+    let body = read_capped(response, REFUSAL_LIMIT, Some(REFUSAL_IDLE))
+        .await
+        .unwrap_or_default();
+    let refusal = refusal::read(status, &headers, &body, state);
+    link.answered(status, &body);
+    if refusal.lost != Lost::ByStatus {
+        link.notes.error(&refusal.error);
+    }
+    refusal
+}

@@ -1,0 +1,303 @@
+//! What an answer with an error status means, and which refusals say that the session is lost.
+//! Pure.
+
+use mcpool_core::{Delivery, Error, Message, ParsedLine, RpcError, parse_line};
+use mcpool_http_pool::{
+    refusal_error,
+    reqwest::{StatusCode, header::HeaderMap},
+    retry_after,
+};
+
+/// Whether a refusal says that the server does not know the session any more. A request that was
+/// refused for that did not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// It says something else.
+    No,
+    /// It says so by its status, or in words beside an error status.
+    ByStatus,
+    /// It says so in the words of a JSON-RPC error beside a good status.
+    InWords,
+    /// It says nothing. Two of these in a row are a lost session.
+    Perhaps,
+}
+
+/// What the session of a refused request can have to do with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SessionState {
+    /// There is none: it was never begun, or the request is what begins it.
+    None,
+    /// It was begun, and the server gave it no id.
+    WithoutId,
+    /// The request named its id.
+    WithId,
+}
+
+/// An answer with an error status.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) error: Error,
+    pub(crate) lost: Lost,
+}
+
+/// Reads an answer with an error status.
+///
+/// A JSON-RPC error is the answer, whatever its id, which can only mean this request, and
+/// whatever the status: except 429, and 503 with `Retry-After`, which ask for a pause.
+pub(crate) fn read(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    session: SessionState,
+) -> Refusal {
+    let text = String::from_utf8_lossy(body);
+    let rpc = rpc_error(&text);
+    let error = refusal_error(
+        status,
+        headers,
+        rpc.as_ref().map_or(&*text, |rpc| &*rpc.message),
+    );
+    let asks_for_pause = status == StatusCode::TOO_MANY_REQUESTS
+        || (status == StatusCode::SERVICE_UNAVAILABLE
+            && retry_after(headers, std::time::SystemTime::now()).is_some());
+    if asks_for_pause {
+        return Refusal {
+            error,
+            lost: Lost::No,
+        };
+    }
+    let lost = lost_by_status(status, rpc.as_ref(), &text, session);
+    let error = match rpc {
+        Some(rpc) => Error::from_rpc(rpc).with_http_status(status.as_u16()),
+        None => error,
+    };
+    let error = match lost {
+        Lost::ByStatus => error.with_delivery(Delivery::Rejected),
+        _ => error,
+    };
+    Refusal { error, lost }
+}
+
+fn rpc_error(text: &str) -> Option<RpcError> {
+    match parse_line(text) {
+        Ok(ParsedLine::One(Ok(Message::Response {
+            outcome: Err(error),
+            ..
+        }))) => Some(error),
+        _ => None,
+    }
+}
+
+fn lost_by_status(
+    status: StatusCode,
+    rpc: Option<&RpcError>,
+    text: &str,
+    session: SessionState,
+) -> Lost {
+    if session == SessionState::None {
+        return Lost::No;
+    }
+    let has_id = session == SessionState::WithId;
+    let about_the_call = rpc.is_some_and(|rpc| {
+        matches!(
+            rpc.code,
+            RpcError::METHOD_NOT_FOUND | RpcError::INVALID_PARAMS
+        )
+    });
+    let says = match rpc {
+        Some(rpc) => speaks_of_lost_session(&rpc.message),
+        None => is_short_text(text) && speaks_of_lost_session(text),
+    };
+    match status.as_u16() {
+        // MCP 2025-11-25, "Session Management", rule 3. The method and its parameters may be not
+        // found as well.
+        404 | 410 if has_id && (says || !about_the_call) => Lost::ByStatus,
+        _ if says => Lost::ByStatus,
+        400 if has_id && !about_the_call => Lost::Perhaps,
+        _ => Lost::No,
+    }
+}
+
+/// Whether a JSON-RPC error beside a good status says that the session is lost.
+pub(crate) fn lost_in_words(error: &RpcError, session: SessionState) -> Lost {
+    // Of the codes that servers choose for it. Others are of tools, which may have sessions of
+    // their own.
+    let code = matches!(error.code, -32000 | -32001 | -32002 | -32005 | -32600);
+    match session != SessionState::None && code && speaks_of_lost_session(&error.message) {
+        true => Lost::InWords,
+        false => Lost::No,
+    }
+}
+
+/// A page of a proxy or a login may say "session" and mean its own.
+fn is_short_text(text: &str) -> bool {
+    text.len() <= 1_024 && !text.trim_start().starts_with('<')
+}
+
+fn speaks_of_lost_session(text: &str) -> bool {
+    const UNINITIALIZED: &[&str] = &[
+        "not initialized",
+        "not been initialized",
+        "not yet initialized",
+        "uninitialized",
+        "before initialization",
+        "not initialised",
+    ];
+    const LOST: &[&str] = &[
+        "not found",
+        "invalid",
+        "unknown",
+        "expired",
+        "no valid",
+        "not valid",
+        "missing",
+        "not exist",
+        "n't exist",
+        "terminated",
+        "closed",
+        "no longer",
+        "no such",
+        "no session",
+        "no active",
+        "not active",
+        "inactive",
+        "lost",
+        "stale",
+        "not recognized",
+        "unrecognized",
+        "timed out",
+        "timeout",
+        "deleted",
+        "gone",
+        "ended",
+    ];
+    let text = text.to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    says(UNINITIALIZED) || (text.contains("session") && says(LOST))
+}
+
+#[cfg(test)]
+mod tests {
+    use mcpool_core::ErrorKind;
+
+    use super::*;
+
+    fn refuse(status: u16, body: &str, session: SessionState) -> Refusal {
+        let status = StatusCode::from_u16(status).unwrap();
+        read(status, &HeaderMap::new(), body.as_bytes(), session)
+    }
+
+    fn rpc(code: i32, message: &str) -> String {
+        format!(r#"{{"jsonrpc":"2.0","error":{{"code":{code},"message":"{message}"}},"id":null}}"#)
+    }
+
+    use SessionState::{None as NoSession, WithId, WithoutId};
+
+    #[test]
+    fn an_error_object_is_the_answer() {
+        for status in [400, 404, 422, 500] {
+            let refusal = refuse(status, &rpc(-32602, "no"), WithId);
+            assert_eq!(refusal.error.kind(), ErrorKind::Rpc);
+            assert_eq!(refusal.error.rpc().unwrap().code, -32602);
+            assert_eq!(refusal.error.http_status(), Some(status));
+            assert_eq!(refusal.error.delivery(), Delivery::Answered);
+            assert_eq!(refusal.lost, Lost::No);
+        }
+        let text = r#"{"jsonrpc":"2.0","error":"it broke","id":1}"#;
+        assert_eq!(
+            refuse(500, text, WithId).error.rpc().unwrap().message,
+            "it broke"
+        );
+    }
+
+    #[test]
+    fn a_pause_is_a_pause_whatever_the_body() {
+        let mut headers = HeaderMap::new();
+        headers.insert("retry-after", "7".parse().unwrap());
+        for status in [429, 503] {
+            let body = rpc(-32000, "Session not found");
+            let status = StatusCode::from_u16(status).unwrap();
+            let refusal = read(status, &headers, body.as_bytes(), WithId);
+            assert_eq!(refusal.error.kind(), ErrorKind::RateLimited);
+            assert_eq!(refusal.lost, Lost::No);
+        }
+    }
+
+    #[test]
+    fn a_lost_session_is_known_in_whatever_words() {
+        let not_found = rpc(-32600, "Session not found");
+        let none = rpc(-32000, "Bad Request: No valid session ID provided");
+        let server = rpc(-32603, "session not found");
+        let uninitialized = rpc(-32000, "Bad Request: Server not initialized");
+        for (status, body) in [
+            (404, not_found.as_str()),
+            (404, "<html>404</html>"),
+            (404, ""),
+            (410, ""),
+            (400, none.as_str()),
+            (400, uninitialized.as_str()),
+            (400, "Invalid session ID"),
+            (400, "{\"error\": \"session expired\"}"),
+            (409, "The session was terminated"),
+            (422, "Unknown session"),
+            (500, server.as_str()),
+        ] {
+            let refusal = refuse(status, body, WithId);
+            assert_eq!(refusal.lost, Lost::ByStatus, "{status} {body}");
+            assert_eq!(refusal.error.delivery(), Delivery::Rejected);
+            assert_eq!(refuse(status, body, NoSession).lost, Lost::No);
+        }
+        // A server that gives no ids can only say it in words.
+        assert_eq!(refuse(400, &uninitialized, WithoutId).lost, Lost::ByStatus);
+        assert_eq!(refuse(404, "", WithoutId).lost, Lost::No);
+    }
+
+    #[test]
+    fn what_is_about_the_call_or_somebody_elses_session_is_not_the_session() {
+        let login = "<html>Your session has expired, log in again</html>";
+        let required = rpc(-32602, "session is required");
+        let method = rpc(-32601, "Method not found");
+        let tool = rpc(-32000, "the tool is broken");
+        for (status, body, lost) in [
+            (404, method.as_str(), Lost::No),
+            (400, required.as_str(), Lost::No),
+            (500, "out of memory", Lost::No),
+            (502, login, Lost::No),
+            (405, "", Lost::No),
+            (400, login, Lost::Perhaps),
+            (400, "", Lost::Perhaps),
+            (400, tool.as_str(), Lost::Perhaps),
+        ] {
+            assert_eq!(refuse(status, body, WithId).lost, lost, "{status} {body}");
+        }
+        assert_eq!(refuse(400, "", WithoutId).lost, Lost::No);
+    }
+
+    #[test]
+    fn beside_a_good_status_only_words_of_the_right_codes_count() {
+        for (code, message, lost) in [
+            (-32001, "Session not found", Lost::InWords),
+            (-32005, "Session not found", Lost::InWords),
+            (-32002, "Server not initialized", Lost::InWords),
+            (-32002, "Resource not found", Lost::No),
+            (-32603, "Session not found", Lost::No),
+            (-32602, "unknown session", Lost::No),
+            (-32000, "the tool is broken", Lost::No),
+        ] {
+            let error = RpcError::new(code, message);
+            assert_eq!(lost_in_words(&error, WithId), lost, "{code} {message}");
+            assert_eq!(lost_in_words(&error, NoSession), Lost::No);
+        }
+    }
+
+    #[test]
+    fn a_bare_status_is_an_error_of_its_own() {
+        let refusal = refuse(400, "what do you want", NoSession);
+        assert_eq!(refusal.error.kind(), ErrorKind::HttpStatus);
+        assert!(
+            refusal.error.to_string().contains("\"what do you want\""),
+            "{}",
+            refusal.error
+        );
+    }
+}

@@ -1,0 +1,12 @@
+//! Keeping one connection alive: the state machine, the task around it, and what they stand on.
+
+pub(crate) mod budget;
+pub(crate) mod connection;
+pub(crate) mod continuity;
+pub(crate) mod machine;
+pub(crate) mod slot;
+pub(crate) mod supervisor;
+pub(crate) mod suspend;
+mod wake;
+
+pub(crate) use wake::watch as watch_for_suspend;

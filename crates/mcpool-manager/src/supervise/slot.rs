@@ -1,0 +1,197 @@
+//! Where a call finds the live connection: a lock-free slot, with a gate in front of each
+//! connection that counts the calls inside and shuts for good when the connection is given up.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use mcpool_core::{Client, DisconnectCause, Error, ErrorKind};
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+/// The slot of one instance. Only its supervisor fills and empties it.
+#[derive(Default)]
+pub(crate) struct Slot(ArcSwapOption<Live>);
+
+impl Slot {
+    /// The connection that calls go to, unless there is none or it is known to be dead.
+    pub(crate) fn live(&self) -> Option<Arc<Live>> {
+        self.0.load_full().filter(|live| live.usable())
+    }
+
+    /// What the slot holds, dead or alive.
+    pub(crate) fn held(&self) -> Option<Arc<Live>> {
+        self.0.load_full()
+    }
+
+    pub(crate) fn fill(&self, live: Arc<Live>) {
+        self.0.store(Some(live));
+    }
+
+    pub(crate) fn empty(&self) {
+        self.0.store(None);
+    }
+}
+
+/// The bit that marks a shut gate; the bits below it count the calls inside.
+const SHUT: usize = 1 << (usize::BITS - 1);
+
+/// One live connection.
+pub(crate) struct Live {
+    pub(crate) client: Arc<dyn Client>,
+    /// Which connection of its instance it is, from 1.
+    pub(crate) epoch: u64,
+    gate: AtomicUsize,
+    drained: Notify,
+    /// Cancelled when the connection is given up: whatever is in flight ends.
+    dead: CancellationToken,
+    cause: OnceLock<DisconnectCause>,
+    born: Instant,
+    /// When the last call ended, in milliseconds since `born`.
+    used: AtomicU64,
+}
+
+/// Why a gate let nobody in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The connection was given up.
+    Shut,
+    /// As many calls as are allowed are inside.
+    Full,
+}
+
+impl Live {
+    pub(crate) fn new(client: Arc<dyn Client>, epoch: u64) -> Arc<Self> {
+        Arc::new(Self {
+            client,
+            epoch,
+            gate: AtomicUsize::new(0),
+            drained: Notify::new(),
+            dead: CancellationToken::new(),
+            cause: OnceLock::new(),
+            born: Instant::now(),
+            used: AtomicU64::new(0),
+        })
+    }
+
+    fn usable(&self) -> bool {
+        self.gate.load(Ordering::Acquire) & SHUT == 0 && !self.client.is_closed()
+    }
+
+    /// How many calls are inside.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.gate.load(Ordering::Acquire) & !SHUT
+    }
+
+    /// When the last call ended.
+    pub(crate) fn last_used(&self) -> Instant {
+        self.born + Duration::from_millis(self.used.load(Ordering::Relaxed))
+    }
+
+    /// Lets a call in; [`Live::leave`] lets it out.
+    pub(crate) fn enter(&self, most: usize) -> Result<(), Refused> {
+        let mut seen = self.gate.load(Ordering::Acquire);
+        loop {
+            if seen & SHUT != 0 {
+                return Err(Refused::Shut);
+            }
+            if seen >= most {
+                return Err(Refused::Full);
+            }
+            match self.gate.compare_exchange_weak(
+                seen,
+                seen + 1,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Ok(()),
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    pub(crate) fn leave(&self) {
+        let since = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.used.fetch_max(since, Ordering::Relaxed);
+        let before = self.gate.fetch_sub(1, Ordering::AcqRel);
+        if before == SHUT | 1 {
+            self.drained.notify_waiters();
+        }
+    }
+
+    /// Lets nobody in any more. Calls inside go on.
+    pub(crate) fn shut(&self) {
+        self.gate.fetch_or(SHUT, Ordering::AcqRel);
+    }
+
+    /// Ends every call inside.
+    pub(crate) fn kill(&self, cause: DisconnectCause) {
+        self.shut();
+        // The first cause stays.
+        let _ = self.cause.set(cause);
+        self.dead.cancel();
+    }
+
+    /// Waits until nobody is inside a shut gate.
+    pub(crate) async fn drained(&self) {
+        loop {
+            let empty = self.drained.notified();
+            tokio::pin!(empty);
+            empty.as_mut().enable();
+            if self.in_flight() == 0 {
+                return;
+            }
+            empty.await;
+        }
+    }
+
+    /// Waits until the connection is given up.
+    pub(crate) async fn killed(&self) {
+        self.dead.cancelled().await;
+    }
+
+    /// Whether somebody wanted the connection to end.
+    pub(crate) fn ended_on_purpose(&self) -> bool {
+        matches!(
+            self.cause.get(),
+            Some(
+                DisconnectCause::Requested
+                    | DisconnectCause::Reconfigured
+                    | DisconnectCause::IdleTimeout
+                    | DisconnectCause::Shutdown
+            )
+        )
+    }
+
+    /// The error of a call that was inside when the connection was given up.
+    pub(crate) fn death(&self) -> Error {
+        let (kind, message) = match self.cause.get() {
+            Some(
+                DisconnectCause::Requested
+                | DisconnectCause::Reconfigured
+                | DisconnectCause::IdleTimeout,
+            ) => (
+                ErrorKind::Cancelled,
+                "the server was disconnected while the request was in flight",
+            ),
+            Some(DisconnectCause::Shutdown) => (
+                ErrorKind::Cancelled,
+                "the manager was shut down while the request was in flight",
+            ),
+            Some(DisconnectCause::HeartbeatFailed) => (
+                ErrorKind::ConnectionLost,
+                "the server stopped answering and was given up while the request was in flight",
+            ),
+            _ => (
+                ErrorKind::ConnectionLost,
+                "the connection ended while the request was in flight",
+            ),
+        };
+        Error::new(kind, message).with_server(&self.client.server())
+    }
+}

@@ -1,0 +1,202 @@
+//! Connecting: from the moment a connect is due to what came of it, and the wait for a login where
+//! one is needed.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use futures::FutureExt;
+use mcpool_core::{
+    ConnectOptions, DisconnectCause, Error, ErrorKind, EventKind, ProtocolVersion, TransportKind,
+};
+use tracing::Instrument;
+
+use crate::{
+    catalog::fetch,
+    observe::metrics,
+    supervise::connection::{self, ConnectFailure, Connected, Connection},
+    supervise::machine::{Failure, Phase, What},
+    supervise::slot::Live,
+    supervise::supervisor::Supervisor,
+};
+
+/// The pause before the second connect in a row that new credentials lead to.
+const LOGIN_PAUSE: Duration = Duration::from_secs(1);
+const LOGIN_PAUSE_MAX: Duration = Duration::from_secs(300);
+
+/// The pause after this one.
+pub(super) fn longer(pause: Duration) -> Duration {
+    pause.saturating_mul(2).clamp(LOGIN_PAUSE, LOGIN_PAUSE_MAX)
+}
+
+impl Supervisor {
+    /// Starts the connect that is due, once what was there before is gone.
+    pub(super) fn start_connect_if_due(&mut self) {
+        let spec = self.server.spec_to_connect();
+        // Two processes of one stdio server must not fight over its files; a session of an HTTP
+        // server that is being closed disturbs nobody.
+        if !self.connect_due || (spec.transport.is_stdio() && !self.closings.is_empty()) {
+            return;
+        }
+        self.connect_due = false;
+        metrics::connect_started(&self.server.name);
+        let (server, transport) = (&self.server.name, spec.transport.as_str());
+        let (instance, attempt) = (self.index, self.state.attempts);
+        let span = if self.epoch == 0 {
+            tracing::info_span!("connect", %server, instance, transport, attempt)
+        } else {
+            let cause = self.last_cause.as_str();
+            metrics::reconnect_started(server, self.last_cause);
+            tracing::info_span!("reconnect", %server, instance, transport, attempt, cause)
+        };
+        // After a loss or a failure an idle socket may be as dead as the last one was.
+        let fresh = self.epoch > 0 || self.state.attempts > 1;
+        let connect = connection::connect(
+            Arc::clone(&self.shared),
+            Arc::clone(&self.server),
+            spec,
+            ConnectOptions::new().with_fresh(fresh),
+        );
+        self.connect = Some(connect.instrument(span).boxed());
+    }
+
+    pub(super) fn connect_ended(&mut self, outcome: Result<Connected, ConnectFailure>) {
+        match outcome {
+            Ok(connected) => self.connected(connected),
+            Err(ConnectFailure {
+                error,
+                elapsed,
+                client,
+            }) => {
+                if let Some(client) = client {
+                    self.closings.push(
+                        connection::close(self.server.name.clone(), client, self.close_bound())
+                            .boxed(),
+                    );
+                }
+                self.connect_failed(error, elapsed);
+            }
+        }
+    }
+
+    fn connected(&mut self, connected: Connected) {
+        let Connected {
+            client,
+            notices,
+            tools,
+            elapsed,
+        } = connected;
+        self.epoch += 1;
+        self.last_error = None;
+        self.login_pause = Duration::ZERO;
+        let live = Live::new(Arc::clone(&client), self.epoch);
+        let info = client.info();
+        let transport = info.as_ref().map(|info| info.transport);
+        let protocol = info.as_ref().map(|info| info.protocol.clone());
+        let connected_at = connection::snapshot(&*client)
+            .map_or_else(SystemTime::now, |snapshot| snapshot.connected_at);
+        tracing::info!(
+            server = %self.server.name,
+            transport = transport.map(TransportKind::as_str),
+            protocol = protocol.as_ref().map(ProtocolVersion::as_str),
+            attempt = self.state.attempts,
+            ?elapsed,
+            "connected"
+        );
+        metrics::connected(&self.server.name, elapsed);
+        self.live = Some(Connection::new(Arc::clone(&live), notices));
+        let attempt = self.state.attempts;
+        self.server.catalog.reconnected();
+        let before = self.server.catalog.tools.cached();
+        let tools = self.server.catalog.tools.store(tools);
+        fetch::told_rejected(&self.shared, &self.server, before.as_deref(), &tools);
+        self.server
+            .observe(self.index, &self.shared.events, |observed| {
+                observed.was_connected = true;
+                observed.connected_at = Some(connected_at);
+                observed.connect_time = Some(elapsed);
+                observed.transport = transport;
+                observed.protocol = protocol;
+            });
+        // Calls see the connection before anybody is told that the server is ready.
+        self.instance().slot.fill(live);
+        // Those who wait for room among the other instances have some now.
+        self.server.queue.look_again();
+        self.emit(EventKind::Connected {
+            transport: transport.unwrap_or(TransportKind::Custom),
+            elapsed,
+            attempt,
+        });
+        self.feed(What::Connected);
+        fetch::refresh_known(&self.shared, &self.server);
+    }
+
+    fn connect_failed(&mut self, error: Error, elapsed: Duration) {
+        let error = error
+            .with_server(&self.server.name)
+            .with_operation("connect");
+        tracing::warn!(
+            server = %self.server.name,
+            attempt = self.state.attempts,
+            kind = error.kind().as_str(),
+            %error,
+            "the connect failed"
+        );
+        metrics::connect_failed(&self.server.name, error.kind());
+        let failure = match error.kind() {
+            ErrorKind::AuthRequired | ErrorKind::Forbidden => Failure::Auth,
+            // What has worked before is worth another try: behind a proxy, or in the middle of
+            // an upgrade, a server that restarts is "not found" for a while.
+            ErrorKind::HttpStatus | ErrorKind::CommandNotFound if self.epoch > 0 => {
+                Failure::Transient { retry_after: None }
+            }
+            _ if error.is_permanent() => Failure::Permanent,
+            _ => Failure::Transient {
+                retry_after: error.retry_after(),
+            },
+        };
+        if !error.stderr_tail().is_empty() {
+            let tail = error.stderr_tail().to_vec();
+            self.note(|observed| observed.stderr_tail = tail);
+        }
+        self.emit(EventKind::ConnectFailed {
+            attempt: self.state.attempts,
+            elapsed,
+            error: error.clone(),
+        });
+        self.last_cause = DisconnectCause::ConnectFailed;
+        self.last_error = Some(error.clone());
+        self.connecting = std::mem::take(&mut self.connecting)
+            .into_iter()
+            .filter_map(|mut waiter| match waiter.failures_left.checked_sub(1) {
+                Some(left) => {
+                    waiter.failures_left = left;
+                    Some(waiter)
+                }
+                None => {
+                    // Nobody waits any more: no harm done.
+                    let _ = waiter.reply.send(Err(error.clone()));
+                    None
+                }
+            })
+            .collect();
+        self.feed(What::ConnectFailed(failure));
+    }
+
+    /// While somebody has to log in, waits for it; the connect that follows finds the credentials.
+    pub(super) fn await_login_if_needed(&mut self) {
+        if self.state.phase != Phase::AuthRequired {
+            self.login = None;
+        } else if self.login.is_none() {
+            let factory = Arc::clone(&self.shared.factory);
+            let spec = self.server.spec();
+            let pause = self.login_pause;
+            let changed = async move {
+                factory.credentials_changed(&spec).await;
+                tokio::time::sleep(pause).await;
+            };
+            self.login = Some(changed.boxed());
+        }
+    }
+}

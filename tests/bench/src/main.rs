@@ -1,0 +1,62 @@
+//! Measures mcpool beside two others in one run: a client that only writes, reads and parses (the
+//! limit), and rmcp. The contenders take turns, round by round, so that whatever else the machine
+//! does meets all of them; the figures are medians over the rounds.
+//!
+//! `cargo xtask bench [stdio|http|memory|cli] [--rounds N]` builds and runs it.
+#![allow(clippy::print_stdout, reason = "its output is what it is for")]
+
+mod cli;
+mod http;
+mod http_server;
+mod memory;
+mod rounds;
+mod stdio;
+mod stdio_server;
+
+use std::{error::Error, process::ExitCode};
+
+/// What everything here may fail with.
+type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> Outcome {
+    let (what, rest) = match args.split_first() {
+        Some((what, rest)) if !what.starts_with('-') => (what.as_str(), rest),
+        _ => ("all", args),
+    };
+    match what {
+        // What the others start.
+        "serve-stdio" => return stdio_server::serve(),
+        "serve-http" => return http_server::serve(),
+        _ => {}
+    }
+    let rounds = rounds::count(rest)?;
+    // One for the application: as a program that uses the library would.
+    let runtime = tokio::runtime::Runtime::new()?;
+    match what {
+        "stdio" => runtime.block_on(stdio::run(rounds)),
+        "http" => runtime.block_on(http::run(rounds)),
+        "memory" => runtime.block_on(memory::run()),
+        "cli" => cli::run(rounds),
+        "all" => {
+            // First, while the process is small.
+            runtime.block_on(memory::run())?;
+            runtime.block_on(stdio::run(rounds))?;
+            runtime.block_on(http::run(rounds))?;
+            cli::run(rounds)
+        }
+        other => {
+            Err(format!("no such benchmark: {other}; there are stdio, http, memory, cli").into())
+        }
+    }
+}
