@@ -41,7 +41,6 @@ pub fn us<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S:
 ///
 /// # Errors
 /// As [`time`].
-#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
 pub fn some_time<S: Serializer>(at: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => time(at, serializer),
@@ -53,7 +52,6 @@ pub fn some_time<S: Serializer>(at: &Option<SystemTime>, serializer: S) -> Resul
 ///
 /// # Errors
 /// What the serializer says.
-#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
 pub fn some_ms<S: Serializer>(
     duration: &Option<Duration>,
     serializer: S,
@@ -68,7 +66,6 @@ pub fn some_ms<S: Serializer>(
 ///
 /// # Errors
 /// What the serializer says.
-#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
 pub fn some_us<S: Serializer>(
     duration: &Option<Duration>,
     serializer: S,

@@ -73,10 +73,9 @@ impl Connection {
             };
             tokio::select! {
                 reason = &mut self.closed => return Heard::Closed(reason),
-                notice = notice => match notice {
-                    Some(notice) => return Heard::Notice(notice),
-                    // It says nothing more but its end.
-                    None => {}
+                // Without one it says nothing more but its end.
+                notice = notice => if let Some(notice) = notice {
+                    return Heard::Notice(notice);
                 },
             }
             self.notices = None;

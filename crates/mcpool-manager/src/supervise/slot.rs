@@ -192,6 +192,6 @@ impl Live {
                 "the connection ended while the request was in flight",
             ),
         };
-        Error::new(kind, message).with_server(&self.client.server())
+        Error::new(kind, message).with_server(self.client.server())
     }
 }

@@ -29,24 +29,24 @@ async fn verb(manager: &ConnectionManager, op: Op) {
     // What comes of it is the matrix's business only in what it leaves behind.
     match op {
         Op::Connect => {
-            let _ = of(&manager, "a").disconnect().await;
-            let _ = of(&manager, "a").connect().await;
+            let _ = of(manager, "a").disconnect().await;
+            let _ = of(manager, "a").connect().await;
         }
         Op::ListTools => {
             let _ = manager.tools(Refresh::Force).await;
         }
         Op::Call => {
-            let calls = (0..3 * LIMIT).map(|_| call_tool(&manager, "a", "echo", None, &options));
+            let calls = (0..3 * LIMIT).map(|_| call_tool(manager, "a", "echo", None, &options));
             futures::future::join_all(calls).await;
         }
         Op::Probe => {
-            let _ = of(&manager, "a").health_check().await;
+            let _ = of(manager, "a").health_check().await;
         }
         Op::Close => {
-            let _ = of(&manager, "a").disconnect().await;
+            let _ = of(manager, "a").disconnect().await;
         }
         Op::Subscribe => {
-            let _ = of(&manager, "a")
+            let _ = of(manager, "a")
                 .with_call_options(subscribed)
                 .subscribe("file:///a")
                 .await;

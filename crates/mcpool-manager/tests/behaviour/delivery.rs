@@ -21,7 +21,7 @@ async fn started(spec: ServerSpec) -> (World, FakeServer, ConnectionManager) {
 
 async fn call(manager: &ConnectionManager, tool: &str) -> Result<(), Error> {
     let options = CallOptions::new();
-    call_tool(&manager, "a", tool, None, &options)
+    call_tool(manager, "a", tool, None, &options)
         .await
         .map(drop)
 }

@@ -38,7 +38,7 @@ fn pauses(world: &World, name: &str) -> Vec<u128> {
 }
 
 async fn until(manager: &ConnectionManager, name: &str, state: StateKind) {
-    let mut watch = of(&manager, name).watch().unwrap();
+    let mut watch = of(manager, name).watch().unwrap();
     tokio::time::timeout(
         Duration::from_secs(100_000),
         watch.wait_for(|s| s.kind() == state),
