@@ -141,6 +141,7 @@ impl StandardFactory {
         let mut request = ConnectRequest::new(spec.name.clone(), spec.transport.clone())
             .with_limits(spec.policy.limits.clone())
             .with_shutdown(spec.policy.shutdown.clone())
+            .with_masker(spec.masker.clone())
             .with_fresh(options.fresh);
         request.authenticator = authenticator;
         request.tap.clone_from(&self.tap);

@@ -13,9 +13,9 @@ use std::{
 };
 
 use mcpool_core::{
-    Delivery, Error, ErrorKind, NoticeSender, Progress, ProgressCallback, ProtocolVersion, Raw,
-    RawObject, RequestClass, RequestId, RequestSink, Result, ServerName, ShutdownPolicy, Transport,
-    TransportKind, TransportMonitor, WireRequest,
+    Delivery, Error, ErrorKind, Masker, NoticeSender, Progress, ProgressCallback, ProtocolVersion,
+    Raw, RawObject, RequestClass, RequestId, RequestSink, Result, ServerName, ServerSpec,
+    ShutdownPolicy, Transport, TransportKind, TransportMonitor, WireRequest,
 };
 use tokio::{
     runtime::Handle,
@@ -41,6 +41,7 @@ const CLOSE_MARGIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) server: ServerName,
+    masker: Masker,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) monitor: Arc<dyn TransportMonitor>,
     pub(crate) notices: NoticeSender,
@@ -83,15 +84,11 @@ impl<'a> Ask<'a> {
 }
 
 impl Link {
-    pub(crate) fn new(
-        server: ServerName,
-        shutdown: ShutdownPolicy,
-        runtime: Handle,
-        transport: Arc<dyn Transport>,
-    ) -> Self {
+    pub(crate) fn new(spec: &ServerSpec, runtime: Handle, transport: Arc<dyn Transport>) -> Self {
         let monitor = transport.monitor();
         Self {
-            server,
+            server: spec.name.clone(),
+            masker: spec.masker.clone(),
             transport,
             monitor,
             notices: NoticeSender::new(NOTICES),
@@ -99,7 +96,7 @@ impl Link {
             pauses: Arc::default(),
             agreed: OnceLock::new(),
             in_flight: AtomicUsize::new(0),
-            shutdown,
+            shutdown: spec.policy.shutdown.clone(),
             runtime,
             streams: Mutex::default(),
         }
@@ -270,15 +267,17 @@ impl Link {
         self.in_flight.load(Ordering::Relaxed) > 0
     }
 
-    /// Adds what every error of this connection carries.
+    /// Adds what every error of this connection carries, and takes known secrets out of it: a
+    /// server may repeat what it was given.
     pub(crate) fn explain(&self, error: Error) -> Error {
         let error = error.with_server(&self.server);
-        match error.kind() {
+        let error = match error.kind() {
             ErrorKind::ProcessExited | ErrorKind::ConnectionLost | ErrorKind::Timeout => {
                 with_stderr(error, &*self.monitor)
             }
             _ => error,
-        }
+        };
+        error.masked(&self.masker)
     }
 
     /// Ends the connection in the orderly way, bounded.

@@ -385,10 +385,7 @@ impl Negotiation<'_> {
             Ok(transport) => {
                 attempt.succeeded("opened");
                 self.recorder.opened(transport.monitor());
-                let server = self.spec.name.clone();
-                let shutdown = self.spec.policy.shutdown.clone();
-                let runtime = self.runtime.clone();
-                let link = Arc::new(Link::new(server, shutdown, runtime, transport));
+                let link = Arc::new(Link::new(self.spec, self.runtime.clone(), transport));
                 let leave = incoming::spawn(&link, self.answerer.clone());
                 Ok(Opened { link, leave })
             }

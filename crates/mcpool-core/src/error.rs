@@ -537,8 +537,8 @@ impl fmt::Display for Error {
     }
 }
 
-/// One object: `kind`, `message` (with its causes, in one line), `delivery`, and where they are
-/// known `server`, `operation`, `http_status`, `retry_after_ms`, `rpc`, `stderr_tail`.
+/// One object: `kind`, `message` (with its causes, in one line), `delivery`, `stderr_tail`, and
+/// where they are known `server`, `operation`, `http_status`, `retry_after_ms`, `rpc`.
 impl Serialize for Error {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let inner = &*self.0;
@@ -562,10 +562,8 @@ impl Serialize for Error {
         if let Some(rpc) = &inner.rpc {
             out.serialize_entry("rpc", rpc)?;
         }
-        if !inner.stderr_tail.is_empty() {
-            let lines: Vec<&str> = inner.stderr_tail.iter().map(|l| l.text.as_str()).collect();
-            out.serialize_entry("stderr_tail", &lines)?;
-        }
+        let lines: Vec<&str> = inner.stderr_tail.iter().map(|l| l.text.as_str()).collect();
+        out.serialize_entry("stderr_tail", &lines)?;
         out.end()
     }
 }

@@ -229,7 +229,10 @@ mod tests {
             serde_json::json!({
                 "at": "1970-01-01T00:00:01.500Z", "server": "files", "event": "connect_failed",
                 "attempt": 2, "elapsed_ms": u64::MAX,
-                "error": {"kind": "connect", "message": "refused: x", "delivery": "not_sent"},
+                "error": {
+                    "kind": "connect", "message": "refused: x", "delivery": "not_sent",
+                    "stderr_tail": [],
+                },
             })
         );
         let event = Event::now(

@@ -49,7 +49,17 @@ fn a_broken_server_does_not_hide_the_good_ones() {
     assert_eq!(of("exits")["state"], "dormant");
     assert_eq!(of("absent")["error"]["kind"], "command_not_found");
     let exits = &of("exits")["error"];
-    assert_eq!(keys(exits), ["kind", "message", "stderr_tail"]);
+    assert_eq!(
+        keys(exits),
+        [
+            "kind",
+            "message",
+            "delivery",
+            "server",
+            "operation",
+            "stderr_tail"
+        ]
+    );
     assert_eq!(exits["kind"], "process_exited");
     assert_eq!(exits["stderr_tail"][0], "I need a token");
 
