@@ -9,7 +9,7 @@
 //!
 //! The wire is our own: a JSON-RPC [envelope](Message) whose payloads stay [`Raw`] text until
 //! somebody wants a type. With the feature `model` the protocol's own types are rmcp's, re-exported
-//! as `model`, and [`Verbs`](verbs) (`call_tool`, `list_tools` …) stand over every [`Requester`].
+//! as `model`, and `Verbs` (`call_tool`, `list_tools` …) stand over every [`Requester`].
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -1,4 +1,4 @@
-//! A transport in memory: one end is a [`Transport`], the other end is in the test's hand.
+//! A transport in memory: one end is a [`Transport`](mcpool_core::Transport), the other end is in the test's hand.
 //!
 //! ```
 //! use mcpool_core::{Transport, WireRequest};

@@ -12,7 +12,7 @@ impl ConnectionManager {
     /// Its connections live on the runtime from which it was started. When that ends, so do they;
     /// the next [`start`](ConnectionManager::start), from another runtime, makes them anew. A
     /// program whose runtimes come and go is better served by the builder's
-    /// [`with_runtime`](ManagerBuilder::with_runtime), or by the blocking manager.
+    /// [`with_runtime`](crate::ManagerBuilder::with_runtime), or by the blocking manager.
     ///
     #[must_use]
     pub fn global(make: impl FnOnce() -> ConnectionManager) -> ConnectionManager {
