@@ -12,7 +12,8 @@ use std::{
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use mcpool::{
-    ConnectionManager, Error, ReconnectPolicy, ServerName, ServerSpec, StandardFactory, StartMode,
+    ConnectionManager, Error, ReconnectPolicy, Refresh, ServerName, ServerSpec, StandardFactory,
+    StartMode,
     auth::OAuth,
     config::{Loaded, Watcher},
     stdio::{GuardianProgram, StdioConnector},
@@ -23,6 +24,7 @@ use crate::{
     config_files::{self, off_thread},
     credentials,
     exit::{Exit, Failure},
+    named::{self, Named},
     render::{out, progress::Connecting, text::Text},
     text,
 };
@@ -78,18 +80,55 @@ impl App {
 
     /// The servers of the config, or one of them; connected when the command says so.
     pub(crate) async fn select(&self, only: Option<&str>) -> Result<Vec<ServerSpec>, Failure> {
-        let mut specs = self.load().await?;
-        if let Some(name) = only {
-            let known = specs.iter().map(|spec| text!("{}", spec.name)).collect();
-            specs.retain(|spec| spec.name.as_str() == name);
-            if specs.is_empty() {
-                return Err(unknown_server(name, known));
-            }
-        }
+        narrowed(self.load().await?, only)
+    }
+
+    /// The one server that these words name, alone or with one of its tools.
+    async fn select_named(
+        &self,
+        first: &str,
+        second: Option<&str>,
+    ) -> Result<(Vec<ServerSpec>, Named), Failure> {
+        let specs = self.load().await?;
+        let names: Vec<ServerName> = specs.iter().map(|spec| spec.name.clone()).collect();
+        let named = named::read(first, second, &names);
+        Ok((narrowed(specs, Some(&named.server))?, named))
+    }
+
+    /// As [`configured`](Self::configured), for the one server that these words name, alone or
+    /// with one of its tools.
+    pub(crate) async fn configured_named(
+        &self,
+        first: &str,
+        second: Option<&str>,
+    ) -> Result<(&ConnectionManager, Named), Failure> {
+        let (mut specs, named) = self.select_named(first, second).await?;
         for spec in &mut specs {
-            spec.start = StartMode::Lazy(None);
+            spec.policy.reconnect = ReconnectPolicy::never();
         }
-        Ok(specs)
+        Ok((self.managed(specs).await?, named))
+    }
+
+    /// The manager with the one server that these words name, connected, and what they name. The
+    /// tool is then by the server's own name for it.
+    pub(crate) async fn connected_named(
+        &self,
+        first: &str,
+        second: Option<&str>,
+    ) -> Result<(&ConnectionManager, Named), Failure> {
+        let (specs, mut named) = self.select_named(first, second).await?;
+        let manager = self.connect_one(specs).await?;
+        // A qualified name with a hash says its tool only beside the list.
+        if let Some(tool) = named.tool.as_deref().filter(|tool| *tool == first)
+            && let Ok(listed) = manager.server(&named.server)?.tools(Refresh::IfStale).await
+            && let Some(own) = listed
+                .items
+                .iter()
+                .find(|known| named::is_named(tool, &named.server, &known.name))
+        {
+            named.tool = Some(own.name.to_string());
+        }
+        Ok((manager, named))
     }
 
     /// The servers of the config. Its connect budget becomes the manager's.
@@ -207,9 +246,17 @@ impl App {
 
     /// The manager with this server alone, connected; or says why not.
     pub(crate) async fn connected(&self, server: &str) -> Result<&ConnectionManager, Failure> {
-        let manager = self.managed(self.select(Some(server)).await?).await?;
-        let progress = Connecting::start(&manager.names());
-        manager.server(server)?.connect_retrying(0).await?;
+        self.connect_one(self.select(Some(server)).await?).await
+    }
+
+    /// The manager with the one server that was selected, connected.
+    async fn connect_one(&self, specs: Vec<ServerSpec>) -> Result<&ConnectionManager, Failure> {
+        let manager = self.managed(specs).await?;
+        let names = manager.names();
+        let progress = Connecting::start(&names);
+        for name in &names {
+            manager.server(name.as_str())?.connect_retrying(0).await?;
+        }
         drop(progress);
         Ok(manager)
     }
@@ -235,15 +282,17 @@ impl App {
     pub(crate) fn say(&self, failure: &Failure) {
         let mut text = failure.to_text();
         let server = failure.wants_login();
-        let helps = |server: &&ServerName| {
-            let people = self.for_people.get();
-            people.is_some_and(|people| people.contains(*server))
-        };
-        if let Some(server) = server.filter(helps) {
+        if let Some(server) = server.filter(|server| self.login_helps(server)) {
             text.push(&text!("\n  log in with `mcpool login {}`", server));
         }
         text.push(&text!("\n"));
         out::tell(&text);
+    }
+
+    /// Whether a person can log in at a server.
+    pub(crate) fn login_helps(&self, server: &ServerName) -> bool {
+        let people = self.for_people.get();
+        people.is_some_and(|people| people.contains(server))
     }
 
     /// Names the servers that could not be connected on standard error, and gives the exit code
@@ -255,6 +304,21 @@ impl App {
         }
         self.overall(Exit::of_all(failed().map(Error::kind)))
     }
+}
+
+/// One server of them, or all; connected when the command says so.
+fn narrowed(mut specs: Vec<ServerSpec>, only: Option<&str>) -> Result<Vec<ServerSpec>, Failure> {
+    if let Some(name) = only {
+        let known = specs.iter().map(|spec| text!("{}", spec.name)).collect();
+        specs.retain(|spec| spec.name.as_str() == name);
+        if specs.is_empty() {
+            return Err(unknown_server(name, known));
+        }
+    }
+    for spec in &mut specs {
+        spec.start = StartMode::Lazy(None);
+    }
+    Ok(specs)
 }
 
 fn unknown_server(name: &str, known: Vec<Text>) -> Failure {

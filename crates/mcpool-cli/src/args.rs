@@ -9,6 +9,7 @@ use crate::commands::{
     auth::AuthCommand,
     config::{ConfigCommand, TrustArgs},
     login::LoginArgs,
+    tools::ToolsArgs,
 };
 
 /// Keeps connections to many MCP servers alive; this program shows, calls, watches and measures
@@ -71,13 +72,13 @@ pub(crate) enum Command {
     /// Three servers on this machine: connect, call, kill one, see it come back. Needs no config
     /// and no network
     Demo,
+    /// Show which servers are configured, and where; connects to none
+    #[command(visible_alias = "ls")]
+    List,
     /// Connect to every server and show how it went
     Status,
-    /// List the tools of all servers, or of one
-    Tools {
-        /// Only this server
-        server: Option<String>,
-    },
+    /// Show the tools of all servers or of one, with their parameters; one tool in full
+    Tools(ToolsArgs),
     /// Call a tool
     Call(CallArgs),
     /// List the resources of all servers, or of one; read one
@@ -137,10 +138,10 @@ pub(crate) enum Command {
 /// `mcpool call`
 #[derive(Debug, Args)]
 pub(crate) struct CallArgs {
-    /// The server
+    /// The server; or its tool as well, as SERVER.TOOL or by the qualified name
     pub(crate) server: String,
-    /// The tool, by the server's own name for it
-    pub(crate) tool: String,
+    /// The tool
+    pub(crate) tool: Option<String>,
     /// Arguments: key=value by the tool's schema, key:=json as it stands
     #[arg(value_name = "KEY=VALUE")]
     pub(crate) pairs: Vec<String>,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use etcetera::{BaseStrategy as _, choose_base_strategy};
 use mcpool::config::{Loaded, Loader, Severity, Watcher};
+use serde_json::Value;
 
 use crate::{
     args::Global,
@@ -85,6 +86,19 @@ pub(crate) async fn watched(global: &Global) -> Result<(Loaded, Option<Watcher>)
     }
 }
 
+/// The command line or the URL of a server that [`Loaded::to_json`] shows, secrets overwritten.
+pub(crate) fn reached_by(shown: &Value) -> String {
+    let text = |field: &str| shown[field].as_str().unwrap_or_default();
+    let Some(args) = shown["args"].as_array() else {
+        return text("url").to_owned();
+    };
+    let args = args.iter().filter_map(Value::as_str);
+    std::iter::once(text("command"))
+        .chain(args)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
 /// Runs what may wait for long, such as a read of a pipe or an answer of a person, where it holds
 /// nothing up: a signal still ends the program.
 pub(crate) async fn off_thread<T: Send + 'static>(
@@ -106,7 +120,8 @@ async fn accept(global: &Global, loaded: Loaded) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
-fn report(global: &Global, loaded: &Loaded) {
+/// Errors and warnings on standard error, notes too with `-v`.
+pub(crate) fn report(global: &Global, loaded: &Loaded) {
     let least = match global.verbose {
         0 => Severity::Warning,
         _ => Severity::Note,

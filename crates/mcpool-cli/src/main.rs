@@ -12,10 +12,14 @@ mod demo_servers;
 mod exit;
 mod guardian;
 mod logging;
+mod named;
 mod open_files;
 mod processes;
 mod render;
+mod search;
 mod signals;
+mod signature;
+mod verdict;
 
 use std::{process::ExitCode, time::Duration};
 

@@ -19,13 +19,26 @@ use crate::{
 };
 
 /// Runs it.
-pub(crate) async fn run(app: &App, args: CallArgs) -> Outcome {
+pub(crate) async fn run(app: &App, mut args: CallArgs) -> Outcome {
     let given = args.args.as_deref().map(arguments::read_json).transpose()?;
-    let manager = app.connected(&args.server).await?;
+    let (manager, named) = app
+        .connected_named(&args.server, args.tool.as_deref())
+        .await?;
+    if named.in_one_word {
+        // The word behind is no tool, but the first argument.
+        args.pairs.splice(..0, args.tool.take());
+    }
+    let Some(tool) = named.tool else {
+        return Err(Failure::usage(text!(
+            "which tool of {}? `mcpool tools {}` lists them",
+            named.server,
+            named.server
+        )));
+    };
     let arguments = match given {
         Some(object) => object,
         None => {
-            let schema = input_schema(manager, &args.server, &args.tool).await;
+            let schema = input_schema(manager, &named.server, &tool).await;
             arguments::from_pairs(&args.pairs, schema.as_ref())?
         }
     };
@@ -35,9 +48,9 @@ pub(crate) async fn run(app: &App, args: CallArgs) -> Outcome {
     }
     let options = CallOptions::new().with_request(request);
     let result = manager
-        .server(&args.server)?
+        .server(&named.server)?
         .with_call_options(options)
-        .call_tool(&args.tool, arguments)
+        .call_tool(&tool, arguments)
         .await
         .map_err(Failure::call)?;
     if app.global.json {

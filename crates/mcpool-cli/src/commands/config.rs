@@ -172,22 +172,12 @@ fn show_table(loaded: &Loaded, shown: &serde_json::Value, origins: bool) -> Outc
     for entry in loaded.entries() {
         let server = &shown["servers"][entry.name.as_str()];
         let text = |field: &str| server[field].as_str().unwrap_or_default().to_owned();
-        let reached = match server["args"].as_array() {
-            Some(args) => std::iter::once(text("command"))
-                .chain(
-                    args.iter()
-                        .filter_map(|arg| arg.as_str().map(str::to_owned)),
-                )
-                .collect::<Vec<_>>()
-                .join(" "),
-            None => text("url"),
-        };
         let enabled = if entry.spec.enabled { "yes" } else { "no" };
         let mut row = vec![
             entry.name.to_string(),
             text("transport"),
             enabled.to_owned(),
-            reached,
+            config_files::reached_by(server),
         ];
         if origins {
             let mut from = format!("{} ({})", entry.origin, entry.origin.scope);

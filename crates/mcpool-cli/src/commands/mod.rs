@@ -7,11 +7,12 @@ pub(crate) mod config;
 mod demo;
 mod doctor;
 mod health;
+mod list;
 pub(crate) mod login;
 mod prompts;
 mod resources;
 mod status;
-mod tools;
+pub(crate) mod tools;
 mod watch;
 
 use mcpool::{Client, Error};
@@ -31,8 +32,9 @@ pub(crate) type Outcome = Result<Exit, Failure>;
 pub(crate) async fn run(app: &App, command: Command) -> Outcome {
     match command {
         Command::Demo => demo::run(app).await,
+        Command::List => list::run(app).await,
         Command::Status => status::run(app).await,
-        Command::Tools { server } => tools::run(app, server.as_deref()).await,
+        Command::Tools(args) => tools::run(app, args).await,
         Command::Call(args) => call::run(app, args).await,
         Command::Resources { server, read } => {
             resources::run(app, server.as_deref(), read.as_deref()).await

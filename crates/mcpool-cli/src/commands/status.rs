@@ -1,6 +1,8 @@
 //! `mcpool status`: connects to every server and shows how it went.
 
-use mcpool::{ConnectionManager, Error, Refresh, ServerStatus, StateKind, TransportKind};
+use mcpool::{
+    ConnectionManager, Error, ErrorKind, Refresh, ServerStatus, StateKind, TransportKind,
+};
 use serde_json::{Value, json};
 
 use super::Outcome;
@@ -9,17 +11,36 @@ use crate::{
     exit::Exit,
     render::{out, table, text::Text},
     text,
+    verdict::{self, Verdict},
 };
 
 /// One line of the table.
 struct Row {
     status: ServerStatus,
     error: Option<Error>,
+    verdict: Option<Verdict>,
 }
 
 impl Row {
     fn ready(&self) -> bool {
         self.status.state == StateKind::Ready
+    }
+
+    /// How it is, in a word for people. One that was tried and is not connected has failed,
+    /// whatever the manager would do about it if the command went on.
+    fn word(&self) -> &'static str {
+        let login = |error: &Error| error.kind() == ErrorKind::AuthRequired;
+        match self.status.state {
+            _ if !self.status.enabled => "disabled",
+            StateKind::AuthRequired => "login needed",
+            _ if self.error.as_ref().is_some_and(login) => "login needed",
+            _ if self.error.is_some() => "failed",
+            StateKind::Ready => "ready",
+            StateKind::Connecting => "connecting",
+            StateKind::Backoff => "reconnecting",
+            StateKind::Dormant => "failed",
+            _ => "not connected",
+        }
     }
 }
 
@@ -27,12 +48,18 @@ impl Row {
 pub(crate) async fn run(app: &App) -> Outcome {
     let manager = app.configured(None).await?;
     let attempts = app.connect_all(manager).await;
-    let rows = rows(manager, &attempts).await;
+    let mut rows = rows(manager, &attempts).await;
+    for row in &mut rows {
+        let spec = manager.server(row.status.name.as_str())?.spec()?;
+        let login_helps = app.login_helps(&row.status.name);
+        let judge = |error: &Error| verdict::on(&spec, error, login_helps);
+        row.verdict = row.error.as_ref().map(judge);
+    }
     if app.global.json {
         let servers: Vec<Value> = rows.iter().map(row_json).collect();
         out::document(&json!({ "servers": servers }))?;
     } else {
-        out::print(&rows_text(&rows))?;
+        out::print(&rows_text(&rows, out::columns()))?;
     }
     let errors = rows.iter().filter_map(|row| row.error.as_ref());
     Ok(app.overall(Exit::of_all(errors.map(Error::kind))))
@@ -40,7 +67,7 @@ pub(crate) async fn run(app: &App) -> Outcome {
 
 /// The status table of a manager as it is now, for other commands.
 pub(crate) async fn table_now(manager: &ConnectionManager) -> Text {
-    rows_text(&rows(manager, &[]).await)
+    rows_text(&rows(manager, &[]).await, out::columns())
 }
 
 async fn rows(manager: &ConnectionManager, attempts: &[Attempt]) -> Vec<Row> {
@@ -57,60 +84,90 @@ async fn rows(manager: &ConnectionManager, attempts: &[Attempt]) -> Vec<Row> {
             .find(|(server, _)| *server == status.name)
             .map(|(_, error)| error);
         let error = attempt.or(list.filter(|_| status.enabled)).cloned();
-        Row { status, error }
+        Row {
+            status,
+            error,
+            verdict: None,
+        }
     };
     manager.status_all().into_iter().map(row).collect()
 }
 
 fn row_json(row: &Row) -> Value {
     let status = &row.status;
+    let verdict = row.verdict.as_ref();
+    let next = verdict.map(|verdict| {
+        let tries = verdict.tries.iter();
+        tries
+            .map(|text| text.as_str().to_owned())
+            .collect::<Vec<_>>()
+    });
     json!({
         "name": status.name.as_str(),
-        "state": status.state,
+        "state": row.word().replace(' ', "_"),
         "transport": status.transport,
         "protocol": status.protocol,
         "tools": row.ready().then_some(status.tools),
+        "rejected": row.ready().then_some(status.rejected),
+        "skipped": status.skipped,
         "connect_ms": status.connect_time.map(|took| u64::try_from(took.as_millis()).ok()),
+        "reason": verdict.map(|verdict| verdict.says.as_str()),
+        "next": next.unwrap_or_default(),
         "error": row.error.as_ref(),
     })
 }
 
-fn rows_text(rows: &[Row]) -> Text {
-    let mut table = table::Table::new(&[
-        "NAME",
-        "STATE",
-        "TRANSPORT",
-        "PROTOCOL",
-        "TOOLS",
-        "CONNECT",
-        "ERROR",
-    ]);
+fn rows_text(rows: &[Row], columns: usize) -> Text {
+    if rows.is_empty() {
+        return text!("no servers are configured: `mcpool config add` adds one\n");
+    }
+    let mut table = table::Table::new(&["NAME", "STATE", "TOOLS", "CONNECT", "VIA", "PROTOCOL"]);
     for row in rows {
         let status = &row.status;
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         table.row([
             status.name.as_str(),
-            status.state.as_str(),
-            status.transport.map_or("-", TransportKind::as_str),
-            &or_dash(status.protocol.as_ref().map(ToString::to_string)),
+            row.word(),
             &or_dash(row.ready().then(|| status.tools.to_string())),
             &or_dash(status.connect_time.map(table::milliseconds)),
-            row.error.as_ref().map_or("", Error::message),
+            status.transport.map_or("-", TransportKind::as_str),
+            &or_dash(status.protocol.as_ref().map(ToString::to_string)),
         ]);
     }
     let mut text = table.to_text();
     for row in rows {
-        let tail = row.error.as_ref().map_or(&[][..], Error::stderr_tail);
-        if tail.is_empty() {
-            continue;
+        let name = &row.status.name;
+        if let Some(verdict) = &row.verdict {
+            text.push(&text!("\n"));
+            text.push(&text!("{}: {}", name, verdict.says).wrapped("", "  ", columns));
+            for step in &verdict.tries {
+                text.push(&text!("→ {}", step).wrapped("  ", "    ", columns));
+            }
+        } else if let Some(error) = &row.error {
+            text.push(&text!("\n{}: {}\n", name, error.message()));
         }
-        text.push(&text!("\n{}: last lines of stderr\n", row.status.name));
-        for line in tail.iter().rev().take(STDERR_LINES).rev() {
-            text.push(&text!("  {}\n", line));
+        if row.status.rejected > 0 {
+            text.push(&text!(
+                "\n{}: {} of its tools cannot be used: see `mcpool doctor {}`\n",
+                name,
+                row.status.rejected,
+                name
+            ));
         }
+    }
+    let disabled: Vec<Text> = rows
+        .iter()
+        .filter(|row| !row.status.enabled)
+        .map(|row| text!("{}", row.status.name))
+        .collect();
+    if !disabled.is_empty() {
+        let names = Text::join(disabled, ", ");
+        let line = text!(
+            "disabled: {}; enable with `mcpool config enable NAME`",
+            names
+        );
+        text.push(&text!("\n"));
+        text.push(&line.wrapped("", "  ", columns));
     }
     text
 }
-
-/// How many lines of a broken server's stderr are shown.
-const STDERR_LINES: usize = 5;

@@ -1,57 +1,300 @@
-//! `mcpool tools [SERVER]`: the tools of all servers, or of one.
+//! `mcpool tools [SERVER [TOOL]]`: the tools with their parameters, or one tool in full.
 
-use mcpool::{Error, Refresh};
+use clap::Args;
+use mcpool::{Error, Refresh, ToolEntry, ToolSnapshot, model::Tool};
 use serde_json::{Value, json};
 
 use super::Outcome;
 use crate::{
-    app::App,
-    render::{out, table},
+    app::{App, Attempt},
+    exit::{Exit, Failure},
+    named,
+    render::{
+        out, table,
+        text::{Answer, AnswerLine, Text},
+    },
+    search,
+    signature::{self, Parameter},
+    text,
 };
 
+/// `mcpool tools`
+#[derive(Debug, Args)]
+pub(crate) struct ToolsArgs {
+    /// Only this server; or one of its tools, as SERVER.TOOL or by its qualified name
+    server: Option<String>,
+    /// Only this tool, in full
+    tool: Option<String>,
+    /// Rank the tools by how well their names and descriptions fit these words
+    #[arg(long, value_name = "WORDS", num_args = 1.., conflicts_with = "tool")]
+    search: Vec<String>,
+    /// Print the tool as the server describes it: its JSON Schemas, unabridged
+    #[arg(long, requires = "server")]
+    schema: bool,
+}
+
 /// Runs it.
-pub(crate) async fn run(app: &App, server: Option<&str>) -> Outcome {
-    let manager = app.configured(server).await?;
+pub(crate) async fn run(app: &App, args: ToolsArgs) -> Outcome {
+    let (manager, named) = match &args.server {
+        None => (app.configured(None).await?, None),
+        Some(first) => {
+            let (manager, named) = app.configured_named(first, args.tool.as_deref()).await?;
+            (manager, Some(named))
+        }
+    };
     let attempts = app.connect_all(manager).await;
     let snapshot = manager.tools(Refresh::IfStale).await;
+    let mut entries: Vec<&ToolEntry> = snapshot.entries.iter().collect();
+    let tool = named.as_ref().and_then(|named| named.tool.as_deref());
+    if let Some(tool) = tool {
+        entries.retain(|entry| named::is_named(tool, entry.server.as_str(), &entry.name));
+    }
+    let words = args.search.join(" ");
+    if !words.is_empty() {
+        let documents = entries.iter().map(|entry| document(entry)).collect();
+        let found = search::rank(&words, documents).into_iter();
+        entries = found.filter_map(|at| entries.get(at).copied()).collect();
+    }
     if app.global.json {
-        let entries = snapshot.entries.iter();
-        let tools: Vec<Value> = entries
-            .map(|entry| {
-                json!({
-                    "server": entry.server.as_str(),
-                    "name": &*entry.name,
-                    "qualified_name": &*entry.qualified_name,
-                    "description": entry.tool.description,
-                    "input_schema": entry.tool.input_schema,
-                })
-            })
-            .collect();
+        let tools: Vec<Value> = entries.iter().map(|entry| to_json(entry)).collect();
         out::answer(&json!({ "tools": tools }))?;
-    } else {
-        let mut table =
-            table::Table::of_answers(&["SERVER", "TOOL", "QUALIFIED NAME", "DESCRIPTION"]);
-        for entry in snapshot.entries.iter() {
-            let description = entry.tool.description.as_deref().unwrap_or_default();
-            table.row([
-                entry.server.as_str(),
-                &entry.name,
-                &entry.qualified_name,
-                table::summary(description),
-            ]);
+    } else if args.schema {
+        for entry in &entries {
+            let described: Value = entry.tool.raw().parse()?;
+            out::answer(&described)?;
         }
-        out::print(&table.to_text())?;
+    } else if tool.is_some() {
+        for entry in &entries {
+            out::print(&in_full(entry))?;
+        }
+    } else if !words.is_empty() {
+        out::print(&ranked(&entries, &words))?;
+    } else {
+        out::print(&list(&attempts, &snapshot))?;
     }
     let exit = app.report_attempts(&attempts);
-    // What did not connect is reported; what connected and does not list its tools is left.
-    let failed: Vec<Error> = snapshot
-        .problems
+    let exit = super::report_lists(app, exit, &unlisted(&attempts, &snapshot))?;
+    match tool {
+        Some(tool) if entries.is_empty() && exit == Exit::Good => {
+            let known = snapshot
+                .entries
+                .iter()
+                .map(|entry| text!("{}", *entry.name));
+            let known = Text::join(known, ", ");
+            Err(Failure::usage(text!(
+                "no tool is called {}; there are: {}",
+                tool,
+                known
+            )))
+        }
+        _ => Ok(exit),
+    }
+}
+
+/// What did not connect is reported; what connected and does not list its tools is left.
+fn unlisted(attempts: &[Attempt], snapshot: &ToolSnapshot) -> Vec<Error> {
+    let left = snapshot.problems.iter().filter(|(name, _)| {
+        let attempt = attempts.iter().find(|attempt| attempt.server == *name);
+        attempt.is_none_or(|attempt| attempt.result.is_ok())
+    });
+    left.map(|(_, error)| error.clone()).collect()
+}
+
+/// What is searched of a tool. Its name counts twice.
+fn document(entry: &ToolEntry) -> String {
+    let description = entry.tool.description.as_deref().unwrap_or_default();
+    let title = entry.tool.title.as_deref().unwrap_or_default();
+    format!("{0} {0} {title} {description}", entry.name)
+}
+
+fn input_schema(tool: &Tool) -> Value {
+    Value::Object((*tool.input_schema).clone())
+}
+
+fn to_json(entry: &ToolEntry) -> Value {
+    let tool = &entry.tool;
+    json!({
+        "server": entry.server.as_str(),
+        "name": &*entry.name,
+        "qualified_name": &*entry.qualified_name,
+        "title": title(tool),
+        "description": tool.description,
+        "input_schema": tool.input_schema,
+        "output_schema": tool.output_schema,
+        "annotations": tool.annotations,
+    })
+}
+
+/// The name for people: of the tool, or of its annotations as in MCP 2025-03-26.
+fn title(tool: &Tool) -> Option<&str> {
+    let annotations = tool.annotations.as_ref();
+    let annotated = || annotations.and_then(|annotations| annotations.title.as_deref());
+    tool.title.as_deref().or_else(annotated)
+}
+
+/// The tools of each server that connected, below its name.
+fn list(attempts: &[Attempt], snapshot: &ToolSnapshot) -> Text {
+    let columns = out::columns();
+    let connected = attempts.iter().filter(|attempt| attempt.result.is_ok());
+    let servers = connected.map(|attempt| {
+        let entries: Vec<&ToolEntry> = snapshot.of(attempt.server.as_str()).collect();
+        let mut text = match entries.len() {
+            0 => text!("{}: no tools\n", attempt.server),
+            1 => text!("{}: 1 tool\n", attempt.server),
+            many => text!("{}: {} tools\n", attempt.server, many),
+        };
+        for entry in entries {
+            text.push(&brief(&entry.name, entry, columns));
+        }
+        text
+    });
+    Text::join(servers, "\n")
+}
+
+/// The tools of a search, each with its server's name.
+fn ranked(entries: &[&ToolEntry], words: &str) -> Text {
+    if entries.is_empty() {
+        return text!("no tool fits {}\n", words);
+    }
+    let columns = out::columns();
+    let mut text = Text::default();
+    for entry in entries {
+        let name = format!("{}.{}", entry.server, entry.name);
+        text.push(&brief(&name, entry, columns));
+    }
+    text
+}
+
+/// A tool as a signature and the first sentence of its description.
+fn brief(name: &str, entry: &ToolEntry, columns: usize) -> Text {
+    let parameters = signature::parameters(&input_schema(&entry.tool));
+    let shown = parameters
         .iter()
-        .filter(|(name, _)| {
-            let attempt = attempts.iter().find(|attempt| attempt.server == *name);
-            attempt.is_none_or(|attempt| attempt.result.is_ok())
-        })
-        .map(|(_, error)| error.clone())
-        .collect();
-    super::report_lists(app, exit, &failed)
+        .map(|parameter| text!("{}", AnswerLine(&parameter.to_string())));
+    // A line ends between two parameters, not within one.
+    let shown = Text::join(shown.map(|parameter| parameter.unbroken()), ", ");
+    let signature = text!("{}({})", AnswerLine(name), shown);
+    let mut text = signature.wrapped("  ", "      ", columns);
+    let description = entry.tool.description.as_deref().or(title(&entry.tool));
+    let summary = text!(
+        "{}",
+        AnswerLine(table::summary(description.unwrap_or_default()))
+    );
+    if !summary.is_empty() {
+        text.push(&summary.wrapped("      ", "      ", columns));
+    }
+    text
+}
+
+/// Everything that the server says of a tool, and how it is called.
+fn in_full(entry: &ToolEntry) -> Text {
+    let columns = out::columns();
+    let tool = &entry.tool;
+    let mut text = text!("{}.{}", entry.server, AnswerLine(&entry.name));
+    if let Some(title) = title(tool) {
+        text.push(&text!(": {}", AnswerLine(title)));
+    }
+    let mut text = text.wrapped("", "  ", columns);
+    if let Some(description) = tool.description.as_deref() {
+        text.push(&text!("\n"));
+        let description = text!("{}", Answer(description.trim()));
+        text.push(&description.wrapped("  ", "  ", columns));
+    }
+    let schema = input_schema(tool);
+    let parameters = signature::parameters(&schema);
+    text.push(&section(
+        &text!("\nparameters"),
+        &parameters,
+        "required",
+        columns,
+    ));
+    if let Some(schema) = &tool.output_schema {
+        let results = signature::parameters(&Value::Object((**schema).clone()));
+        text.push(&section(
+            &text!("\nresult"),
+            &results,
+            "always there",
+            columns,
+        ));
+    }
+    let hints = hints(tool);
+    if !hints.is_empty() {
+        let hints = text!("hints of the server: {}", hints.join(", "));
+        text.push(&text!("\n"));
+        text.push(&hints.wrapped("", "  ", columns));
+    }
+    text.push(&text!("\ncall it:\n"));
+    text.push(&example(entry, &parameters).wrapped("  ", "      ", columns));
+    text
+}
+
+fn section(head: &Text, parameters: &[Parameter], required: &'static str, columns: usize) -> Text {
+    if parameters.is_empty() {
+        return text!("{}: none\n", head);
+    }
+    let mut text = text!("{}:\n", head);
+    for parameter in parameters {
+        let shown = format!("{}: {}", parameter.name, parameter.kind);
+        let mut line = text!("{}", AnswerLine(&shown));
+        let mut notes = Vec::new();
+        if parameter.required {
+            notes.push(required.to_owned());
+        }
+        if let Some(default) = parameter.default.as_ref().filter(|value| !value.is_null()) {
+            notes.push(format!("default {default}"));
+        }
+        notes.extend(parameter.limits.iter().cloned());
+        if !notes.is_empty() {
+            line.push(&text!("  ({})", AnswerLine(&notes.join("; "))));
+        }
+        text.push(&line.wrapped("  ", "      ", columns));
+        if let Some(description) = &parameter.description {
+            let description = text!("{}", Answer(description.trim()));
+            text.push(&description.wrapped("      ", "      ", columns));
+        }
+    }
+    text
+}
+
+/// The annotations in words: what the server claims, not what is so.
+fn hints(tool: &Tool) -> Vec<&'static str> {
+    let Some(annotations) = &tool.annotations else {
+        return Vec::new();
+    };
+    let words = [
+        (annotations.read_only_hint, "read-only", "not read-only"),
+        (
+            annotations.destructive_hint,
+            "destructive",
+            "not destructive",
+        ),
+        (annotations.idempotent_hint, "idempotent", "not idempotent"),
+        (annotations.open_world_hint, "open world", "closed world"),
+    ];
+    words
+        .into_iter()
+        .filter_map(|(hint, yes, no)| hint.map(|hint| if hint { yes } else { no }))
+        .collect()
+}
+
+/// The call, with what it needs.
+fn example(entry: &ToolEntry, parameters: &[Parameter]) -> Text {
+    let quoted = |word: &str| match shlex::try_quote(word) {
+        Ok(quoted) => text!("{}", AnswerLine(&quoted)),
+        Err(_) => text!("{}", AnswerLine(word)),
+    };
+    let mut text = text!(
+        "mcpool call {} {}",
+        quoted(entry.server.as_str()),
+        quoted(&entry.name)
+    );
+    for parameter in parameters.iter().filter(|parameter| parameter.required) {
+        let value = match parameter.choices.first() {
+            Some(Value::String(choice)) => quoted(choice),
+            Some(choice) => quoted(&choice.to_string()),
+            None => text!("…"),
+        };
+        text.push(&text!(" {}={}", quoted(&parameter.name), value));
+    }
+    text
 }

@@ -103,6 +103,18 @@ pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
+/// How many columns a line of standard output may have: those of the terminal, else `$COLUMNS`,
+/// else 80. A terminal without a size counts as none.
+pub(crate) fn columns() -> usize {
+    let terminal = terminal_size::terminal_size_of(io::stdout());
+    let of_terminal = terminal.map(|(width, _)| usize::from(width.0));
+    let of_variable = || std::env::var("COLUMNS").ok()?.parse().ok();
+    of_terminal
+        .filter(|columns| *columns > 0)
+        .or_else(|| of_variable().filter(|columns| *columns > 0))
+        .unwrap_or(80)
+}
+
 /// Whether standard error takes colours.
 pub(crate) fn takes_colours() -> bool {
     stderr_is_terminal() && std::env::var_os("NO_COLOR").is_none()

@@ -35,12 +35,49 @@ impl Text {
         &self.0
     }
 
+    /// Whether nothing is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One line, cut to so many columns.
+    pub(crate) fn clipped(&self, columns: usize) -> Self {
+        Self(Untrusted::line(&*self.0).clip(columns).to_string())
+    }
+
+    /// For [`wrapped`](Self::wrapped): its spaces are no places to break a line.
+    pub(crate) fn unbroken(&self) -> Self {
+        Self(self.0.replace(' ', UNBROKEN))
+    }
+
+    /// Broken at spaces into lines of at most so many columns, the first behind one indent, the
+    /// others behind another, and a line end after the last.
+    pub(crate) fn wrapped(
+        &self,
+        first: &'static str,
+        others: &'static str,
+        columns: usize,
+    ) -> Self {
+        let options = textwrap::Options::new(columns.max(MIN_COLUMNS))
+            .initial_indent(first)
+            .subsequent_indent(others)
+            .word_separator(textwrap::WordSeparator::AsciiSpace)
+            .word_splitter(textwrap::WordSplitter::NoHyphenation);
+        Self(textwrap::fill(&self.0, options).replace(UNBROKEN, " ") + "\n")
+    }
+
     /// Texts with one between them.
     pub(crate) fn join(texts: impl IntoIterator<Item = Self>, between: &'static str) -> Self {
         let texts: Vec<String> = texts.into_iter().map(|text| text.0).collect();
         Self(texts.join(between))
     }
 }
+
+/// A space that no line ends at, until the text is wrapped.
+const UNBROKEN: &str = "\u{a0}";
+
+/// Text is wrapped to no less than this, however narrow the terminal is.
+const MIN_COLUMNS: usize = 20;
 
 /// Makes a [`Text`] as `format!` makes a `String`, except that every value is [shown](Show), and
 /// that a variable cannot stand in the words (`"{name}"`): it would not be.
@@ -106,6 +143,16 @@ impl Show for Answer<'_> {
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let masked = out::masker().mask(self.0, Sensitivity::Secret);
         fmt::Display::fmt(&Untrusted::block(masked).whole(), f)
+    }
+}
+
+/// As [`Answer`], on one line of a bounded length: names and descriptions in a list.
+pub(crate) struct AnswerLine<'a>(pub(crate) &'a str);
+
+impl Show for AnswerLine<'_> {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let masked = out::masker().mask(self.0, Sensitivity::Secret);
+        fmt::Display::fmt(&Untrusted::line(masked), f)
     }
 }
 
@@ -191,6 +238,16 @@ mod tests {
         );
         let want = "docs\\u{1b}[2J\\n\\u{202e}:\n  7|a\\u{7}|x\ty\n\n";
         assert_eq!(text.as_str(), want);
+    }
+
+    #[test]
+    fn text_is_wrapped_at_spaces_behind_its_indents() {
+        let text = text!("{}", "get-sum(a: number, b: number, c: number)");
+        assert_eq!(
+            text.wrapped("  ", "      ", 26).as_str(),
+            "  get-sum(a: number, b:\n      number, c: number)\n"
+        );
+        assert_eq!(text!("a").wrapped("  ", "", 0).as_str(), "  a\n");
     }
 
     #[test]

@@ -37,7 +37,11 @@ fn a_broken_server_does_not_hide_the_good_ones() {
             "transport",
             "protocol",
             "tools",
+            "rejected",
+            "skipped",
             "connect_ms",
+            "reason",
+            "next",
             "error"
         ]
     );
@@ -45,8 +49,11 @@ fn a_broken_server_does_not_hide_the_good_ones() {
     assert_eq!(of("good")["transport"], "stdio");
     assert_eq!(of("good")["tools"], 2);
     assert_eq!(of("good")["error"], Value::Null);
-    assert_eq!(of("absent")["state"], "dormant");
-    assert_eq!(of("exits")["state"], "dormant");
+    assert_eq!(of("absent")["state"], "failed");
+    assert_eq!(of("exits")["state"], "failed");
+    let reason = of("exits")["reason"].as_str().unwrap();
+    assert!(reason.ends_with("status 1: I need a token"), "{reason}");
+    assert!(of("exits")["next"][0].as_str().unwrap().contains("`env`"));
     assert_eq!(of("absent")["error"]["kind"], "command_not_found");
     let exits = &of("exits")["error"];
     assert_eq!(
@@ -80,8 +87,11 @@ fn a_broken_server_does_not_hide_the_good_ones() {
             "server",
             "name",
             "qualified_name",
+            "title",
             "description",
-            "input_schema"
+            "input_schema",
+            "output_schema",
+            "annotations"
         ]
     );
     assert_eq!(tools[0]["qualified_name"], "good__echo");
@@ -113,6 +123,87 @@ fn a_call_prints_the_result_and_nothing_else() {
         ])
         .json(0);
     assert_eq!(result["content"][0]["text"], "3.5");
+}
+
+#[test]
+fn a_tool_is_named_in_every_way() {
+    let place = Place::with(json!({"good": good(), "my good": good()}));
+    let tools = place.run(&["tools", "my good", "echo", "--json"]).json(0);
+    let hashed = tools["tools"][0]["qualified_name"].as_str().unwrap();
+    for name in [
+        &["good", "echo"][..],
+        &["good.echo"],
+        &["good__echo"],
+        &["my good.echo"],
+        &[hashed],
+    ] {
+        let run = place.run(&[&["call"], name, &["message=hi"]].concat());
+        let outcome = (run.code(), run.stdout());
+        assert_eq!(outcome, (0, "hi\n".to_owned()), "{name:?} {}", run.stderr());
+        let tools = place.run(&[&["tools"], name, &["--json"]].concat()).json(0);
+        assert_eq!(tools["tools"].as_array().unwrap().len(), 1, "{name:?}");
+        assert_eq!(tools["tools"][0]["name"], "echo");
+    }
+    let run = place.run(&["call", "good"]);
+    assert_eq!(run.code(), 2);
+    assert!(
+        run.stderr().contains("mcpool tools good"),
+        "{}",
+        run.stderr()
+    );
+    let run = place.run(&["tools", "good", "no_such"]);
+    assert_eq!(run.code(), 2);
+    assert!(run.stderr().contains("echo"), "{}", run.stderr());
+}
+
+#[test]
+fn a_search_ranks_tools_by_their_words() {
+    let place = Place::with(json!({"good": good()}));
+    let found = place
+        .run(&["tools", "--search", "add", "numbers", "--json"])
+        .json(0);
+    let names: Vec<&Value> = found["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| &t["name"])
+        .collect();
+    assert_eq!(names, [&json!("add")]);
+    let nothing = place.run(&["tools", "--search", "zebra"]);
+    assert_eq!(
+        (nothing.code(), nothing.stdout()),
+        (0, "no tool fits zebra\n".to_owned())
+    );
+}
+
+#[test]
+fn a_list_connects_to_nothing() {
+    let place = Place::with(json!({
+        "one": {"command": "/does/not/exist", "args": ["--key", "x"]},
+        "two": {"url": "https://user:pass@host.example/mcp", "enabled": false},
+    }));
+    for command in ["list", "ls"] {
+        let list = place.run(&[command, "--json"]).json(0);
+        let servers = list["servers"].as_array().unwrap();
+        let rows: Vec<(&Value, &Value, &Value)> = servers
+            .iter()
+            .map(|s| (&s["name"], &s["enabled"], &s["transport"]))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                (&json!("one"), &json!(true), &json!("stdio")),
+                (&json!("two"), &json!(false), &json!("auto")),
+            ]
+        );
+    }
+    let text = place.run(&["list"]).stdout();
+    assert!(
+        text.starts_with("servers.json (named)\n  one  on   stdio"),
+        "{text}"
+    );
+    assert!(text.contains("two  off  auto   https://"), "{text}");
+    assert!(!text.contains("pass@"), "{text}");
 }
 
 #[test]

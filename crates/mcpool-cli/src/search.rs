@@ -1,0 +1,95 @@
+//! Ranks tools by how well their names and descriptions fit some words (BM25).
+
+use bm25::{SearchEngineBuilder, Tokenizer};
+
+/// The indices of the documents that have any of the words, the best first. Of two that fit as
+/// well the earlier one comes first.
+pub(crate) fn rank(words: &str, documents: Vec<String>) -> Vec<usize> {
+    let engine =
+        SearchEngineBuilder::<u32, u32, _>::with_tokenizer_and_corpus(Words, documents).build();
+    let mut found = engine.search(words, None);
+    found.sort_by(|a, b| {
+        let by_score = b.score.total_cmp(&a.score);
+        by_score.then(a.document.id.cmp(&b.document.id))
+    });
+    let ids = found.into_iter().map(|found| found.document.id);
+    ids.filter_map(|id| usize::try_from(id).ok()).collect()
+}
+
+/// Words as names and descriptions have them: parts of `read_file`, `read-file` and `readFile`,
+/// in lower case, without a plural's `s`.
+#[derive(Debug)]
+struct Words;
+
+impl Tokenizer for Words {
+    fn tokenize(&self, text: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        for part in text.split(|c: char| !c.is_alphanumeric()) {
+            let mut word = String::new();
+            let mut after_lower = false;
+            for c in part.chars() {
+                if c.is_uppercase() && after_lower {
+                    words.push(singular(std::mem::take(&mut word)));
+                }
+                after_lower = c.is_lowercase();
+                word.extend(c.to_lowercase());
+            }
+            if !word.is_empty() {
+                words.push(singular(word));
+            }
+        }
+        words
+    }
+}
+
+fn singular(word: String) -> String {
+    match word.strip_suffix('s') {
+        Some(one) if one.chars().count() > 2 && !one.ends_with('s') => one.to_owned(),
+        _ => word,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn best(words: &str) -> Vec<usize> {
+        let documents = [
+            "read_file Reads the contents of a file",
+            "listDirectory Lists files and directories",
+            "get-sum Returns the sum of two numbers",
+            "write_file Writes a file. A file is written whole",
+        ];
+        rank(words, documents.map(str::to_owned).to_vec())
+    }
+
+    #[test]
+    fn names_and_descriptions_are_searched_by_words() {
+        assert_eq!(best("sum of numbers")[0], 2);
+        assert_eq!(best("directory"), [1]);
+        assert_eq!(best("DIRECTORY"), [1]);
+        assert_eq!(best("read")[0], 0);
+        assert!(best("files").len() == 3 && !best("files").contains(&2));
+        assert_eq!(best("nothing like it"), Vec::<usize>::new());
+        assert_eq!(best(""), Vec::<usize>::new());
+        assert_eq!(rank("x", Vec::new()), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn words_are_cut_where_names_are() {
+        let words = Words.tokenize("readTextFile list_files HTTPServer class é1");
+        assert_eq!(
+            words,
+            [
+                "read",
+                "text",
+                "file",
+                "list",
+                "file",
+                "httpserver",
+                "class",
+                "é1"
+            ]
+        );
+    }
+}
