@@ -12,10 +12,10 @@ use std::{
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use mcpool::{
-    ConnectionManager, Error, ReconnectPolicy, Refresh, ServerName, ServerSpec, StandardFactory,
-    StartMode,
+    ConnectionManager, Error, ReconnectPolicy, Refresh, ServerHandle, ServerName, ServerSpec,
+    StandardFactory, StartMode,
     auth::OAuth,
-    config::{Loaded, Watcher},
+    config::{Loaded, Problem, Watcher},
     stdio::{GuardianProgram, StdioConnector},
 };
 
@@ -23,9 +23,10 @@ use crate::{
     args::Global,
     config_files::{self, off_thread},
     credentials,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, unknown},
     named::{self, Named},
-    render::{out, progress::Connecting, text::Text},
+    render::{out, progress::Connecting},
+    targets::Target,
     text,
 };
 
@@ -37,10 +38,14 @@ pub(crate) struct App {
     /// The flags that every command has.
     pub(crate) global: Global,
     guardian: GuardianProgram,
+    /// The server that the command line describes, instead of those of a config.
+    target: Option<Target>,
     manager: OnceLock<ConnectionManager>,
     oauth: OnceLock<OAuth>,
     /// The servers at which a person can log in.
     for_people: OnceLock<HashSet<ServerName>>,
+    /// What is to say of the config that was loaded.
+    problems: OnceLock<Vec<Problem>>,
     config_broken: AtomicBool,
 }
 
@@ -54,13 +59,15 @@ pub(crate) struct Attempt {
 
 impl App {
     /// With these flags and nothing connected.
-    pub(crate) fn new(global: Global, guardian: GuardianProgram) -> Self {
+    pub(crate) fn new(global: Global, target: Option<Target>, guardian: GuardianProgram) -> Self {
         Self {
             global,
             guardian,
+            target,
             manager: OnceLock::new(),
             oauth: OnceLock::new(),
             for_people: OnceLock::new(),
+            problems: OnceLock::new(),
             config_broken: AtomicBool::new(false),
         }
     }
@@ -80,7 +87,29 @@ impl App {
 
     /// The servers of the config, or one of them; connected when the command says so.
     pub(crate) async fn select(&self, only: Option<&str>) -> Result<Vec<ServerSpec>, Failure> {
-        narrowed(self.load().await?, only)
+        let specs = self.load().await?;
+        self.narrowed(specs, only)
+    }
+
+    /// One server of them, or all; connected when the command says so. Says what is wrong with
+    /// what the config has of them.
+    fn narrowed(
+        &self,
+        mut specs: Vec<ServerSpec>,
+        only: Option<&str>,
+    ) -> Result<Vec<ServerSpec>, Failure> {
+        if let Some(name) = only {
+            if !specs.iter().any(|spec| spec.name.as_str() == name) {
+                return Err(self.unknown_server(name, &specs));
+            }
+            specs.retain(|spec| spec.name.as_str() == name);
+        }
+        let is_broken = config_files::report(&self.global, self.problems(), only);
+        self.config_broken.store(is_broken, Ordering::Relaxed);
+        for spec in &mut specs {
+            spec.start = StartMode::Lazy(None);
+        }
+        Ok(specs)
     }
 
     /// The one server that these words name, alone or with one of its tools.
@@ -92,7 +121,7 @@ impl App {
         let specs = self.load().await?;
         let names: Vec<ServerName> = specs.iter().map(|spec| spec.name.clone()).collect();
         let named = named::read(first, second, &names);
-        Ok((narrowed(specs, Some(&named.server))?, named))
+        Ok((self.narrowed(specs, Some(&named.server))?, named))
     }
 
     /// As [`configured`](Self::configured), for the one server that these words name, alone or
@@ -109,45 +138,56 @@ impl App {
         Ok((self.managed(specs).await?, named))
     }
 
-    /// The manager with the one server that these words name, connected, and what they name. The
-    /// tool is then by the server's own name for it.
-    pub(crate) async fn connected_named(
+    /// The server that these words name, connected, and its tool, by the server's own name for it.
+    /// Where the first word names both, the second is the first argument.
+    pub(crate) async fn connected_tool(
         &self,
         first: &str,
-        second: Option<&str>,
-    ) -> Result<(&ConnectionManager, Named), Failure> {
-        let (specs, mut named) = self.select_named(first, second).await?;
-        let manager = self.connect_one(specs).await?;
-        // A qualified name with a hash says its tool only beside the list.
-        if let Some(tool) = named.tool.as_deref().filter(|tool| *tool == first)
-            && let Ok(listed) = manager.server(&named.server)?.tools(Refresh::IfStale).await
-            && let Some(own) = listed
-                .items
-                .iter()
-                .find(|known| named::is_named(tool, &named.server, &known.name))
-        {
-            named.tool = Some(own.name.to_string());
+        second: Option<String>,
+        arguments: &mut Vec<String>,
+    ) -> Result<(ServerHandle, String), Failure> {
+        let (specs, named) = self.select_named(first, second.as_deref()).await?;
+        if named.in_one_word {
+            arguments.splice(..0, second);
         }
-        Ok((manager, named))
+        let tool = named.tool.ok_or_else(|| {
+            Failure::usage(text!("which tool of {}?", named.server))
+                .with_hint(text!("`mcpool tools {}` lists them", named.server))
+        })?;
+        let server = self.connect_one(specs).await?.server(&named.server)?;
+        // A qualified name says its tool only beside the list.
+        let listed = server.tools(Refresh::IfStale).await.ok();
+        let own = listed.and_then(|listed| {
+            let mut names = listed.items.iter().map(|known| &known.name);
+            let own = names.find(|own| named::is_named(&tool, &named.server, own));
+            own.map(ToString::to_string)
+        });
+        Ok((server, own.unwrap_or(tool)))
     }
 
     /// The servers of the config. Its connect budget becomes the manager's.
     pub(crate) async fn load(&self) -> Result<Vec<ServerSpec>, Failure> {
-        let loaded = config_files::load(&self.global).await?;
+        let loaded = match &self.target {
+            Some(target) => config_files::load_target(target).await?,
+            None => config_files::load(&self.global).await?,
+        };
         self.prepare(&loaded).await?;
         Ok(loaded.servers)
     }
 
     /// As [`load`](Self::load), and watches the config from then on, where the system can.
     pub(crate) async fn load_watched(&self) -> Result<(Vec<ServerSpec>, Option<Watcher>), Failure> {
+        if self.target.is_some() {
+            return Ok((self.load().await?, None));
+        }
         let (loaded, watcher) = config_files::watched(&self.global).await?;
+        config_files::report(&self.global, &loaded.problems, None);
         self.prepare(&loaded).await?;
         Ok((loaded.servers, watcher))
     }
 
     async fn prepare(&self, loaded: &Loaded) -> Result<(), Failure> {
-        let broken = loaded.problems.iter().any(|problem| problem.is_error());
-        self.config_broken.store(broken, Ordering::Relaxed);
+        self.problems.get_or_init(|| loaded.problems.clone());
         let people = loaded
             .servers
             .iter()
@@ -283,6 +323,8 @@ impl App {
         let mut text = failure.to_text();
         let server = failure.wants_login();
         if let Some(server) = server.filter(|server| self.login_helps(server)) {
+            let target = self.target.as_ref().and_then(Target::url);
+            let server = target.unwrap_or(server.as_str());
             text.push(&text!("\n  log in with `mcpool login {}`", server));
         }
         text.push(&text!("\n"));
@@ -295,6 +337,30 @@ impl App {
         people.is_some_and(|people| people.contains(server))
     }
 
+    fn problems(&self) -> &[Problem] {
+        self.problems.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Why a server cannot be used that is not among those of the config.
+    pub(crate) fn unknown_server(&self, name: &str, known: &[ServerSpec]) -> Failure {
+        let problems = self.problems();
+        let is_of_it =
+            |problem: &Problem| problem.is_error() && problem.server.as_deref() == Some(name);
+        if problems.iter().any(is_of_it) {
+            config_files::report(&self.global, problems, Some(name));
+            return Failure::usage(text!(
+                "the server {} cannot be used before its entry in the config is corrected",
+                name
+            ));
+        }
+        let known: Vec<&str> = known.iter().map(|spec| spec.name.as_str()).collect();
+        unknown("server", name, &known).with_hints(
+            name.contains(['/', ':']).then(|| {
+                text!("a URL is written whole: https://…; a command stands behind --stdio")
+            }),
+        )
+    }
+
     /// Names the servers that could not be connected on standard error, and gives the exit code
     /// that they stand for.
     pub(crate) fn report_attempts(&self, attempts: &[Attempt]) -> Exit {
@@ -304,28 +370,4 @@ impl App {
         }
         self.overall(Exit::of_all(failed().map(Error::kind)))
     }
-}
-
-/// One server of them, or all; connected when the command says so.
-fn narrowed(mut specs: Vec<ServerSpec>, only: Option<&str>) -> Result<Vec<ServerSpec>, Failure> {
-    if let Some(name) = only {
-        let known = specs.iter().map(|spec| text!("{}", spec.name)).collect();
-        specs.retain(|spec| spec.name.as_str() == name);
-        if specs.is_empty() {
-            return Err(unknown_server(name, known));
-        }
-    }
-    for spec in &mut specs {
-        spec.start = StartMode::Lazy(None);
-    }
-    Ok(specs)
-}
-
-fn unknown_server(name: &str, known: Vec<Text>) -> Failure {
-    Failure::usage(if known.is_empty() {
-        text!("no server is called {}: the config has none", name)
-    } else {
-        let known = Text::join(known, ", ");
-        text!("no server is called {}; there are: {}", name, known)
-    })
 }

@@ -11,6 +11,7 @@ use crate::commands::{
     login::LoginArgs,
     tools::ToolsArgs,
 };
+use crate::targets::TargetFlags;
 
 /// Keeps connections to many MCP servers alive; this program shows, calls, watches and measures
 /// them.
@@ -53,6 +54,9 @@ pub(crate) struct Global {
     /// Log more: -v progress, -vv details, -vvv messages
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+
+    #[command(flatten)]
+    pub(crate) target: TargetFlags,
 }
 
 impl Global {
@@ -76,7 +80,10 @@ pub(crate) enum Command {
     #[command(visible_alias = "ls")]
     List,
     /// Connect to every server and show how it went
-    Status,
+    Status {
+        /// Only this server
+        server: Option<String>,
+    },
     /// Show the tools of all servers or of one, with their parameters; one tool in full
     Tools(ToolsArgs),
     /// Call a tool
@@ -86,7 +93,7 @@ pub(crate) enum Command {
         /// Only this server
         server: Option<String>,
         /// Read this resource of SERVER
-        #[arg(long, value_name = "URI", requires = "server")]
+        #[arg(long, value_name = "URI")]
         read: Option<String>,
     },
     /// List the prompts of all servers, or of one; get one
@@ -94,14 +101,17 @@ pub(crate) enum Command {
         /// Only this server
         server: Option<String>,
         /// Get this prompt of SERVER
-        #[arg(long, value_name = "NAME", requires = "server")]
+        #[arg(long, value_name = "NAME")]
         get: Option<String>,
         /// Arguments of the prompt
-        #[arg(value_name = "KEY=VALUE", requires = "get")]
+        #[arg(value_name = "KEY=VALUE")]
         arguments: Vec<String>,
     },
     /// Connect to every server and probe it once
-    Health,
+    Health {
+        /// Only this server
+        server: Option<String>,
+    },
     /// Show step by step how a server is connected: what was tried, what came back
     Doctor {
         /// Only this server
@@ -142,9 +152,13 @@ pub(crate) struct CallArgs {
     pub(crate) server: String,
     /// The tool
     pub(crate) tool: Option<String>,
-    /// Arguments: key=value by the tool's schema, key:=json as it stands
+    /// Arguments: key=value by the tool's schema, key:=json as it stands, key=@FILE and key=@-
+    /// from a file and from standard input, key=a key=b for an array, a.b=1 for an object
     #[arg(value_name = "KEY=VALUE")]
     pub(crate) pairs: Vec<String>,
+    /// Send the arguments as they are, without a look at the tool's schema
+    #[arg(long)]
+    pub(crate) no_check: bool,
     /// All arguments as a JSON object; @FILE reads a file, - reads standard input
     #[arg(long, value_name = "JSON", conflicts_with = "pairs")]
     pub(crate) args: Option<String>,
@@ -156,6 +170,8 @@ pub(crate) struct CallArgs {
 /// `mcpool watch`
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
+    /// Only this server
+    pub(crate) server: Option<String>,
     /// Probe each server so often ("5s") instead of as its config says
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) every: Option<Duration>,
@@ -167,9 +183,12 @@ pub(crate) struct BenchArgs {
     /// The server
     pub(crate) server: String,
     /// The tool
-    pub(crate) tool: String,
+    pub(crate) tool: Option<String>,
+    /// The arguments of each call, as for `mcpool call`
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) pairs: Vec<String>,
     /// The arguments of each call, as a JSON object; @FILE reads a file, - reads standard input
-    #[arg(long, value_name = "JSON")]
+    #[arg(long, value_name = "JSON", conflicts_with = "pairs")]
     pub(crate) args: Option<String>,
     /// How many calls
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1_000)]
@@ -177,6 +196,13 @@ pub(crate) struct BenchArgs {
     /// How many calls at once
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     pub(crate) concurrency: usize,
+}
+
+/// Whether a command line that could not be understood asks for JSON.
+pub(crate) fn asks_for_json() -> bool {
+    std::env::args_os()
+        .take_while(|word| word != "--")
+        .any(|word| word == "--json")
 }
 
 /// A duration with its unit: `250ms`, `5s`, `1m30s`.

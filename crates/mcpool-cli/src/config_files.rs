@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use etcetera::{BaseStrategy as _, choose_base_strategy};
-use mcpool::config::{Loaded, Loader, Severity, Watcher};
+use mcpool::config::{Loaded, Loader, Problem, Severity, Watcher};
 use serde_json::Value;
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     commands::config::admit,
     exit::Failure,
     render::{out, problems, text::Text},
+    targets::Target,
     text,
 };
 
@@ -64,8 +65,8 @@ pub(crate) fn loader(files: Files) -> Loader {
     }
 }
 
-/// Loads them. Errors and warnings go to standard error, notes too with `-v`; a file that cannot
-/// be understood at all is a failure, and so is one of the project that nobody trusts.
+/// Loads them. A file that cannot be understood at all is a failure, and so is one of the project
+/// that nobody trusts.
 pub(crate) async fn load(global: &Global) -> Result<Loaded, Failure> {
     let loader = loader(find(global)?);
     let loaded = off_thread(move || loader.load()).await??;
@@ -110,28 +111,52 @@ pub(crate) async fn off_thread<T: Send + 'static>(
 }
 
 async fn accept(global: &Global, loaded: Loaded) -> Result<Loaded, Failure> {
-    if loaded.problems.iter().any(|problem| problem.spoils_file()) {
-        report(global, &loaded);
+    if loaded.problems.iter().any(Problem::spoils_file) {
+        report(global, &loaded.problems, None);
         return Err(Failure::usage(text!("the config cannot be used")));
     }
     // Nothing else of a project's file is shown, or done, before a person has seen it.
-    let loaded = admit(loaded).await?;
-    report(global, &loaded);
-    Ok(loaded)
+    admit(loaded).await
 }
 
-/// Errors and warnings on standard error, notes too with `-v`.
-pub(crate) fn report(global: &Global, loaded: &Loaded) {
+/// The server that the command line describes.
+pub(crate) async fn load_target(target: &Target) -> Result<Loaded, Failure> {
+    let loader = target.loader()?;
+    let mut loaded = off_thread(move || loader.load()).await??;
+    // What is written for once needs no advice for a file.
+    loaded.problems.retain(Problem::is_error);
+    match loaded.problems.is_empty() {
+        true => Ok(loaded),
+        false => {
+            problems::print(&loaded.problems.iter().collect::<Vec<_>>());
+            Err(Failure::usage(text!(
+                "the server cannot be used as it is described"
+            )))
+        }
+    }
+}
+
+/// Says on standard error what is wrong with the config: in full what is about this server, or
+/// about all, and the rest in one line. Notes come with `-v` only. Gives whether one of those in
+/// full is an error.
+pub(crate) fn report(global: &Global, problems: &[Problem], only: Option<&str>) -> bool {
     let least = match global.verbose {
         0 => Severity::Warning,
         _ => Severity::Note,
     };
-    let worth: Vec<_> = loaded
-        .problems
-        .iter()
-        .filter(|problem| problem.severity >= least)
-        .collect();
-    problems::print(&worth);
+    let worth = problems.iter().filter(|problem| problem.severity >= least);
+    let (touched, others): (Vec<&Problem>, Vec<&Problem>) = worth.partition(|problem| {
+        let is_of_another = || {
+            problem
+                .server
+                .as_deref()
+                .is_some_and(|server| Some(server) != only)
+        };
+        only.is_none() || problem.spoils_file() || !is_of_another()
+    });
+    problems::print(&touched);
+    out::tell(&problems::in_one_line(&others));
+    touched.iter().any(|problem| problem.is_error())
 }
 
 fn nothing_found(places: impl Iterator<Item = PathBuf>) -> Text {

@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, process::ExitCode};
 
-use mcpool::{Delivery, Error, ErrorKind, ServerName};
+use mcpool::{Delivery, Error, ErrorKind, ServerName, config};
 use serde_json::{Value, json};
 
 use crate::{render::text::Text, text};
@@ -101,6 +101,7 @@ pub(crate) struct Failure {
     message: Text,
     kind: &'static str,
     error: Option<Error>,
+    hints: Vec<Text>,
 }
 
 impl Failure {
@@ -111,6 +112,7 @@ impl Failure {
             message,
             kind: "usage",
             error: None,
+            hints: Vec::new(),
         }
     }
 
@@ -129,7 +131,20 @@ impl Failure {
             message,
             kind: "internal",
             error: None,
+            hints: Vec::new(),
         }
+    }
+
+    /// Adds a line that says more: what exactly is wrong, or what to do.
+    pub(crate) fn with_hint(mut self, hint: Text) -> Self {
+        self.hints.push(hint);
+        self
+    }
+
+    /// Adds several such lines.
+    pub(crate) fn with_hints(mut self, hints: impl IntoIterator<Item = Text>) -> Self {
+        self.hints.extend(hints);
+        self
     }
 
     /// The exit code.
@@ -147,8 +162,11 @@ impl Failure {
     /// For people, over several lines where there is more to say.
     pub(crate) fn to_text(&self) -> Text {
         let mut text = text!("error: {}", self.message);
+        for hint in &self.hints {
+            text.push(&text!("\n  {}", hint));
+        }
         if let Some(error) = &self.error {
-            for cause in causes(error) {
+            if let Some(cause) = root_cause(error) {
                 text.push(&text!("\n  caused by: {}", cause));
             }
             if !error.stderr_tail().is_empty() {
@@ -170,10 +188,43 @@ impl Failure {
     pub(crate) fn to_json(&self) -> Value {
         let error = match &self.error {
             Some(error) => json!(error),
-            None => json!({"kind": self.kind, "message": self.message.as_str(), "stderr_tail": []}),
+            None => {
+                let hints: Vec<&str> = self.hints.iter().map(Text::as_str).collect();
+                json!({
+                    "kind": self.kind,
+                    "message": self.message.as_str(),
+                    "hints": hints,
+                    "stderr_tail": [],
+                })
+            }
         };
         json!({ "error": error })
     }
+}
+
+/// How many names are shown of those that there are.
+const SHOWN_NAMES: usize = 20;
+
+/// A name that is none of those that there are: which one was probably meant, else which there
+/// are.
+pub(crate) fn unknown(what: &'static str, name: &str, known: &[&str]) -> Failure {
+    let failure = Failure::usage(text!("there is no {} `{}`", what, name));
+    failure.with_hint(match config::nearest(name, known.iter().copied()) {
+        Some(near) => text!("did you mean `{}`?", near),
+        None if known.is_empty() => text!("there is none at all"),
+        None => {
+            let names = known
+                .iter()
+                .take(SHOWN_NAMES)
+                .map(|name| text!("{}", *name));
+            let mut text = text!("there are: {}", Text::join(names, ", "));
+            match known.len().saturating_sub(SHOWN_NAMES) {
+                0 => {}
+                more => text.push(&text!(" and {} more", more)),
+            }
+            text
+        }
+    })
 }
 
 impl From<Error> for Failure {
@@ -183,27 +234,32 @@ impl From<Error> for Failure {
             message: text!("{}", error),
             kind: error.kind().as_str(),
             error: Some(error),
+            hints: Vec::new(),
         }
     }
 }
 
-/// How many causes are told of one error.
-const MAX_CAUSES: usize = 10;
+/// How far an error's causes are followed.
+const MAX_CAUSES: usize = 32;
 
-/// The sources of an error, outermost first, without those that only repeat.
-fn causes(error: &Error) -> Vec<String> {
-    let mut seen = error.to_string();
-    let mut causes = Vec::new();
-    let mut next = error.source();
-    while let Some(source) = next.filter(|_| causes.len() < MAX_CAUSES) {
-        let text = source.to_string();
-        if !seen.contains(&text) {
-            seen.push_str(&text);
-            causes.push(text);
+/// The innermost cause of an error, unless the error says it already. What stands between only
+/// repeats: "error sending request", "client error".
+fn root_cause(error: &Error) -> Option<String> {
+    let mut root = error.source()?;
+    for _ in 0..MAX_CAUSES {
+        match root.source() {
+            Some(source) => root = source,
+            None => break,
         }
-        next = source.source();
     }
-    causes
+    let root = root.to_string();
+    // "Connection refused (os error 111)"
+    let words = root.split(" (os error").next().unwrap_or_default();
+    let is_said = error
+        .to_string()
+        .to_lowercase()
+        .contains(&words.to_lowercase());
+    (!is_said).then_some(root)
 }
 
 #[cfg(test)]

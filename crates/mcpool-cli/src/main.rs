@@ -19,6 +19,7 @@ mod render;
 mod search;
 mod signals;
 mod signature;
+mod targets;
 mod verdict;
 
 use std::{process::ExitCode, time::Duration};
@@ -26,7 +27,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::Parser as _;
 use mcpool::stdio::GuardianProgram;
 
-use crate::{app::App, args::Cli, exit::Exit, render::out, signals::Signals};
+use crate::{app::App, args::Cli, exit::Exit, render::out, signals::Signals, targets::Target};
 
 /// How long background work, such as a read of standard input, may hold up the end.
 const RUNTIME_GRACE: Duration = Duration::from_millis(200);
@@ -37,9 +38,16 @@ fn main() -> ExitCode {
     }
     let guardian = guardian::program(open_files::raise());
     out::catch_panics();
-    let cli = match Cli::try_parse() {
+    let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return out::command_line(&error).into(),
+        Err(error) => return out::command_line(&error, args::asks_for_json()).into(),
+    };
+    let target = match Target::of(&cli.global.target, &mut cli.command) {
+        Ok(target) => target,
+        Err(failure) => {
+            out::failure(&failure, cli.global.json);
+            return failure.exit().into();
+        }
     };
     if let Err(problem) = logging::start(&cli.global) {
         out::tell(&text!("error: {}\n", problem));
@@ -52,13 +60,13 @@ fn main() -> ExitCode {
             return Exit::Internal.into();
         }
     };
-    let exit = runtime.block_on(run(cli, guardian));
+    let exit = runtime.block_on(run(cli, target, guardian));
     runtime.shutdown_timeout(RUNTIME_GRACE);
     exit.into()
 }
 
 /// Runs the command, or as much of it as a signal allows, then closes every connection.
-async fn run(cli: Cli, guardian: GuardianProgram) -> Exit {
+async fn run(cli: Cli, target: Option<Target>, guardian: GuardianProgram) -> Exit {
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => {
@@ -66,7 +74,7 @@ async fn run(cli: Cli, guardian: GuardianProgram) -> Exit {
             return Exit::Internal;
         }
     };
-    let app = App::new(cli.global, guardian);
+    let app = App::new(cli.global, target, guardian);
     let exit = tokio::select! {
         biased;
         signal = signals.next() => signal,

@@ -206,8 +206,10 @@ impl fmt::Display for Problems {
 
 impl StdError for Problems {}
 
-/// The known word that is nearest to a mistyped one, when one is near.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// The known word that a mistyped one probably stands for: the nearest one, when at most a third
+/// of its letters, and at most three, differ. Case, `-`, `_` and spaces do not count.
+#[must_use]
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
     let wanted = plain(word);
     let length = wanted.chars().count();

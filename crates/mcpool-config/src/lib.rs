@@ -50,7 +50,7 @@ mod trust;
 mod units;
 mod watch;
 
-pub use diagnose::{Problem, Problems, Severity};
+pub use diagnose::{Problem, Problems, Severity, nearest};
 pub use dialects::Dialect;
 pub use document::Format;
 pub use edit::{Edit, edit_file, edit_text};

@@ -26,6 +26,14 @@ pub(crate) enum AuthCommand {
     },
 }
 
+impl AuthCommand {
+    /// The word that names its server.
+    pub(crate) fn server_mut(&mut self) -> Option<&mut String> {
+        let Self::Status { server } = self;
+        server.as_mut()
+    }
+}
+
 /// Runs it.
 pub(crate) async fn run(app: &App, command: AuthCommand) -> Outcome {
     let AuthCommand::Status { server } = command;

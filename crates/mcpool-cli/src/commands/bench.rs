@@ -13,11 +13,11 @@ use mcpool::{ServerHandle, Verbs as _};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::Outcome;
+use super::{Outcome, call};
 use crate::{
     app::App,
     args::BenchArgs,
-    arguments::{self, Object},
+    arguments::{Given, Object},
     exit::{Exit, Failure},
     render::{out, table},
     text,
@@ -61,18 +61,17 @@ impl Worker {
 }
 
 /// Runs it.
-pub(crate) async fn run(app: &App, args: BenchArgs) -> Outcome {
-    let arguments: Object = match &args.args {
-        Some(json) => arguments::read_json(json)?,
-        None => Object::new(),
-    };
+pub(crate) async fn run(app: &App, mut args: BenchArgs) -> Outcome {
     let calls = NonZeroUsize::new(args.calls)
         .ok_or_else(|| Failure::usage(text!("-n: at least one call is needed")))?;
     let concurrency = args.concurrency.max(1);
     let start = Instant::now();
-    let manager = app.connected(&args.server).await?;
+    let (server, tool) = app
+        .connected_tool(&args.server, args.tool, &mut args.pairs)
+        .await?;
     let connect = start.elapsed();
-    let server = manager.server(&args.server)?;
+    let given = Given::read(args.pairs, args.args).await?;
+    let arguments = call::fitting(&server, &tool, &given, true).await?;
 
     let next = Arc::new(AtomicUsize::new(0));
     let mut workers = JoinSet::new();
@@ -80,7 +79,7 @@ pub(crate) async fn run(app: &App, args: BenchArgs) -> Outcome {
     for _ in 0..concurrency.min(calls.get()) {
         let worker = Worker {
             server: server.clone(),
-            tool: args.tool.clone(),
+            tool: tool.clone(),
             arguments: arguments.clone(),
         };
         let next = Arc::clone(&next);

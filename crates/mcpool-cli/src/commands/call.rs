@@ -1,16 +1,16 @@
 //! `mcpool call SERVER TOOL …`: calls one tool and shows what it says.
 
 use mcpool::{
-    CallOptions, ConnectionManager, Refresh, RequestOptions, Verbs as _, model::CallToolResult,
+    CallOptions, Refresh, RequestOptions, ServerHandle, Verbs as _, model::CallToolResult,
 };
 use serde_json::Value;
 
-use super::Outcome;
+use super::{Outcome, tools::signature};
 use crate::{
     app::App,
     args::CallArgs,
-    arguments::{self, Object},
-    exit::{Exit, Failure},
+    arguments::{self, Given, Object},
+    exit::{Exit, Failure, unknown},
     render::{
         out,
         text::{Answer, Text},
@@ -20,35 +20,17 @@ use crate::{
 
 /// Runs it.
 pub(crate) async fn run(app: &App, mut args: CallArgs) -> Outcome {
-    let given = args.args.as_deref().map(arguments::read_json).transpose()?;
-    let (manager, named) = app
-        .connected_named(&args.server, args.tool.as_deref())
+    let (server, tool) = app
+        .connected_tool(&args.server, args.tool, &mut args.pairs)
         .await?;
-    if named.in_one_word {
-        // The word behind is no tool, but the first argument.
-        args.pairs.splice(..0, args.tool.take());
-    }
-    let Some(tool) = named.tool else {
-        return Err(Failure::usage(text!(
-            "which tool of {}? `mcpool tools {}` lists them",
-            named.server,
-            named.server
-        )));
-    };
-    let arguments = match given {
-        Some(object) => object,
-        None => {
-            let schema = input_schema(manager, &named.server, &tool).await;
-            arguments::from_pairs(&args.pairs, schema.as_ref())?
-        }
-    };
+    let given = Given::read(args.pairs, args.args).await?;
+    let arguments = fitting(&server, &tool, &given, !args.no_check).await?;
     let mut request = RequestOptions::new();
     if let Some(timeout) = args.timeout {
         request = request.with_timeout(timeout);
     }
     let options = CallOptions::new().with_request(request);
-    let result = manager
-        .server(&named.server)?
+    let result = server
         .with_call_options(options)
         .call_tool(&tool, arguments)
         .await
@@ -64,16 +46,45 @@ pub(crate) async fn run(app: &App, mut args: CallArgs) -> Outcome {
     }
 }
 
-/// The tool's schema, when the server lists it: it only helps to read `key=value`.
-async fn input_schema(manager: &ConnectionManager, server: &str, tool: &str) -> Option<Object> {
-    let tools = manager
-        .server(server)
-        .ok()?
-        .tools(Refresh::IfStale)
-        .await
-        .ok()?;
-    let tool = tools.items.iter().find(|known| known.name == tool)?;
-    Some((*tool.input_schema).clone())
+/// The arguments as the tool's schema reads them, when they fit. A server that does not list its
+/// tools gets them as they are.
+pub(crate) async fn fitting(
+    server: &ServerHandle,
+    tool: &str,
+    given: &Given,
+    check: bool,
+) -> Result<Object, Failure> {
+    let listed = match server.tools(Refresh::IfStale).await {
+        Ok(listed) => listed,
+        Err(error) => {
+            tracing::warn!(%error, "the tools are not listed, so the arguments are not checked");
+            return given.to_object(None);
+        }
+    };
+    let Some(known) = listed.items.iter().find(|known| known.name == tool) else {
+        let names: Vec<&str> = listed.items.iter().map(|known| &*known.name).collect();
+        let is_rejected = listed.rejected.iter().any(|item| item.name == tool);
+        if check && !is_rejected && listed.incomplete.is_none() {
+            return Err(unknown("tool", tool, &names)
+                .with_hint(text!("nothing was sent; --no-check sends it all the same")));
+        }
+        return given.to_object(None);
+    };
+    let arguments = given.to_object(Some(&known.input_schema))?;
+    let problems = match check {
+        true => arguments::check(&arguments, &known.input_schema),
+        false => Vec::new(),
+    };
+    if problems.is_empty() {
+        return Ok(arguments);
+    }
+    Err(
+        Failure::usage(text!("the arguments do not fit {}", signature(tool, known)))
+            .with_hints(problems)
+            .with_hint(text!(
+                "nothing was sent; --no-check sends them all the same"
+            )),
+    )
 }
 
 /// The result for people: text as it is, anything else by what it is.

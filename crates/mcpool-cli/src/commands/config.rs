@@ -128,9 +128,9 @@ async fn check(app: &App, read: &ReadArgs) -> Outcome {
         out::print(&text!(
             "{}: {}, {}, {}\n",
             Text::join(files.map(|source| text!("{}", source.name())), ", "),
-            plural(loaded.servers.len(), "good server"),
-            plural(errors, "error"),
-            plural(warnings, "warning"),
+            problems::counted(loaded.servers.len(), "good server"),
+            problems::counted(errors, "error"),
+            problems::counted(warnings, "warning"),
         ))?;
     }
     Ok(if good { Exit::Good } else { Exit::Usage })
@@ -241,8 +241,4 @@ fn names(loaded: &Loaded) -> Vec<&str> {
         .iter()
         .map(|spec| spec.name.as_str())
         .collect()
-}
-
-fn plural(count: usize, word: &str) -> String {
-    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }

@@ -11,8 +11,8 @@ use crate::{
 };
 
 /// Runs it.
-pub(crate) async fn run(app: &App) -> Outcome {
-    let manager = app.configured(None).await?;
+pub(crate) async fn run(app: &App, server: Option<&str>) -> Outcome {
+    let manager = app.configured(server).await?;
     let attempts = app.connect_all(manager).await;
     let checked = manager.health_check_all().await;
     // A server that did not connect says why by its connect, not by its probe.

@@ -18,7 +18,7 @@ use crate::{
 pub(crate) async fn run(app: &App) -> Outcome {
     let loader = config_files::loader(config_files::find(&app.global)?);
     let loaded = off_thread(move || loader.load()).await??;
-    config_files::report(&app.global, &loaded);
+    config_files::report(&app.global, &loaded.problems, None);
     let shown = loaded.to_json(true);
     if app.global.json {
         let entries = loaded.entries().iter();

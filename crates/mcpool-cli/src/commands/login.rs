@@ -33,7 +33,7 @@ const MAX_PASTED: u64 = 32 * 1024;
 #[derive(Debug, Args)]
 pub(crate) struct LoginArgs {
     /// The server
-    server: String,
+    pub(crate) server: String,
     /// Open no browser: for a shell on another machine. Open the URL anywhere, and paste the
     /// address that the browser ends at
     #[arg(long)]

@@ -33,7 +33,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Outcome {
     match command {
         Command::Demo => demo::run(app).await,
         Command::List => list::run(app).await,
-        Command::Status => status::run(app).await,
+        Command::Status { server } => status::run(app, server.as_deref()).await,
         Command::Tools(args) => tools::run(app, args).await,
         Command::Call(args) => call::run(app, args).await,
         Command::Resources { server, read } => {
@@ -44,7 +44,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Outcome {
             get,
             arguments,
         } => prompts::run(app, server.as_deref(), get.as_deref(), &arguments).await,
-        Command::Health => health::run(app).await,
+        Command::Health { server } => health::run(app, server.as_deref()).await,
         Command::Doctor { server } => doctor::run(app, server.as_deref()).await,
         Command::Watch(args) => watch::run(app, args).await,
         Command::Bench(args) => bench::run(app, args).await,

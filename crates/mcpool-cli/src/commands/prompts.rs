@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::Outcome;
 use crate::{
     app::App,
-    arguments::{self, Object},
-    exit::Exit,
+    arguments::{Given, Object},
+    exit::{Exit, Failure},
     render::{out, table, text::Answer},
     text,
 };
@@ -20,8 +20,15 @@ pub(crate) async fn run(
     get: Option<&str>,
     pairs: &[String],
 ) -> Outcome {
-    if let (Some(server), Some(name)) = (server, get) {
-        return get_one(app, server, name, pairs).await;
+    match (server, get) {
+        (Some(server), Some(name)) => return get_one(app, server, name, pairs).await,
+        (None, Some(_)) => return Err(Failure::usage(text!("--get needs a SERVER"))),
+        _ if !pairs.is_empty() => {
+            return Err(Failure::usage(text!(
+                "arguments go with a prompt: add --get NAME"
+            )));
+        }
+        _ => {}
     }
     let manager = app.configured(server).await?;
     let attempts = app.connect_all(manager).await;
@@ -100,7 +107,8 @@ async fn get_one(app: &App, server: &str, name: &str, pairs: &[String]) -> Outco
         .map(|(key, _)| (key.to_owned(), json!({"type": "string"})))
         .collect();
     let schema: Object = std::iter::once(("properties".to_owned(), schema.into())).collect();
-    let arguments = arguments::from_pairs(pairs, Some(&schema))?;
+    let given = Given::read(pairs.to_vec(), None).await?;
+    let arguments = given.to_object(Some(&schema))?;
     let manager = app.connected(server).await?;
     let result = manager.server(server)?.get_prompt(name, arguments).await?;
     if app.global.json {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Outcome;
 use crate::{
     app::App,
-    exit::Exit,
+    exit::{Exit, Failure},
     render::{out, table, text::Answer},
     text,
 };
@@ -25,8 +25,10 @@ struct Entry {
 
 /// Runs it.
 pub(crate) async fn run(app: &App, server: Option<&str>, read: Option<&str>) -> Outcome {
-    if let (Some(server), Some(uri)) = (server, read) {
-        return read_one(app, server, uri).await;
+    match (server, read) {
+        (Some(server), Some(uri)) => return read_one(app, server, uri).await,
+        (None, Some(_)) => return Err(Failure::usage(text!("--read needs a SERVER"))),
+        (_, None) => {}
     }
     let manager = app.configured(server).await?;
     let attempts = app.connect_all(manager).await;

@@ -45,8 +45,8 @@ impl Row {
 }
 
 /// Runs it.
-pub(crate) async fn run(app: &App) -> Outcome {
-    let manager = app.configured(None).await?;
+pub(crate) async fn run(app: &App, server: Option<&str>) -> Outcome {
+    let manager = app.configured(server).await?;
     let attempts = app.connect_all(manager).await;
     let mut rows = rows(manager, &attempts).await;
     for row in &mut rows {

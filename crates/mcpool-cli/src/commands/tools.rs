@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Outcome;
 use crate::{
     app::{App, Attempt},
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, unknown},
     named,
     render::{
         out, table,
@@ -22,19 +22,22 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct ToolsArgs {
     /// Only this server; or one of its tools, as SERVER.TOOL or by its qualified name
-    server: Option<String>,
+    pub(crate) server: Option<String>,
     /// Only this tool, in full
-    tool: Option<String>,
+    pub(crate) tool: Option<String>,
     /// Rank the tools by how well their names and descriptions fit these words
     #[arg(long, value_name = "WORDS", num_args = 1.., conflicts_with = "tool")]
     search: Vec<String>,
     /// Print the tool as the server describes it: its JSON Schemas, unabridged
-    #[arg(long, requires = "server")]
+    #[arg(long)]
     schema: bool,
 }
 
 /// Runs it.
 pub(crate) async fn run(app: &App, args: ToolsArgs) -> Outcome {
+    if args.schema && args.server.is_none() {
+        return Err(Failure::usage(text!("--schema needs a SERVER")));
+    }
     let (manager, named) = match &args.server {
         None => (app.configured(None).await?, None),
         Some(first) => {
@@ -76,16 +79,8 @@ pub(crate) async fn run(app: &App, args: ToolsArgs) -> Outcome {
     let exit = super::report_lists(app, exit, &unlisted(&attempts, &snapshot))?;
     match tool {
         Some(tool) if entries.is_empty() && exit == Exit::Good => {
-            let known = snapshot
-                .entries
-                .iter()
-                .map(|entry| text!("{}", *entry.name));
-            let known = Text::join(known, ", ");
-            Err(Failure::usage(text!(
-                "no tool is called {}; there are: {}",
-                tool,
-                known
-            )))
+            let known: Vec<&str> = snapshot.entries.iter().map(|entry| &*entry.name).collect();
+            Err(unknown("tool", tool, &known))
         }
         _ => Ok(exit),
     }
@@ -165,15 +160,28 @@ fn ranked(entries: &[&ToolEntry], words: &str) -> Text {
     text
 }
 
+/// `get-sum(a: number, b: number)`
+pub(crate) fn signature(name: &str, tool: &Tool) -> Text {
+    text!(
+        "{}({})",
+        AnswerLine(name),
+        Text::join(shown_parameters(tool), ", ")
+    )
+}
+
+fn shown_parameters(tool: &Tool) -> Vec<Text> {
+    let parameters = signature::parameters(&input_schema(tool)).into_iter();
+    parameters
+        .map(|parameter| text!("{}", AnswerLine(&parameter.to_string())))
+        .collect()
+}
+
 /// A tool as a signature and the first sentence of its description.
 fn brief(name: &str, entry: &ToolEntry, columns: usize) -> Text {
-    let parameters = signature::parameters(&input_schema(&entry.tool));
-    let shown = parameters
-        .iter()
-        .map(|parameter| text!("{}", AnswerLine(&parameter.to_string())));
     // A line ends between two parameters, not within one.
-    let shown = Text::join(shown.map(|parameter| parameter.unbroken()), ", ");
-    let signature = text!("{}({})", AnswerLine(name), shown);
+    let parameters = shown_parameters(&entry.tool).into_iter();
+    let parameters = Text::join(parameters.map(|parameter| parameter.unbroken()), ", ");
+    let signature = text!("{}({})", AnswerLine(name), parameters);
     let mut text = signature.wrapped("  ", "      ", columns);
     let description = entry.tool.description.as_deref().or(title(&entry.tool));
     let summary = text!(

@@ -29,6 +29,11 @@ const REDRAW: Duration = Duration::from_millis(250);
 /// Runs it until a key or a signal ends it.
 pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
     let (mut specs, watcher) = app.load_watched().await?;
+    if let Some(name) = &args.server
+        && !specs.iter().any(|spec| spec.name.as_str() == name)
+    {
+        return Err(app.unknown_server(name, &specs));
+    }
     adjust(&mut specs, &args);
     // Before the start, so that no event is missed.
     let events = app.manager().events();
@@ -46,7 +51,10 @@ pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
     table(manager, events).await
 }
 
-fn adjust(specs: &mut [ServerSpec], args: &WatchArgs) {
+fn adjust(specs: &mut Vec<ServerSpec>, args: &WatchArgs) {
+    if let Some(only) = &args.server {
+        specs.retain(|spec| spec.name.as_str() == only);
+    }
     for spec in specs {
         if spec.start == StartMode::Eager {
             // Connect behind the table, so that one sees it happen.

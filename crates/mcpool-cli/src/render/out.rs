@@ -120,11 +120,25 @@ pub(crate) fn takes_colours() -> bool {
     stderr_is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
+/// Says why a command failed: to people on standard error, to programs on standard output as well.
+pub(crate) fn failure(failure: &Failure, json: bool) {
+    if json {
+        // Standard error still says what happened when standard output is closed.
+        let _ = document(&failure.to_json());
+    }
+    tell(&text!("{}\n", failure.to_text()));
+}
+
 /// What the command line's parser has to say, and the exit code.
-pub(crate) fn command_line(error: &clap::Error) -> u8 {
+pub(crate) fn command_line(error: &clap::Error, json: bool) -> u8 {
     let text = error.render().to_string();
     let text = net(&text, Styles::None);
     if error.use_stderr() {
+        if json {
+            let message = text.lines().next().unwrap_or_default();
+            let message = message.strip_prefix("error: ").unwrap_or(message);
+            let _ = document(&Failure::usage(text!("{}", message)).to_json());
+        }
         stderr(&text);
     } else {
         // Help and version: whether anybody reads them makes no difference.

@@ -23,7 +23,7 @@ fn draw(problem: &Problem, colour: bool) -> String {
         GraphicalTheme::unicode_nocolor()
     };
     let handler = GraphicalReportHandler::new_themed(theme)
-        .with_width(100)
+        .with_width(out::columns())
         .with_links(false);
     let mut drawn = String::new();
     match handler.render_report(&mut drawn, &Report::new(problem)) {
@@ -43,6 +43,43 @@ pub(crate) fn print(problems: &[&Problem]) {
     out::tell(&rest(&summary));
 }
 
+/// How many problems there are with servers that a command leaves alone, and in which files;
+/// nothing when there are none.
+pub(crate) fn in_one_line(problems: &[&Problem]) -> Text {
+    let count = |severity| problems.iter().filter(|p| p.severity == severity).count();
+    let counts: Vec<Text> = [
+        (count(Severity::Error), "error"),
+        (count(Severity::Warning), "warning"),
+        (count(Severity::Note), "note"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, word)| text!("{}", counted(count, word)))
+    .collect();
+    if counts.is_empty() {
+        return Text::default();
+    }
+    let mut files: Vec<&str> = Vec::new();
+    for span in problems.iter().filter_map(|problem| problem.span.as_ref()) {
+        if !files.contains(&span.source().name()) {
+            files.push(span.source().name());
+        }
+    }
+    let mut text = Text::join(counts, ", ");
+    text.push(&text!(" with other servers"));
+    if !files.is_empty() {
+        let files = files.into_iter().map(|file| text!("{}", file));
+        text.push(&text!(" in {}", Text::join(files, ", ")));
+    }
+    text.push(&text!(": `mcpool config check`\n"));
+    text
+}
+
+/// `1 error`, `2 errors`.
+pub(crate) fn counted(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
 /// What is said of the problems that are not drawn.
 fn rest(summary: &ProblemSummary<'_>) -> Text {
     let mut text = Text::default();
@@ -54,8 +91,11 @@ fn rest(summary: &ProblemSummary<'_>) -> Text {
         ));
     }
     if summary.others > 0 {
-        let all = "`mcpool config check --json` lists them all";
-        text.push(&text!("… and {} other problems; {}\n", summary.others, all));
+        let others = counted(summary.others, "other problem");
+        text.push(&text!(
+            "… and {}; `mcpool config check --json` lists all\n",
+            others
+        ));
     }
     text
 }

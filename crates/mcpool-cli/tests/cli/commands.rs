@@ -225,7 +225,8 @@ fn the_exit_code_says_what_is_wrong() {
         (&["call", "good"], 2),
         (&["frobnicate"], 2),
         (&["call", "absent", "echo"], 4),
-        (&["call", "good", "no_such_tool"], 5),
+        (&["call", "good", "no_such_tool"], 2),
+        (&["call", "good", "no_such_tool", "--no-check"], 5),
         (&["call", "refuses", "t"], 5),
         (&["call", "dies", "t"], 6),
     ] {
