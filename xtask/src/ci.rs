@@ -49,14 +49,20 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "fuzz",
-        what: "a minute each of mutated config files: parse, expand, edit",
+        what: "a minute each of mutated config files (parse, expand, edit), and JSON-RPC messages",
         run: || {
+            // The whole workspace, so that what was built for the tests serves here too.
+            let test = |target| {
+                let mut test = cargo(["test", "--locked", "--workspace", "--all-features"]);
+                test.args(["--test", target]);
+                test
+            };
             tools::run(
-                // The whole workspace, so that what was built for the tests serves here too.
-                cargo(["test", "--locked", "--workspace", "--all-features"])
-                    .args(["--test", "config", "fuzz::", "--", "--nocapture"])
+                test("config")
+                    .args(["fuzz::", "--", "--nocapture"])
                     .env("MCPOOL_FUZZ_SECONDS", "60"),
-            )
+            )?;
+            tools::run(test("envelope").env("PROPTEST_CASES", "20000"))
         },
     },
     Step {

@@ -14,6 +14,7 @@
 //! | how a request is sent, waits and times out | `call.rs`, `link.rs`, `clock.rs`, `pauses.rs` |
 //! | which arguments travel as headers | `tool_headers.rs` |
 //! | a server that asks back | `rounds.rs`, `incoming.rs`, `answerer.rs`, `offered.rs` |
+//! | what an application puts around requests | `layers.rs` |
 //! | is it alive; what has changed | `probe.rs`, `activity.rs`, `listen.rs`, `stream.rs`, `notice.rs` |
 //!
 //! # Timeouts
@@ -47,6 +48,7 @@ mod factory;
 mod handshake;
 mod incoming;
 mod isolated;
+mod layers;
 mod link;
 mod listen;
 mod memory;
@@ -64,3 +66,4 @@ pub use client_info::ClientInfo;
 pub use evidence::ConnectFailure;
 pub use factory::StandardFactory;
 pub use isolated::IsolatedClient;
+pub use layers::{AuditLog, TimeoutCap};

@@ -60,13 +60,9 @@ pub(crate) async fn drive(mut call: Call<'_>) -> Result<Raw> {
 }
 
 /// A result that asks for input.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct InputRequired {
-    #[serde(default)]
-    input_requests: Option<RawObject>,
+    input_requests: RawObject,
     /// The server's own, given back as it came.
-    #[serde(default)]
     request_state: Option<Raw>,
 }
 
@@ -74,11 +70,6 @@ const INPUT_REQUIRED: &str = "\"input_required\"";
 
 /// Whether a result asks for input, and for which.
 fn read(answer: &Raw) -> Result<Option<InputRequired>> {
-    #[derive(Deserialize)]
-    struct Type {
-        #[serde(rename = "resultType", default)]
-        result_type: Option<Raw>,
-    }
     // Nearly every result is a last one, and may be large.
     let text = answer.get();
     if memchr::memmem::find(text.as_bytes(), INPUT_REQUIRED.as_bytes()).is_none()
@@ -86,20 +77,29 @@ fn read(answer: &Raw) -> Result<Option<InputRequired>> {
     {
         return Ok(None);
     }
-    let kind = answer.parse::<Type>().ok().and_then(|of| of.result_type);
+    let Ok(mut members) = RawObject::parse(answer) else {
+        return Ok(None);
+    };
+    let kind = members.get("resultType");
     if kind.is_none_or(|kind| kind.get() != INPUT_REQUIRED) {
         return Ok(None);
     }
-    answer
-        .parse()
-        .map(Some)
-        .map_err(|error| protocol(format!("the server's question cannot be read: {error}")))
+    let questions = members.get("inputRequests").filter(|it| !it.is_null());
+    let input_requests = match questions.map(RawObject::parse) {
+        None => RawObject::new(),
+        Some(questions) => questions
+            .map_err(|error| protocol(format!("the server's question cannot be read: {error}")))?,
+    };
+    Ok(Some(InputRequired {
+        input_requests,
+        request_state: members.remove("requestState"),
+    }))
 }
 
 /// Answers the questions of one round, in their order: a person is asked one thing at a time.
 /// Gives the parameters of the next round.
 async fn answered(call: &mut Call<'_>, required: InputRequired) -> Result<Raw> {
-    let questions = required.input_requests.unwrap_or_default();
+    let questions = required.input_requests;
     let mut responses = RawObject::new();
     for (at, (key, question)) in questions.iter().enumerate() {
         if at >= MAX_QUESTIONS {
@@ -245,7 +245,7 @@ mod tests {
         let asks = r#"{"resultType":"input_required","requestState":{"n":1e999}}"#;
         let asks = read(&raw(asks)).unwrap().unwrap();
         assert_eq!(asks.request_state.unwrap().get(), r#"{"n":1e999}"#);
-        assert!(asks.input_requests.is_none());
+        assert!(asks.input_requests.is_empty());
         let bad = raw(r#"{"resultType":"input_required","inputRequests":[]}"#);
         assert_eq!(read(&bad).err().unwrap().delivery(), Delivery::Answered);
     }

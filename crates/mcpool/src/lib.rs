@@ -219,7 +219,9 @@ pub use mcpool_auth as auth;
 #[doc(inline)]
 pub use mcpool_blocking as blocking;
 #[doc(inline)]
-pub use mcpool_client::{ClientInfo, ConnectFailure, IsolatedClient, StandardFactory};
+pub use mcpool_client::{
+    AuditLog, ClientInfo, ConnectFailure, IsolatedClient, StandardFactory, TimeoutCap,
+};
 #[cfg(feature = "config")]
 #[doc(inline)]
 pub use mcpool_config as config;

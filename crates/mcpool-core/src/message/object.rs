@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use indexmap::IndexMap;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{MapAccess, Visitor},
@@ -25,7 +26,7 @@ use crate::{Raw, Result};
 /// # Ok::<(), mcpool_core::Error>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct RawObject(Vec<(String, Raw)>);
+pub struct RawObject(IndexMap<String, Raw>);
 
 impl RawObject {
     /// An object without members.
@@ -45,30 +46,22 @@ impl RawObject {
     /// The value of a member.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Raw> {
-        self.0
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value)
+        self.0.get(name)
     }
 
     /// Sets a member: in its place where it is there, else at the end.
     pub fn insert(&mut self, name: impl Into<String>, value: Raw) {
-        let name = name.into();
-        match self.0.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, old)) => *old = value,
-            None => self.0.push((name, value)),
-        }
+        self.0.insert(name.into(), value);
     }
 
     /// Takes a member out.
     pub fn remove(&mut self, name: &str) -> Option<Raw> {
-        let at = self.0.iter().position(|(known, _)| known == name)?;
-        Some(self.0.remove(at).1)
+        self.0.shift_remove(name)
     }
 
     /// Keeps the members whose name passes.
     pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
-        self.0.retain(|(name, _)| keep(name));
+        self.0.retain(|name, _| keep(name));
     }
 
     /// The members in order.
@@ -140,6 +133,15 @@ mod tests {
             object.to_raw().unwrap().get(),
             r#"{"a":"\u00fc\ud800","c":{"x" : 12345678901234567890},"d":null}"#
         );
+    }
+
+    #[test]
+    fn what_is_odd_costs_no_more_than_its_length() {
+        let members: Vec<String> = (0..200_000).map(|n| format!("\"{n}\":0")).collect();
+        let text = format!("{{{}}}", members.join(","));
+        let object = RawObject::parse(&Raw::from_text(text.clone()).unwrap()).unwrap();
+        assert_eq!(object.iter().count(), 200_000);
+        assert_eq!(object.to_raw().unwrap().get(), text);
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::RawObject;
 use crate::Raw;
 
 /// The error object of a JSON-RPC answer, ours or the server's.
@@ -70,35 +71,27 @@ impl RpcError {
     /// another type, a text, anything.
     #[must_use]
     pub fn read(raw: &RawValue) -> Self {
-        #[derive(Deserialize)]
-        struct Members<'a> {
-            #[serde(borrow, default)]
-            code: Option<&'a RawValue>,
-            #[serde(borrow, default)]
-            message: Option<&'a RawValue>,
-            #[serde(borrow, default)]
-            data: Option<&'a RawValue>,
-        }
-        let text = |raw: &RawValue| match Raw::copied(raw).parse::<String>() {
+        let text = |raw: &Raw| match raw.parse::<String>() {
             Ok(text) => text,
             Err(_) => raw.get().to_owned(),
         };
-        match serde_json::from_str::<Members<'_>>(raw.get()) {
-            Ok(members) if raw.get().starts_with('{') => Self {
-                code: members.code.and_then(code).unwrap_or(Self::INTERNAL),
-                message: members
-                    .message
-                    .map(text)
-                    .unwrap_or_else(|| "the server gives no message".to_owned()),
-                data: members.data.map(Raw::copied),
+        let raw = Raw::copied(raw);
+        match RawObject::parse(&raw) {
+            Ok(mut members) => Self {
+                code: members.get("code").and_then(code).unwrap_or(Self::INTERNAL),
+                message: match members.get("message") {
+                    Some(message) if !message.is_null() => text(message),
+                    _ => "the server gives no message".to_owned(),
+                },
+                data: members.remove("data"),
             },
-            _ => Self::new(Self::INTERNAL, text(raw)),
+            Err(_) => Self::new(Self::INTERNAL, text(&raw)),
         }
     }
 }
 
 /// A code as a number, a float or a text of one.
-fn code(raw: &RawValue) -> Option<i64> {
+fn code(raw: &Raw) -> Option<i64> {
     let text: Cow<'_, str> = match raw.get().strip_prefix('"') {
         Some(_) => Cow::Owned(serde_json::from_str::<String>(raw.get()).ok()?),
         None => Cow::Borrowed(raw.get()),
@@ -138,6 +131,10 @@ mod tests {
         assert_eq!(read(r#"{"code":-32000.0}"#).code, -32000);
         assert_eq!(read("[1]").message, "[1]");
         assert_eq!(read("{}").code, RpcError::INTERNAL);
+        let null = read(r#"{"code":1,"message":null,"data":null}"#);
+        assert_eq!(null.message, "the server gives no message");
+        assert_eq!(null.data, Some(Raw::null()), "null is there");
+        assert_eq!(read(r#"{"code":1,"code":2,"message":""}"#).code, 2);
         assert_eq!(
             read(r#"{"code":1,"message":"a\ud800"}"#).message,
             "a\u{fffd}"

@@ -110,13 +110,6 @@ struct Walk<T> {
     headers: bool,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Rest {
-    next_cursor: Option<Raw>,
-    ttl_ms: Option<Raw>,
-}
-
 impl<T: DeserializeOwned> Walk<T> {
     fn new(list: List, limits: Limits) -> Self {
         Self {
@@ -178,16 +171,15 @@ impl<T: DeserializeOwned> Walk<T> {
                 "max_list_entries",
             ));
         }
-        let rest: Rest = answer.parse().unwrap_or_default();
-        let next = rest.next_cursor.and_then(|cursor| cursor_text(&cursor));
+        let next = members.get("nextCursor").and_then(cursor_text);
         if self.first.is_none() && next.is_some() {
             self.first = Some(entries.clone());
         }
         for entry in entries {
             self.entry(entry, name);
         }
-        let ttl = rest
-            .ttl_ms
+        let ttl = members
+            .get("ttlMs")
             .and_then(|ttl| ttl.parse::<u64>().ok())
             .map(Duration::from_millis);
         self.listing.ttl = match (self.listing.ttl, ttl) {

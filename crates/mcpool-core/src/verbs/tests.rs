@@ -71,6 +71,15 @@ impl Requester for Script {
 const TOOL: &str = r#"{"name":"a","inputSchema":{"type":"object"},"x-vendor":1e999}"#;
 
 #[tokio::test]
+async fn a_page_says_where_it_goes_on_whatever_stands_beside_it() {
+    let first = format!(r#"{{"nextCursor":"1","tools":[{TOOL}],"nextCursor":"2","ttlMs":"?"}}"#);
+    let last = r#"{"tools":[]}"#;
+    let script = Script::new(&[&first, last]);
+    assert_eq!(script.list_tools().await.unwrap().items.len(), 1);
+    assert_eq!(script.asked()[1], r#"tools/list {"cursor":"2"}"#);
+}
+
+#[tokio::test]
 async fn a_call_sends_its_arguments_and_keeps_what_the_type_does_not_know() {
     let text = r#"{"content":[{"type":"text","text":"hi"}],"vendor":{"n":1e999}}"#;
     let script = Script::new(&[text, text]);
