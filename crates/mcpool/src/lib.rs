@@ -196,6 +196,28 @@
 //!   [`ServerSpec::custom`], for all of a kind with [`StandardFactory::with_connector`];
 //! - a [`ClientFactory`] turns a spec into a connected [`Client`]. The manager takes any.
 //!
+//! A [`ClientLayer`] stands around requests. What it sees depends on where it is put:
+//!
+//! ```text
+//! server.call_tool(…)
+//!   └ Layered<ServerHandle, L>   each request once, with all its waiting and replay
+//!       └ the manager            waits for the server, sends again what certainly did not run
+//!           └ LayeredFactory     each attempt, on one connection
+//!               └ the client     timeouts, rounds
+//!                   └ transport  the wire; a `WireTap` sees each message here
+//! ```
+//!
+//! Of several layers at one place the one that was added last is the outermost. [`TimeoutCap`] and
+//! [`AuditLog`] are two of our own.
+//!
+//! # The protocol's types
+//!
+//! [`model`] is rmcp's module of that name, re-exported: its types are part of this crate's API.
+//! mcpool 0.1 goes with rmcp 3.11. A new minor version of rmcp may come with a new patch version
+//! of mcpool, since both keep their APIs; a new major version of rmcp comes with a new minor
+//! version of mcpool (a new major one, from 1.0 on). Name the types by `mcpool::model` and no
+//! second rmcp is needed. What they do not know is not lost: [`Reply::raw`] is the text that came.
+//!
 //! # Features
 //!
 //! | feature | default | what it adds |
