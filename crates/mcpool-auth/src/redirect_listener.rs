@@ -19,7 +19,7 @@ use mcpool_core::{Error, ErrorKind, Result};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use url::Url;
 
@@ -31,8 +31,11 @@ pub(crate) const PATH: &str = "/callback";
 const MAX_REQUEST: usize = 32 * 1024;
 /// How long a connection may take to say what it wants. Browsers open some that never do.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Beyond so many connections, the oldest silent one makes way for the next.
-const MAX_CONNECTIONS: usize = 64;
+/// Beyond so many connections, one makes way for the next: the oldest that is silent for longer
+/// than a browser is, else the oldest.
+const MAX_CONNECTIONS: usize = 256;
+/// A browser sends its request right after it has connected.
+const BROWSER_SILENCE: Duration = Duration::from_millis(500);
 /// How often in a row no connection may be had before the listener counts as broken.
 const MAX_FAILURES: u32 = 100;
 /// What a system that is out of descriptors is given to find some.
@@ -97,29 +100,43 @@ async fn accept(listener: &TcpListener, failures: &AtomicU32) -> Result<TcpStrea
 #[derive(Default)]
 struct Connections {
     next: u64,
-    open: VecDeque<(u64, Arc<AtomicBool>, AbortHandle)>,
+    open: VecDeque<Open>,
+}
+
+struct Open {
+    id: u64,
+    since: Instant,
+    silent: Arc<AtomicBool>,
+    handle: AbortHandle,
 }
 
 impl Connections {
-    /// Adds one; if there are too many, ends the oldest that has said nothing, else the oldest.
+    /// Adds one; if there are too many, ends the oldest that should have said something by now,
+    /// else the oldest. One that has just come is never the one that ends.
     fn add<F: Future>(&mut self, work: impl FnOnce(Arc<AtomicBool>) -> F) -> (u64, Abortable<F>) {
         if self.open.len() >= MAX_CONNECTIONS {
-            let is_silent =
-                |(_, silent, _): &(_, Arc<AtomicBool>, _)| silent.load(Ordering::Relaxed);
-            let at = self.open.iter().position(is_silent).unwrap_or(0);
-            if let Some((_, _, connection)) = self.open.remove(at) {
-                connection.abort();
+            let is_idle = |open: &Open| {
+                open.silent.load(Ordering::Relaxed) && open.since.elapsed() >= BROWSER_SILENCE
+            };
+            let at = self.open.iter().position(is_idle).unwrap_or(0);
+            if let Some(open) = self.open.remove(at) {
+                open.handle.abort();
             }
         }
         let silent = Arc::new(AtomicBool::new(true));
         let (connection, handle) = futures::future::abortable(work(Arc::clone(&silent)));
         self.next += 1;
-        self.open.push_back((self.next, silent, handle));
+        self.open.push_back(Open {
+            id: self.next,
+            since: Instant::now(),
+            silent,
+            handle,
+        });
         (self.next, connection)
     }
 
     fn remove(&mut self, id: u64) {
-        self.open.retain(|(known, ..)| *known != id);
+        self.open.retain(|open| open.id != id);
     }
 }
 
@@ -193,4 +210,34 @@ fn escape(text: &str) -> String {
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_just_come_does_not_make_way_for_a_flood() {
+        let mut connections = Connections::default();
+        let pending = |_| std::future::pending::<()>();
+        // They speak, and never end.
+        for _ in 0..MAX_CONNECTIONS - 1 {
+            let (_, connection) = connections.add(pending);
+            drop(connection);
+            if let Some(open) = connections.open.back() {
+                open.silent.store(false, Ordering::Relaxed);
+            }
+        }
+        let (browser, _connection) = connections.add(pending);
+        let is_there =
+            |connections: &Connections| connections.open.iter().any(|open| open.id == browser);
+        for _ in 0..MAX_CONNECTIONS - 1 {
+            let _ = connections.add(pending);
+            assert!(is_there(&connections));
+        }
+        tokio::time::advance(BROWSER_SILENCE).await;
+        let _ = connections.add(pending);
+        assert!(!is_there(&connections), "it is the oldest silent one");
+        assert_eq!(connections.open.len(), MAX_CONNECTIONS);
+    }
 }
