@@ -363,6 +363,15 @@ impl Client for IsolatedClient {
             current.client.close().await;
         }
     }
+
+    /// Closes it for good, by force.
+    fn kill(&self) {
+        self.closed.cancel();
+        let current = self.state().current.clone();
+        if let Some(current) = current {
+            current.client.kill();
+        }
+    }
 }
 
 impl fmt::Debug for IsolatedClient {

@@ -212,6 +212,11 @@ impl Client for Session {
         self.closing.store(true, Ordering::Release);
         self.link.close().await;
     }
+
+    fn kill(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.link.monitor.kill();
+    }
 }
 
 impl Drop for Session {

@@ -80,6 +80,15 @@ pub trait Client: Requester {
     /// Ends the connection in the orderly way and waits for it, bounded by the shutdown policy.
     /// Requests in flight end with an error. May be called again, and from any task.
     async fn close(&self);
+
+    /// Ends the connection by force: what it holds outside of this program, a process above all,
+    /// is gone when this returns. A close that is under way is overtaken. Idempotent.
+    ///
+    /// Blocks as [`TransportMonitor::kill`](crate::TransportMonitor::kill) does, for a few
+    /// milliseconds and at most a second, and needs no runtime. A client that holds nothing outside
+    /// has nothing to do; one that wraps another must pass it on, or its processes outlive a
+    /// shutdown whose deadline has passed.
+    fn kill(&self);
 }
 
 /// Turns a spec into a connected client. The manager is tested on fakes of it.

@@ -54,6 +54,7 @@ mockall::mock! {
         fn closed<'a, 'b>(&'a self) -> Pending<'b, CloseReason> where 'a: 'b, Self: 'b;
         fn is_closed(&self) -> bool;
         fn close<'a, 'b>(&'a self) -> Pending<'b, ()> where 'a: 'b, Self: 'b;
+        fn kill(&self);
     }
 }
 
@@ -85,6 +86,7 @@ impl MockClient {
             .expect_closed()
             .returning(|| Box::pin(std::future::pending()));
         client.expect_close().returning(|| Box::pin(async {}));
+        client.expect_kill().return_const(());
         client.expect_probe().returning(|_| {
             let report = ProbeReport::new(Duration::from_millis(1), ProbeMethod::Ping);
             Box::pin(async move { Ok(report) })

@@ -205,6 +205,10 @@ pub struct ShutdownPolicy {
     /// The bound of the whole close: SIGKILL comes before it. What was killed has a second to be
     /// gone, past this as well. Default 5 s.
     pub total: Duration,
+    /// Whether the next process of a server may start while its last one is being ended, so that a
+    /// server that hangs costs its callers no graces. Two processes at most; safe for servers that
+    /// share nothing with a second one (no lock, no database of their own). Default `false`.
+    pub overlap: bool,
 }
 
 impl Default for ShutdownPolicy {
@@ -213,6 +217,7 @@ impl Default for ShutdownPolicy {
             stdin_grace: Duration::from_secs(2),
             term_grace: Duration::from_secs(2),
             total: Duration::from_secs(5),
+            overlap: false,
         }
     }
 }

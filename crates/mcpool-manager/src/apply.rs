@@ -2,7 +2,11 @@
 
 pub(crate) mod diff;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::future;
 use mcpool_core::{Error, EventKind, Result, ServerName, ServerSpec, StartMode};
@@ -53,6 +57,9 @@ impl StartReport {
     }
 }
 
+/// How long a supervisor on another runtime may take to say that it lives.
+const OTHER_RUNTIME_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Which of the running servers a change is about.
 #[derive(Clone, Copy)]
 enum Scope<'a> {
@@ -77,10 +84,12 @@ impl ConnectionManager {
             .filter(|s| s.enabled && (s.start == StartMode::Eager || s.required))
             .map(|s| (s.name.clone(), s.required))
             .collect();
+        self.hear_supervisors().await;
         let (diff, _draining) = self.change(Scope::All, specs)?;
+        let new: HashSet<&ServerName> = diff.added.iter().chain(&diff.replaced).collect();
         let touched: Vec<_> = waited_for
             .into_iter()
-            .filter(|(name, _)| diff.added.contains(name) || diff.replaced.contains(name))
+            .filter(|(name, _)| new.contains(name))
             .collect();
         let connects = touched.iter().map(|(name, _)| async {
             handle::connect(&*self.shared.server(name.as_str())?, None).await
@@ -114,6 +123,7 @@ impl ConnectionManager {
     /// `InvalidSpec` when two specs have one name; nothing was changed then. `Closed` after the
     /// shutdown.
     pub async fn apply(&self, specs: Vec<ServerSpec>) -> Result<ConfigDiff> {
+        self.hear_supervisors().await;
         let (diff, draining) = self.change(Scope::All, specs)?;
         future::join_all(draining).await;
         Ok(diff)
@@ -152,6 +162,25 @@ impl ConnectionManager {
         Ok(())
     }
 
+    /// Waits until each supervisor of another runtime has said that it lives, or has gone with that
+    /// runtime: one that is going just now must not pass for one that runs.
+    async fn hear_supervisors(&self) {
+        let Ok(here) = self.shared.runtime() else {
+            return;
+        };
+        let servers = self.shared.all();
+        let elsewhere = servers.iter().filter(|server| server.is_elsewhere(here));
+        let answers = elsewhere
+            .flat_map(|server| &server.instances)
+            .filter_map(|instance| {
+                let (reply, answer) = oneshot::channel();
+                instance.tell(Command::Ping { reply }).ok().map(|()| answer)
+            });
+        let heard = future::join_all(answers);
+        // A runtime that nobody drives answers nothing, and ends nothing either.
+        let _ = tokio::time::timeout(OTHER_RUNTIME_PATIENCE, heard).await;
+    }
+
     fn running(&self, scope: Scope<'_>) -> BTreeMap<ServerName, Arc<ServerSpec>> {
         self.shared
             .servers
@@ -172,7 +201,7 @@ impl ConnectionManager {
         specs: Vec<ServerSpec>,
     ) -> Result<(ConfigDiff, Vec<JoinHandle<()>>)> {
         let shared = &self.shared;
-        shared.has_runtime()?;
+        let runtime = shared.runtime()?;
         let _changing = lock(&shared.changing);
         if self.is_shut_down() {
             return Err(closed());
@@ -185,6 +214,8 @@ impl ConnectionManager {
                 .get(name)
                 .is_some_and(|server| server.is_abandoned())
         });
+        let adjusted: HashSet<&ServerName> = diff.adjusted.iter().collect();
+        let unchanged: HashSet<&ServerName> = diff.unchanged.iter().collect();
         let mut leaving = Vec::new();
         for name in &diff.removed {
             if let Some(old) = servers.remove(name) {
@@ -194,7 +225,7 @@ impl ConnectionManager {
         let mut starting = Vec::new();
         for spec in specs {
             let name = spec.name.clone();
-            if diff.adjusted.contains(&name) {
+            if adjusted.contains(&name) {
                 if let Some(server) = servers.get(&name) {
                     let switched = server.spec().enabled != spec.enabled;
                     let enabled = spec.enabled;
@@ -215,11 +246,11 @@ impl ConnectionManager {
                 }
                 continue;
             }
-            if diff.unchanged.contains(&name) {
+            if unchanged.contains(&name) {
                 continue;
             }
             let connects = spec.enabled && !matches!(spec.start, StartMode::Lazy(_));
-            let (server, receivers) = Server::new(spec, shared.root.child_token());
+            let (server, receivers) = Server::new(spec, shared.root.child_token(), runtime);
             if let Some(old) = servers.insert(name.clone(), Arc::clone(&server)) {
                 // The old list is served until the new one is there.
                 if let Some(tools) = old.catalog.tools.cached() {

@@ -23,6 +23,7 @@ use crate::{
     },
     server::{Command, Server, gone},
     shared::Shared,
+    supervise::foreign::{asked, guarded},
 };
 
 /// One server of a manager. It is a [`Requester`], so every verb of
@@ -287,7 +288,8 @@ impl Requester for ServerHandle {
     }
 
     fn info(&self) -> Option<Arc<ConnectionInfo>> {
-        self.client().ok()?.info()
+        let client = self.client().ok()?;
+        asked("`info` of the client", || client.info()).ok()?
     }
 
     fn limits(&self) -> Limits {
@@ -365,7 +367,8 @@ async fn on_every_instance(server: &Server, request: &Request, options: &Request
     }
     let live = server.instances.iter().filter_map(|i| i.slot.live());
     let told = live.map(|live| async move {
-        if let Err(error) = live.client.request(request, options).await {
+        let sent = guarded("a request of the client", live.client.request(request, options)).await;
+        if let Err(error) = sent.and_then(|answer| answer) {
             tracing::warn!(server = %server.name, method = &*request.method, %error, "an instance was not told");
         }
     });

@@ -120,6 +120,8 @@ impl ManagerBuilder {
             servers: ArcSwap::default(),
             changing: Mutex::new(()),
             tasks: TaskTracker::new(),
+            registered: TaskTracker::new(),
+            open: Arc::default(),
             supervisors: Mutex::default(),
             runtime: self.runtime,
             clock: self.clock,

@@ -15,6 +15,7 @@ use mcpool_core::{
     ServerName, ServerSpec, ServerState, StartMode, StderrLine, TransportKind,
 };
 use tokio::{
+    runtime,
     sync::{Notify, mpsc, oneshot, watch},
     time::Instant,
 };
@@ -45,6 +46,8 @@ pub(crate) struct Server {
     pub(crate) stop: CancellationToken,
     /// Set when it was removed or replaced: it speaks for its name no more.
     retired: AtomicBool,
+    /// The runtime that its supervisors run on.
+    runtime: runtime::Id,
 }
 
 /// One supervised connection of a server.
@@ -83,6 +86,8 @@ pub(crate) enum Command {
     },
     /// The machine slept.
     Resumed,
+    /// Say that the supervisor lives.
+    Ping { reply: oneshot::Sender<()> },
 }
 
 /// What was seen of one instance.
@@ -144,6 +149,7 @@ impl Server {
     pub(crate) fn new(
         spec: ServerSpec,
         stop: CancellationToken,
+        runtime: runtime::Id,
     ) -> (Arc<Self>, Vec<mpsc::UnboundedReceiver<Command>>) {
         let count = usize::try_from(spec.instances.max(1)).unwrap_or(usize::MAX);
         let initial = if spec.enabled {
@@ -175,6 +181,7 @@ impl Server {
             notices: NoticeSender::new(NOTICES),
             stop,
             retired: AtomicBool::new(false),
+            runtime,
         });
         (server, receivers)
     }
@@ -207,6 +214,11 @@ impl Server {
     pub(crate) fn is_abandoned(&self) -> bool {
         let gone = |instance: &Instance| instance.commands.is_closed();
         !self.stop.is_cancelled() && self.instances.iter().any(gone)
+    }
+
+    /// Whether its supervisors run on another runtime than this.
+    pub(crate) fn is_elsewhere(&self, runtime: runtime::Id) -> bool {
+        self.runtime != runtime
     }
 
     /// Marks it as removed or replaced.
@@ -250,6 +262,11 @@ impl Server {
                 instance.wanted_signal.notify_one();
             }
         }
+    }
+
+    /// Whether some instance can be spoken to now.
+    pub(crate) fn is_live(&self) -> bool {
+        self.instances.iter().any(|i| i.slot.live().is_some())
     }
 
     /// Whether a caller disconnected it.
@@ -362,9 +379,13 @@ impl Server {
                 }
                 .with_delivery(mcpool_core::Delivery::NotSent)
             }
-            ServerState::Closed => {
+            ServerState::Closed if self.stop.is_cancelled() => {
                 Error::new(ErrorKind::Closed, "the server was removed or shut down")
             }
+            ServerState::Closed => Error::new(
+                ErrorKind::Closed,
+                "the runtime that ran the server's connection has stopped; start the servers again",
+            ),
             ServerState::Idle => {
                 drop(state);
                 if !self.held() {
@@ -392,11 +413,21 @@ impl Server {
 
     /// The error of a call that will not wait, or has waited long enough.
     pub(crate) fn not_ready(&self, waited: Option<Duration>) -> Error {
-        let state = self.state().kind();
+        let doing = match self.state() {
+            ServerState::Disabled => "it is disabled",
+            ServerState::Idle => "it is not connected yet",
+            ServerState::Connecting { attempt: 0 | 1 } => "it is being connected",
+            ServerState::Connecting { .. } => "it is being connected again",
+            ServerState::Ready => "its connection has just changed",
+            ServerState::Backoff { .. } => "it waits for the next attempt to connect",
+            ServerState::AuthRequired { .. } => "somebody has to log in",
+            ServerState::Dormant { .. } => "it could not be reached and is tried only now and then",
+            _ => "it has ended",
+        };
         let message = match waited {
-            None => format!("the server is not ready: it is {state}"),
+            None => format!("the server is not ready: {doing}"),
             Some(waited) => {
-                format!("the server did not become ready within {waited:.1?}: it is {state}")
+                format!("the server did not become ready within {waited:.1?}: {doing}")
             }
         };
         let error = Error::new(ErrorKind::NotConnected, message).with_server(&self.name);

@@ -11,7 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 use mcpool_core::{ClientFactory, Error, ErrorKind, Result, ServerName};
 use tokio::{
-    runtime::Handle,
+    runtime::{self, Handle},
     task::{AbortHandle, JoinHandle},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -21,8 +21,16 @@ use crate::{
     catalog::view::View,
     observe::events::EventBus,
     server::{Server, lock},
-    supervise::{budget::Budget, suspend::SuspendClock},
+    supervise::{budget::Budget, open::OpenClients, suspend::SuspendClock},
 };
+
+/// Supervisors that may still run.
+#[derive(Default)]
+pub(crate) struct Supervisors {
+    running: Vec<(ServerName, AbortHandle)>,
+    /// When so many are noted, those that have ended are forgotten.
+    sweep_at: usize,
+}
 
 pub(crate) type Servers = BTreeMap<ServerName, Arc<Server>>;
 
@@ -40,8 +48,11 @@ pub(crate) struct Shared {
     /// Held while the set of servers changes; never across an await.
     pub(crate) changing: Mutex<()>,
     pub(crate) tasks: TaskTracker,
+    /// The application's own tasks, which are not waited for past a deadline.
+    pub(crate) registered: TaskTracker,
     /// Every supervisor that may still run.
-    pub(crate) supervisors: Mutex<Vec<(ServerName, AbortHandle)>>,
+    pub(crate) supervisors: Mutex<Supervisors>,
+    pub(crate) open: Arc<OpenClients>,
     pub(crate) runtime: Option<Handle>,
     pub(crate) clock: Arc<dyn SuspendClock>,
     pub(crate) watching_sleep: AtomicBool,
@@ -55,29 +66,34 @@ impl Shared {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        self.spawn_among(&self.tasks, task)
+    }
+
+    /// Runs a task of one of the trackers.
+    pub(crate) fn spawn_among<F>(&self, tracker: &TaskTracker, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
         match &self.runtime {
-            Some(runtime) => self.tasks.spawn_on(task, runtime),
-            None => self.tasks.spawn(task),
+            Some(runtime) => tracker.spawn_on(task, runtime),
+            None => tracker.spawn(task),
         }
     }
 
-    /// The builder's runtime, if it was given one.
-    pub(crate) fn runtime(&self) -> Option<Handle> {
-        self.runtime.clone()
-    }
-
-    /// Whether there is a runtime for tasks.
+    /// The runtime for tasks.
     ///
     /// # Errors
     /// `InvalidArgument` on a thread without one, unless the builder gave one.
-    pub(crate) fn has_runtime(&self) -> Result<()> {
-        if self.runtime.is_some() || Handle::try_current().is_ok() {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::InvalidArgument,
-            "this needs a tokio runtime: call it from inside one, give the builder one, or use the blocking manager",
-        ))
+    pub(crate) fn runtime(&self) -> Result<runtime::Id> {
+        let current = || Handle::try_current().ok().map(|runtime| runtime.id());
+        let given = self.runtime.as_ref().map(Handle::id);
+        given.or_else(current).ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                "this needs a tokio runtime: call it from inside one, give the builder one, or use the blocking manager",
+            )
+        })
     }
 
     /// Runs a supervisor, which the end of the manager may abort.
@@ -88,13 +104,20 @@ impl Shared {
     ) {
         let handle = self.spawn(task).abort_handle();
         let mut supervisors = lock(&self.supervisors);
-        supervisors.retain(|(_, handle)| !handle.is_finished());
-        supervisors.push((name.clone(), handle));
+        if supervisors.running.len() >= supervisors.sweep_at {
+            supervisors
+                .running
+                .retain(|(_, handle)| !handle.is_finished());
+            // Twice what is left: the sweeps cost no more than the spawns.
+            supervisors.sweep_at = supervisors.running.len().saturating_mul(2).max(64);
+        }
+        supervisors.running.push((name.clone(), handle));
     }
 
     /// Aborts the supervisors that still run, and names their servers.
     pub(crate) fn abort_supervisors(&self) -> Vec<ServerName> {
         let mut aborted: Vec<ServerName> = lock(&self.supervisors)
+            .running
             .drain(..)
             .filter(|(_, handle)| !handle.is_finished())
             .map(|(name, handle)| {
@@ -102,6 +125,7 @@ impl Shared {
                 name
             })
             .collect();
+        aborted.sort();
         aborted.dedup();
         aborted
     }

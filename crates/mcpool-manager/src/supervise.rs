@@ -3,7 +3,9 @@
 pub(crate) mod budget;
 pub(crate) mod connection;
 pub(crate) mod continuity;
+pub(crate) mod foreign;
 pub(crate) mod machine;
+pub(crate) mod open;
 pub(crate) mod slot;
 pub(crate) mod supervisor;
 pub(crate) mod suspend;

@@ -146,6 +146,10 @@ impl<R: Client, L: ClientLayer> Client for Layered<R, L> {
     async fn close(&self) {
         self.inner.close().await;
     }
+
+    fn kill(&self) {
+        self.inner.kill();
+    }
 }
 
 /// A factory whose clients all have a layer around their requests.
@@ -239,6 +243,10 @@ impl<C: Client + ?Sized> Client for Arc<C> {
 
     async fn close(&self) {
         (**self).close().await;
+    }
+
+    fn kill(&self) {
+        (**self).kill();
     }
 }
 

@@ -16,7 +16,8 @@ impl ConnectionManager {
     ///
     /// The future must not hold a handle of the manager for ever: the last handle's drop ends the
     /// tasks, and a handle in a task would keep it from coming. After
-    /// [`shutdown`](ConnectionManager::shutdown) it is dropped in any case.
+    /// [`shutdown`](ConnectionManager::shutdown) it is dropped in any case, unless it blocks its
+    /// thread: that cannot be ended, and the report names it.
     ///
     /// # Errors
     /// `InvalidArgument` when a task of this name runs, or without a runtime; `Closed` after the shutdown.
@@ -25,7 +26,7 @@ impl ConnectionManager {
         name: impl Into<String>,
         task: impl Future<Output = ()> + Send + 'static,
     ) -> Result<()> {
-        self.shared.has_runtime()?;
+        self.shared.runtime()?;
         let name = name.into();
         let entry = Entry {
             cancel: self.shared.root.child_token(),
@@ -50,18 +51,19 @@ impl ConnectionManager {
             name,
             ended: entry.ended,
         };
-        self.shared.spawn(async move {
+        let running = async move {
             // Dropped last, also when the task panics or its runtime goes.
             let _ending = ending;
             entry.cancel.run_until_cancelled_owned(task).await;
-        });
+        };
+        self.shared.spawn_among(&self.shared.registered, running);
         Ok(())
     }
 
     /// The names of the tasks that run, in order.
     #[must_use]
     pub fn task_names(&self) -> Vec<String> {
-        lock(&self.shared.registry.0).keys().cloned().collect()
+        self.shared.registry.names()
     }
 
     /// Cancels the task of this name and waits for its end; `false` when there is none.

@@ -260,12 +260,25 @@ fn join_or_start<T: Listed>(shared: &Arc<Shared>, server: &Arc<Server>) -> Resul
 /// Fetches the list, stores it, and tells of what is new.
 async fn fly<T: Listed>(shared: &Arc<Shared>, server: &Arc<Server>) -> Result<Arc<CachedList<T>>> {
     let cache = T::cache(&server.catalog);
+    let asked = Instant::now();
+    let options = CallOptions::new();
+    if !server.is_live() {
+        let until = admission::after(asked, server.spec().policy.timeouts.startup);
+        // What keeps it from being ready is told by the request below.
+        let ready = admission::wait_ready(server, options.not_ready, until).await;
+        // The connect that was waited for has listed the tools.
+        if ready.is_ok()
+            && let Some(list) = cache.fresh().filter(|list| list.fetched >= asked)
+        {
+            return Ok(list);
+        }
+    }
     let fetch = Fetch::<T> {
         version: cache.version(),
         spec: server.spec(),
         of: std::marker::PhantomData,
     };
-    let fetched = admission::deliver(shared, server, &fetch, &CallOptions::new()).await;
+    let fetched = admission::deliver(shared, server, &fetch, &options).await;
     let before = cache.cached();
     match fetched {
         Ok(listing) => {

@@ -18,7 +18,11 @@ use crate::{
     request::replay::{self, Verdict},
     server::{Command, Server},
     shared::Shared,
-    supervise::slot::{Live, Refused},
+    supervise::{
+        connection,
+        foreign::guarded,
+        slot::{Live, Refused},
+    },
 };
 
 /// How long a client has to end a request by itself once its connection is given up.
@@ -163,7 +167,7 @@ async fn attempts<O: Operation>(
         let (index, epoch, closed) = (
             inside.index,
             inside.live.epoch,
-            inside.live.client.is_closed(),
+            connection::is_closed(&*inside.live.client),
         );
         drop(inside);
         tracing::debug!(server = %server.name, method = operation.method(), %error, ?verdict, "a request failed");
@@ -250,7 +254,21 @@ async fn send<O: Operation>(
         request.max_total = Some(request.max_total.map_or(left, |t| t.min(left)));
     }
     let live = &*inside.live;
-    let running = operation.run(&*live.client, &request);
+    let running = async {
+        match guarded(
+            "a request of the client",
+            operation.run(&*live.client, &request),
+        )
+        .await
+        {
+            Ok(result) => result,
+            Err(panicked) => {
+                let error = panicked.with_delivery(Delivery::Unknown);
+                live.give_up(error.clone());
+                Err(error)
+            }
+        }
+    };
     tokio::pin!(running);
     let out_of_time = async {
         match deadline.whole {
@@ -389,14 +407,14 @@ pub(crate) async fn wait_ready(
 }
 
 async fn ready(server: &Server, not_ready: NotReady, deadline: Deadline) -> Result<()> {
-    if server.instances.iter().any(|i| i.slot.live().is_some()) {
+    if server.is_live() {
         return Ok(());
     }
     let mut state = server.watch();
     loop {
         // Marked as seen before looking, so that no change after the look is missed.
         let idle = matches!(*state.borrow_and_update(), ServerState::Idle);
-        if server.instances.iter().any(|i| i.slot.live().is_some()) {
+        if server.is_live() {
             return Ok(());
         }
         if let Some(error) = server.hopeless() {

@@ -7,12 +7,16 @@ use mcpool_core::{
     model::{CallToolResult, Tool},
 };
 use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     catalog::{fetch, naming},
     handle::ServerHandle,
     manager::ConnectionManager,
-    request::options::{CallOptions, Refresh},
+    request::{
+        admission,
+        options::{CallOptions, Refresh},
+    },
 };
 
 impl ConnectionManager {
@@ -60,21 +64,25 @@ impl ConnectionManager {
         arguments: A,
         options: &CallOptions,
     ) -> Result<Reply<CallToolResult>> {
-        let (server, tool) = self.find(qualified_name).await?;
+        let end = options.timeout.and_then(|t| Instant::now().checked_add(t));
+        let (server, tool) = self.find(qualified_name, options, end).await?;
+        let mut options = options.clone();
+        // What the search took is part of the whole.
+        options.timeout = end.map(|end| end.saturating_duration_since(Instant::now()));
         ServerHandle::new(Arc::clone(&self.shared), server)
-            .with_call_options(options.clone())
+            .with_call_options(options)
             .call_tool(&tool, arguments)
             .await
     }
 
     /// The server and the tool's own name behind a qualified name.
-    async fn find(&self, qualified_name: &str) -> Result<(ServerName, Arc<str>)> {
-        let known = || {
-            let snapshot = self.shared.view.snapshot();
-            let entry = snapshot.get(qualified_name)?;
-            Some((entry.server.clone(), Arc::clone(&entry.name)))
-        };
-        if let Some(found) = known() {
+    async fn find(
+        &self,
+        qualified_name: &str,
+        options: &CallOptions,
+        end: Option<Instant>,
+    ) -> Result<(ServerName, Arc<str>)> {
+        if let Some(found) = self.known(qualified_name) {
             return Ok(found);
         }
         let unknown = || {
@@ -83,29 +91,51 @@ impl ConnectionManager {
                 format!("no server has a tool called {qualified_name:?}"),
             )
         };
-        let Some((server, tool)) = naming::parts(qualified_name) else {
+        let Some((name, tool)) = naming::parts(qualified_name) else {
             // A name with a hash says nothing by itself: it may be of any list.
-            self.tools(Refresh::IfStale).await;
-            return known().ok_or_else(unknown);
+            let lists = self.tools(Refresh::IfStale);
+            let _ = match end {
+                Some(end) => timeout_at(end, lists).await.ok(),
+                None => Some(lists.await),
+            };
+            return self.known(qualified_name).ok_or_else(unknown);
         };
-        let Ok(server) = self.shared.server(server) else {
-            return Err(match self.is_shut_down() {
-                true => crate::shared::closed(),
-                false => unknown(),
-            });
-        };
-        match fetch::get::<Tool>(&self.shared, &server, Refresh::IfStale).await {
-            // The list is there and good, and does not hold it.
-            Ok(list) if list.stale.is_none() && list.incomplete.is_none() => {
-                known().ok_or_else(unknown)
+        loop {
+            let server = match self.shared.server(name) {
+                Ok(server) => server,
+                Err(error) if error.kind() == ErrorKind::Closed => return Err(error),
+                Err(_) => return Err(unknown()),
+            };
+            if !server.is_live() {
+                // The server's own way of waiting, and its own reason when that is in vain. Its
+                // tools are listed before it is ready.
+                let patience = server.spec().policy.timeouts.startup;
+                let until = end.unwrap_or_else(|| admission::after(Instant::now(), patience));
+                match admission::wait_ready(&server, options.not_ready, until).await {
+                    // It was replaced meanwhile: the new one is there already.
+                    Err(_) if server.is_retired() => continue,
+                    ready => drop(ready?),
+                }
             }
-            // No good list: the server itself knows best.
-            Ok(_) => Ok((server.name.clone(), tool.into())),
-            Err(error) if error.delivery() == mcpool_core::Delivery::Answered => {
-                Ok((server.name.clone(), tool.into()))
-            }
-            // It cannot be reached: the reason of that is the reason of the call.
-            Err(error) => Err(error),
+            let list = fetch::get::<Tool>(&self.shared, &server, Refresh::IfStale);
+            let list = match end {
+                Some(end) => timeout_at(end, list).await.ok().and_then(Result::ok),
+                None => list.await.ok(),
+            };
+            return match list {
+                // The list is there and whole, and does not hold it.
+                Some(list) if list.stale.is_none() && list.incomplete.is_none() => {
+                    self.known(qualified_name).ok_or_else(unknown)
+                }
+                // The server itself knows best.
+                _ => Ok((server.name.clone(), tool.into())),
+            };
         }
+    }
+
+    fn known(&self, qualified_name: &str) -> Option<(ServerName, Arc<str>)> {
+        let snapshot = self.shared.view.snapshot();
+        let entry = snapshot.get(qualified_name)?;
+        Some((entry.server.clone(), Arc::clone(&entry.name)))
     }
 }

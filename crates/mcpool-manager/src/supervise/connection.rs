@@ -1,7 +1,10 @@
 //! What a supervisor does to a connection, as futures that can be dropped at any moment: make it,
 //! listen to it, probe it, close it. Each is bounded in time and survives a client that panics.
 
-use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use futures::{
     FutureExt,
@@ -16,9 +19,13 @@ use tokio::time::Instant;
 use crate::{
     catalog::{cache::CachedList, fetch},
     request::admission::after,
-    server::Server,
+    server::{Server, lock},
     shared::Shared,
-    supervise::slot::Live,
+    supervise::{
+        foreign::{asked, guarded},
+        open::Open,
+        slot::Live,
+    },
 };
 
 /// How much longer than its own bound an operation of a client may take before it is given up.
@@ -30,6 +37,7 @@ const PROBE_GRACE: Duration = Duration::from_millis(250);
 pub(crate) struct Connection {
     pub(crate) live: Arc<Live>,
     pub(crate) since: Instant,
+    pub(crate) open: Open,
     closed: BoxFuture<'static, CloseReason>,
     notices: Option<Notices>,
 }
@@ -41,15 +49,18 @@ pub(crate) enum Heard {
 }
 
 impl Connection {
-    pub(crate) fn new(live: Arc<Live>, notices: Notices) -> Self {
-        let watched = Arc::clone(&live.client);
+    pub(crate) fn new(live: Arc<Live>, open: Open, notices: Notices) -> Self {
+        let watched = Arc::clone(&live);
         Self {
             live,
             since: Instant::now(),
+            open,
             closed: async move {
-                match guarded(watched.closed(), "`closed` of the client").await {
-                    Ok(reason) => reason,
-                    Err(panicked) => CloseReason::Lost(panicked),
+                let closed = guarded("`closed` of the client", watched.client.closed());
+                tokio::select! {
+                    biased;
+                    error = watched.broken() => CloseReason::Lost(error),
+                    closed = closed => closed.unwrap_or_else(CloseReason::Lost),
                 }
             }
             .boxed(),
@@ -95,9 +106,10 @@ pub(crate) struct Connected {
 pub(crate) struct ConnectFailure {
     pub(crate) error: Error,
     pub(crate) elapsed: Duration,
-    /// A client that was connected but is of no use: to be closed.
-    pub(crate) client: Option<Arc<dyn Client>>,
 }
+
+/// Where a connect under way puts its client, so that whoever gives the connect up can close it.
+pub(crate) type Made = Arc<Mutex<Option<Open>>>;
 
 /// How long a connect keeps its place in the budget: one that hangs must not hold up the others.
 const BUDGETED: Duration = Duration::from_secs(5);
@@ -109,12 +121,13 @@ pub(crate) async fn connect(
     server: Arc<Server>,
     spec: Arc<ServerSpec>,
     options: ConnectOptions,
+    made: Made,
 ) -> Result<Connected, ConnectFailure> {
     let permit = shared.budget.acquire(&spec.transport).await;
     let started = Instant::now();
-    let made = async {
+    let outcome = async {
         let permit = permit?;
-        let making = make(&shared, &server, &spec, &options);
+        let making = make(&shared, &server, &spec, &options, &made);
         tokio::pin!(making);
         match tokio::time::timeout(BUDGETED, &mut making).await {
             Ok(made) => made,
@@ -124,29 +137,10 @@ pub(crate) async fn connect(
             }
         }
     };
-    let outcome = guarded(made, "the connect")
-        .await
-        .unwrap_or_else(|error| Err(error.into()));
-    outcome.map_err(|Unusable { error, client }| ConnectFailure {
+    outcome.await.map_err(|error| ConnectFailure {
         error,
         elapsed: started.elapsed(),
-        client,
     })
-}
-
-/// Why there is no connection, and the client that there nearly was.
-struct Unusable {
-    error: Error,
-    client: Option<Arc<dyn Client>>,
-}
-
-impl From<Error> for Unusable {
-    fn from(error: Error) -> Self {
-        Self {
-            error,
-            client: None,
-        }
-    }
 }
 
 async fn make(
@@ -154,23 +148,29 @@ async fn make(
     server: &Server,
     spec: &ServerSpec,
     options: &ConnectOptions,
-) -> Result<Connected, Unusable> {
+    made: &Made,
+) -> Result<Connected> {
     let started = Instant::now();
     let startup = spec.policy.timeouts.startup;
     let end = after(started, startup);
     // The factory keeps to the same bound and says more when it passes.
-    let connecting = shared.factory.connect(spec, options);
-    let client = tokio::time::timeout_at(after(end, GRACE), connecting)
-        .await
-        .unwrap_or_else(|_| {
-            Err(Error::new(
+    let connecting = guarded(
+        "`connect` of the client factory",
+        shared.factory.connect(spec, options),
+    );
+    let client = match tokio::time::timeout_at(after(end, GRACE), connecting).await {
+        Ok(connected) => connected??,
+        Err(_) => {
+            return Err(Error::new(
                 ErrorKind::Timeout,
                 format!("the server was not ready within {startup:?} (timeouts.startup)"),
-            ))
-        })?;
+            ));
+        }
+    };
+    *lock(made) = Some(shared.open.keep(Arc::clone(&client)));
     let elapsed = started.elapsed();
     // Listened to before the first list is asked for: no change after it is missed.
-    let notices = client.notices();
+    let notices = asked("`notices` of the client", || client.notices())?;
     let version = server.catalog.tools.version();
     let listing = async {
         let tools = fetch::fetch(&*client, version, spec).await;
@@ -179,9 +179,11 @@ async fn make(
         }
         tools
     };
-    // A client that is connected in the last moment may still answer.
-    let listed = tokio::time::timeout_at(end.max(after(Instant::now(), GRACE)), listing).await;
-    let unusable = match listed {
+    // A client that is connected in the last moment may still answer, but the whole is bounded.
+    let last = after(Instant::now(), GRACE).clamp(end, after(end, GRACE));
+    let listing = guarded("a request of the client", listing);
+    let listed = tokio::time::timeout_at(last, listing).await;
+    let unusable = match listed.map(|listed| listed.and_then(|tools| tools)) {
         Ok(Ok(tools)) => {
             return Ok(Connected {
                 client,
@@ -191,7 +193,7 @@ async fn make(
             });
         }
         // The server answered: its list is bad, and the rest of it may be good.
-        Ok(Err(error)) if error.delivery() == Delivery::Answered && !client.is_closed() => {
+        Ok(Err(error)) if error.delivery() == Delivery::Answered && !is_closed(&*client) => {
             let error = error.with_server(&server.name).with_operation("tools/list");
             tracing::warn!(server = %server.name, %error, "connected without a list of tools");
             let last = server.catalog.tools.cached();
@@ -210,10 +212,12 @@ async fn make(
             ),
         ),
     };
-    Err(Unusable {
-        error: unusable.with_operation("tools/list"),
-        client: Some(client),
-    })
+    Err(unusable.with_operation("tools/list"))
+}
+
+/// Whether a client says that it has ended; one that panics over it has.
+pub(crate) fn is_closed(client: &dyn Client) -> bool {
+    asked("`is_closed` of the client", || client.is_closed()).unwrap_or(true)
 }
 
 /// Asks a server whether it lives; `budgeted` within the connect budget.
@@ -232,7 +236,7 @@ pub(crate) async fn probe(
     let started = Instant::now();
     let answer = tokio::time::timeout_at(
         after(after(started, timeout), PROBE_GRACE),
-        guarded(client.probe(timeout), "`probe` of the client"),
+        guarded("`probe` of the client", client.probe(timeout)),
     );
     let answer = match answer.await {
         Ok(Ok(answer)) => answer,
@@ -257,29 +261,18 @@ pub(crate) async fn close(
     client: Arc<dyn Client>,
     bound: Duration,
 ) -> Diagnostics {
-    let close = tokio::time::timeout(bound, guarded(client.close(), "`close` of the client"));
-    if !matches!(close.await, Ok(Ok(()))) {
-        tracing::warn!(%server, "the close did not end in time; the connection is dropped");
+    let close = tokio::time::timeout(bound, guarded("`close` of the client", client.close()));
+    match close.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%server, %error, "the connection is dropped"),
+        Err(_) => {
+            tracing::warn!(%server, "the close did not end in time; the connection is dropped");
+        }
     }
     snapshot(&*client).map_or_else(Diagnostics::default, |snapshot| snapshot.diagnostics)
 }
 
 /// What a client knows of itself; `None` when it panics over it.
 pub(crate) fn snapshot(client: &dyn Client) -> Option<ClientSnapshot> {
-    std::panic::catch_unwind(AssertUnwindSafe(|| client.snapshot())).ok()
-}
-
-/// Turns a panic into an error: one bad client must not end the supervision.
-async fn guarded<F: Future>(future: F, what: &str) -> Result<F::Output> {
-    AssertUnwindSafe(future)
-        .catch_unwind()
-        .await
-        .map_err(|panic| {
-            let said = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-                (Some(text), _) => text,
-                (None, Some(text)) => text.as_str(),
-                (None, None) => "no message",
-            };
-            Error::new(ErrorKind::Internal, format!("{what} panicked: {said}"))
-        })
+    asked("`snapshot` of the client", || client.snapshot()).ok()
 }

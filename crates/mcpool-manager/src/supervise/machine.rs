@@ -105,6 +105,8 @@ pub(crate) enum What {
     Lost(DisconnectCause),
     ProbeOk,
     ProbeMissed,
+    /// The probe could not be sent, for a reason of this program's own.
+    ProbeImpossible,
     /// A caller met trouble: evidence, not proof.
     Reported,
     /// A caller wants to know the health now.
@@ -279,6 +281,10 @@ pub(crate) fn step(rules: &Rules, mut state: State, input: Input) -> (State, Vec
                 // and a probe that fails at once is not repeated at once.
                 ready.next_probe = Some(after(started, rules.health.timeout).max(now));
             }
+        }
+        (Phase::Ready(ready), What::ProbeImpossible) => {
+            ready.probing = None;
+            ready.next_probe = heartbeat(rules, now, random);
         }
         (Phase::Ready(ready), What::Reported) => {
             // A caller's word counts as one miss but never as the last one.

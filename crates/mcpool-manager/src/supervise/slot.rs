@@ -10,9 +10,11 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use mcpool_core::{Client, DisconnectCause, Error, ErrorKind};
+use mcpool_core::{Client, DisconnectCause, Error, ErrorKind, ServerName};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
+
+use crate::supervise::foreign::asked;
 
 /// The slot of one instance. Only its supervisor fills and empties it.
 #[derive(Default)]
@@ -44,6 +46,7 @@ const SHUT: usize = 1 << (usize::BITS - 1);
 /// One live connection.
 pub(crate) struct Live {
     pub(crate) client: Arc<dyn Client>,
+    server: ServerName,
     /// Which connection of its instance it is, from 1.
     pub(crate) epoch: u64,
     gate: AtomicUsize,
@@ -51,6 +54,9 @@ pub(crate) struct Live {
     /// Cancelled when the connection is given up: whatever is in flight ends.
     dead: CancellationToken,
     cause: OnceLock<DisconnectCause>,
+    /// Why the client is of no use although it does not say that it has ended.
+    fault: OnceLock<Error>,
+    faulty: Notify,
     born: Instant,
     /// When the last call ended, in milliseconds since `born`.
     used: AtomicU64,
@@ -66,21 +72,52 @@ pub(crate) enum Refused {
 }
 
 impl Live {
-    pub(crate) fn new(client: Arc<dyn Client>, epoch: u64) -> Arc<Self> {
+    pub(crate) fn new(server: ServerName, client: Arc<dyn Client>, epoch: u64) -> Arc<Self> {
         Arc::new(Self {
             client,
+            server,
             epoch,
             gate: AtomicUsize::new(0),
             drained: Notify::new(),
             dead: CancellationToken::new(),
             cause: OnceLock::new(),
+            fault: OnceLock::new(),
+            faulty: Notify::new(),
             born: Instant::now(),
             used: AtomicU64::new(0),
         })
     }
 
     fn usable(&self) -> bool {
-        self.gate.load(Ordering::Acquire) & SHUT == 0 && !self.client.is_closed()
+        if self.gate.load(Ordering::Acquire) & SHUT != 0 {
+            return false;
+        }
+        match asked("`is_closed` of the client", || self.client.is_closed()) {
+            Ok(closed) => !closed,
+            Err(panicked) => {
+                self.give_up(panicked);
+                false
+            }
+        }
+    }
+
+    /// Lets nobody in any more, because the client cannot be relied on: its supervisor gives the
+    /// connection up for this reason. The first reason stays.
+    pub(crate) fn give_up(&self, fault: Error) {
+        self.shut();
+        let _ = self.fault.set(fault);
+        self.faulty.notify_one();
+    }
+
+    /// Waits until the client cannot be relied on. For the supervisor alone.
+    pub(crate) async fn broken(&self) -> Error {
+        loop {
+            // A notification that comes between the look and the wait is kept.
+            if let Some(fault) = self.fault.get() {
+                return fault.clone();
+            }
+            self.faulty.notified().await;
+        }
     }
 
     /// How many calls are inside.
@@ -192,6 +229,6 @@ impl Live {
                 "the connection ended while the request was in flight",
             ),
         };
-        Error::new(kind, message).with_server(self.client.server())
+        Error::new(kind, message).with_server(&self.server)
     }
 }

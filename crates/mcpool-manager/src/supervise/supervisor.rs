@@ -29,10 +29,11 @@ use tracing::Instrument;
 use crate::{
     catalog::fetch,
     observe::metrics,
-    server::{Command, Instance, Server},
+    server::{Command, Instance, Server, lock},
     shared::Shared,
-    supervise::connection::{self, ConnectFailure, Connected, Connection, Heard},
+    supervise::connection::{self, ConnectFailure, Connected, Connection, Heard, Made},
     supervise::machine::{self, Effect, Input, Phase, State, Traffic, What},
+    supervise::open::Open,
 };
 
 pub(crate) use publication::wall_clock;
@@ -49,6 +50,8 @@ pub(crate) struct Supervisor {
     /// Set when a connect is due but an old process has to go first.
     connect_due: bool,
     connect: Option<BoxFuture<'static, Result<Connected, ConnectFailure>>>,
+    /// The client of the connect that is under way, once there is one.
+    made: Made,
     probe: Option<BoxFuture<'static, Result<ProbeReport, Error>>>,
     /// Waits for a login while one is needed.
     login: Option<BoxFuture<'static, ()>>,
@@ -92,6 +95,7 @@ impl Supervisor {
             epoch: 0,
             connect_due: false,
             connect: None,
+            made: Made::default(),
             probe: None,
             login: None,
             login_pause: Duration::ZERO,
@@ -219,14 +223,19 @@ impl Supervisor {
                 }
             }
             Command::Resumed => self.feed(What::Resumed),
+            Command::Ping { reply } => {
+                // Nobody waits any more: no harm done.
+                let _ = reply.send(());
+            }
         }
     }
 
     /// One step of the machine, its effects, and the publication of what changed.
     fn feed(&mut self, what: What) {
         let rules = self.server.rules();
+        let now = Instant::now();
         let input = Input {
-            now: Instant::now(),
+            now,
             random: rand::random(),
             what,
         };
@@ -239,13 +248,17 @@ impl Supervisor {
                 Effect::AbortConnect => {
                     self.connect_due = false;
                     self.connect = None;
+                    // A server that was connected and still lists its tools gets its close.
+                    if let Some(open) = lock(&self.made).take() {
+                        self.close(open);
+                    }
                 }
                 Effect::Close(cause) => self.retire(cause),
                 Effect::Probe { budgeted } => self.start_probe(budgeted),
             }
         }
         if before != self.state.phase {
-            self.publish();
+            self.publish(now);
         }
         self.settle();
     }
@@ -313,6 +326,11 @@ impl Supervisor {
                 self.last_error = Some(error);
                 self.feed(What::AuthRefused);
             }
+            // This program could not ask: no word of the server's.
+            Err(error) if error.kind() == ErrorKind::Exhausted => {
+                tracing::warn!(server = %self.server.name, %error, "a heartbeat could not be sent");
+                self.feed(What::ProbeImpossible);
+            }
             Err(error) => {
                 let misses = match &self.state.phase {
                     Phase::Ready(ready) => ready.misses.saturating_add(1),
@@ -343,7 +361,10 @@ impl Supervisor {
     fn retire(&mut self, cause: DisconnectCause) {
         self.probe = None;
         self.suspecting.clear();
-        let Some(Connection { live, since, .. }) = self.live.take() else {
+        let Some(Connection {
+            live, since, open, ..
+        }) = self.live.take()
+        else {
             return;
         };
         self.instance().slot.empty();
@@ -397,12 +418,27 @@ impl Supervisor {
                     let _ = tokio::time::timeout(drain, live.drained()).await;
                     live.kill(cause);
                 }
-                connection::close(name, Arc::clone(&live.client), bound).await
+                let left = connection::close(name, Arc::clone(&live.client), bound).await;
+                drop(open);
+                left
             }
             .boxed(),
         );
         // Those who wait for room must look for another connection.
         self.server.queue.look_again();
+    }
+
+    /// Closes a client that never went into use.
+    fn close(&self, open: Open) {
+        let (name, bound) = (self.server.name.clone(), self.close_bound());
+        self.closings.push(
+            async move {
+                let left = connection::close(name, Arc::clone(open.client()), bound).await;
+                drop(open);
+                left
+            }
+            .boxed(),
+        );
     }
 
     fn close_bound(&self) -> Duration {

@@ -9,10 +9,13 @@
     reason = "the log level is deprecated by MCP 2026-07-28, spoken by older servers"
 )]
 
+mod by_name;
 mod cancellation;
 mod catalog;
 mod delivery;
 mod events;
+mod forced;
+mod foreign;
 mod herd;
 mod instances;
 mod lifecycle;

@@ -265,6 +265,11 @@ impl Client for FakeClient {
             let _ = self.server.act(act).await;
         }
     }
+
+    fn kill(&self) {
+        self.life.end(CloseReason::Requested);
+        self.server.killed();
+    }
 }
 
 impl Drop for FakeClient {

@@ -92,6 +92,7 @@ struct Script {
     counts: HashMap<Op, usize>,
     answered: usize,
     dropped: usize,
+    kills: usize,
     tools: Vec<Tool>,
     tools_ttl: Option<Duration>,
     prompts: Vec<Prompt>,
@@ -118,6 +119,7 @@ impl Default for Script {
             counts: HashMap::new(),
             answered: 0,
             dropped: 0,
+            kills: 0,
             tools: vec![tool("echo")],
             tools_ttl: None,
             prompts: vec![from_json(json!({"name": "greet"}))],
@@ -190,6 +192,12 @@ impl FakeServer {
     #[must_use]
     pub fn dropped(&self) -> usize {
         self.script().dropped
+    }
+
+    /// Clients that were ended by force.
+    #[must_use]
+    pub fn kills(&self) -> usize {
+        self.script().kills
     }
 
     /// Lets everything that is [`Act::Held`] go on.
@@ -366,6 +374,10 @@ impl FakeServer {
         let mut logins = self.0.logins.subscribe();
         // The sender lives as long as the server.
         let _ = logins.changed().await;
+    }
+
+    pub(super) fn killed(&self) {
+        self.script().kills += 1;
     }
 
     pub(super) fn connect_began(&self) {

@@ -148,6 +148,7 @@ fn inputs() -> Vec<(&'static str, Input)> {
         ("lost", at(now, What::Lost(DisconnectCause::RemoteClosed))),
         ("answered", at(now, What::ProbeOk)),
         ("missed", at(now, What::ProbeMissed)),
+        ("unasked", at(now, What::ProbeImpossible)),
         ("reported", at(now, What::Reported)),
         ("check", at(now, What::Check)),
         ("refused", at(now, What::AuthRefused)),
@@ -173,6 +174,7 @@ login      | =                  | =                  | =                  | auth
 lost       | =                  | =                  | =                  | =                | backoff(1s) close:remote_closed | connecting close:remote_closed connect | backoff(1s) close:remote_closed | backoff(1s) close:remote_closed   | =                  | =                  | =                  | =                  | =
 answered   | =                  | =                  | =                  | =                | ready                           | ready                                 | ready                           | ready                             | =                  | =                  | =                  | =                  | =
 missed     | =                  | =                  | =                  | =                | ready-1                         | ready-1                               | ready-1                         | backoff(1s) close:heartbeat_failed | =                  | =                  | =                  | =                  | =
+unasked    | =                  | =                  | =                  | =                | =                               | =                                     | ready                           | ready-1                           | =                  | =                  | =                  | =                  | =
 reported   | =                  | =                  | =                  | =                | ready-1? probe                  | ready-1? probe                        | ready-1?                        | =                                 | =                  | =                  | =                  | =                  | =
 check      | =                  | =                  | =                  | =                | ready? probe                    | ready? probe                          | =                               | =                                 | =                  | =                  | =                  | =                  | =
 refused    | =                  | =                  | =                  | =                | auth close:auth_required        | auth close:auth_required              | auth close:auth_required        | auth close:auth_required          | =                  | =                  | =                  | =                  | =

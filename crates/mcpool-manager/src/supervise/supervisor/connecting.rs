@@ -15,10 +15,15 @@ use tracing::Instrument;
 use crate::{
     catalog::fetch,
     observe::metrics,
+    server::lock,
     supervise::connection::{self, ConnectFailure, Connected, Connection},
-    supervise::machine::{Failure, Phase, What},
+    supervise::open::Open,
     supervise::slot::Live,
     supervise::supervisor::Supervisor,
+    supervise::{
+        foreign::{asked, guarded},
+        machine::{Failure, Phase, What},
+    },
 };
 
 /// The pause before the second connect in a row that new credentials lead to.
@@ -34,9 +39,10 @@ impl Supervisor {
     /// Starts the connect that is due, once what was there before is gone.
     pub(super) fn start_connect_if_due(&mut self) {
         let spec = self.server.spec_to_connect();
-        // Two processes of one stdio server must not fight over its files; a session of an HTTP
-        // server that is being closed disturbs nobody.
-        if !self.connect_due || (spec.transport.is_stdio() && !self.closings.is_empty()) {
+        // Two processes of one stdio server must not fight over its files, unless the policy knows
+        // better; a session of an HTTP server that is being closed disturbs nobody.
+        let beside = usize::from(spec.policy.shutdown.overlap);
+        if !self.connect_due || (spec.transport.is_stdio() && self.closings.len() > beside) {
             return;
         }
         self.connect_due = false;
@@ -57,30 +63,29 @@ impl Supervisor {
             Arc::clone(&self.server),
             spec,
             ConnectOptions::new().with_fresh(fresh),
+            Arc::clone(&self.made),
         );
         self.connect = Some(connect.instrument(span).boxed());
     }
 
     pub(super) fn connect_ended(&mut self, outcome: Result<Connected, ConnectFailure>) {
         match outcome {
-            Ok(connected) => self.connected(connected),
-            Err(ConnectFailure {
-                error,
-                elapsed,
-                client,
-            }) => {
-                if let Some(client) = client {
-                    self.closings.push(
-                        connection::close(self.server.name.clone(), client, self.close_bound())
-                            .boxed(),
-                    );
+            Ok(connected) => {
+                let open = lock(&self.made).take();
+                // It was put there when the client was made.
+                let Some(open) = open else { return };
+                self.connected(connected, open);
+            }
+            Err(ConnectFailure { error, elapsed }) => {
+                if let Some(open) = lock(&self.made).take() {
+                    self.close(open);
                 }
                 self.connect_failed(error, elapsed);
             }
         }
     }
 
-    fn connected(&mut self, connected: Connected) {
+    fn connected(&mut self, connected: Connected, open: Open) {
         let Connected {
             client,
             notices,
@@ -90,8 +95,8 @@ impl Supervisor {
         self.epoch += 1;
         self.last_error = None;
         self.login_pause = Duration::ZERO;
-        let live = Live::new(Arc::clone(&client), self.epoch);
-        let info = client.info();
+        let live = Live::new(self.server.name.clone(), Arc::clone(&client), self.epoch);
+        let info = asked("`info` of the client", || client.info()).unwrap_or_default();
         let transport = info.as_ref().map(|info| info.transport);
         let protocol = info.as_ref().map(|info| info.protocol.clone());
         let connected_at = connection::snapshot(&*client)
@@ -105,7 +110,7 @@ impl Supervisor {
             "connected"
         );
         metrics::connected(&self.server.name, elapsed);
-        self.live = Some(Connection::new(Arc::clone(&live), notices));
+        self.live = Some(Connection::new(Arc::clone(&live), open, notices));
         let attempt = self.state.attempts;
         self.server.catalog.reconnected();
         let before = self.server.catalog.tools.cached();
@@ -193,7 +198,14 @@ impl Supervisor {
             let spec = self.server.spec();
             let pause = self.login_pause;
             let changed = async move {
-                factory.credentials_changed(&spec).await;
+                let changed = guarded(
+                    "`credentials_changed` of the client factory",
+                    factory.credentials_changed(&spec),
+                );
+                if let Err(error) = changed.await {
+                    tracing::warn!(server = %spec.name, %error, "logins are not noticed");
+                    std::future::pending::<()>().await;
+                }
                 tokio::time::sleep(pause).await;
             };
             self.login = Some(changed.boxed());

@@ -13,7 +13,7 @@ use crate::{
 
 impl Supervisor {
     /// Tells everybody the state.
-    pub(super) fn publish(&mut self) {
+    pub(super) fn publish(&mut self, now: Instant) {
         let state = self.server_state();
         if let Phase::Backoff { until } = self.state.phase
             && !matches!(
@@ -21,7 +21,7 @@ impl Supervisor {
                 ServerState::Backoff { .. }
             )
         {
-            let delay = until.saturating_duration_since(Instant::now());
+            let delay = until.saturating_duration_since(now);
             tracing::info!(
                 server = %self.server.name,
                 attempt = self.state.attempts.saturating_add(1),
