@@ -124,18 +124,24 @@ impl Drop for LastHandle {
 }
 
 impl Wait {
-    /// Runs work on the runtime, and waits for its end within the bounds.
-    fn run<Fut>(&self, work: impl FnOnce() -> Fut) -> Result<Fut::Output>
-    where
-        Fut: Future + Send + 'static,
-        Fut::Output: Send + 'static,
-    {
+    /// Whether this thread may wait: one of the runtime's own would wait for itself.
+    fn outside(&self) -> Result<()> {
         if Handle::try_current().is_ok_and(|here| here.id() == self.runtime.handle.id()) {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
                 "a blocking verb was called from a thread of its own runtime",
             ));
         }
+        Ok(())
+    }
+
+    /// Runs work on the runtime, and waits for its end within the bounds.
+    fn run<Fut>(&self, work: impl FnOnce() -> Fut) -> Result<Fut::Output>
+    where
+        Fut: Future + Send + 'static,
+        Fut::Output: Send + 'static,
+    {
+        self.outside()?;
         let work = {
             let _inside = self.runtime.handle.enter();
             work()
@@ -174,10 +180,11 @@ impl Wait {
             let _ = sender.send(result);
         });
         receiver.recv().unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::Closed,
-                "the blocking manager was shut down, or the operation panicked",
-            ))
+            Err(match self.runtime.stop.is_cancelled() {
+                true => Error::new(ErrorKind::Closed, "the blocking manager was shut down"),
+                // The hook has told what it said.
+                false => Error::new(ErrorKind::Internal, "the operation panicked"),
+            })
         })
     }
 }
@@ -320,6 +327,8 @@ impl BlockingManager {
     /// # Errors
     /// `InvalidArgument` on a thread of its own runtime.
     pub fn shutdown(&self, deadline: Duration) -> Result<ShutdownReport> {
+        self.wait.outside()?;
+        // Whoever comes second waits here for the first one's end.
         let mut ended = lock(&self.wait.runtime.ended);
         if let Some(report) = &*ended {
             return Ok(report.clone());

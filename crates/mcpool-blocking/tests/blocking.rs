@@ -135,6 +135,41 @@ fn its_own_threads_are_refused_not_blocked() {
     pool.shutdown(Duration::from_secs(5)).unwrap();
 }
 
+#[test]
+fn work_that_panics_is_no_shutdown() {
+    let pool = pool(&FakeFactory::new());
+    let error = pool.run(|_| async { panic!("boom") }).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    pool.run(|_| async {}).unwrap();
+    pool.shutdown(Duration::from_secs(5)).unwrap();
+    assert_eq!(
+        pool.run(|_| async {}).unwrap_err().kind(),
+        ErrorKind::Closed
+    );
+}
+
+#[test]
+fn no_timeout_panics() {
+    let factory = FakeFactory::new();
+    let pool = pool(&factory).with_timeout(Duration::MAX);
+    start(&pool, &["a"]);
+    call(&pool).unwrap();
+    let mut events = pool.events();
+    pool.with_server("a", |a| async move { a.disconnect().await })
+        .unwrap();
+    assert!(events.next_within(Duration::MAX).unwrap().is_some());
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let pool = pool.clone();
+            std::thread::spawn(move || pool.shutdown(Duration::MAX).unwrap())
+        })
+        .collect();
+    // Whoever asks at the same time gets the same report.
+    for thread in threads {
+        assert_eq!(thread.join().unwrap().closed.len(), 1);
+    }
+}
+
 #[tokio::test]
 async fn dropping_the_last_handle_closes_everything_also_inside_a_runtime() {
     let factory = FakeFactory::new();

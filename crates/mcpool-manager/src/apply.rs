@@ -3,14 +3,14 @@
 pub(crate) mod diff;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use futures::future;
 use mcpool_core::{Error, EventKind, Result, ServerName, ServerSpec, StartMode};
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{runtime, sync::oneshot, task::JoinHandle, time::timeout};
 
 use self::diff::ConfigDiff;
 use crate::{
@@ -57,8 +57,8 @@ impl StartReport {
     }
 }
 
-/// How long a supervisor on another runtime may take to say that it lives.
-const OTHER_RUNTIME_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a runtime that is going may take to let go of its supervisors.
+const RUNTIME_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Which of the running servers a change is about.
 #[derive(Clone, Copy)]
@@ -84,7 +84,7 @@ impl ConnectionManager {
             .filter(|s| s.enabled && (s.start == StartMode::Eager || s.required))
             .map(|s| (s.name.clone(), s.required))
             .collect();
-        self.hear_supervisors().await;
+        self.runtimes_settle().await;
         let (diff, _draining) = self.change(Scope::All, specs)?;
         let new: HashSet<&ServerName> = diff.added.iter().chain(&diff.replaced).collect();
         let touched: Vec<_> = waited_for
@@ -123,7 +123,7 @@ impl ConnectionManager {
     /// `InvalidSpec` when two specs have one name; nothing was changed then. `Closed` after the
     /// shutdown.
     pub async fn apply(&self, specs: Vec<ServerSpec>) -> Result<ConfigDiff> {
-        self.hear_supervisors().await;
+        self.runtimes_settle().await;
         let (diff, draining) = self.change(Scope::All, specs)?;
         future::join_all(draining).await;
         Ok(diff)
@@ -162,23 +162,33 @@ impl ConnectionManager {
         Ok(())
     }
 
-    /// Waits until each supervisor of another runtime has said that it lives, or has gone with that
-    /// runtime: one that is going just now must not pass for one that runs.
-    async fn hear_supervisors(&self) {
+    /// Waits for the end of the supervisors whose runtime is going just now: they must not pass for
+    /// ones that run.
+    async fn runtimes_settle(&self) {
         let Ok(here) = self.shared.runtime() else {
             return;
         };
-        let servers = self.shared.all();
-        let elsewhere = servers.iter().filter(|server| server.is_elsewhere(here));
-        let answers = elsewhere
-            .flat_map(|server| &server.instances)
-            .filter_map(|instance| {
-                let (reply, answer) = oneshot::channel();
-                instance.tell(Command::Ping { reply }).ok().map(|()| answer)
-            });
-        let heard = future::join_all(answers);
-        // A runtime that nobody drives answers nothing, and ends nothing either.
-        let _ = tokio::time::timeout(OTHER_RUNTIME_PATIENCE, heard).await;
+        let mut elsewhere: HashMap<runtime::Id, Vec<Arc<Server>>> = HashMap::new();
+        for server in self.shared.all() {
+            if server.runtime.id() != here.id() {
+                elsewhere
+                    .entry(server.runtime.id())
+                    .or_default()
+                    .push(server);
+            }
+        }
+        let settles = elsewhere.into_values().map(|servers| async move {
+            let Some(first) = servers.first() else { return };
+            // A runtime whose end has begun runs nothing new.
+            if first.runtime.spawn(async {}).await.is_ok() {
+                return;
+            }
+            for instance in servers.iter().flat_map(|server| &server.instances) {
+                instance.ended().await;
+            }
+        });
+        // A runtime that nobody drives runs nothing, and ends nothing either.
+        let _ = timeout(RUNTIME_PATIENCE, future::join_all(settles)).await;
     }
 
     fn running(&self, scope: Scope<'_>) -> BTreeMap<ServerName, Arc<ServerSpec>> {
@@ -201,7 +211,7 @@ impl ConnectionManager {
         specs: Vec<ServerSpec>,
     ) -> Result<(ConfigDiff, Vec<JoinHandle<()>>)> {
         let shared = &self.shared;
-        let runtime = shared.runtime()?;
+        let home = shared.runtime()?;
         let _changing = lock(&shared.changing);
         if self.is_shut_down() {
             return Err(closed());
@@ -250,7 +260,7 @@ impl ConnectionManager {
                 continue;
             }
             let connects = spec.enabled && !matches!(spec.start, StartMode::Lazy(_));
-            let (server, receivers) = Server::new(spec, shared.root.child_token(), runtime);
+            let (server, receivers) = Server::new(spec, shared.root.child_token(), home.clone());
             if let Some(old) = servers.insert(name.clone(), Arc::clone(&server)) {
                 // The old list is served until the new one is there.
                 if let Some(tools) = old.catalog.tools.cached() {

@@ -15,7 +15,7 @@ use mcpool_core::{
     ServerName, ServerSpec, ServerState, StartMode, StderrLine, TransportKind,
 };
 use tokio::{
-    runtime,
+    runtime::Handle,
     sync::{Notify, mpsc, oneshot, watch},
     time::Instant,
 };
@@ -47,7 +47,7 @@ pub(crate) struct Server {
     /// Set when it was removed or replaced: it speaks for its name no more.
     retired: AtomicBool,
     /// The runtime that its supervisors run on.
-    runtime: runtime::Id,
+    pub(crate) runtime: Handle,
 }
 
 /// One supervised connection of a server.
@@ -86,8 +86,6 @@ pub(crate) enum Command {
     },
     /// The machine slept.
     Resumed,
-    /// Say that the supervisor lives.
-    Ping { reply: oneshot::Sender<()> },
 }
 
 /// What was seen of one instance.
@@ -149,7 +147,7 @@ impl Server {
     pub(crate) fn new(
         spec: ServerSpec,
         stop: CancellationToken,
-        runtime: runtime::Id,
+        runtime: Handle,
     ) -> (Arc<Self>, Vec<mpsc::UnboundedReceiver<Command>>) {
         let count = usize::try_from(spec.instances.max(1)).unwrap_or(usize::MAX);
         let initial = if spec.enabled {
@@ -214,11 +212,6 @@ impl Server {
     pub(crate) fn is_abandoned(&self) -> bool {
         let gone = |instance: &Instance| instance.commands.is_closed();
         !self.stop.is_cancelled() && self.instances.iter().any(gone)
-    }
-
-    /// Whether its supervisors run on another runtime than this.
-    pub(crate) fn is_elsewhere(&self, runtime: runtime::Id) -> bool {
-        self.runtime != runtime
     }
 
     /// Marks it as removed or replaced.

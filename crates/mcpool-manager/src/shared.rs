@@ -11,7 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 use mcpool_core::{ClientFactory, Error, ErrorKind, Result, ServerName};
 use tokio::{
-    runtime::{self, Handle},
+    runtime::Handle,
     task::{AbortHandle, JoinHandle},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -85,10 +85,9 @@ impl Shared {
     ///
     /// # Errors
     /// `InvalidArgument` on a thread without one, unless the builder gave one.
-    pub(crate) fn runtime(&self) -> Result<runtime::Id> {
-        let current = || Handle::try_current().ok().map(|runtime| runtime.id());
-        let given = self.runtime.as_ref().map(Handle::id);
-        given.or_else(current).ok_or_else(|| {
+    pub(crate) fn runtime(&self) -> Result<Handle> {
+        let current = || Handle::try_current().ok();
+        self.runtime.clone().or_else(current).ok_or_else(|| {
             Error::new(
                 ErrorKind::InvalidArgument,
                 "this needs a tokio runtime: call it from inside one, give the builder one, or use the blocking manager",

@@ -59,6 +59,8 @@ enum Breaks {
     Death,
     /// The end has no reason.
     NoFailure,
+    /// The monitor does not know of the end.
+    MonitorSilent,
     /// The end has a reason of the wrong kind.
     WrongKind,
     /// What the server had when it died is said to be not sent.
@@ -389,6 +391,7 @@ impl TransportMonitor for Lying {
 
     fn failure(&self) -> Option<Error> {
         match self.0 {
+            Breaks::MonitorSilent => None,
             Breaks::CloseIsFailure => Some(Error::new(ErrorKind::ConnectionLost, "it is gone")),
             _ => self.1.failure(),
         }
@@ -449,6 +452,7 @@ can_fail! {
     a_late_send: dropped_requests_break_nothing on LateSend,
     a_wait_for_the_dead: death_ends_everything on Death,
     an_end_without_a_reason: death_ends_everything on NoFailure,
+    an_end_that_the_monitor_does_not_know: death_ends_everything on MonitorSilent,
     a_reason_of_the_wrong_kind: death_ends_everything on WrongKind,
     a_wrong_delivery: death_ends_everything on DeathDelivery,
     a_broken_answer_that_is_closed: a_broken_answer_fails_its_request on BrokenAnswer,

@@ -1,40 +1,77 @@
 //! The process's own manager.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    cell::Cell,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use crate::manager::ConnectionManager;
 
+static GLOBAL: Mutex<Option<ConnectionManager>> = Mutex::new(None);
+
+/// Held while it is made, so that it is made once.
+static MAKING: Mutex<()> = Mutex::new(());
+
+thread_local! {
+    /// Whether this thread makes it just now.
+    static MAKES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The turn of this thread to make it. Whoever is asked for it while it makes it has the turn
+/// already.
+struct Turn {
+    _first: Option<MutexGuard<'static, ()>>,
+    nested: bool,
+}
+
+impl Turn {
+    fn take() -> Self {
+        let nested = MAKES.replace(true);
+        Self {
+            // A maker that panicked has left nothing half done.
+            _first: (!nested).then(|| MAKING.lock().unwrap_or_else(PoisonError::into_inner)),
+            nested,
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        MAKES.set(self.nested);
+    }
+}
+
 impl ConnectionManager {
     /// The process's own manager: made by whoever asks first, the same for everybody after, from
-    /// any thread. Of several who ask first at the same time one makes it, and what the others have
-    /// made is dropped, before it has started anything. After its [`shutdown`](ConnectionManager::shutdown) the next one to ask makes a
-    /// new one. It is never dropped: shut it down before the process ends.
+    /// any thread. After its [`shutdown`](ConnectionManager::shutdown) the next one to ask makes a
+    /// new one. It is never dropped: shut it down before the process ends. A `make` that asks for
+    /// the global manager itself gets, and makes, the one that everybody gets.
     ///
     /// Its connections live on the runtime from which it was started. When that ends, so do they;
     /// the next [`start`](ConnectionManager::start), from another runtime, makes them again. A
     /// program whose runtimes come and go is better served by the builder's
     /// [`with_runtime`](crate::ManagerBuilder::with_runtime), or by the blocking manager.
-    ///
     #[must_use]
     pub fn global(make: impl FnOnce() -> ConnectionManager) -> ConnectionManager {
-        static GLOBAL: Mutex<Option<ConnectionManager>> = Mutex::new(None);
-        let lock = || GLOBAL.lock().unwrap_or_else(PoisonError::into_inner);
-        let alive = |global: &Option<ConnectionManager>| match global {
-            Some(manager) if !manager.is_shut_down() => Some(manager.clone()),
-            _ => None,
-        };
-        if let Some(manager) = alive(&lock()) {
+        if let Some(manager) = alive() {
             return manager;
         }
-        // Made without the lock: `make` may ask for the global manager itself.
-        let made = make();
-        let mut global = lock();
-        match alive(&global) {
-            Some(manager) => {
-                drop(global);
-                manager
-            }
-            None => global.insert(made).clone(),
+        let _turn = Turn::take();
+        // Somebody else had the turn, or `make` asked for it.
+        if let Some(manager) = alive() {
+            return manager;
         }
+        let made = make();
+        alive().unwrap_or_else(|| global().insert(made).clone())
     }
+}
+
+fn global() -> MutexGuard<'static, Option<ConnectionManager>> {
+    GLOBAL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn alive() -> Option<ConnectionManager> {
+    let global = global();
+    let manager = global.as_ref().filter(|manager| !manager.is_shut_down());
+    manager.cloned()
 }

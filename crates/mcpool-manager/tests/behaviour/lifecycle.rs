@@ -443,4 +443,14 @@ fn one_global_manager_whoever_asks_first() {
     // After its end the next one to ask gets a new one.
     assert!(!make(Arc::clone(&makers)).is_shut_down());
     assert_eq!(makers.load(std::sync::atomic::Ordering::SeqCst), 2);
+    // A maker that asks for it itself.
+    let again = ConnectionManager::global(|| unreachable!("it is there"));
+    futures::executor::block_on(again.shutdown(Duration::from_secs(5)));
+    let inner = ConnectionManager::global(|| {
+        let inner = make(Arc::clone(&makers));
+        assert!(!inner.is_shut_down());
+        ConnectionManager::new(World::new().factory())
+    });
+    assert_eq!(makers.load(std::sync::atomic::Ordering::SeqCst), 3);
+    assert!(!inner.is_shut_down());
 }

@@ -171,6 +171,59 @@ async fn what_has_worked_before_is_tried_again_after_not_found() {
     assert_eq!(fake.count(Op::Connect), 4);
 }
 
+#[tokio::test]
+async fn the_pause_that_is_told_is_the_pause_of_the_policy() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    let mut events = manager.events();
+    world.server("a").next(Op::Connect, Act::Fail(refused()));
+    let mut policy = exact(ReconnectPolicy::default());
+    policy.base = Duration::from_secs(1);
+    manager.add(with_reconnect("a", policy)).unwrap();
+    // On the clock that runs: what passes between the plan and the telling must not count.
+    let delay = loop {
+        let event = events.next_event().await.unwrap();
+        if let EventKind::RetryScheduled { delay, .. } = event.kind {
+            break delay;
+        }
+    };
+    assert_eq!(delay, Duration::from_secs(1));
+    manager.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_that_could_not_be_sent_is_no_evidence() {
+    let world = World::new();
+    let server = world.server("a");
+    let exhausted = Error::new(ErrorKind::Exhausted, "no descriptor is left");
+    server.always(Op::Probe, Act::Fail(exhausted));
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a")]).await.unwrap();
+    eventually("many were tried", || server.count(Op::Probe) >= 10).await;
+    let status = of(&manager, "a").status().unwrap();
+    assert_eq!(
+        (status.state, status.consecutive_misses),
+        (StateKind::Ready, 0)
+    );
+    assert_eq!(server.count(Op::Connect), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_not_ready_is_said_so_in_words() {
+    let world = World::new();
+    world.server("a").always(Op::Connect, Act::Fail(refused()));
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a")]).await.unwrap();
+    let fast = CallOptions::new().fail_fast();
+    let error = call_tool(&manager, "a", "echo", None, &fast)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.message(),
+        "the server is not ready: it waits for the next attempt to connect"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_honoured() {
     let world = World::new();

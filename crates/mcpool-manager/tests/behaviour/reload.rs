@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mcpool_core::{ErrorKind, StateKind, StdioSpec, ToolFilter, TransportSpec};
+use mcpool_core::{ErrorKind, StartMode, StateKind, StdioSpec, ToolFilter, TransportSpec};
 use mcpool_manager::{CallOptions, ConnectionManager, Refresh};
 use tokio::time::Instant;
 
@@ -168,4 +168,78 @@ async fn the_config_may_switch_a_server_off_and_on() {
         of(&manager, "a").status().unwrap().state == StateKind::Ready
     })
     .await;
+}
+
+#[test]
+fn a_start_with_the_servers_that_run_costs_little_however_many_they_are() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let manager = ConnectionManager::new(World::new().factory());
+        let specs: Vec<_> = (0..10_000)
+            .map(|n| spec(&format!("s{n:05}")).with_start(StartMode::Lazy(None)))
+            .collect();
+        manager.start(specs.clone()).await.unwrap();
+        let mut best = Duration::MAX;
+        for _ in 0..5 {
+            let again = specs.clone();
+            let began = std::time::Instant::now();
+            let report = manager.start(again).await.unwrap();
+            best = best.min(began.elapsed());
+            assert!(report.diff.is_empty());
+        }
+        println!("a start that changes nothing of 10 000 servers: {best:?}");
+        // Far above what it takes, and far below what a comparison of each with each takes.
+        assert!(best < Duration::from_millis(400), "{best:?}");
+        manager.shutdown(Duration::from_secs(5)).await;
+    });
+}
+
+/// Two hundred changes that each replace the server, under callers who call all the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_under_load_costs_no_call() {
+    const CALLERS: usize = 32;
+    const CHANGES: usize = 200;
+    let world = World::new();
+    world
+        .server("a")
+        .always(Op::Connect, Act::AnswerAfter(Duration::from_millis(2)));
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a")]).await.unwrap();
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|caller| {
+            let (manager, stop) = (manager.clone(), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let mut ended = Vec::new();
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    ended.push(match caller % 2 {
+                        0 => call_tool(&manager, "a", "echo", None, &CallOptions::new()).await,
+                        _ => manager.call("a__echo", ()).await,
+                    });
+                    tokio::task::yield_now().await;
+                }
+                ended
+            })
+        })
+        .collect();
+    for change in 0..CHANGES {
+        let mut next = spec("a");
+        next.transport = TransportSpec::Stdio(StdioSpec::new(format!("version-{change}")));
+        manager.apply(vec![next]).await.unwrap();
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let mut calls = 0;
+    for caller in callers {
+        for call in caller.await.unwrap() {
+            calls += 1;
+            call.unwrap();
+        }
+    }
+    assert!(calls > CALLERS, "{calls}");
+    println!("{calls} calls during {CHANGES} changes");
+    manager.shutdown(Duration::from_secs(5)).await;
 }

@@ -174,3 +174,30 @@ fn the_builders_runtime_serves_a_shutdown_from_a_thread_without_one() {
     let report = futures::executor::block_on(manager.shutdown(Duration::from_secs(10)));
     assert_eq!(report.closed.len(), 1);
 }
+
+/// A runtime that goes in the background while the next one starts the same servers.
+#[test]
+fn a_start_while_the_last_runtime_goes_connects_again() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    let mut last = None;
+    for round in 0..30 {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        if let Some(last) = last.replace(runtime) {
+            tokio::runtime::Runtime::shutdown_background(last);
+        }
+        let runtime = last.as_ref().unwrap();
+        runtime.block_on(async {
+            let report = manager.start(vec![spec("a"), spec("b")]).await.unwrap();
+            report.all_connected().unwrap();
+            for name in ["a", "b"] {
+                let called = call_tool(&manager, name, "echo", None, &CallOptions::new()).await;
+                called.unwrap_or_else(|error| panic!("round {round}: {error}"));
+            }
+        });
+    }
+}
