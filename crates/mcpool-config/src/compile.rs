@@ -185,6 +185,7 @@ fn policy(settings: &ServerSettings) -> ServerPolicy {
         set(&mut policy.shutdown.stdin_grace, shutdown.stdin_grace);
         set(&mut policy.shutdown.term_grace, shutdown.term_grace);
         set(&mut policy.shutdown.total, shutdown.total);
+        policy.shutdown.overlap = shutdown.overlap.unwrap_or(false);
     }
     policy.catalog_ttl = settings.catalog_ttl.map(|ttl| ttl.0);
     policy.trust_annotations = settings.trust_annotations.unwrap_or(false);

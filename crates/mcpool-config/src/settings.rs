@@ -540,4 +540,7 @@ pub struct ShutdownSettings {
     /// The bound of the whole close. Default `5s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<HumanDuration>,
+    /// Whether the next process may start while the last one is being ended. Default `false`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<bool>,
 }

@@ -406,7 +406,7 @@ impl EntryReader<'_> {
             self.wrong_type(name, node, "an object");
             return None;
         }
-        self.known_fields(name, node, &["stdin_grace", "term_grace", "total"]);
+        self.known_fields(name, node, &["stdin_grace", "term_grace", "total", "overlap"]);
         let mut settings = ShutdownSettings::default();
         if let Some(node) = node.get("stdin_grace") {
             settings.stdin_grace = self.duration("shutdown.stdin_grace", node, None);
@@ -416,6 +416,9 @@ impl EntryReader<'_> {
         }
         if let Some(node) = node.get("total") {
             settings.total = self.duration("shutdown.total", node, None);
+        }
+        if let Some(node) = node.get("overlap") {
+            settings.overlap = self.boolean("shutdown.overlap", node);
         }
         Some(settings)
     }
