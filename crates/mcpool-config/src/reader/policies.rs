@@ -406,7 +406,11 @@ impl EntryReader<'_> {
             self.wrong_type(name, node, "an object");
             return None;
         }
-        self.known_fields(name, node, &["stdin_grace", "term_grace", "total", "overlap"]);
+        self.known_fields(
+            name,
+            node,
+            &["stdin_grace", "term_grace", "total", "overlap"],
+        );
         let mut settings = ShutdownSettings::default();
         if let Some(node) = node.get("stdin_grace") {
             settings.stdin_grace = self.duration("shutdown.stdin_grace", node, None);
