@@ -2,16 +2,23 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use mcpool::ServerSpec;
 
-use crate::commands::{
-    auth::AuthCommand,
-    config::{ConfigCommand, TrustArgs},
-    login::LoginArgs,
-    tools::ToolsArgs,
+use crate::{
+    commands::{
+        auth::AuthCommand,
+        config::{ConfigCommand, TrustArgs},
+        login::LoginArgs,
+        tools::ToolsArgs,
+    },
+    completions::CompletionsArgs,
+    render::out,
+    targets::TargetFlags,
 };
-use crate::targets::TargetFlags;
+
+/// Help is no wider than this, however wide the terminal is.
+const WIDEST_HELP: usize = 100;
 
 /// Keeps connections to many MCP servers alive; this program shows, calls, watches and measures
 /// them.
@@ -20,8 +27,16 @@ use crate::targets::TargetFlags;
     name = "mcpool",
     version,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 good, 2 usage or config, 3 login needed, 4 unreachable, \
-                  5 the tool reported an error, 6 outcome unknown, 130/143 interrupted."
+    after_help = "\
+Examples:
+  mcpool tools https://example.com/mcp            without a config
+  mcpool config add docs https://example.com/mcp
+  mcpool tools docs                               its tools and their parameters
+  mcpool call docs.search query=rust              calls one
+  mcpool doctor docs                              why does it not connect?
+
+Exit codes: 0 good, 2 usage or config, 3 login needed, 4 unreachable, 5 the tool reported an \
+error, 6 outcome unknown, 130/143 interrupted."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -30,8 +45,17 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+impl Cli {
+    /// Reads the command line of the process; help is as wide as the terminal.
+    pub(crate) fn from_process() -> Result<Self, clap::Error> {
+        let command = Self::command().term_width(out::columns().min(WIDEST_HELP));
+        Self::from_arg_matches(&command.try_get_matches()?)
+    }
+}
+
 /// The flags that every command has.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// A file with servers; may be given several times. Default: $MCPOOL_CONFIG, ./mcp.json,
     /// ./.mcp.json, then mcpool/mcp.json in the user's config directory
@@ -47,8 +71,14 @@ pub(crate) struct Global {
     #[arg(long, value_name = "TIME", global = true, value_parser = parse_duration)]
     pub(crate) connect_timeout: Option<Duration>,
 
-    /// What to log to standard error, as a tracing filter ("mcpool=debug")
-    #[arg(long, value_name = "FILTER", global = true, env = "MCPOOL_LOG")]
+    /// What to log to standard error, as a tracing filter ("mcpool=debug"); also $MCPOOL_LOG
+    #[arg(
+        long,
+        value_name = "FILTER",
+        global = true,
+        env = "MCPOOL_LOG",
+        hide_env = true
+    )]
     pub(crate) log: Option<String>,
 
     /// Log more: -v progress, -vv details, -vvv messages
@@ -80,15 +110,37 @@ pub(crate) enum Command {
     #[command(visible_alias = "ls")]
     List,
     /// Connect to every server and show how it went
+    #[command(after_help = "\
+Examples:
+  mcpool status
+  mcpool status --json | jq -r '.servers[] | select(.error) | .name'")]
     Status {
         /// Only this server
         server: Option<String>,
     },
     /// Show the tools of all servers or of one, with their parameters; one tool in full
+    #[command(after_help = "\
+Examples:
+  mcpool tools                       of all servers
+  mcpool tools docs                  of one
+  mcpool tools docs search           one tool in full; also docs.search
+  mcpool tools --search read file    the best fits for these words
+  mcpool tools https://example.com/mcp")]
     Tools(ToolsArgs),
     /// Call a tool
+    #[command(after_help = "\
+Examples:
+  mcpool call docs search query=rust limit=5
+  mcpool call docs.search tags=a tags=b filter.lang=en   an array and an object
+  mcpool call docs publish text=@page.md                 the text of a file
+  mcpool call docs publish --args '{\"text\": \"hi\"}'
+  mcpool call --stdio 'npx -y some-server' echo message=hi")]
     Call(CallArgs),
     /// List the resources of all servers, or of one; read one
+    #[command(after_help = "\
+Examples:
+  mcpool resources docs
+  mcpool resources docs --read file:///README.md")]
     Resources {
         /// Only this server
         server: Option<String>,
@@ -97,6 +149,10 @@ pub(crate) enum Command {
         read: Option<String>,
     },
     /// List the prompts of all servers, or of one; get one
+    #[command(after_help = "\
+Examples:
+  mcpool prompts docs
+  mcpool prompts docs --get review language=rust")]
     Prompts {
         /// Only this server
         server: Option<String>,
@@ -108,18 +164,35 @@ pub(crate) enum Command {
         arguments: Vec<String>,
     },
     /// Connect to every server and probe it once
+    #[command(after_help = "\
+Examples:
+  mcpool health
+  mcpool health docs")]
     Health {
         /// Only this server
         server: Option<String>,
     },
     /// Show step by step how a server is connected: what was tried, what came back
+    #[command(after_help = "\
+Examples:
+  mcpool doctor docs
+  mcpool doctor https://example.com/mcp
+  mcpool doctor --stdio 'npx -y some-server'")]
     Doctor {
         /// Only this server
         server: Option<String>,
     },
     /// Keep every server alive and show a live table; with --json one event a line
+    #[command(after_help = "\
+Examples:
+  mcpool watch
+  mcpool watch docs --every 5s
+  mcpool watch --json >> events.ndjson")]
     Watch(WatchArgs),
     /// Measure how fast a server answers through mcpool
+    #[command(after_help = "\
+Examples:
+  mcpool bench docs search query=rust -n 500 -c 8")]
     Bench(BenchArgs),
     /// Look at config files and edit them
     Config {
@@ -127,19 +200,32 @@ pub(crate) enum Command {
         command: ConfigCommand,
     },
     /// Log in to a server, in the browser, and connect to it
+    #[command(after_help = "\
+Examples:
+  mcpool login docs
+  mcpool login https://example.com/mcp --no-browser")]
     Login(LoginArgs),
     /// Forget the login at a server, and revoke its tokens
     Logout {
         /// The server
         server: String,
     },
-    /// Logins
+    /// Show the logins that are stored
     Auth {
         #[command(subcommand)]
         command: AuthCommand,
     },
     /// Approve the commands that a project's config file runs
+    #[command(after_help = "\
+Examples:
+  mcpool trust                 looks at the file of this project, and asks
+  mcpool trust --revoke")]
     Trust(TrustArgs),
+    /// Print the script that makes a shell complete commands, flags and servers
+    Completions(CompletionsArgs),
+    /// Print the manual pages, for `man -l -`
+    #[command(after_help = "Example:\n  mcpool man | man -l -")]
+    Man,
     /// The stdio server of the demo
     #[command(hide = true)]
     DemoServer,
@@ -162,7 +248,7 @@ pub(crate) struct CallArgs {
     /// All arguments as a JSON object; @FILE reads a file, - reads standard input
     #[arg(long, value_name = "JSON", conflicts_with = "pairs")]
     pub(crate) args: Option<String>,
-    /// How long to wait for the answer ("30s"); progress starts it anew
+    /// How long to wait for the answer ("30s"); progress starts it again
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
 }

@@ -31,11 +31,8 @@ pub(crate) enum Files {
 
 /// The files that the flags name, or the first of the default places that exists.
 pub(crate) fn find(global: &Global) -> Result<Files, Failure> {
-    if !global.config.is_empty() {
-        return Ok(Files::Named(global.config.clone()));
-    }
-    if let Some(path) = std::env::var_os("MCPOOL_CONFIG").filter(|path| !path.is_empty()) {
-        return Ok(Files::Named(vec![path.into()]));
+    if let Some(named) = named(global) {
+        return Ok(Files::Named(named));
     }
     let project = PROJECT_FILES.iter().map(PathBuf::from);
     if let Some(path) = project.clone().find(|path| path.is_file()) {
@@ -46,6 +43,15 @@ pub(crate) fn find(global: &Global) -> Result<Files, Failure> {
         Some(path) => Ok(Files::User(path)),
         None => Err(Failure::usage(nothing_found(project.chain(user)))),
     }
+}
+
+/// The files of `--config`, or of `$MCPOOL_CONFIG`.
+pub(crate) fn named(global: &Global) -> Option<Vec<PathBuf>> {
+    if !global.config.is_empty() {
+        return Some(global.config.clone());
+    }
+    let path = std::env::var_os("MCPOOL_CONFIG").filter(|path| !path.is_empty())?;
+    Some(vec![path.into()])
 }
 
 /// `mcpool/mcp.json` in the user's config directory.

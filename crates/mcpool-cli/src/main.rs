@@ -6,6 +6,7 @@ mod app;
 mod args;
 mod arguments;
 mod commands;
+mod completions;
 mod config_files;
 mod credentials;
 mod demo_servers;
@@ -24,7 +25,6 @@ mod verdict;
 
 use std::{process::ExitCode, time::Duration};
 
-use clap::Parser as _;
 use mcpool::stdio::GuardianProgram;
 
 use crate::{app::App, args::Cli, exit::Exit, render::out, signals::Signals, targets::Target};
@@ -38,7 +38,8 @@ fn main() -> ExitCode {
     }
     let guardian = guardian::program(open_files::raise());
     out::catch_panics();
-    let mut cli = match Cli::try_parse() {
+    completions::answer_if_asked();
+    let mut cli = match Cli::from_process() {
         Ok(cli) => cli,
         Err(error) => return out::command_line(&error, args::asks_for_json()).into(),
     };

@@ -22,13 +22,12 @@ const SOURCE: &str = "the command line";
 /// How a server is reached that stands in no config.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct TargetFlags {
-    /// Use this command as the server, instead of one from a config: `--stdio 'npx -y NAME'`.
-    /// An HTTP server is named by its URL, in the place of SERVER
-    #[arg(long, value_name = "COMMAND", global = true, hide_short_help = true)]
+    /// Use this command as the server; an HTTP server is named by its URL, in the place of SERVER
+    #[arg(long, value_name = "COMMAND", global = true)]
     #[arg(help_heading = HEADING)]
     stdio: Option<String>,
 
-    /// A header for a URL, as 'NAME: VALUE'; ${VARIABLE} is filled in. May be repeated
+    /// A header for a URL, as 'NAME: VALUE'; ${VARIABLE} is filled in; may be given several times
     #[arg(
         long = "header",
         value_name = "HEADER",
@@ -38,7 +37,7 @@ pub(crate) struct TargetFlags {
     #[arg(help_heading = HEADING)]
     pub(crate) headers: Vec<String>,
 
-    /// A variable for a command: NAME=VALUE, or NAME alone to pass on one's own. May be repeated
+    /// A variable for a command, or the NAME of one to pass on; may be given several times
     #[arg(
         long = "env",
         value_name = "NAME=VALUE",
@@ -48,8 +47,8 @@ pub(crate) struct TargetFlags {
     #[arg(help_heading = HEADING)]
     pub(crate) env: Vec<String>,
 
-    /// The environment variable that holds the bearer token for a URL
-    #[arg(long, value_name = "VARIABLE", global = true, hide_short_help = true)]
+    /// The variable that holds the bearer token for a URL
+    #[arg(long, value_name = "VARIABLE", global = true)]
     #[arg(help_heading = HEADING)]
     pub(crate) bearer_env: Option<String>,
 }
@@ -175,9 +174,13 @@ impl Command {
             Self::Tools(ToolsArgs { server, .. }) => server.as_mut(),
             Self::Watch(args) => args.server.as_mut(),
             Self::Auth { command } => command.server_mut(),
-            Self::Demo | Self::List | Self::Config { .. } | Self::Trust(_) | Self::DemoServer => {
-                None
-            }
+            Self::Demo
+            | Self::List
+            | Self::Config { .. }
+            | Self::Trust(_)
+            | Self::Completions(_)
+            | Self::Man
+            | Self::DemoServer => None,
         }
     }
 
@@ -221,9 +224,13 @@ impl Command {
             Self::Watch(args) => args.server.replace(name).is_none(),
             // A login is for a URL.
             Self::Login(_) | Self::Logout { .. } | Self::Auth { .. } => false,
-            Self::Demo | Self::List | Self::Config { .. } | Self::Trust(_) | Self::DemoServer => {
-                false
-            }
+            Self::Demo
+            | Self::List
+            | Self::Config { .. }
+            | Self::Trust(_)
+            | Self::Completions(_)
+            | Self::Man
+            | Self::DemoServer => false,
         }
     }
 

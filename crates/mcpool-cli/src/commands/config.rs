@@ -2,6 +2,7 @@
 
 mod edit;
 mod import;
+mod place;
 mod question;
 mod trust;
 
@@ -19,13 +20,14 @@ use crate::{
     app::App,
     args::Global,
     config_files::{self, off_thread},
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, unknown},
     render::{out, problems, table::Table, text::Text},
     text,
 };
 
 pub(crate) use edit::{AddArgs, NameArgs};
 pub(crate) use import::ImportArgs;
+pub(crate) use place::{EditArgs, InitArgs};
 pub(crate) use trust::{TrustArgs, admit};
 
 /// What to do with config files.
@@ -41,13 +43,23 @@ pub(crate) enum ConfigCommand {
         #[arg(long)]
         origins: bool,
     },
+    /// Show one server: what its file says of it, secrets overwritten
+    Get(GetArgs),
+    /// List the servers: the same as `mcpool list`
+    List,
+    /// Print which file the other commands use
+    Path,
+    /// Create a file without servers: the user's own, unless --file names one
+    Init(InitArgs),
+    /// Open the file in $VISUAL or $EDITOR, then check it
+    Edit(EditArgs),
     /// Find the config files of MCP hosts on this machine
     Find,
     /// Copy the servers of another host into a file of one's own
     Import(ImportArgs),
     /// Print the JSON Schema of the native format
     Schema,
-    /// Add a server: `config add NAME -- COMMAND ARGS…` or `config add NAME --url URL`
+    /// Add a server, after a check: `config add NAME URL`, `config add NAME -- COMMAND ARGS…`
     Add(AddArgs),
     /// Remove a server
     Remove(NameArgs),
@@ -90,6 +102,11 @@ pub(crate) async fn run(app: &App, command: ConfigCommand) -> Outcome {
     match command {
         ConfigCommand::Check(read) => check(app, &read).await,
         ConfigCommand::Show { read, origins } => show(app, &read, origins).await,
+        ConfigCommand::Get(args) => get(app, &args.name).await,
+        ConfigCommand::List => super::list::run(app).await,
+        ConfigCommand::Path => place::path(app).await,
+        ConfigCommand::Init(args) => place::init(app, args).await,
+        ConfigCommand::Edit(args) => place::edit(app, args).await,
         ConfigCommand::Find => find(app).await,
         ConfigCommand::Import(args) => import::run(app, args).await,
         ConfigCommand::Schema => out::document(&config::json_schema()),
@@ -151,6 +168,29 @@ async fn show(app: &App, read: &ReadArgs, origins: bool) -> Outcome {
     } else {
         Exit::Good
     })
+}
+
+/// `mcpool config get`
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// The server
+    name: String,
+}
+
+async fn get(app: &App, name: &str) -> Outcome {
+    let loader = config_files::loader(config_files::find(&app.global)?);
+    let loaded = off_thread(move || loader.load()).await??;
+    let shown = loaded.to_json(true);
+    match shown["servers"].get(name) {
+        Some(server) => {
+            config_files::report(&app.global, &loaded.problems, Some(name));
+            out::document(&json!({ name: server }))
+        }
+        None => {
+            let names: Vec<&str> = names(&loaded);
+            Err(unknown("server", name, &names))
+        }
+    }
 }
 
 /// Errors and warnings on standard error.

@@ -21,6 +21,7 @@ use crate::{
     exit::{Exit, Failure},
     render::{
         out,
+        problems::counted,
         text::{Text, Whole},
     },
     text,
@@ -72,10 +73,10 @@ pub(crate) async fn login(app: &App, args: LoginArgs) -> Outcome {
     let server = manager.server(&args.server)?.status()?;
     if !app.global.json {
         let text = text!(
-            "{}: {}, {} tools\n",
+            "{}: {}, {}\n",
             spec.name,
             server.state.as_str(),
-            server.tools
+            counted(server.tools, "tool")
         );
         return out::print(&text);
     }

@@ -20,7 +20,7 @@ use mcpool::{Client, Error};
 use crate::{
     app::App,
     args::Command,
-    demo_servers,
+    completions, demo_servers,
     exit::{Exit, Failure},
     text,
 };
@@ -50,6 +50,8 @@ pub(crate) async fn run(app: &App, command: Command) -> Outcome {
         Command::Bench(args) => bench::run(app, args).await,
         Command::Config { command } => config::run(app, command).await,
         Command::Trust(args) => config::trust(app, args).await,
+        Command::Completions(args) => completions::run(&args),
+        Command::Man => completions::manual(),
         Command::Login(args) => login::login(app, args).await,
         Command::Logout { server } => login::logout(app, &server).await,
         Command::Auth { command } => auth::run(app, command).await,

@@ -58,6 +58,12 @@ pub(crate) fn raw_answer(raw: &Raw) -> Result<Exit, Failure> {
     Ok(Exit::Good)
 }
 
+/// Writes what the program made of its own words alone, such as a script for a shell.
+pub(crate) fn generated(bytes: &[u8]) -> Result<Exit, Failure> {
+    stdout(&String::from_utf8_lossy(bytes))?;
+    Ok(Exit::Good)
+}
+
 /// Writes JSON on one line at once; `false` when the reader has gone away.
 pub(crate) fn json_line(mut value: Value) -> Result<bool, Failure> {
     masker().mask_json(&mut value, Sensitivity::Value);

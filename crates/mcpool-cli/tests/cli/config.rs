@@ -93,10 +93,9 @@ fn add_remove_enable_disable_keep_the_file() {
         edit(&[
             "add",
             "c",
-            "--url",
             "https://example.org/mcp",
             "--header",
-            "Authorization=Bearer ${V}"
+            "Authorization: Bearer ${V}"
         ])
         .code(),
         0
@@ -112,9 +111,10 @@ fn add_remove_enable_disable_keep_the_file() {
     assert_eq!(names, ["a", "c"]);
     assert_eq!(shown["servers"]["a"]["enabled"], false);
     assert_eq!(edit(&["enable", "nobody"]).code(), 2);
+    assert_eq!(edit(&["add", "c", "https://example.org"]).code(), 2);
     assert_eq!(
-        edit(&["add", "c", "--url", "https://example.org"]).code(),
-        2
+        edit(&["add", "c", "https://example.org", "--replace"]).code(),
+        0
     );
     // Without a file the user's own is made.
     assert_eq!(place.run(&["config", "add", "first", "--", "x"]).code(), 0);
@@ -210,4 +210,144 @@ fn a_projects_file_runs_nothing_before_it_is_trusted() {
     // Named by hand it is the user's own word.
     assert_ne!(place.run(&["status", "--config", "mcp.json"]).code(), 2);
     assert!(place.path().join("ran").exists());
+}
+
+#[test]
+fn an_entry_is_checked_before_it_is_written() {
+    let place = Place::empty();
+    for (words, said) in [
+        (&["add", "a"][..], "mcpool config add a URL"),
+        (&["add", "a", "npx"], "mcpool config add a -- npx"),
+        (&["add", "", "https://example.org"], "nothing was written"),
+        (
+            &["add", "a", "https://example.org", "--header", "X"],
+            "'NAME: VALUE'",
+        ),
+        (
+            &["add", "a", "https://example.org", "--env", "K=v"],
+            "--env is for a command",
+        ),
+        (
+            &["add", "a", "https://", "--transport", "pigeon"],
+            "pigeon is no transport",
+        ),
+    ] {
+        let run = place.run(&[&["config"], words].concat());
+        assert_eq!(run.code(), 2, "{words:?}: {}", run.stderr());
+        assert!(run.stderr().contains(said), "{words:?}: {}", run.stderr());
+    }
+    assert!(!place.path().join("config").exists());
+    let absent = place.run(&["config", "add", "a", "--", "no-such-program"]);
+    assert_eq!(absent.code(), 0, "{}", absent.stderr());
+    assert!(
+        absent
+            .stderr()
+            .contains("there is no program no-such-program")
+    );
+    let again = place.run(&["config", "add", "a", "--", "x"]);
+    assert_eq!(again.code(), 2);
+    assert!(again.stderr().contains("--replace"), "{}", again.stderr());
+}
+
+#[test]
+fn what_mcpool_writes_itself_is_trusted() {
+    let place = Place::empty();
+    let project = place.path().join("mcp.json");
+    let init = ["config", "init", "--file", "mcp.json"];
+    assert_eq!(place.run(&init).code(), 0);
+    assert_eq!(place.run(&init).code(), 2, "it is there already");
+    let mut add = vec!["config", "add", "good", "--file", "mcp.json", "--"];
+    add.extend([crate::support::PROGRAM, "demo-server"]);
+    let added = place.run(&add);
+    assert_eq!(added.code(), 0, "{}", added.stderr());
+    let status = place.run(&["status", "--json"]).json(0);
+    assert_eq!(status["servers"][0]["state"], "ready");
+    assert_eq!(place.run(&["config", "disable", "good"]).code(), 0);
+    assert_eq!(place.run(&["config", "enable", "good"]).code(), 0);
+    assert_eq!(place.run(&["status"]).code(), 0);
+    // What somebody else has written in the meantime is not, whatever mcpool adds to it.
+    let text = fs::read_to_string(&project).unwrap();
+    let foreign = text.replace("demo-server", "demo-server\", \"more");
+    assert_ne!(text, foreign);
+    fs::write(&project, foreign).unwrap();
+    let mut add = vec!["config", "add", "two", "--file", "mcp.json", "--"];
+    add.extend([crate::support::PROGRAM, "demo-server"]);
+    assert_eq!(place.run(&add).code(), 0);
+    let refused = place.run(&["status"]);
+    assert_eq!(refused.code(), 2, "{}", refused.stderr());
+    assert!(refused.stderr().contains("mcpool trust"));
+}
+
+#[test]
+fn one_server_and_the_file_are_shown() {
+    let place = Place::empty();
+    let none = place.run(&["config", "path"]);
+    assert_eq!(none.code(), 0);
+    let own = place.path().join("config/mcpool/mcp.json");
+    assert_eq!(none.stdout(), format!("{}\n", own.display()));
+    assert!(
+        none.stderr().contains("mcpool config init"),
+        "{}",
+        none.stderr()
+    );
+    let place = Place::with(json!({
+        "a": { "url": "https://u:canary@example.org/mcp" },
+        "broken": { "comand": "x" },
+    }));
+    let shown = place.run(&["config", "get", "a"]);
+    assert_eq!(shown.code(), 0, "{}", shown.stderr());
+    assert!(shown.stdout().contains("example.org"));
+    assert!(!(shown.stdout() + &shown.stderr()).contains("canary"));
+    let typo = place.run(&["config", "get", "aa"]);
+    assert_eq!(typo.code(), 2);
+    assert!(
+        typo.stderr().contains("did you mean `a`?"),
+        "{}",
+        typo.stderr()
+    );
+    let path = place.run(&["config", "path", "--json"]).json(0);
+    assert_eq!(path["files"], json!(["servers.json"]));
+    // The editor gets the file, and what it did is checked.
+    let edit = |editor: &str| {
+        let mut command = place.command(&["config", "edit"]);
+        command.env_remove("VISUAL").env("EDITOR", editor);
+        crate::support::Run::of(&mut command)
+    };
+    assert_eq!(edit("sed -i s/comand/command/").code(), 0);
+    assert_eq!(edit("sed -i s/command/comand/").code(), 2);
+    assert_eq!(edit("false").code(), 2);
+    assert_eq!(edit("no-such-editor").code(), 2);
+}
+
+#[test]
+fn a_shell_completes_commands_flags_and_servers() {
+    let place = Place::with(json!({}));
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = place.run(&["completions", shell]);
+        assert_eq!(script.code(), 0, "{shell}");
+        assert!(script.stdout().contains("MCPOOL_COMPLETE"), "{shell}");
+    }
+    let config = json!({"mcpServers": {"files": {"command": "x"}, "docs": {"command": "y"}}});
+    fs::write(place.path().join("mcp.json"), config.to_string()).unwrap();
+    let complete = |words: &[&str]| {
+        let mut command = std::process::Command::new(crate::support::PROGRAM);
+        command
+            .current_dir(place.path())
+            .env("MCPOOL_COMPLETE", "fish")
+            .env_remove("MCPOOL_CONFIG")
+            .args(["--", "mcpool"])
+            .args(words);
+        crate::support::Run::of(&mut command).stdout()
+    };
+    assert!(complete(&["too"]).starts_with("tools"));
+    assert_eq!(complete(&["tools", "fi"]).trim(), "files");
+    assert!(complete(&["call", "--no"]).starts_with("--no-check"));
+    assert!(!complete(&["demo"]).contains("demo-server"));
+    let pages = place.run(&["man"]);
+    assert_eq!(pages.code(), 0);
+    assert!(
+        pages.stdout().contains("mcpool\\-config\\-add"),
+        "{}",
+        pages.stdout()
+    );
 }

@@ -275,7 +275,7 @@ fn a_lock_on_the_directory_holds_up_no_edit() {
     let file = File::open(place.path().join("mcp.json")).unwrap();
     let _folder = Flock::lock(folder, FlockArg::LockExclusive).unwrap();
     let _file = Flock::lock(file, FlockArg::LockExclusive).unwrap();
-    let run = place.run(&["config", "add", "q", "--", "echo"]);
+    let run = place.run(&["config", "add", "q", "--file", "mcp.json", "--", "echo"]);
     assert_eq!(run.code(), 0, "{}", run.stderr());
     assert!(
         fs::read_to_string(place.path().join("mcp.json"))

@@ -12,3 +12,4 @@ mod output;
 mod secrecy;
 mod signals;
 mod support;
+mod transcript;

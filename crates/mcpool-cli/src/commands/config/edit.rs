@@ -1,41 +1,48 @@
 //! `mcpool config add | remove | enable | disable`: edits of one file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use mcpool::config::{
-    Edit, edit_file,
-    settings::{HeaderMap, ServerSettings, TransportName},
+    Edit, Loader, edit_file,
+    settings::{ServerSettings, TransportName},
 };
 use serde_json::json;
+
+use super::{import::same, trust::Kept};
 
 use crate::{
     app::App,
     args::Global,
     commands::Outcome,
     config_files::{self, Files, off_thread},
-    exit::Failure,
+    exit::{Exit, Failure},
     render::out,
+    targets::{is_url, loader_of},
     text,
 };
 
 /// `mcpool config add`
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "mcpool config add [OPTIONS] NAME URL\n       \
+                      mcpool config add [OPTIONS] NAME -- COMMAND [ARGS]...",
+    after_help = "\
+Examples:
+  mcpool config add docs https://example.com/mcp
+  mcpool config add docs https://example.com/mcp --bearer-env TOKEN
+  mcpool config add files -- npx -y @modelcontextprotocol/server-filesystem .
+  mcpool config add files --env DEBUG=1 --file ./mcp.json -- my-server"
+)]
 pub(crate) struct AddArgs {
     /// What the server is called
     name: String,
     /// The address of an HTTP server
-    #[arg(long, conflicts_with = "command")]
+    #[arg(conflicts_with = "command")]
     url: Option<String>,
     /// `http` or `sse`; default: found out when it is connected
     #[arg(long, value_name = "TRANSPORT", requires = "url")]
     transport: Option<String>,
-    /// A header, as NAME=VALUE; best NAME='Bearer ${VARIABLE}'
-    #[arg(long = "header", value_name = "NAME=VALUE", requires = "url")]
-    headers: Vec<String>,
-    /// A variable of the process, as NAME=VALUE; best NAME='${VARIABLE}'
-    #[arg(long = "env", value_name = "NAME=VALUE", conflicts_with = "url")]
-    env: Vec<String>,
     /// The working directory of the process
     #[arg(long, value_name = "DIR", conflicts_with = "url")]
     cwd: Option<String>,
@@ -48,7 +55,7 @@ pub(crate) struct AddArgs {
     #[command(flatten)]
     target: Target,
     /// The program and its arguments, after `--`
-    #[arg(last = true, required_unless_present = "url")]
+    #[arg(last = true)]
     command: Vec<String>,
 }
 
@@ -64,33 +71,69 @@ pub(crate) struct NameArgs {
 /// Which file is changed.
 #[derive(Debug, Args)]
 pub(crate) struct Target {
-    /// The file to change; default: the one that the other commands would use, or the user's own
+    /// The file. Default: for what is added, the user's own; else the one that other commands use
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
 
 impl Target {
-    pub(crate) fn path(&self, global: &Global) -> Result<PathBuf, Failure> {
-        if let Some(file) = &self.file {
-            return Ok(file.clone());
-        }
-        match config_files::find(global) {
-            Ok(Files::Named(mut files)) if files.len() == 1 => Ok(files.remove(0)),
-            Ok(Files::Named(_)) => Err(Failure::usage(text!(
-                "there are several config files; say with --file which one is changed"
-            ))),
-            Ok(Files::Project(file) | Files::User(file)) => Ok(file),
-            // There is none yet: the user's own is made.
-            Err(_) => config_files::user_file().ok_or_else(|| {
+    /// The file that new servers go to: the one that was named, else the user's own.
+    pub(crate) fn to_write(&self, global: &Global) -> Result<PathBuf, Failure> {
+        match self.named(global)? {
+            Some(file) => Ok(file),
+            None => config_files::user_file().ok_or_else(|| {
                 Failure::usage(text!("the home directory is not known; use --file"))
             }),
         }
     }
+
+    /// The file whose servers the other commands use.
+    pub(crate) fn of_servers(&self, global: &Global) -> Result<PathBuf, Failure> {
+        if let Some(file) = self.named(global)? {
+            return Ok(file);
+        }
+        match config_files::find(global)? {
+            Files::Project(file) | Files::User(file) => Ok(file),
+            Files::Named(_) => Err(several()),
+        }
+    }
+
+    fn named(&self, global: &Global) -> Result<Option<PathBuf>, Failure> {
+        if self.file.is_some() {
+            return Ok(self.file.clone());
+        }
+        match config_files::named(global).as_deref() {
+            None => Ok(None),
+            Some([file]) => Ok(Some(file.clone())),
+            Some(_) => Err(several()),
+        }
+    }
+}
+
+fn several() -> Failure {
+    Failure::usage(text!(
+        "there are several config files; name one with --file"
+    ))
 }
 
 pub(crate) async fn add(app: &App, args: AddArgs) -> Outcome {
-    let mut settings = ServerSettings::default();
-    settings.url = args.url;
+    let flags = &app.global.target;
+    let mut settings = match (args.url, args.command) {
+        (Some(url), _) if is_url(&url) => flags.of_url(&url)?,
+        (Some(word), _) => {
+            return Err(Failure::usage(text!("{} is no URL", word)).with_hint(text!(
+                "a command stands after `--`: mcpool config add {} -- {}",
+                args.name,
+                word
+            )));
+        }
+        (None, command) if !command.is_empty() => flags.of_command(command)?,
+        (None, _) => {
+            return Err(Failure::usage(text!("where is {}?", args.name))
+                .with_hint(text!("mcpool config add {} URL", args.name))
+                .with_hint(text!("mcpool config add {} -- COMMAND ARGS", args.name)));
+        }
+    };
     settings.transport = match args.transport.as_deref() {
         None | Some("auto") => None,
         Some("http" | "streamable-http") => Some(TransportName::Http),
@@ -102,35 +145,66 @@ pub(crate) async fn add(app: &App, args: AddArgs) -> Outcome {
             )));
         }
     };
-    settings.headers = HeaderMap(
-        args.headers
-            .iter()
-            .map(|header| pair(header, &['=', ':']))
-            .collect::<Result<_, _>>()?,
-    );
-    let mut words = args.command.into_iter();
-    settings.command = words.next();
-    settings.args = words.collect();
-    settings.env = args
-        .env
-        .iter()
-        .map(|variable| pair(variable, &['=']))
-        .collect::<Result<_, _>>()?;
     settings.cwd = args.cwd;
     settings.enabled = args.disabled.then_some(false);
+    check(&args.name, settings.clone()).await?;
+    let file = args.target.to_write(&app.global)?;
+    if !args.replace && holds(&file, &args.name).await? {
+        return Err(
+            Failure::usage(text!("{} has a server {} already", file, args.name))
+                .with_hint(text!("--replace puts this one in its place")),
+        );
+    }
+    if let Some(command) = settings.command.as_deref().filter(|word| is_absent(word)) {
+        out::tell(&text!(
+            "warning: there is no program {} in $PATH now\n",
+            command
+        ));
+    }
     let edit = Edit::Add {
         name: args.name.clone(),
         settings: Box::new(settings),
         replace: args.replace,
     };
-    apply(app, &args.target, "added", &args.name, edit).await
+    apply(app, &file, "added", &args.name, edit).await?;
+    if let Ok(Files::Project(project)) = config_files::find(&app.global)
+        && !same(&project, &file)
+    {
+        out::tell(&text!("in this directory {} is used instead\n", project));
+    }
+    Ok(Exit::Good)
+}
+
+/// Reads a new entry as it will be read from the file. Nothing is written that has an error.
+async fn check(name: &str, settings: ServerSettings) -> Result<(), Failure> {
+    let loader = loader_of(name, settings)?;
+    let loaded = off_thread(move || loader.load()).await??;
+    super::report(&loaded);
+    match loaded.has_errors() {
+        true => Err(Failure::usage(text!("nothing was written"))),
+        false => Ok(()),
+    }
+}
+
+/// Whether a file has a server of this name.
+async fn holds(file: &Path, name: &str) -> Result<bool, Failure> {
+    let loader = Loader::new().with_user_file(file);
+    // What is wrong with the file is said when it is written.
+    let loaded = off_thread(move || loader.load()).await?;
+    Ok(loaded.is_ok_and(|loaded| loaded.entry(name).is_some()))
+}
+
+/// Whether a program is looked up in `$PATH` and is not there.
+fn is_absent(command: &str) -> bool {
+    !command.contains(['/', '\\', '$', '~']) && which::which(command).is_err()
 }
 
 pub(crate) async fn remove(app: &App, args: NameArgs) -> Outcome {
     let edit = Edit::Remove {
         name: args.name.clone(),
     };
-    apply(app, &args.target, "removed", &args.name, edit).await
+    let file = args.target.of_servers(&app.global)?;
+    apply(app, &file, "removed", &args.name, edit).await
 }
 
 pub(crate) async fn set_enabled(app: &App, args: NameArgs, enabled: bool) -> Outcome {
@@ -139,28 +213,22 @@ pub(crate) async fn set_enabled(app: &App, args: NameArgs, enabled: bool) -> Out
         enabled,
     };
     let done = if enabled { "enabled" } else { "disabled" };
-    apply(app, &args.target, done, &args.name, edit).await
+    let file = args.target.of_servers(&app.global)?;
+    apply(app, &file, done, &args.name, edit).await
 }
 
-async fn apply(app: &App, target: &Target, done: &str, name: &str, edit: Edit) -> Outcome {
-    let path = target.path(&app.global)?;
-    let file = path.clone();
-    let changed = off_thread(move || edit_file(&file, &[edit])).await??;
+async fn apply(app: &App, path: &Path, done: &str, name: &str, edit: Edit) -> Outcome {
+    let (file, edited) = (path.to_path_buf(), name.to_owned());
+    let changed = off_thread(move || -> Result<bool, Failure> {
+        let kept = Kept::before(&file)?;
+        let changed = edit_file(&file, &[edit])?;
+        kept.after(Some(&edited))?;
+        Ok(changed)
+    })
+    .await??;
     if app.global.json {
         return out::document(&json!({ "file": path, "server": name, "changed": changed }));
     }
     let word = if changed { done } else { "unchanged" };
     out::print(&text!("{}: {} in {}\n", name, word, path))
-}
-
-fn pair(text: &str, separators: &[char]) -> Result<(String, String), Failure> {
-    match text.split_once(separators) {
-        Some((name, value)) if !name.trim().is_empty() => {
-            Ok((name.trim().to_owned(), value.trim_start().to_owned()))
-        }
-        // The text is not repeated: it may be a secret.
-        _ => Err(Failure::usage(text!(
-            "a header or variable is written NAME=VALUE"
-        ))),
-    }
 }

@@ -60,7 +60,7 @@ pub(crate) async fn run(app: &App, args: ImportArgs) -> Outcome {
         .iter()
         .fold(Loader::new(), Loader::with_file)
         .with_dialect(args.host);
-    let target = args.target.path(&app.global)?;
+    let target = args.target.to_write(&app.global)?;
     let own = Loader::new().with_user_file(&target);
     let (loaded, own) = off_thread(move || (loader.load(), own.load())).await?;
     let loaded = loaded?;
@@ -178,7 +178,8 @@ pub(crate) async fn run(app: &App, args: ImportArgs) -> Outcome {
     out::print(&text)
 }
 
-fn same(one: &Path, other: &Path) -> bool {
+/// Whether two paths name one file.
+pub(super) fn same(one: &Path, other: &Path) -> bool {
     let absolute = |path: &Path| {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         std::fs::canonicalize(&path).unwrap_or(path)

@@ -2,12 +2,15 @@
 //! says.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
 };
 
 use clap::Args;
-use mcpool::config::{Admission, Folders, Loaded, Loader, TrustRequest, TrustStore};
+use mcpool::config::{
+    Admission, Folders, Loaded, Loader, TrustRequest, TrustStore, settings::ServerSettings,
+};
 use serde_json::json;
 
 use super::question::{self, Answer};
@@ -41,6 +44,9 @@ pub(crate) async fn run(app: &App, args: TrustArgs) -> Outcome {
         Some(file) => file.clone(),
         None => match config_files::find(&app.global)? {
             Files::Project(file) => file,
+            Files::Named(_) | Files::User(_) if app.global.json => {
+                return out::document(&json!({ "file": null, "trusted": true }));
+            }
             Files::Named(_) | Files::User(_) => {
                 return out::print(&text!(
                     "your own files and those named with --config are trusted\n"
@@ -123,6 +129,66 @@ fn wrong_hash(given: &str, request: &TrustRequest) -> Failure {
         "the file has another hash now: {}; look at it again",
         request.hash
     ))
+}
+
+/// What was trusted of a file before this program changed it: what a person has it write, they
+/// need not approve again.
+pub(super) struct Kept {
+    file: PathBuf,
+    /// The servers of the file, when all of it was trusted. A file that is not there yet is.
+    trusted: Option<BTreeMap<String, ServerSettings>>,
+}
+
+impl Kept {
+    /// Looks at a file before the change. Blocks.
+    pub(super) fn before(file: &Path) -> Result<Self, Failure> {
+        let trusted = match file.exists() {
+            false => Some(BTreeMap::new()),
+            true => match as_in_its_project(file).load() {
+                Ok(loaded) => match TrustStore::of_user()?.admit(&loaded)? {
+                    Admission::Granted(loaded) => Some(settings_of(&loaded)),
+                    _ => None,
+                },
+                // It cannot be changed either, and the change says why.
+                Err(_) => None,
+            },
+        };
+        Ok(Self {
+            file: file.to_path_buf(),
+            trusted,
+        })
+    }
+
+    /// Trusts the file after the change of one server, unless something else has changed in the
+    /// meantime. Blocks.
+    pub(super) fn after(self, edited: Option<&str>) -> Result<(), Failure> {
+        let Some(mut trusted) = self.trusted else {
+            return Ok(());
+        };
+        let store = TrustStore::of_user()?;
+        let loaded = as_in_its_project(&self.file).load()?;
+        let Admission::Asked(requests) = store.admit(&loaded)? else {
+            return Ok(());
+        };
+        let mut now = settings_of(&loaded);
+        if let Some(edited) = edited {
+            trusted.remove(edited);
+            now.remove(edited);
+        }
+        if trusted == now {
+            for request in &requests {
+                store.approve(request)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn settings_of(loaded: &Loaded) -> BTreeMap<String, ServerSettings> {
+    let entries = loaded.entries().iter();
+    entries
+        .map(|entry| (entry.name.to_string(), entry.settings.clone()))
+        .collect()
 }
 
 /// Lets a command go on when everything that it would do is trusted: asks on a terminal, refuses

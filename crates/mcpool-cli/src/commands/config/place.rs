@@ -1,0 +1,158 @@
+//! `mcpool config path | init | edit`: the file itself.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use mcpool::config::{Folders, Loader, edit_file, find};
+use serde_json::json;
+
+use super::{edit::Target, trust::Kept};
+use crate::{
+    app::App,
+    commands::Outcome,
+    config_files::{self, Files, off_thread},
+    exit::{Exit, Failure},
+    render::{out, problems::counted, text::Text},
+    text,
+};
+
+/// `mcpool config init`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mcpool config init                       the user's own file
+  mcpool config init --file ./mcp.json     a file for this project")]
+pub(crate) struct InitArgs {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// `mcpool config edit`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  EDITOR='code --wait' mcpool config edit")]
+pub(crate) struct EditArgs {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Prints which file the other commands use.
+pub(crate) async fn path(app: &App) -> Outcome {
+    let (scope, files) = match config_files::find(&app.global) {
+        Ok(Files::Named(files)) => ("named", files),
+        Ok(Files::Project(file)) => ("project", vec![file]),
+        Ok(Files::User(file)) => ("user", vec![file]),
+        Err(none) => match config_files::user_file() {
+            Some(file) => ("user", vec![file]),
+            None => return Err(none),
+        },
+    };
+    let missing: Vec<&PathBuf> = files.iter().filter(|file| !file.exists()).collect();
+    if app.global.json {
+        return out::document(&json!({
+            "scope": scope,
+            "files": files,
+            "exist": missing.is_empty(),
+        }));
+    }
+    for file in missing {
+        out::tell(&text!(
+            "{} does not exist yet; `mcpool config init` creates it\n",
+            file
+        ));
+    }
+    out::print(&Text::join(
+        files.iter().map(|file| text!("{}\n", file)),
+        "",
+    ))
+}
+
+/// Creates a file without servers.
+pub(crate) async fn init(app: &App, args: InitArgs) -> Outcome {
+    let file = args.target.to_write(&app.global)?;
+    if file.exists() {
+        return Err(Failure::usage(text!("{} exists already", file))
+            .with_hint(text!("`mcpool config edit` opens it")));
+    }
+    let created = file.clone();
+    let hosts = off_thread(move || -> Result<_, Failure> {
+        let kept = Kept::before(&created)?;
+        edit_file(&created, &[])?;
+        let mut hosts: Vec<&'static str> = Vec::new();
+        for host in find(&Folders::of_process()) {
+            if !hosts.contains(&host.dialect.as_str()) {
+                hosts.push(host.dialect.as_str());
+            }
+        }
+        kept.after(None)?;
+        Ok(hosts)
+    })
+    .await??;
+    if app.global.json {
+        return out::document(&json!({ "file": file, "hosts": hosts }));
+    }
+    let mut text = text!("{} is there now, without servers\n", file);
+    text.push(&text!("add one:     mcpool config add NAME URL\n"));
+    text.push(&text!(
+        "             mcpool config add NAME -- COMMAND ARGS\n"
+    ));
+    if !hosts.is_empty() {
+        let hosts = hosts.join(", ");
+        text.push(&text!(
+            "import some: mcpool config import HOST ({})\n",
+            hosts
+        ));
+    }
+    out::print(&text)
+}
+
+/// Opens a file in the person's editor, then checks it.
+pub(crate) async fn edit(app: &App, args: EditArgs) -> Outcome {
+    let file = args.target.of_servers(&app.global)?;
+    if !file.exists() {
+        return Err(Failure::usage(text!("{} does not exist", file))
+            .with_hint(text!("`mcpool config init` creates it")));
+    }
+    let editor = ["VISUAL", "EDITOR"]
+        .into_iter()
+        .filter_map(std::env::var_os)
+        .find(|editor| !editor.is_empty())
+        .map_or_else(
+            || if cfg!(windows) { "notepad" } else { "vi" }.to_owned(),
+            |editor| editor.to_string_lossy().into_owned(),
+        );
+    let words = shlex::split(&editor).unwrap_or_default();
+    let Some((program, arguments)) = words.split_first() else {
+        return Err(Failure::usage(text!("$EDITOR is no command: {}", editor)));
+    };
+    let status = tokio::process::Command::new(program)
+        .args(arguments)
+        .arg(&file)
+        .status()
+        .await
+        .map_err(|error| Failure::usage(text!("cannot run the editor {}: {}", program, error)))?;
+    if !status.success() {
+        return Err(Failure::usage(text!(
+            "the editor {} ended with {}",
+            program,
+            status.to_string()
+        )));
+    }
+    checked(&file).await
+}
+
+async fn checked(file: &Path) -> Outcome {
+    let loader = Loader::new()
+        .with_masker(out::masker().clone())
+        .with_user_file(file);
+    let loaded = off_thread(move || loader.load()).await??;
+    super::report(&loaded);
+    out::print(&text!(
+        "{}: {}\n",
+        file,
+        counted(loaded.servers.len(), "good server")
+    ))?;
+    Ok(match loaded.has_errors() {
+        true => Exit::Usage,
+        false => Exit::Good,
+    })
+}

@@ -1,0 +1,121 @@
+//! `mcpool completions SHELL` and `mcpool man`: what a shell and `man` know of the program.
+
+use clap::{Args, CommandFactory as _, ValueEnum};
+use clap_complete::{
+    ArgValueCandidates, CompleteEnv, CompletionCandidate,
+    env::{EnvCompleter, Shells},
+};
+
+use crate::{
+    args::{Cli, Global},
+    commands::Outcome,
+    config_files,
+    exit::Failure,
+    render::out,
+    text,
+};
+
+/// The variable by which a shell asks for completions. The script that asks is made by this
+/// program, so nobody else sets it.
+const VARIABLE: &str = "MCPOOL_COMPLETE";
+
+/// A shell.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Elvish,
+    Fish,
+    Powershell,
+    Zsh,
+}
+
+/// `mcpool completions`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  source <(mcpool completions bash)               in ~/.bashrc
+  source <(mcpool completions zsh)                in ~/.zshrc
+  mcpool completions fish | source                in ~/.config/fish/config.fish")]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    shell: Shell,
+}
+
+/// Answers a shell that asks what could stand on its command line; the process has ended then.
+pub(crate) fn answer_if_asked() {
+    CompleteEnv::with_factory(|| with_servers(Cli::command()))
+        .var(VARIABLE)
+        .bin("mcpool")
+        .complete();
+}
+
+/// The same command line, where a word that names a server is one of the config's.
+fn with_servers(command: clap::Command) -> clap::Command {
+    let edits = ["get", "remove", "enable", "disable"].contains(&command.get_name());
+    command
+        .mut_args(|arg| match arg.get_id().as_str() {
+            "server" => arg.add(ArgValueCandidates::new(servers)),
+            "name" if edits => arg.add(ArgValueCandidates::new(servers)),
+            _ => arg,
+        })
+        .mut_subcommands(with_servers)
+}
+
+/// Prints the script that makes a shell ask.
+pub(crate) fn run(args: &CompletionsArgs) -> Outcome {
+    let name = match args.shell {
+        Shell::Bash => "bash",
+        Shell::Elvish => "elvish",
+        Shell::Fish => "fish",
+        Shell::Powershell => "powershell",
+        Shell::Zsh => "zsh",
+    };
+    let shells = Shells::builtins();
+    let shell: &dyn EnvCompleter = shells
+        .completer(name)
+        .ok_or_else(|| Failure::internal(text!("{} has no completions", name)))?;
+    let program = std::env::args_os().next().unwrap_or_default();
+    let program = program.to_str().filter(|path| path.contains('/'));
+    let mut script = Vec::new();
+    shell
+        .write_registration(
+            VARIABLE,
+            "mcpool",
+            "mcpool",
+            program.unwrap_or("mcpool"),
+            &mut script,
+        )
+        .map_err(|error| Failure::internal(text!("{}", error)))?;
+    out::generated(&script)
+}
+
+/// Prints the manual page, of the program and of each command, one after the other.
+pub(crate) fn manual() -> Outcome {
+    let mut pages = Vec::new();
+    let mut command = Cli::command();
+    command.build();
+    pages_of(&command, &mut pages).map_err(|error| Failure::internal(text!("{}", error)))?;
+    out::generated(&pages)
+}
+
+fn pages_of(command: &clap::Command, pages: &mut Vec<u8>) -> std::io::Result<()> {
+    clap_mangen::Man::new(command.clone()).render(pages)?;
+    let visible = command
+        .get_subcommands()
+        .filter(|below| !below.is_hide_set());
+    for below in visible.filter(|below| below.get_name() != "help") {
+        pages_of(below, pages)?;
+    }
+    Ok(())
+}
+
+/// The servers of the config, for a shell. Nothing is run and nobody is asked.
+fn servers() -> Vec<CompletionCandidate> {
+    let files = config_files::find(&Global::default());
+    let loaded = files.and_then(|files| Ok(config_files::loader(files).load()?));
+    let servers = loaded.map(|loaded| loaded.servers).unwrap_or_default();
+    servers
+        .iter()
+        .map(|spec| CompletionCandidate::new(spec.name.as_str()))
+        .collect()
+}
