@@ -2,7 +2,7 @@
 //! closed at the end whatever happens.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -12,8 +12,9 @@ use std::{
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use mcpool::{
-    ConnectionManager, Error, ReconnectPolicy, Refresh, ServerHandle, ServerName, ServerSpec,
-    StandardFactory, StartMode,
+    ClientFactory as _, ConnectOptions, ConnectionManager, Error, ReconnectPolicy, Refresh,
+    Requester as _, ServerHandle, ServerName, ServerSpec, StandardFactory, StartMode,
+    TransportKind,
     auth::OAuth,
     config::{Loaded, Problem, Watcher},
     stdio::{GuardianProgram, StdioConnector},
@@ -28,6 +29,7 @@ use crate::{
     render::{out, progress::Connecting},
     targets::Target,
     text,
+    wire::Wire,
 };
 
 /// How long the servers together may take to end. Each has its own bound below this.
@@ -40,12 +42,16 @@ pub(crate) struct App {
     guardian: GuardianProgram,
     /// The server that the command line describes, instead of those of a config.
     target: Option<Target>,
+    /// What sees every message, with `-vvv` or `--trace`.
+    wire: Option<Arc<Wire>>,
     manager: OnceLock<ConnectionManager>,
     oauth: OnceLock<OAuth>,
     /// The servers at which a person can log in.
     for_people: OnceLock<HashSet<ServerName>>,
     /// What is to say of the config that was loaded.
     problems: OnceLock<Vec<Problem>>,
+    /// The command line or the URL of each server, secrets overwritten.
+    reached_by: OnceLock<HashMap<ServerName, String>>,
     config_broken: AtomicBool,
 }
 
@@ -64,12 +70,20 @@ impl App {
             global,
             guardian,
             target,
+            wire: None,
             manager: OnceLock::new(),
             oauth: OnceLock::new(),
             for_people: OnceLock::new(),
             problems: OnceLock::new(),
+            reached_by: OnceLock::new(),
             config_broken: AtomicBool::new(false),
         }
+    }
+
+    /// Lets every message of every connection be seen.
+    pub(crate) fn with_wire(mut self, wire: Option<Arc<Wire>>) -> Self {
+        self.wire = wire;
+        self
     }
 
     /// The manager with the servers of the config, or with one of them, none connected yet. A
@@ -194,6 +208,12 @@ impl App {
             .filter(|spec| OAuth::is_for_people(spec));
         let names = people.map(|spec| spec.name.clone()).collect();
         self.for_people.get_or_init(|| names);
+        let shown = loaded.to_json(false);
+        let reached = loaded.servers.iter().map(|spec| {
+            let server = &shown["servers"][spec.name.as_str()];
+            (spec.name.clone(), config_files::reached_by(server))
+        });
+        self.reached_by.get_or_init(|| reached.collect());
         // The user's own file may have to be read for it.
         let of_config = loaded.clone();
         let oauth = off_thread(move || credentials::oauth(&of_config)).await??;
@@ -243,7 +263,11 @@ impl App {
 
     fn factory(&self) -> StandardFactory {
         let stdio = StdioConnector::new().with_guardian(self.guardian.clone());
-        StandardFactory::new().with_connector(Arc::new(stdio))
+        let factory = StandardFactory::new().with_connector(Arc::new(stdio));
+        match &self.wire {
+            Some(wire) => factory.with_tap(Arc::<Wire>::clone(wire)),
+            None => factory,
+        }
     }
 
     /// Leaves what the shutdown of the stdio servers takes to the guardian: their graces go on
@@ -329,6 +353,23 @@ impl App {
         }
         text.push(&text!("\n"));
         out::tell(&text);
+    }
+
+    /// The command line or the URL of a server, secrets overwritten; empty when it is not known.
+    pub(crate) fn reached_by(&self, server: &ServerName) -> &str {
+        let reached = self.reached_by.get().and_then(|all| all.get(server));
+        reached.map_or("", String::as_str)
+    }
+
+    /// Connects to a server once, with no login, beside the manager; gives the transport that it
+    /// answered over. The connection is closed again.
+    pub(crate) async fn try_once(&self, spec: &ServerSpec) -> Result<TransportKind, Error> {
+        let client = self.factory().connect(spec, &ConnectOptions::new()).await?;
+        let transport = client
+            .info()
+            .map_or(TransportKind::Http, |info| info.transport);
+        client.close().await;
+        Ok(transport)
     }
 
     /// Whether a person can log in at a server.

@@ -13,7 +13,7 @@ use crate::{
         tools::ToolsArgs,
     },
     completions::CompletionsArgs,
-    render::out,
+    render::{content::Form, out},
     targets::TargetFlags,
 };
 
@@ -81,9 +81,13 @@ pub(crate) struct Global {
     )]
     pub(crate) log: Option<String>,
 
-    /// Log more: -v progress, -vv details, -vvv messages
+    /// Log more: -v progress, -vv details, -vvv every message on the wire, redacted
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+
+    /// Write every message on the wire to FILE, redacted, one JSON object a line
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) trace: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) target: TargetFlags,
@@ -251,6 +255,17 @@ pub(crate) struct CallArgs {
     /// How long to wait for the answer ("30s"); progress starts it again
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
+    /// How to print the answer
+    #[arg(
+        long,
+        value_name = "FORM",
+        default_value = "text",
+        conflicts_with = "json"
+    )]
+    pub(crate) output: Form,
+    /// Save images, audio and blobs in this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) save: Option<PathBuf>,
 }
 
 /// `mcpool watch`

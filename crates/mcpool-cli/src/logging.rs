@@ -17,8 +17,7 @@ pub(crate) fn start(global: &Global) -> Result<(), String> {
         (Some(filter), _) => filter.as_str(),
         (None, 0) => return Ok(()),
         (None, 1) => "mcpool=info",
-        (None, 2) => "mcpool=debug",
-        (None, _) => "mcpool=trace,rmcp=debug",
+        (None, _) => "mcpool=debug",
     };
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log {filter}: {error}"))?;
     tracing_subscriber::fmt()

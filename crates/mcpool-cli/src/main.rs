@@ -22,12 +22,15 @@ mod signals;
 mod signature;
 mod targets;
 mod verdict;
+mod wire;
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use mcpool::stdio::GuardianProgram;
 
-use crate::{app::App, args::Cli, exit::Exit, render::out, signals::Signals, targets::Target};
+use crate::{
+    app::App, args::Cli, exit::Exit, render::out, signals::Signals, targets::Target, wire::Wire,
+};
 
 /// How long background work, such as a read of standard input, may hold up the end.
 const RUNTIME_GRACE: Duration = Duration::from_millis(200);
@@ -54,6 +57,13 @@ fn main() -> ExitCode {
         out::tell(&text!("error: {}\n", problem));
         return Exit::Usage.into();
     }
+    let wire = match Wire::start(cli.global.verbose > 2, cli.global.trace.as_deref()) {
+        Ok(wire) => wire,
+        Err(failure) => {
+            out::failure(&failure, cli.global.json);
+            return failure.exit().into();
+        }
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -61,13 +71,22 @@ fn main() -> ExitCode {
             return Exit::Internal.into();
         }
     };
-    let exit = runtime.block_on(run(cli, target, guardian));
+    let exit = runtime.block_on(run(cli, target, wire.clone(), guardian));
     runtime.shutdown_timeout(RUNTIME_GRACE);
+    if let Some(wire) = wire {
+        wire.finish();
+    }
+    out::show_pages();
     exit.into()
 }
 
 /// Runs the command, or as much of it as a signal allows, then closes every connection.
-async fn run(cli: Cli, target: Option<Target>, guardian: GuardianProgram) -> Exit {
+async fn run(
+    cli: Cli,
+    target: Option<Target>,
+    wire: Option<Arc<Wire>>,
+    guardian: GuardianProgram,
+) -> Exit {
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => {
@@ -75,7 +94,7 @@ async fn run(cli: Cli, target: Option<Target>, guardian: GuardianProgram) -> Exi
             return Exit::Internal;
         }
     };
-    let app = App::new(cli.global, target, guardian);
+    let app = App::new(cli.global, target, guardian).with_wire(wire);
     let exit = tokio::select! {
         biased;
         signal = signals.next() => signal,

@@ -204,6 +204,12 @@ fn of_address(spec: &ServerSpec, url: &str, error: &Error, login_helps: bool) ->
     match (error.kind(), error.http_status()) {
         (ErrorKind::AuthRequired, _) if login_helps => {
             tries.push(text!("log in with `mcpool login {}`", name));
+            if error.challenge().is_none() {
+                tries.push(text!(
+                    "it does not say how to log in (no `WWW-Authenticate`): if that finds nothing, \
+                     give it a token in `headers`"
+                ));
+            }
         }
         (ErrorKind::AuthRequired, _) => tries.push(text!(
             "give it a token: `headers`: {{\"Authorization\": \"Bearer ${{TOKEN}}\"}}"
@@ -256,6 +262,9 @@ fn of_address(spec: &ServerSpec, url: &str, error: &Error, login_helps: bool) ->
             "a proxy in between answers for a server that is not there: start the server behind \
              it, or go around the proxy with $NO_PROXY"
         )),
+        (ErrorKind::HttpStatus, Some(500..)) => {
+            tries.push(text!("the server itself failed: look at its log"));
+        }
         (ErrorKind::RateLimited, _) => tries.push(text!("wait, then try again")),
         (ErrorKind::Timeout, _) => tries.push(text!(
             "try with `--connect-timeout 2m`; a firewall that drops packets looks like this too"
@@ -468,6 +477,7 @@ mod tests {
             (status(ErrorKind::HttpStatus, 404), false, "/mcp or /sse"),
             (status(ErrorKind::HttpStatus, 407), false, "proxy wants"),
             (status(ErrorKind::HttpStatus, 502), false, "$NO_PROXY"),
+            (status(ErrorKind::HttpStatus, 500), false, "its log"),
             (status(ErrorKind::AuthRequired, 401), true, "mcpool login s"),
             (
                 status(ErrorKind::AuthRequired, 401),

@@ -75,6 +75,10 @@ pub enum EventKind {
         /// How long it had lived.
         #[serde(rename = "uptime_ms", serialize_with = "units::ms")]
         uptime: Duration,
+        /// What is known of why, such as how a process exited. Not serialized when there is
+        /// nothing.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<Error>,
     },
     /// The next attempt is planned.
     RetryScheduled {

@@ -1,9 +1,13 @@
 //! `mcpool call SERVER TOOL …`: calls one tool and shows what it says.
 
+use std::{pin::pin, time::Duration};
+
 use mcpool::{
-    CallOptions, Refresh, RequestOptions, ServerHandle, Verbs as _, model::CallToolResult,
+    CallOptions, Refresh, Reply, RequestOptions, Requester as _, ServerHandle, Verbs as _,
+    model::CallToolResult,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use super::{Outcome, tools::signature};
 use crate::{
@@ -12,8 +16,9 @@ use crate::{
     arguments::{self, Given, Object},
     exit::{Exit, Failure, unknown},
     render::{
+        activity::Activity,
+        content::{self, Files, Form},
         out,
-        text::{Answer, Text},
     },
     text,
 };
@@ -25,21 +30,17 @@ pub(crate) async fn run(app: &App, mut args: CallArgs) -> Outcome {
         .await?;
     let given = Given::read(args.pairs, args.args).await?;
     let arguments = fitting(&server, &tool, &given, !args.no_check).await?;
-    let mut request = RequestOptions::new();
-    if let Some(timeout) = args.timeout {
-        request = request.with_timeout(timeout);
-    }
-    let options = CallOptions::new().with_request(request);
-    let result = server
-        .with_call_options(options)
-        .call_tool(&tool, arguments)
-        .await
-        .map_err(Failure::call)?;
-    if app.global.json {
-        out::raw_answer(result.raw())?;
+    let result = with_activity(app, server, &tool, arguments, args.timeout).await?;
+    let form = if app.global.json {
+        Form::Json
     } else {
-        out::print(&to_text(&result))?;
-    }
+        args.output
+    };
+    let files = match args.save {
+        Some(dir) => Some(Files::new(dir, &tool)?),
+        None => None,
+    };
+    show(&result, form, files)?;
     match result.is_error {
         Some(true) => Ok(Exit::ToolError),
         _ => Ok(Exit::Good),
@@ -87,74 +88,69 @@ pub(crate) async fn fitting(
     )
 }
 
-/// The result for people: text as it is, anything else by what it is.
-pub(crate) fn to_text(result: &CallToolResult) -> Text {
-    let content = serde_json::to_value(&result.content).unwrap_or_default();
-    let mut lines: Vec<String> = content
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(content_text)
-        .collect();
-    if lines.is_empty()
-        && let Some(structured) = &result.structured_content
-    {
-        lines.push(format!("{structured:#}"));
-    }
-    let lines = lines.join("\n");
-    let mut text = text!("{}", Answer(&lines));
-    if !lines.ends_with('\n') {
-        text.push(&text!("\n"));
-    }
-    text
-}
+/// How many notes of progress wait to be shown; of more the later ones are left out.
+const PROGRESS_QUEUE: usize = 64;
 
-/// One content block for people.
-pub(crate) fn content_text(block: &Value) -> String {
-    let field = |name: &str| block[name].as_str().unwrap_or_default();
-    let size = |data: &str| data.len() / 4 * 3;
-    match field("type") {
-        "text" => field("text").to_owned(),
-        kind @ ("image" | "audio") => format!(
-            "[{kind}, {}, about {} bytes]",
-            field("mimeType"),
-            size(field("data"))
-        ),
-        "resource_link" => format!("[resource {}]", field("uri")),
-        "resource" => match block["resource"]["text"].as_str() {
-            Some(text) => text.to_owned(),
-            None => format!(
-                "[resource {}]",
-                block["resource"]["uri"].as_str().unwrap_or_default()
-            ),
-        },
-        _ => block.to_string(),
+/// How long messages that the server sent before its answer may come behind it: they take another
+/// way through the client.
+const LAST_WORDS: Duration = Duration::from_millis(10);
+
+/// Calls the tool, and shows what the server says meanwhile.
+async fn with_activity(
+    app: &App,
+    server: ServerHandle,
+    tool: &str,
+    arguments: Object,
+    timeout: Option<Duration>,
+) -> Result<Reply<CallToolResult>, Failure> {
+    let (sender, mut progress) = mpsc::channel(PROGRESS_QUEUE);
+    let mut request = RequestOptions::new().with_progress(move |progress| {
+        // It is called by the connection's reader, which must not wait.
+        let _ = sender.try_send(progress);
+    });
+    if let Some(timeout) = timeout {
+        request = request.with_timeout(timeout);
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn blocks_for_people() {
-        for (block, text) in [
-            (json!({"type": "text", "text": "hi"}), "hi"),
-            (
-                json!({"type": "image", "mimeType": "image/png", "data": "AAAA"}),
-                "[image, image/png, about 3 bytes]",
-            ),
-            (
-                json!({"type": "resource_link", "uri": "file:///x"}),
-                "[resource file:///x]",
-            ),
-            (
-                json!({"type": "resource", "resource": {"uri": "a", "text": "t"}}),
-                "t",
-            ),
-        ] {
-            assert_eq!(content_text(&block), text);
+    let mut notices = server.notices();
+    let server = server.with_call_options(CallOptions::new().with_request(request));
+    let mut activity = Activity::start(tool, app.global.verbose > 0);
+    let mut call = pin!(server.call_tool(tool, arguments));
+    let result = loop {
+        tokio::select! {
+            biased;
+            Some(progress) = progress.recv() => activity.progress(&progress),
+            Some(notice) = notices.next() => activity.notice(&notice),
+            result = &mut call => break result,
         }
+    };
+    // What came before the answer, and was not shown yet.
+    while let Ok(progress) = progress.try_recv() {
+        activity.progress(&progress);
+    }
+    while let Ok(Some(notice)) = tokio::time::timeout(LAST_WORDS, notices.next()).await {
+        activity.notice(&notice);
+    }
+    result.map_err(Failure::call)
+}
+
+/// Prints an answer, and saves of it what is no text.
+fn show(result: &Reply<CallToolResult>, form: Form, files: Option<Files>) -> Result<(), Failure> {
+    if form == Form::Json && files.is_none() {
+        return out::raw_answer(result.raw()).map(drop);
+    }
+    // As it came, for the typed content lacks blocks that are not known; but a number that is
+    // too large to be read must not take the text.
+    let typed =
+        |_| json!({"content": result.content, "structuredContent": result.structured_content});
+    let answer: Value = result.raw().parse().unwrap_or_else(typed);
+    let blocks = answer["content"].as_array().map_or(&[][..], Vec::as_slice);
+    let structured = answer
+        .get("structuredContent")
+        .filter(|value| !value.is_null());
+    match form {
+        Form::Json => {
+            content::save_all(blocks, files).and_then(|()| out::raw_answer(result.raw()).map(drop))
+        }
+        form => content::print(blocks, structured, form, files),
     }
 }

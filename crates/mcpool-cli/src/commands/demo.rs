@@ -10,13 +10,13 @@ use mcpool::{
 };
 use serde_json::{Value, json};
 
-use super::{Outcome, call, status};
+use super::{Outcome, status};
 use crate::{
     app::App,
     demo_servers,
     exit::{Exit, Failure},
     processes::{self, Census},
-    render::{out, table, text::Text},
+    render::{content, out, table, text::Text},
     text,
 };
 
@@ -158,7 +158,9 @@ async fn answer(
         .map_err(Failure::call)?;
     let took = table::milliseconds(start.elapsed());
     let call = format!("{tool} {}", shown.join(" "));
-    let answer = call::to_text(&result);
+    let blocks = serde_json::to_value(&result.content).unwrap_or_default();
+    let blocks = blocks.as_array().into_iter().flatten();
+    let answer = Text::join(blocks.map(content::block_text), " ");
     Ok(text!(
         "  {:<11} {:<28} {:<16} {}\n",
         server,

@@ -9,7 +9,7 @@ use crate::{
     app::App,
     arguments::{Given, Object},
     exit::{Exit, Failure},
-    render::{out, table, text::Answer},
+    render::{content, out, table},
     text,
 };
 
@@ -117,8 +117,8 @@ async fn get_one(app: &App, server: &str, name: &str, pairs: &[String]) -> Outco
     let messages = serde_json::to_value(&result.messages).unwrap_or_default();
     for message in messages.as_array().into_iter().flatten() {
         let role = message["role"].as_str().unwrap_or_default();
-        let content = super::call::content_text(&message["content"]);
-        out::print(&text!("{}: {}\n", role, Answer(&content)))?;
+        let content = content::block_text(&message["content"]);
+        out::print(&text!("{}: {}\n", role, content))?;
     }
     Ok(Exit::Good)
 }

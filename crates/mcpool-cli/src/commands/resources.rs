@@ -1,14 +1,17 @@
 //! `mcpool resources [SERVER] [--read URI]`: lists resources and templates; reads one.
 
 use futures::future::join_all;
-use mcpool::{ConnectionManager, Error, ServerName, Verbs as _, model::ResourceContents};
+use mcpool::{ConnectionManager, Error, ServerName, Verbs as _};
 use serde_json::{Value, json};
 
 use super::Outcome;
 use crate::{
     app::App,
     exit::{Exit, Failure},
-    render::{out, table, text::Answer},
+    render::{
+        content::{self, Form},
+        out, table,
+    },
     text,
 };
 
@@ -107,20 +110,8 @@ async fn read_one(app: &App, server: &str, uri: &str) -> Outcome {
     if app.global.json {
         return out::raw_answer(result.raw());
     }
-    for contents in &result.contents {
-        match contents {
-            ResourceContents::TextResourceContents { text, .. } => {
-                out::print(&text!("{}", Answer(text)))?;
-                if !text.ends_with('\n') {
-                    out::print(&text!("\n"))?;
-                }
-            }
-            other => {
-                let block = json!({"type": "resource", "resource": other});
-                let shown = super::call::content_text(&block);
-                out::print(&text!("{}\n", Answer(&shown)))?;
-            }
-        }
-    }
+    let answer: Value = result.raw().parse()?;
+    let contents = answer["contents"].as_array().map_or(&[][..], Vec::as_slice);
+    content::print(contents, None, Form::Text, None)?;
     Ok(Exit::Good)
 }

@@ -68,12 +68,12 @@ pub(crate) async fn run(app: &App, args: ToolsArgs) -> Outcome {
         }
     } else if tool.is_some() {
         for entry in &entries {
-            out::print(&in_full(entry))?;
+            out::paged(&in_full(entry))?;
         }
     } else if !words.is_empty() {
-        out::print(&ranked(&entries, &words))?;
+        out::paged(&ranked(&entries, &words))?;
     } else {
-        out::print(&list(&attempts, &snapshot))?;
+        out::paged(&list(&attempts, &snapshot))?;
     }
     let exit = app.report_attempts(&attempts);
     let exit = super::report_lists(app, exit, &unlisted(&attempts, &snapshot))?;

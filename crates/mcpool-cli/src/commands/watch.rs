@@ -2,24 +2,31 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use mcpool::{
-    ConnectionManager, Error, ErrorKind, EventItem, EventStream, ServerSpec, StartMode,
+    ConnectFailure, ConnectionManager, Error, ErrorKind, EventItem, EventKind, EventStream,
+    Refresh, Requester as _, ServerName, ServerSpec, StartMode,
     config::{Admission, Loaded, Reload, TrustStore, Watcher},
 };
-use ratatui::crossterm::event::{self, KeyCode, KeyEventKind, KeyModifiers};
-use serde_json::Value;
-use tokio::{sync::mpsc, time::MissedTickBehavior};
+use ratatui::crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Duration, MissedTickBehavior},
+};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Outcome;
+use super::{Outcome, tools::signature};
 use crate::{
     app::App,
     args::{Global, WatchArgs},
     exit::{Exit, Failure},
-    render::{json, out, text::Text, tui::Screen},
+    render::{
+        json, out,
+        screen::{self, Details, Key, Screen, Wish},
+    },
     text,
 };
 
@@ -43,12 +50,13 @@ pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
         AbortOnDropHandle::new(tokio::spawn(reload))
     });
     if app.global.json {
-        return lines(events, out::json_line).await;
+        return lines(events, json_line).await;
     }
     if !out::is_terminal() {
-        return lines(events, |event| out::print_line(&line(&event))).await;
+        let mut screen = Screen::default();
+        return lines(events, |item| text_line(&mut screen, item)).await;
     }
-    table(manager, events).await
+    table(app, manager, events).await
 }
 
 fn adjust(specs: &mut Vec<ServerSpec>, args: &WatchArgs) {
@@ -104,37 +112,37 @@ async fn admitted(loaded: &Arc<Loaded>) -> Result<Loaded, Error> {
 }
 
 /// One line for each event, until the manager is shut down.
-async fn lines(mut events: EventStream, show: impl Fn(Value) -> Result<bool, Failure>) -> Outcome {
+async fn lines(
+    mut events: EventStream,
+    mut show: impl FnMut(EventItem) -> Result<bool, Failure>,
+) -> Outcome {
     while let Some(item) = events.recv().await {
-        let is_read = match &item {
-            EventItem::Missed(count) => show(json::missed(*count))?,
-            EventItem::Event(event) => show(json::event(event))?,
-            _ => true,
-        };
-        if !is_read {
+        if !show(item)? {
             break;
         }
     }
     Ok(Exit::Good)
 }
 
-/// An event for people: time, server, what happened, in `key=value`.
-fn line(event: &Value) -> Text {
-    let mut words = Vec::new();
-    for (key, value) in event.as_object().into_iter().flatten() {
-        let text = match value {
-            Value::String(text) => text.clone(),
-            Value::Object(error) => error["message"].as_str().unwrap_or_default().to_owned(),
-            Value::Null => continue,
-            other => other.to_string(),
-        };
-        words.push(match key.as_str() {
-            "at" => text!("{}", text.get(11..23).unwrap_or(&text)),
-            "server" | "event" => text!("{}", text),
-            _ => text!("{}={}", key, text),
-        });
+/// An event for programs.
+fn json_line(item: EventItem) -> Result<bool, Failure> {
+    match item {
+        EventItem::Missed(count) => out::json_line(json::missed(count)),
+        EventItem::Event(event) => out::json_line(json::event(&event)),
+        _ => Ok(true),
     }
-    Text::join(words, " ")
+}
+
+/// An event for people who have no terminal.
+fn text_line(screen: &mut Screen, item: EventItem) -> Result<bool, Failure> {
+    match item {
+        EventItem::Missed(count) => out::print_line(&text!("{} events were missed", count)),
+        EventItem::Event(event) => match screen.note(&event) {
+            Some(line) => out::print_line(&line),
+            None => Ok(true),
+        },
+        _ => Ok(true),
+    }
 }
 
 /// Gives the terminal back, also when the future is dropped.
@@ -146,30 +154,64 @@ impl Drop for Restore {
     }
 }
 
-async fn table(manager: &ConnectionManager, mut events: EventStream) -> Outcome {
+async fn table(app: &App, manager: &ConnectionManager, mut events: EventStream) -> Outcome {
+    let mut screen = Screen::default();
+    let started = Instant::now();
+    let exit = show_table(app, manager, &mut events, &mut screen).await?;
+    // Below the table, which is gone: the terminal was given back.
+    let servers = manager.status_all();
+    out::print(&screen::summary(
+        &screen,
+        &servers,
+        started.elapsed(),
+        out::columns(),
+    ))?;
+    Ok(exit)
+}
+
+async fn show_table(
+    app: &App,
+    manager: &ConnectionManager,
+    events: &mut EventStream,
+    screen: &mut Screen,
+) -> Outcome {
     let own = |error: std::io::Error| Failure::internal(text!("the terminal: {}", error));
     let mut terminal = ratatui::try_init().map_err(own)?;
     let _restore = Restore;
-    let mut keys = keys();
-    let mut screen = Screen::default();
+    let mut pressed = keys();
+    // What keys ask for, and first heartbeats. Dropped with the table.
+    let mut errands: JoinSet<()> = JoinSet::new();
     let mut tick = tokio::time::interval(REDRAW);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let servers = manager.status_all();
+        let details = match screen.detailed() {
+            Some(name) => details(app, manager, name).await,
+            None => None,
+        };
         terminal
-            .draw(|frame| screen.draw(frame, &servers, SystemTime::now()))
+            .draw(|frame| screen.draw(frame, &servers, details.as_ref(), SystemTime::now()))
             .map_err(own)?;
         tokio::select! {
             _ = tick.tick() => {}
-            key = keys.recv() => match key {
-                Some(Key::Quit) | None => return Ok(Exit::Good),
-                Some(Key::Interrupt) => return Ok(Exit::Signal(2)),
-                Some(Key::Redraw) => {}
+            key = pressed.recv() => match key {
+                None => return Ok(Exit::Good),
+                Some(Pressed::Interrupt) => return Ok(Exit::Signal(2)),
+                Some(Pressed::Redraw) => {}
+                Some(Pressed::Key(key)) => match screen.press(key, &servers) {
+                    Wish::Draw => {}
+                    Wish::Leave => return Ok(Exit::Good),
+                    wish => run_errand(manager, wish, &mut errands),
+                },
             },
+            Some(_) = errands.join_next() => {}
             item = events.recv() => match item {
                 None => return Ok(Exit::Good),
                 Some(EventItem::Event(event)) => {
-                    screen.note(&event, line(&json::event(&event)));
+                    if let (EventKind::Connected { .. }, Some(name)) = (&event.kind, &event.server) {
+                        first_heartbeat(manager, name, &mut errands);
+                    }
+                    screen.note(&event);
                 }
                 Some(_) => {}
             },
@@ -177,33 +219,107 @@ async fn table(manager: &ConnectionManager, mut events: EventStream) -> Outcome 
     }
 }
 
-/// What a key, or another event of the terminal, asks for.
-enum Key {
-    Quit,
+/// Does what a key asked for, beside the table. How it went is told by events.
+fn run_errand(manager: &ConnectionManager, wish: Wish, errands: &mut JoinSet<()>) {
+    let (Wish::Retry(name) | Wish::Enable(name) | Wish::Disable(name)) = &wish else {
+        return;
+    };
+    let Ok(server) = manager.server(name.as_str()) else {
+        return;
+    };
+    errands.spawn(async move {
+        let _told_by_events = match wish {
+            Wish::Retry(_) => server.connect().await,
+            Wish::Enable(_) => server.enable().await,
+            _ => server.disable().await,
+        };
+    });
+}
+
+/// Probes a server that is connected, so that its latency is seen at once.
+fn first_heartbeat(manager: &ConnectionManager, name: &ServerName, errands: &mut JoinSet<()>) {
+    if let Ok(server) = manager.server(name.as_str()) {
+        errands.spawn(async move {
+            let _told_by_events = server.health_check().await;
+        });
+    }
+}
+
+/// What is known of a server, from memory alone.
+async fn details(app: &App, manager: &ConnectionManager, name: &ServerName) -> Option<Details> {
+    let server = manager.server(name.as_str()).ok()?;
+    let status = server.status().ok()?;
+    let client = server.client().ok();
+    let info = client.as_ref().and_then(|client| client.info());
+    let tools = server.tools(Refresh::Cached).await.ok();
+    let error = status.last_error.as_ref();
+    let evidence = match &info {
+        Some(info) => Some(info.evidence.clone()),
+        None => error.and_then(ConnectFailure::evidence_of).cloned(),
+    };
+    Some(Details {
+        reached_by: app.reached_by(name).to_owned(),
+        peer: info.map(|info| format!("{} {}", info.peer.name, info.peer.version)),
+        tools: tools
+            .map(|tools| {
+                tools
+                    .items
+                    .iter()
+                    .map(|tool| signature(&tool.name, tool))
+                    .collect()
+            })
+            .unwrap_or_default(),
+        evidence,
+        stderr: status.stderr_tail,
+        skipped: client
+            .map(|client| client.snapshot().diagnostics.skipped_samples)
+            .unwrap_or_default(),
+    })
+}
+
+/// What came from the keyboard, or another event of the terminal.
+enum Pressed {
+    Key(Key),
     Interrupt,
     Redraw,
 }
 
 /// The keys, read on a thread of their own, which ends with the program.
-fn keys() -> mpsc::Receiver<Key> {
+fn keys() -> mpsc::Receiver<Pressed> {
     let (sender, receiver) = mpsc::channel(16);
     std::thread::spawn(move || {
         while let Ok(event) = event::read() {
-            let key = match event {
-                event::Event::Key(key) if key.kind == KeyEventKind::Press => match key.code {
-                    KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => {
-                        Key::Interrupt
-                    }
-                    KeyCode::Char('q') | KeyCode::Esc => Key::Quit,
-                    _ => continue,
-                },
-                event::Event::Resize(..) => Key::Redraw,
-                _ => continue,
+            let pressed = match event {
+                event::Event::Key(key) if key.kind != KeyEventKind::Release => read_key(key),
+                event::Event::Resize(..) => Some(Pressed::Redraw),
+                _ => None,
             };
-            if sender.blocking_send(key).is_err() {
+            if let Some(pressed) = pressed
+                && sender.blocking_send(pressed).is_err()
+            {
                 break;
             }
         }
     });
     receiver
+}
+
+fn read_key(key: KeyEvent) -> Option<Pressed> {
+    if key.modifiers.contains(KeyModifiers::CONTROL) {
+        return (key.code == KeyCode::Char('c')).then_some(Pressed::Interrupt);
+    }
+    let key = match key.code {
+        KeyCode::Char(c) => Key::Char(c),
+        KeyCode::Enter => Key::Enter,
+        KeyCode::Esc => Key::Escape,
+        KeyCode::Backspace => Key::Backspace,
+        KeyCode::Up => Key::Up,
+        KeyCode::Down => Key::Down,
+        KeyCode::PageUp => Key::PageUp,
+        KeyCode::PageDown => Key::PageDown,
+        KeyCode::Home => Key::Home,
+        KeyCode::End => Key::End,
+        _ => return None,
+    };
+    Some(Pressed::Key(key))
 }

@@ -1,9 +1,12 @@
 //! Output: tables for people, JSON for programs, progress on standard error.
 
+pub(crate) mod activity;
+pub(crate) mod content;
 pub(crate) mod json;
 pub(crate) mod out;
+mod pager;
 pub(crate) mod problems;
 pub(crate) mod progress;
+pub(crate) mod screen;
 pub(crate) mod table;
 pub(crate) mod text;
-pub(crate) mod tui;

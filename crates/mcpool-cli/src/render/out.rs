@@ -19,7 +19,7 @@ use mcpool::{Masker, Raw, Sensitivity, Untrusted, clean_json, clean_json_pretty,
 use serde::Serialize;
 use serde_json::Value;
 
-use super::text::Text;
+use super::{pager, text::Text};
 use crate::exit::{Exit, Failure};
 use crate::text;
 
@@ -33,6 +33,38 @@ pub(crate) fn masker() -> &'static Masker {
 pub(crate) fn print(text: &Text) -> Result<Exit, Failure> {
     stdout(&net(text.as_str(), Styles::None))?;
     Ok(Exit::Good)
+}
+
+/// As [`print`], through a pager where standard output is a terminal that the text does not fit
+/// on; then at the end of the program.
+pub(crate) fn paged(text: &Text) -> Result<Exit, Failure> {
+    let size = terminal_size::terminal_size_of(io::stdout());
+    let rows = size
+        .map(|(_, rows)| usize::from(rows.0))
+        .unwrap_or_default();
+    if is_terminal() && io::stdin().is_terminal() && rows > 0 && pager::wants(text.as_str(), rows) {
+        pager::keep(&net(text.as_str(), Styles::None));
+        return Ok(Exit::Good);
+    }
+    print(text)
+}
+
+/// Shows what waits for the pager. Call it when nothing else is left to do.
+pub(crate) fn show_pages() {
+    if let Some(text) = pager::run() {
+        let _ = stdout(&text);
+    }
+}
+
+/// Text of an answer for a program that reads it: nothing is escaped and nothing added. What is
+/// surely a secret is masked. Not for a terminal.
+pub(crate) fn raw_text(text: &str) -> Result<(), Failure> {
+    raw_bytes(masker().mask(text, Sensitivity::Secret).as_bytes())
+}
+
+/// Bytes of an answer for a program that reads them. Not for a terminal.
+pub(crate) fn raw_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    write_out(bytes).map(drop)
 }
 
 /// Writes one line at once; `false` when the reader has gone away.
@@ -237,8 +269,12 @@ fn no_json(error: serde_json::Error) -> Failure {
 
 /// `false` when the reader has gone away.
 fn stdout(text: &str) -> Result<bool, Failure> {
+    write_out(text.as_bytes())
+}
+
+fn write_out(bytes: &[u8]) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Failure::internal(text!(

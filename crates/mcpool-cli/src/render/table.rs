@@ -60,15 +60,34 @@ impl Table {
     }
 }
 
-/// Milliseconds for people: `840 µs`, `12 ms`, `3.4 s`.
+/// Milliseconds for people: `840 µs`, `1.9 ms`, `12 ms`, `3.4 s`.
 pub(crate) fn milliseconds(duration: std::time::Duration) -> String {
     let micros = duration.as_micros();
     if micros < 1_000 {
         format!("{micros} µs")
+    } else if micros < 10_000 {
+        format!("{}.{} ms", micros / 1_000, micros % 1_000 / 100)
     } else if micros < 1_000_000 {
         format!("{} ms", micros / 1_000)
     } else {
         format!("{:.1} s", duration.as_secs_f64())
+    }
+}
+
+/// A span of time for people: `735 ms`, `2.1 s`, `3 m 20 s`, `2 h 5 m`, `3 d 4 h`.
+pub(crate) fn span(duration: std::time::Duration) -> String {
+    let seconds = duration.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    let two = |first: u64, one: &str, second: u64, other: &str| match second {
+        0 => format!("{first} {one}"),
+        second => format!("{first} {one} {second} {other}"),
+    };
+    match seconds {
+        0 => format!("{} ms", duration.as_millis()),
+        1..60 => format!("{:.1} s", duration.as_secs_f64()),
+        60..3_600 => two(minutes, "m", seconds % 60, "s"),
+        3_600..86_400 => two(hours, "h", minutes % 60, "m"),
+        _ => two(days, "d", hours % 24, "h"),
     }
 }
 
@@ -100,9 +119,29 @@ mod tests {
 
     #[test]
     fn durations_for_people() {
-        for (micros, text) in [(7, "7 µs"), (12_300, "12 ms"), (3_400_000, "3.4 s")] {
+        for (micros, text) in [
+            (7, "7 µs"),
+            (1_990, "1.9 ms"),
+            (12_300, "12 ms"),
+            (3_400_000, "3.4 s"),
+        ] {
             assert_eq!(milliseconds(Duration::from_micros(micros)), text);
         }
+    }
+
+    #[test]
+    fn spans_for_people() {
+        for (ms, text) in [
+            (735, "735 ms"),
+            (2_100, "2.1 s"),
+            (60_000, "1 m"),
+            (200_000, "3 m 20 s"),
+            (7_500_000, "2 h 5 m"),
+            (273_600_000, "3 d 4 h"),
+        ] {
+            assert_eq!(span(Duration::from_millis(ms)), text);
+        }
+        assert!(span(Duration::MAX).ends_with('h'));
     }
 
     #[test]

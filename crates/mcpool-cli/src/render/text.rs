@@ -63,7 +63,11 @@ impl Text {
             .subsequent_indent(others)
             .word_separator(textwrap::WordSeparator::AsciiSpace)
             .word_splitter(textwrap::WordSplitter::NoHyphenation);
-        Self(textwrap::fill(&self.0, options).replace(UNBROKEN, " ") + "\n")
+        let lines = textwrap::wrap(&self.0, options);
+        let lines = lines
+            .iter()
+            .map(|line| line.trim_end().replace(UNBROKEN, " "));
+        Self(lines.collect::<Vec<_>>().join("\n") + "\n")
     }
 
     /// Texts with one between them.

@@ -207,6 +207,92 @@ fn a_list_connects_to_nothing() {
 }
 
 #[test]
+fn an_answer_is_printed_in_the_form_that_is_asked_for() {
+    let place = Place::with(json!({"files": scripted(
+        r#"printf '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"warning","logger":"disk","data":"almost full"}}\n'; sleep 0.2
+           printf '{"jsonrpc":"2.0","id":%s,"result":{"content":[{"type":"text","text":"a\\u001bb"},{"type":"image","mimeType":"image/png","data":"aGk="},{"type":"resource_link","uri":"file:///x","name":"x"}]}}\n' "$id""#
+    )}));
+    let out = |form: &str| {
+        let run = place.run(&["call", "files", "t", "--output", form, "--save", "saved"]);
+        assert_eq!(run.code(), 0, "{}", run.stderr());
+        assert!(
+            run.stderr().contains("warning (disk): almost full"),
+            "{}",
+            run.stderr()
+        );
+        run.stdout()
+    };
+    assert_eq!(
+        out("text"),
+        "a\\u{1b}b\n[image, image/png, saved as saved/t-1.png]\n[resource x: file:///x]\n"
+    );
+    assert_eq!(
+        out("markdown"),
+        "a\\u{1b}b\n![image/png](saved/t-2.png)\n[x](file:///x)\n"
+    );
+    // A pipe gets the bytes, and the saved image is not in them.
+    assert_eq!(out("raw"), "a\u{1b}bfile:///x");
+    let json: Value = serde_json::from_str(&out("json")).unwrap();
+    assert_eq!(json["content"][1]["data"], "aGk=");
+    for number in 1..=4 {
+        let saved = place.path().join(format!("saved/t-{number}.png"));
+        assert_eq!(std::fs::read(saved).unwrap(), b"hi", "{number}");
+    }
+    let raw = place.run(&["call", "files", "t", "--output", "raw"]);
+    assert_eq!(raw.stdout(), "a\u{1b}bhifile:///x");
+    let both = place.run(&["call", "files", "t", "--output", "raw", "--json"]);
+    assert_eq!(both.code(), 2);
+}
+
+#[test]
+fn the_wire_is_shown_and_written() {
+    let mut server = good();
+    server["env"] = json!({"KEY": "a-secret-of-the-wire"});
+    let place = Place::with(json!({"good": server}));
+    let args = [
+        "call",
+        "good",
+        "echo",
+        "message=a-secret-of-the-wire",
+        "-vvv",
+        "--trace",
+        "t.ndjson",
+    ];
+    let run = place.run(&args);
+    assert_eq!(run.code(), 0, "{}", run.stderr());
+    let shown = run.stderr();
+    for part in [
+        "good stdio → ",
+        "good stdio ← ",
+        "bytes {\"jsonrpc\"",
+        "tools/call",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let trace = std::fs::read_to_string(place.path().join("t.ndjson")).unwrap();
+    for text in [&shown, &trace] {
+        assert!(
+            !text.contains("a-secret-of-the-wire") && text.contains("[redacted]"),
+            "{text}"
+        );
+    }
+    let lines: Vec<Value> = trace
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let call = lines
+        .iter()
+        .find(|line| line["message"]["method"] == "tools/call")
+        .unwrap();
+    assert_eq!(
+        (&call["server"], &call["direction"]),
+        (&json!("good"), &json!("sent"))
+    );
+    assert!(call["bytes"].as_u64().unwrap() > 50);
+    assert!(lines.iter().any(|line| line["direction"] == "received"));
+}
+
+#[test]
 fn the_exit_code_says_what_is_wrong() {
     let place = Place::with(json!({
         "good": good(),

@@ -403,7 +403,11 @@ impl Supervisor {
         }
         tracing::info!(server = %self.server.name, cause = cause.as_str(), ?uptime, "disconnected");
         metrics::disconnected(&self.server.name, cause);
-        self.emit(EventKind::Disconnected { cause, uptime });
+        self.emit(EventKind::Disconnected {
+            cause,
+            uptime,
+            error: self.last_error.clone(),
+        });
         let bound = self.close_bound();
         let drain = self.shared.drain;
         let name = self.server.name.clone();

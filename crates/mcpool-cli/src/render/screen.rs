@@ -1,0 +1,256 @@
+//! The live table of `mcpool watch`: what it shows and what its keys do. What is drawn is a
+//! function of this, of the servers' states and of the time.
+
+mod chronicle;
+mod details;
+mod draw;
+mod rows;
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, SystemTime},
+};
+
+use mcpool::{Event, EventKind, ServerName, ServerStatus};
+
+use chronicle::Chronicle;
+pub(crate) use details::Details;
+
+use super::text::Text;
+use crate::text;
+
+/// How many events are kept.
+const MAX_EVENTS: usize = 500;
+
+/// How long a filter may be.
+const MAX_FILTER_CHARS: usize = 100;
+
+/// What was told.
+#[derive(Debug)]
+struct Told {
+    server: Option<ServerName>,
+    is_heartbeat: bool,
+    line: Text,
+}
+
+/// What fills the screen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum View {
+    /// The table and the events.
+    #[default]
+    Servers,
+    /// One server, from this line on.
+    Details { scroll: usize },
+    /// The keys.
+    Help,
+}
+
+/// What the screen remembers beside the states themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Screen {
+    chronicle: Chronicle,
+    events: VecDeque<Told>,
+    view: View,
+    selected: Option<ServerName>,
+    filter: String,
+    is_typing: bool,
+    shows_heartbeats: bool,
+}
+
+/// A key, as far as the screen knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    Char(char),
+    Enter,
+    Escape,
+    Backspace,
+    Up,
+    Down,
+    PageUp,
+    PageDown,
+    Home,
+    End,
+}
+
+/// What a key asks of the program.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// To draw.
+    Draw,
+    /// To shut down and leave.
+    Leave,
+    /// To connect this server now.
+    Retry(ServerName),
+    /// To enable it.
+    Enable(ServerName),
+    /// To disable it.
+    Disable(ServerName),
+}
+
+/// How far a page is.
+const PAGE: usize = 10;
+
+impl Screen {
+    /// Takes note of an event; gives it in words, unless another event tells it better.
+    pub(crate) fn note(&mut self, event: &Event) -> Option<Text> {
+        let words = self.chronicle.note(event)?;
+        let time = humantime::format_rfc3339_millis(event.at).to_string();
+        let line = text!("{} {}", time.get(11..19).unwrap_or(&time), words);
+        self.events.push_back(Told {
+            server: event.server.clone(),
+            is_heartbeat: matches!(event.kind, EventKind::HeartbeatOk { .. }),
+            line: line.clone(),
+        });
+        if self.events.len() > MAX_EVENTS {
+            self.events.pop_front();
+        }
+        Some(line)
+    }
+
+    /// The server whose details are shown.
+    pub(crate) fn detailed(&self) -> Option<&ServerName> {
+        match self.view {
+            View::Details { .. } => self.selected.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Does what a key says.
+    pub(crate) fn press(&mut self, key: Key, servers: &[ServerStatus]) -> Wish {
+        if self.is_typing {
+            self.type_filter(key);
+            self.select(0, servers);
+            return Wish::Draw;
+        }
+        match (key, self.view) {
+            (Key::Char('q'), View::Servers) => return Wish::Leave,
+            (Key::Char('q') | Key::Escape, _) if self.view != View::Servers => {
+                self.view = View::Servers;
+            }
+            (Key::Escape, _) => self.filter.clear(),
+            (Key::Char('?'), View::Help) => self.view = View::Servers,
+            (Key::Char('?'), _) => self.view = View::Help,
+            (Key::Char('h'), _) => self.shows_heartbeats = !self.shows_heartbeats,
+            (Key::Char('/'), View::Servers) => self.is_typing = true,
+            (Key::Enter, View::Servers) if self.selected.is_some() => {
+                self.view = View::Details { scroll: 0 };
+            }
+            (Key::Enter, _) => self.view = View::Servers,
+            (Key::Char('r'), View::Servers | View::Details { .. }) => {
+                return self.wish(Wish::Retry);
+            }
+            (Key::Char('d'), View::Servers | View::Details { .. }) => {
+                return self.wish(Wish::Disable);
+            }
+            (Key::Char('e'), View::Servers | View::Details { .. }) => {
+                return self.wish(Wish::Enable);
+            }
+            (key, View::Servers) => self.select(distance(key), servers),
+            (key, View::Details { scroll }) => {
+                let scroll = scroll.saturating_add_signed(distance(key));
+                self.view = View::Details { scroll };
+            }
+            (_, View::Help) => {}
+        }
+        Wish::Draw
+    }
+
+    fn wish(&self, wish: impl Fn(ServerName) -> Wish) -> Wish {
+        self.selected.clone().map_or(Wish::Draw, wish)
+    }
+
+    fn type_filter(&mut self, key: Key) {
+        match key {
+            Key::Char(c) if self.filter.chars().count() < MAX_FILTER_CHARS => self.filter.push(c),
+            Key::Backspace => {
+                self.filter.pop();
+            }
+            Key::Enter => self.is_typing = false,
+            Key::Escape => {
+                self.is_typing = false;
+                self.filter.clear();
+            }
+            _ => {}
+        }
+    }
+
+    /// Moves the selection by so many rows; it stays where there is a row.
+    fn select(&mut self, by: isize, servers: &[ServerStatus]) {
+        let shown = self.shown(servers);
+        let now = self.selected_row(&shown);
+        let last = shown.len().saturating_sub(1);
+        let next = now.saturating_add_signed(by).min(last);
+        self.selected = shown.get(next).map(|server| server.name.clone());
+    }
+
+    /// The row of the selection; the first when its server is gone.
+    fn selected_row(&self, shown: &[&ServerStatus]) -> usize {
+        let selected = self.selected.as_ref();
+        let row = shown
+            .iter()
+            .position(|server| Some(&server.name) == selected);
+        row.unwrap_or_default()
+    }
+
+    /// The servers that the filter lets through: by name or by state.
+    fn shown<'s>(&self, servers: &'s [ServerStatus]) -> Vec<&'s ServerStatus> {
+        let wanted = self.filter.to_lowercase();
+        let fits = |server: &&ServerStatus| {
+            server.name.as_str().to_lowercase().contains(&wanted)
+                || rows::state_word(server).contains(wanted.as_str())
+        };
+        servers.iter().filter(fits).collect()
+    }
+
+    /// The events that are shown: heartbeats only when they are wanted.
+    fn told(&self) -> impl DoubleEndedIterator<Item = &Told> {
+        let wanted = |told: &&Told| self.shows_heartbeats || !told.is_heartbeat;
+        self.events.iter().filter(wanted)
+    }
+
+    /// Draws everything.
+    pub(crate) fn draw(
+        &mut self,
+        frame: &mut ratatui::Frame<'_>,
+        servers: &[ServerStatus],
+        details: Option<&Details>,
+        now: SystemTime,
+    ) {
+        if self.selected.is_none() {
+            self.select(0, servers);
+        }
+        self.view = draw::draw(self, frame, servers, details, now);
+    }
+}
+
+/// How far a key moves.
+fn distance(key: Key) -> isize {
+    let page = PAGE.cast_signed();
+    match key {
+        Key::Up | Key::Char('k') => -1,
+        Key::Down | Key::Char('j') => 1,
+        Key::PageUp => -page,
+        Key::PageDown => page,
+        Key::Home => isize::MIN,
+        Key::End => isize::MAX,
+        _ => 0,
+    }
+}
+
+/// What is said when the watch ends.
+pub(crate) fn summary(
+    screen: &Screen,
+    servers: &[ServerStatus],
+    watched: Duration,
+    columns: usize,
+) -> Text {
+    let mut text = text!("watched for {}\n", super::table::span(watched));
+    for server in servers {
+        let line = rows::summary(server, screen.chronicle.of(&server.name));
+        text.push(&line.wrapped("  ", "      ", columns));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

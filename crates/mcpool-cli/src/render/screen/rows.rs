@@ -1,0 +1,200 @@
+//! One line for each server.
+
+use std::time::{Duration, SystemTime};
+
+use mcpool::{ServerStatus, StateKind};
+use ratatui::{
+    style::{Color, Modifier, Style},
+    text::{Line, Span},
+};
+
+use super::chronicle::History;
+use crate::{
+    render::{
+        table::{milliseconds, span},
+        text::{Text, line},
+    },
+    text,
+    verdict::telling_line,
+};
+
+/// The eight heights of a sparkline.
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// How many latencies one line shows.
+const SPARKS: usize = 10;
+
+/// The widest name that is shown whole.
+const MAX_NAME_COLUMNS: usize = 20;
+
+/// The state in a word for people.
+pub(super) fn state_word(server: &ServerStatus) -> &'static str {
+    match server.state {
+        StateKind::Backoff => "retrying",
+        StateKind::AuthRequired => "login needed",
+        state => state.as_str(),
+    }
+}
+
+/// How wide the names are.
+pub(super) fn name_columns(servers: &[&ServerStatus]) -> usize {
+    let widths = servers.iter().map(|server| name(server).chars().count());
+    widths.max().unwrap_or_default().clamp(6, MAX_NAME_COLUMNS)
+}
+
+fn name(server: &ServerStatus) -> String {
+    line(server.name.as_str())
+        .clip(MAX_NAME_COLUMNS)
+        .to_string()
+}
+
+/// The heads of the columns.
+pub(super) fn heads(name_columns: usize) -> Line<'static> {
+    let heads = format!(
+        "  {:name_columns$}  {:12}  {:>9}  {:>5}  {:>7}  LAST HEARTBEATS",
+        "SERVER", "STATE", "UP", "TOOLS", "LATENCY"
+    );
+    Line::styled(heads, Style::new().add_modifier(Modifier::BOLD))
+}
+
+/// The line of a server: its figures while it is ready, otherwise why it is not and when it is
+/// tried again.
+pub(super) fn row(
+    server: &ServerStatus,
+    history: Option<&History>,
+    name_columns: usize,
+    is_selected: bool,
+    now: SystemTime,
+) -> Line<'static> {
+    let mark = if is_selected { "> " } else { "  " };
+    let mut name_style = Style::new();
+    if is_selected {
+        name_style = name_style.add_modifier(Modifier::REVERSED);
+    }
+    let mut spans = vec![
+        Span::raw(mark),
+        Span::styled(format!("{:name_columns$}", name(server)), name_style),
+        Span::raw("  "),
+        Span::styled(format!("{:12}", state_word(server)), colour(server)),
+        Span::raw("  "),
+    ];
+    if server.state == StateKind::Ready {
+        spans.push(Span::raw(figures(server, history, now).as_str().to_owned()));
+        if let Some(troubles) = troubles(history, now) {
+            let style = Style::new().add_modifier(Modifier::DIM);
+            spans.push(Span::styled(troubles.as_str().to_owned(), style));
+        }
+    } else {
+        spans.push(Span::raw(trouble(server, history, now).as_str().to_owned()));
+    }
+    Line::from(spans)
+}
+
+fn figures(server: &ServerStatus, history: Option<&History>, now: SystemTime) -> Text {
+    let up = server.connected_at.map(|at| span(age(at, now)));
+    let latency = server.heartbeat_latency.map(milliseconds);
+    let sparks: Vec<Duration> = history
+        .map(|history| &history.latencies)
+        .into_iter()
+        .flat_map(|latencies| latencies.iter().rev().take(SPARKS).rev())
+        .copied()
+        .collect();
+    text!(
+        "{:>9}  {:>5}  {:>7}  {:<10}",
+        up.unwrap_or_else(|| "-".to_owned()),
+        server.tools,
+        latency.unwrap_or_else(|| "-".to_owned()),
+        sparkline(&sparks)
+    )
+}
+
+/// What was wrong before it was ready again.
+fn troubles(history: Option<&History>, now: SystemTime) -> Option<Text> {
+    let history = history?;
+    let (at, why) = history.last_error.as_ref()?;
+    let ago = span(age(*at, now));
+    Some(match history.lost {
+        0 => text!("  {} ago: {}", ago, why),
+        1 => text!("  lost once, {} ago: {}", ago, why),
+        lost => text!("  lost {} times, {} ago: {}", lost, ago, why),
+    })
+}
+
+/// When it is tried again, and why it is not ready: first what its stderr says of it.
+fn trouble(server: &ServerStatus, history: Option<&History>, now: SystemTime) -> Text {
+    let again = match server.next_retry_at {
+        Some(at) => text!("in {}", span(at.duration_since(now).unwrap_or_default())),
+        None => Text::default(),
+    };
+    let known = history.and_then(|history| history.last_error.as_ref());
+    let why = match (&server.last_error, known) {
+        (Some(error), _) => match telling_line(error.stderr_tail()) {
+            Some(line) => text!("{} ({})", line, error.message()),
+            None => text!("{}", error.message()),
+        },
+        (None, Some((_, why))) if server.enabled => why.clone(),
+        _ => Text::default(),
+    };
+    text!("{:>9}  {}", again, why)
+}
+
+fn age(at: SystemTime, now: SystemTime) -> Duration {
+    now.duration_since(at).unwrap_or_default()
+}
+
+fn colour(server: &ServerStatus) -> Style {
+    Style::new().fg(match server.state {
+        StateKind::Ready => Color::Green,
+        StateKind::Connecting | StateKind::Backoff | StateKind::AuthRequired => Color::Yellow,
+        StateKind::Dormant => Color::Red,
+        _ => Color::Reset,
+    })
+}
+
+/// The latencies as bars, the slowest as the highest.
+pub(super) fn sparkline(latencies: &[Duration]) -> String {
+    let slowest = latencies.iter().max().copied().unwrap_or_default();
+    latencies
+        .iter()
+        .map(|latency| {
+            let height = latency.as_nanos() * 7 / slowest.as_nanos().max(1);
+            let height = usize::try_from(height).unwrap_or(7);
+            BARS.get(height).copied().unwrap_or('█')
+        })
+        .collect()
+}
+
+/// What is said of a server when the watch ends.
+pub(super) fn summary(server: &ServerStatus, history: Option<&History>) -> Text {
+    let mut text = text!("{}: {}", server.name, state_word(server));
+    let Some(history) = history else {
+        return text;
+    };
+    text.push(&match (history.connected, history.lost) {
+        (0, _) => text!(", never connected"),
+        (_, 0) => text!(", never lost"),
+        (_, 1) => text!(", lost once"),
+        (_, lost) => text!(", lost {} times", lost),
+    });
+    if let Some(gap) = history.longest_gap {
+        text.push(&text!(", back after {} at most", span(gap)));
+    }
+    if history.answered > 0 {
+        let mut latencies: Vec<Duration> = history.latencies.iter().copied().collect();
+        latencies.sort();
+        let median = latencies
+            .get(latencies.len() / 2)
+            .copied()
+            .unwrap_or_default();
+        let heartbeats = match history.answered {
+            1 => text!("1 heartbeat"),
+            answered => text!("{} heartbeats", answered),
+        };
+        let median = milliseconds(median);
+        text.push(&text!(", {} (median of the last {})", heartbeats, median));
+    }
+    if history.missed > 0 {
+        text.push(&text!(", {} missed", history.missed));
+    }
+    text
+}
