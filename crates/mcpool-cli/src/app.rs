@@ -26,9 +26,10 @@ use crate::{
     credentials,
     exit::{Exit, Failure, unknown},
     named::{self, Named},
+    questions::{Asking, Questions},
     render::{out, progress::Connecting},
     targets::Target,
-    text,
+    text, verdict,
     wire::Wire,
 };
 
@@ -44,6 +45,8 @@ pub(crate) struct App {
     target: Option<Target>,
     /// What sees every message, with `-vvv` or `--trace`.
     wire: Option<Arc<Wire>>,
+    /// Which questions of servers a person is there to answer.
+    asking: Option<Asking>,
     manager: OnceLock<ConnectionManager>,
     oauth: OnceLock<OAuth>,
     /// The servers at which a person can log in.
@@ -71,6 +74,7 @@ impl App {
             guardian,
             target,
             wire: None,
+            asking: None,
             manager: OnceLock::new(),
             oauth: OnceLock::new(),
             for_people: OnceLock::new(),
@@ -78,6 +82,12 @@ impl App {
             reached_by: OnceLock::new(),
             config_broken: AtomicBool::new(false),
         }
+    }
+
+    /// With the questions of servers that a person is there to answer.
+    pub(crate) fn with_asking(mut self, asking: Option<Asking>) -> Self {
+        self.asking = asking;
+        self
     }
 
     /// Lets every message of every connection be seen.
@@ -264,8 +274,12 @@ impl App {
     fn factory(&self) -> StandardFactory {
         let stdio = StdioConnector::new().with_guardian(self.guardian.clone());
         let factory = StandardFactory::new().with_connector(Arc::new(stdio));
-        match &self.wire {
+        let factory = match &self.wire {
             Some(wire) => factory.with_tap(Arc::<Wire>::clone(wire)),
+            None => factory,
+        };
+        match self.asking {
+            Some(asking) => factory.with_handler(Arc::new(Questions::new(asking))),
             None => factory,
         }
     }
@@ -315,14 +329,26 @@ impl App {
 
     /// The manager with the one server that was selected, connected.
     async fn connect_one(&self, specs: Vec<ServerSpec>) -> Result<&ConnectionManager, Failure> {
-        let manager = self.managed(specs).await?;
-        let names = manager.names();
-        let progress = Connecting::start(&names);
-        for name in &names {
-            manager.server(name.as_str())?.connect_retrying(0).await?;
+        let manager = self.managed(specs.clone()).await?;
+        let progress = Connecting::start(&manager.names());
+        for spec in &specs {
+            let connected = manager
+                .server(spec.name.as_str())?
+                .connect_retrying(0)
+                .await;
+            connected.map_err(|error| self.unreached(spec, error))?;
         }
         drop(progress);
         Ok(manager)
+    }
+
+    /// Why a server could not be connected, and what to try.
+    fn unreached(&self, spec: &ServerSpec, error: Error) -> Failure {
+        let login_helps = self.target.is_none() && self.login_helps(&spec.name);
+        let tries = verdict::on(spec, &error, login_helps).tries;
+        let nothing = tries.is_empty() && self.target.is_none() && Exit::of(&error) != Exit::Usage;
+        let steps = nothing.then(|| text!("`mcpool doctor {}` shows each step", spec.name));
+        Failure::from(error).with_hints(tries).with_hints(steps)
     }
 
     /// Closes every connection, bounded in time.
@@ -345,7 +371,8 @@ impl App {
     /// Says on standard error what failed, and what to do where a login helps.
     pub(crate) fn say(&self, failure: &Failure) {
         let mut text = failure.to_text();
-        let server = failure.wants_login();
+        let is_said = failure.has_hints() && self.target.is_none();
+        let server = failure.wants_login().filter(|_| !is_said);
         if let Some(server) = server.filter(|server| self.login_helps(server)) {
             let target = self.target.as_ref().and_then(Target::url);
             let server = target.unwrap_or(server.as_str());

@@ -10,9 +10,11 @@ use crate::{
         auth::AuthCommand,
         config::{ConfigCommand, TrustArgs},
         login::LoginArgs,
+        shell::ShellArgs,
         tools::ToolsArgs,
     },
     completions::CompletionsArgs,
+    questions::Asking,
     render::{content::Form, out},
     targets::TargetFlags,
 };
@@ -43,6 +45,18 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Command {
+    /// Which questions of servers a person is there to answer.
+    pub(crate) fn asking(&self, json: bool) -> Option<Asking> {
+        match self {
+            Self::Call(args) => Asking::of(args.interactive, json),
+            Self::Shell(args) => Asking::of(args.interactive, json),
+            // Nobody looks at the terminal for long, or at many servers at once.
+            _ => None,
+        }
+    }
 }
 
 impl Cli {
@@ -225,6 +239,12 @@ Examples:
   mcpool trust                 looks at the file of this project, and asks
   mcpool trust --revoke")]
     Trust(TrustArgs),
+    /// Try a server at a prompt with history and completion
+    #[command(after_help = "\
+Examples:
+  mcpool shell docs
+  mcpool shell --stdio 'npx -y some-server'")]
+    Shell(ShellArgs),
     /// Print the script that makes a shell complete commands, flags and servers
     Completions(CompletionsArgs),
     /// Print the manual pages, for `man -l -`
@@ -249,6 +269,10 @@ pub(crate) struct CallArgs {
     /// Send the arguments as they are, without a look at the tool's schema
     #[arg(long)]
     pub(crate) no_check: bool,
+    /// Answer all that the server asks meanwhile: for a model's part and for directories too.
+    /// Forms and addresses are asked for on a terminal in any case
+    #[arg(long)]
+    pub(crate) interactive: bool,
     /// All arguments as a JSON object; @FILE reads a file, - reads standard input
     #[arg(long, value_name = "JSON", conflicts_with = "pairs")]
     pub(crate) args: Option<String>,

@@ -42,6 +42,11 @@ impl Given {
         .await?
     }
 
+    /// One key and its text, which names no file.
+    pub(crate) fn of_text(key: &str, text: &str) -> Self {
+        Self::Pairs(vec![Pair::of_text(key, text)])
+    }
+
     /// The object that is meant, by the tool's schema where there is one.
     pub(crate) fn to_object(&self, schema: Option<&Object>) -> Result<Object, Failure> {
         match self {

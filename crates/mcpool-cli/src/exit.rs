@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, process::ExitCode};
 
-use mcpool::{Delivery, Error, ErrorKind, ServerName, config};
+use mcpool::{ConnectFailure, Delivery, Error, ErrorKind, ServerName, config};
 use serde_json::{Value, json};
 
 use crate::{render::text::Text, text};
@@ -147,6 +147,11 @@ impl Failure {
         self
     }
 
+    /// Whether lines say more.
+    pub(crate) fn has_hints(&self) -> bool {
+        !self.hints.is_empty()
+    }
+
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         self.exit
@@ -251,6 +256,10 @@ fn root_cause(error: &Error) -> Option<String> {
             Some(source) => root = source,
             None => break,
         }
+    }
+    if root.is::<ConnectFailure>() {
+        // What was tried, which `doctor` shows.
+        return None;
     }
     let root = root.to_string();
     // "Connection refused (os error 111)"

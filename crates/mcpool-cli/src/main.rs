@@ -16,8 +16,10 @@ mod logging;
 mod named;
 mod open_files;
 mod processes;
+mod questions;
 mod render;
 mod search;
+mod shell;
 mod signals;
 mod signature;
 mod targets;
@@ -94,7 +96,10 @@ async fn run(
             return Exit::Internal;
         }
     };
-    let app = App::new(cli.global, target, guardian).with_wire(wire);
+    let asking = cli.command.asking(cli.global.json);
+    let app = App::new(cli.global, target, guardian)
+        .with_wire(wire)
+        .with_asking(asking);
     let exit = tokio::select! {
         biased;
         signal = signals.next() => signal,

@@ -173,6 +173,7 @@ impl Command {
             | Self::Prompts { server, .. } => server.as_mut(),
             Self::Tools(ToolsArgs { server, .. }) => server.as_mut(),
             Self::Watch(args) => args.server.as_mut(),
+            Self::Shell(args) => args.server.as_mut(),
             Self::Auth { command } => command.server_mut(),
             Self::Demo
             | Self::List
@@ -222,6 +223,7 @@ impl Command {
             | Self::Doctor { server }
             | Self::Resources { server, .. } => server.replace(name).is_none(),
             Self::Watch(args) => args.server.replace(name).is_none(),
+            Self::Shell(args) => args.server.replace(name).is_none(),
             // A login is for a URL.
             Self::Login(_) | Self::Logout { .. } | Self::Auth { .. } => false,
             Self::Demo

@@ -25,6 +25,14 @@ enum Word {
 }
 
 impl Pair {
+    /// A key and its text.
+    pub(super) fn of_text(key: &str, text: &str) -> Self {
+        Self {
+            key: key.to_owned(),
+            value: Word::Text(text.to_owned()),
+        }
+    }
+
     /// Reads pairs, and the files that they name. Blocks.
     ///
     /// `key=@FILE` is the text of a file, `key=@-` that of standard input, which only one pair

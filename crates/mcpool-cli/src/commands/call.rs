@@ -30,7 +30,6 @@ pub(crate) async fn run(app: &App, mut args: CallArgs) -> Outcome {
         .await?;
     let given = Given::read(args.pairs, args.args).await?;
     let arguments = fitting(&server, &tool, &given, !args.no_check).await?;
-    let result = with_activity(app, server, &tool, arguments, args.timeout).await?;
     let form = if app.global.json {
         Form::Json
     } else {
@@ -40,6 +39,20 @@ pub(crate) async fn run(app: &App, mut args: CallArgs) -> Outcome {
         Some(dir) => Some(Files::new(dir, &tool)?),
         None => None,
     };
+    one(app, &server, &tool, arguments, args.timeout, form, files).await
+}
+
+/// Calls a tool and prints its answer.
+pub(crate) async fn one(
+    app: &App,
+    server: &ServerHandle,
+    tool: &str,
+    arguments: Object,
+    timeout: Option<Duration>,
+    form: Form,
+    files: Option<Files>,
+) -> Outcome {
+    let result = with_activity(app, server.clone(), tool, arguments, timeout).await?;
     show(&result, form, files)?;
     match result.is_error {
         Some(true) => Ok(Exit::ToolError),

@@ -11,6 +11,7 @@ mod list;
 pub(crate) mod login;
 mod prompts;
 mod resources;
+pub(crate) mod shell;
 mod status;
 pub(crate) mod tools;
 mod watch;
@@ -50,6 +51,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Outcome {
         Command::Bench(args) => bench::run(app, args).await,
         Command::Config { command } => config::run(app, command).await,
         Command::Trust(args) => config::trust(app, args).await,
+        Command::Shell(args) => shell::run(app, args).await,
         Command::Completions(args) => completions::run(&args),
         Command::Man => completions::manual(),
         Command::Login(args) => login::login(app, args).await,

@@ -1,7 +1,7 @@
 //! `mcpool tools [SERVER [TOOL]]`: the tools with their parameters, or one tool in full.
 
 use clap::Args;
-use mcpool::{Error, Refresh, ToolEntry, ToolSnapshot, model::Tool};
+use mcpool::{Error, Refresh, ServerName, ToolEntry, ToolSnapshot, model::Tool};
 use serde_json::{Value, json};
 
 use super::Outcome;
@@ -68,7 +68,7 @@ pub(crate) async fn run(app: &App, args: ToolsArgs) -> Outcome {
         }
     } else if tool.is_some() {
         for entry in &entries {
-            out::paged(&in_full(entry))?;
+            out::paged(&in_full(&entry.server, &entry.tool))?;
         }
     } else if !words.is_empty() {
         out::paged(&ranked(&entries, &words))?;
@@ -139,7 +139,7 @@ fn list(attempts: &[Attempt], snapshot: &ToolSnapshot) -> Text {
             many => text!("{}: {} tools\n", attempt.server, many),
         };
         for entry in entries {
-            text.push(&brief(&entry.name, entry, columns));
+            text.push(&brief(&entry.name, &entry.tool, columns));
         }
         text
     });
@@ -155,7 +155,7 @@ fn ranked(entries: &[&ToolEntry], words: &str) -> Text {
     let mut text = Text::default();
     for entry in entries {
         let name = format!("{}.{}", entry.server, entry.name);
-        text.push(&brief(&name, entry, columns));
+        text.push(&brief(&name, &entry.tool, columns));
     }
     text
 }
@@ -177,13 +177,13 @@ fn shown_parameters(tool: &Tool) -> Vec<Text> {
 }
 
 /// A tool as a signature and the first sentence of its description.
-fn brief(name: &str, entry: &ToolEntry, columns: usize) -> Text {
+pub(crate) fn brief(name: &str, tool: &Tool, columns: usize) -> Text {
     // A line ends between two parameters, not within one.
-    let parameters = shown_parameters(&entry.tool).into_iter();
+    let parameters = shown_parameters(tool).into_iter();
     let parameters = Text::join(parameters.map(|parameter| parameter.unbroken()), ", ");
     let signature = text!("{}({})", AnswerLine(name), parameters);
     let mut text = signature.wrapped("  ", "      ", columns);
-    let description = entry.tool.description.as_deref().or(title(&entry.tool));
+    let description = tool.description.as_deref().or(title(tool));
     let summary = text!(
         "{}",
         AnswerLine(table::summary(description.unwrap_or_default()))
@@ -195,10 +195,9 @@ fn brief(name: &str, entry: &ToolEntry, columns: usize) -> Text {
 }
 
 /// Everything that the server says of a tool, and how it is called.
-fn in_full(entry: &ToolEntry) -> Text {
+pub(crate) fn in_full(server: &ServerName, tool: &Tool) -> Text {
     let columns = out::columns();
-    let tool = &entry.tool;
-    let mut text = text!("{}.{}", entry.server, AnswerLine(&entry.name));
+    let mut text = text!("{}.{}", server, AnswerLine(&tool.name));
     if let Some(title) = title(tool) {
         text.push(&text!(": {}", AnswerLine(title)));
     }
@@ -232,7 +231,7 @@ fn in_full(entry: &ToolEntry) -> Text {
         text.push(&hints.wrapped("", "  ", columns));
     }
     text.push(&text!("\ncall it:\n"));
-    text.push(&example(entry, &parameters).wrapped("  ", "      ", columns));
+    text.push(&example(server, tool, &parameters).wrapped("  ", "      ", columns));
     text
 }
 
@@ -286,15 +285,15 @@ fn hints(tool: &Tool) -> Vec<&'static str> {
 }
 
 /// The call, with what it needs.
-fn example(entry: &ToolEntry, parameters: &[Parameter]) -> Text {
+fn example(server: &ServerName, tool: &Tool, parameters: &[Parameter]) -> Text {
     let quoted = |word: &str| match shlex::try_quote(word) {
         Ok(quoted) => text!("{}", AnswerLine(&quoted)),
         Err(_) => text!("{}", AnswerLine(word)),
     };
     let mut text = text!(
         "mcpool call {} {}",
-        quoted(entry.server.as_str()),
-        quoted(&entry.name)
+        quoted(server.as_str()),
+        quoted(&tool.name)
     );
     for parameter in parameters.iter().filter(|parameter| parameter.required) {
         let value = match parameter.choices.first() {

@@ -1,9 +1,12 @@
 //! What a server says while a call runs, on standard error: its progress and its log messages. On
 //! a terminal the progress is one line that moves, elsewhere it is lines.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, WeakProgressBar};
 use mcpool::{Progress, ServerNotice};
 use serde_json::Value;
 
@@ -15,6 +18,31 @@ use crate::text;
 
 /// Where there is no terminal, progress has one line in this time at most.
 const LINE_EVERY: Duration = Duration::from_millis(250);
+
+/// How often the line moves.
+const TICK: Duration = Duration::from_millis(120);
+
+/// The line that is drawn now. There is one terminal.
+static SHOWN: Mutex<Option<WeakProgressBar>> = Mutex::new(None);
+
+fn lock() -> MutexGuard<'static, Option<WeakProgressBar>> {
+    SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does something on the terminal that the line must not overwrite, such as a question.
+pub(crate) fn paused<T>(work: impl FnOnce() -> T) -> T {
+    let bar = lock().as_ref().and_then(WeakProgressBar::upgrade);
+    if let Some(bar) = &bar {
+        bar.disable_steady_tick();
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    let done = work();
+    if let Some(bar) = &bar {
+        bar.set_draw_target(ProgressDrawTarget::stderr());
+        bar.enable_steady_tick(TICK);
+    }
+    done
+}
 
 /// A call under way. Dropping it clears its line.
 pub(crate) struct Activity {
@@ -33,7 +61,8 @@ impl Activity {
             bar.set_style(style);
         }
         bar.set_prefix(line(what).to_string());
-        bar.enable_steady_tick(Duration::from_millis(120));
+        bar.enable_steady_tick(TICK);
+        *lock() = Some(bar.downgrade());
         Self {
             bar,
             verbose,

@@ -173,8 +173,14 @@ pub(crate) fn command_line(error: &clap::Error, json: bool) -> u8 {
     let text = net(&text, Styles::None);
     if error.use_stderr() {
         if json {
-            let message = text.lines().next().unwrap_or_default();
-            let message = message.strip_prefix("error: ").unwrap_or(message);
+            // The usage behind the first empty line is for people.
+            let said: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).collect();
+            let said = said
+                .iter()
+                .map(|line| line.trim())
+                .collect::<Vec<_>>()
+                .join(" ");
+            let message = said.strip_prefix("error: ").unwrap_or(&said);
             let _ = document(&Failure::usage(text!("{}", message)).to_json());
         }
         stderr(&text);

@@ -9,6 +9,7 @@ mod consent;
 mod demo;
 mod endings;
 mod output;
+mod questions;
 mod secrecy;
 mod signals;
 mod support;
