@@ -1,4 +1,4 @@
-//! `cargo xtask bench [stdio|http|memory|cli] [--rounds N]`: mcpool beside the limit and rmcp, in
+//! `cargo xtask bench [stdio|http|memory|cli] [--rounds N] [--only TEXT]`: mcpool beside the limit and rmcp, in
 //! release mode.
 
 use crate::{

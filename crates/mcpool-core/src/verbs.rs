@@ -74,7 +74,7 @@ pub trait Verbs: Requester {
         arguments: A,
     ) -> Result<Reply<CallToolResult>> {
         let params = named(name, &arguments)?;
-        self.ask("tools/call", params).await
+        ask(self, "tools/call", params).await
     }
 
     /// The prompts, all pages.
@@ -95,7 +95,7 @@ pub trait Verbs: Requester {
         arguments: A,
     ) -> Result<Reply<GetPromptResult>> {
         let params = named(name, &arguments)?;
-        self.ask("prompts/get", params).await
+        ask(self, "prompts/get", params).await
     }
 
     /// The resources, all pages.
@@ -125,8 +125,7 @@ pub trait Verbs: Requester {
     /// # Errors
     /// As [`call_tool`](Self::call_tool).
     async fn read_resource(&self, uri: &str) -> Result<Reply<ReadResourceResult>> {
-        self.ask("resources/read", Raw::of(&json!({ "uri": uri }))?)
-            .await
+        ask(self, "resources/read", Raw::of(&json!({ "uri": uri }))?).await
     }
 
     /// Completes an argument of a prompt or of a resource template.
@@ -134,7 +133,7 @@ pub trait Verbs: Requester {
     /// # Errors
     /// As [`call_tool`](Self::call_tool).
     async fn complete(&self, params: CompleteRequestParams) -> Result<Reply<CompleteResult>> {
-        self.ask("completion/complete", Raw::of(&params)?).await
+        ask(self, "completion/complete", Raw::of(&params)?).await
     }
 
     /// Subscribes to the changes of a resource: they come as
@@ -143,8 +142,12 @@ pub trait Verbs: Requester {
     /// # Errors
     /// As [`call_tool`](Self::call_tool).
     async fn subscribe(&self, uri: &str) -> Result<()> {
-        self.command("resources/subscribe", Raw::of(&json!({ "uri": uri }))?)
-            .await
+        command(
+            self,
+            "resources/subscribe",
+            Raw::of(&json!({ "uri": uri }))?,
+        )
+        .await
     }
 
     /// Ends a subscription.
@@ -152,8 +155,12 @@ pub trait Verbs: Requester {
     /// # Errors
     /// As [`call_tool`](Self::call_tool).
     async fn unsubscribe(&self, uri: &str) -> Result<()> {
-        self.command("resources/unsubscribe", Raw::of(&json!({ "uri": uri }))?)
-            .await
+        command(
+            self,
+            "resources/unsubscribe",
+            Raw::of(&json!({ "uri": uri }))?,
+        )
+        .await
     }
 
     /// Sets the least severe level of the log messages that the server sends. Deprecated by MCP
@@ -162,42 +169,65 @@ pub trait Verbs: Requester {
     /// # Errors
     /// As [`call_tool`](Self::call_tool).
     async fn set_log_level(&self, level: LoggingLevel) -> Result<()> {
-        self.command("logging/setLevel", Raw::of(&json!({ "level": level }))?)
-            .await
-    }
-
-    #[doc(hidden)]
-    async fn ask<T: Payload>(&self, method: &'static str, params: Raw) -> Result<Reply<T>> {
-        let request = Request::new(method).with_raw_params(params);
-        let raw = self.request(&request, &RequestOptions::new()).await?;
-        lenient::read(raw).map_err(|error| error.with_server(self.server()).with_operation(method))
-    }
-
-    #[doc(hidden)]
-    async fn command(&self, method: &'static str, params: Raw) -> Result<()> {
-        let request = Request::new(method).with_raw_params(params);
-        self.request(&request, &RequestOptions::new()).await?;
-        Ok(())
+        command(
+            self,
+            "logging/setLevel",
+            Raw::of(&json!({ "level": level }))?,
+        )
+        .await
     }
 }
 
 impl<R: Requester + ?Sized> Verbs for R {}
 
-/// The parameters of a request for something with a name and arguments.
+async fn ask<T: Payload>(
+    server: &(impl Requester + ?Sized),
+    method: &'static str,
+    params: Raw,
+) -> Result<Reply<T>> {
+    let request = Request::new(method).with_raw_params(params);
+    let raw = server.request(&request, &RequestOptions::new()).await?;
+    lenient::read(raw).map_err(|error| error.with_server(server.server()).with_operation(method))
+}
+
+async fn command(
+    server: &(impl Requester + ?Sized),
+    method: &'static str,
+    params: Raw,
+) -> Result<()> {
+    let request = Request::new(method).with_raw_params(params);
+    server.request(&request, &RequestOptions::new()).await?;
+    Ok(())
+}
+
+/// The parameters of a request for something with a name and arguments. They are written in one
+/// go: arguments may be megabytes.
 fn named<A: Serialize>(name: &str, arguments: &A) -> Result<Raw> {
-    let mut params = RawObject::new();
-    params.insert("name", Raw::of(name)?);
-    let arguments = Raw::of(arguments)?;
-    if !arguments.is_null() {
-        if !arguments.get().starts_with('{') {
-            return Err(Error::new(
-                ErrorKind::InvalidArgument,
-                "the arguments are no object: give something that serialises to one, or `()`",
-            ));
-        }
-        params.insert("arguments", arguments);
+    #[derive(Serialize)]
+    struct Named<'a, A> {
+        name: &'a str,
+        arguments: &'a A,
     }
-    params.to_raw()
+    let params = Raw::of(&Named { name, arguments })?;
+    // A name is longer as JSON where it holds what has to be escaped.
+    let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    let name_length = match name.bytes().all(plain) {
+        true => name.len() + 2,
+        false => Raw::of(name)?.len(),
+    };
+    let before = r#"{"name":,"arguments":"#.len() + name_length;
+    match params.get().get(before..) {
+        Some(arguments) if arguments.starts_with('{') => Ok(params),
+        Some("null}") => {
+            let mut params = RawObject::new();
+            params.insert("name", Raw::of(name)?);
+            params.to_raw()
+        }
+        _ => Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "the arguments are no object: give something that serialises to one, or `()`",
+        )),
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! The moment at which a message is no longer only ours.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
 };
 
+use futures::task::AtomicWaker;
 use mcpool_core::{Delivery, RequestSink};
 
 use crate::wire::{Wire, guarded};
@@ -19,6 +23,9 @@ pub struct Departure(Arc<Ticket>);
 #[derive(Default)]
 struct Ticket {
     departed: AtomicBool,
+    /// Whether it was written, or never will be.
+    over: AtomicBool,
+    writer: AtomicWaker,
     sink: Option<Arc<dyn RequestSink>>,
     wire: Option<Arc<Wire>>,
 }
@@ -26,9 +33,9 @@ struct Ticket {
 impl Departure {
     pub(crate) fn new(wire: &Arc<Wire>, sink: Option<Arc<dyn RequestSink>>) -> Self {
         Self(Arc::new(Ticket {
-            departed: AtomicBool::new(false),
             sink,
             wire: Some(Arc::clone(wire)),
+            ..Ticket::default()
         }))
     }
 
@@ -50,6 +57,29 @@ impl Departure {
     #[must_use]
     pub fn has_departed(&self) -> bool {
         self.0.departed.load(Ordering::Acquire)
+    }
+
+    /// Nothing more is done about the message: it was written whole, or the stream has ended.
+    /// Whoever waits for that is woken, if wanted.
+    pub(crate) fn end(&self, wake: bool) {
+        self.0.over.store(true, Ordering::Release);
+        if wake {
+            self.0.writer.wake();
+        }
+    }
+
+    /// Waits for the end of the message. Only the last that polls is woken.
+    pub(crate) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.0.over.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        self.0.writer.register(cx.waker());
+        // It may have ended before the waker was there.
+        if self.0.over.load(Ordering::Acquire) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     /// What is known of the delivery when no answer has come: not sent until it departed.

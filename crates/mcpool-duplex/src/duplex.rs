@@ -161,8 +161,8 @@ impl Transport for Duplex {
         let mut write = connection.write.write(message);
         let first = tokio::select! {
             biased;
-            written = &mut write => Err(written),
             outcome = &mut outcome => Ok(outcome),
+            written = &mut write => Err(written),
         };
         let mut known = None;
         let outcome = match first {

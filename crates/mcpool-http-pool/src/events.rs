@@ -1,6 +1,6 @@
 //! Reading an event stream: the one parser of mcpool.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, ops::Range, time::Duration};
 
 use bytes::Bytes;
 use eventsource_stream::{Event, Eventsource};
@@ -12,6 +12,9 @@ use crate::{
     body::Body,
     event_cutter::{Cut, EventCutter},
 };
+
+/// A line of data of so many bytes goes past the parser.
+const LONG_DATA: usize = 4 * 1024;
 
 /// What an event stream brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,13 +130,50 @@ impl Events {
 
 /// Parses the lines of one event.
 fn parse(lines: Vec<u8>) -> Option<Event> {
-    let lines = match String::from_utf8(lines) {
+    let mut lines = match String::from_utf8(lines) {
         Ok(lines) => lines,
         Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
     };
+    let Some(long) = long_data(&lines) else {
+        return parse_fields(lines);
+    };
+    // The parser looks at each character by itself, which takes milliseconds for a megabyte. Such
+    // a line is its own data: the parser sees the other fields, and an empty one in its place.
+    let mut event = parse_fields([&lines[..long.start], &lines[long.end..]].concat())?;
+    lines.truncate(long.end);
+    lines.drain(..long.start);
+    event.data = lines;
+    Some(event)
+}
+
+fn parse_fields(lines: String) -> Option<Event> {
     let whole = futures::stream::iter([Ok::<_, std::convert::Infallible>(lines)]);
     // The stream is ready at once, so `now_or_never` gives what there is.
     whole.eventsource().next().now_or_never()??.ok()
+}
+
+/// Where the data of an event stands that has one line of data, and a long one (HTML standard,
+/// section 9.2.6: a space behind the colon is none of it).
+fn long_data(lines: &str) -> Option<Range<usize>> {
+    if lines.len() < LONG_DATA {
+        return None;
+    }
+    let mut found = None;
+    let mut start = 0;
+    for line in lines.split_inclusive('\n') {
+        let end = start + line.len() - 1;
+        if let Some(data) = line.strip_prefix("data:") {
+            let data = data.strip_prefix(' ').unwrap_or(data);
+            let begin = start + line.len() - data.len();
+            if found.replace(begin..end).is_some() {
+                return None;
+            }
+        } else if line == "data\n" {
+            return None;
+        }
+        start += line.len();
+    }
+    found.filter(|data| data.len() >= LONG_DATA)
 }
 
 #[cfg(test)]
@@ -183,6 +223,37 @@ mod tests {
         assert_eq!(read(vec![text], 1_000).await, want);
         let single: Vec<&[u8]> = text.chunks(1).collect();
         assert_eq!(read(single, 1_000).await, want);
+    }
+
+    #[tokio::test]
+    async fn long_data_is_the_same_as_short() {
+        let long = "x\u{fc}: ".repeat(LONG_DATA);
+        for (text, data) in [
+            (
+                format!("id: 1\nretry: 5\nevent: e\ndata: {long}\n\n"),
+                long.clone(),
+            ),
+            (
+                format!("event: e\ndata:{long}\nid: 1\nretry: 5\n\n"),
+                long.clone(),
+            ),
+            (
+                format!("event: e\ndata:  {long}\nid: 1\nretry: 5\n\n"),
+                format!(" {long}"),
+            ),
+            (
+                format!("event: e\ndata: a\ndata: {long}\nid: 1\nretry: 5\n\n"),
+                format!("a\n{long}"),
+            ),
+            (
+                format!("event: e\ndata: {long}\ndata\nid: 1\nretry: 5\n\n"),
+                format!("{long}\n"),
+            ),
+        ] {
+            let text: &'static str = text.leak();
+            let want = [event("e", &data, "1", Some(5))];
+            assert!(read(vec![text.as_bytes()], 1 << 20).await == want);
+        }
     }
 
     #[tokio::test]

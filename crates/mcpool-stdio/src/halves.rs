@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use mcpool_core::{Error, ErrorKind, Result, TransportMonitor};
 use mcpool_duplex::{
     DuplexMonitor, Frames, Outgoing, ReadHalf, WriteError, WriteHalf, lines::LineReader,
@@ -128,8 +129,16 @@ impl Reader {
 
 #[async_trait]
 impl WriteHalf for Writer {
-    async fn write(&self, message: Outgoing) -> std::result::Result<(), WriteError> {
-        self.stdin.write(message).await
+    /// As `async_trait` writes it, without a second box around the future of the pipe.
+    fn write<'a, 'b>(
+        &'a self,
+        message: Outgoing,
+    ) -> BoxFuture<'b, std::result::Result<(), WriteError>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        self.stdin.write(message)
     }
 
     /// Climbs down the ladder of the shutdown policy. Its end is watched by the task that tends

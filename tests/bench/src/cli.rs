@@ -1,4 +1,5 @@
-//! One-shot calls of the program: from its start to its answer, and to its end.
+//! One-shot calls of the program: from its start to its answer, and to its end, beside the bare
+//! minimum that starts the same server.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -7,7 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::Outcome;
+use crate::{
+    Outcome,
+    rounds::{self, Options},
+    stdio::Limit,
+};
 
 /// The program under test: `MCPOOL_BIN`, or the one beside this one.
 fn program() -> Outcome<PathBuf> {
@@ -21,7 +26,7 @@ fn program() -> Outcome<PathBuf> {
     Err(format!("{} is not built; set MCPOOL_BIN", path.display()).into())
 }
 
-pub(crate) fn run(rounds: usize) -> Outcome {
+pub(crate) fn run(options: &Options) -> Outcome {
     let program = program()?;
     let server = std::env::current_exe()?;
     let directory = std::env::temp_dir().join(format!("mcpool-bench-{}", std::process::id()));
@@ -31,9 +36,15 @@ pub(crate) fn run(rounds: usize) -> Outcome {
         "mcpServers": {"bench": {"command": server, "args": ["serve-stdio"]}}
     });
     std::fs::write(&config, document.to_string())?;
-    let mut answered = Vec::new();
-    let mut ended = Vec::new();
-    for _ in 0..rounds.max(5) {
+    let (mut limit, mut answered, mut ended) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..options.rounds.max(5) {
+        let began = Instant::now();
+        let mut bare = Limit::start()?;
+        bare.begin()?;
+        bare.run("hi", 1, 1)?;
+        limit.push(millis(began.elapsed()));
+        drop(bare);
+
         let began = Instant::now();
         let mut child = Command::new(&program)
             .arg("--config")
@@ -44,22 +55,27 @@ pub(crate) fn run(rounds: usize) -> Outcome {
             .spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().ok_or("no stdout")?).read_line(&mut line)?;
-        answered.push(began.elapsed());
+        answered.push(millis(began.elapsed()));
         let status = child.wait()?;
-        ended.push(began.elapsed());
+        ended.push(millis(began.elapsed()));
         if !status.success() || line.trim() != "hi" {
             return Err(format!("the call failed: {status}, {line:?}").into());
         }
     }
     std::fs::remove_dir_all(&directory)?;
-    println!("\nmcpool call, one shot over stdio");
-    println!("  start to answer  {:>7.1} ms", median(&mut answered));
-    println!("  start to end     {:>7.1} ms", median(&mut ended));
+    let limit = Some(rounds::median(limit));
+    for (work, took) in [
+        (
+            "`mcpool call`, one shot over stdio, to its answer",
+            answered,
+        ),
+        ("`mcpool call`, one shot over stdio, to its end", ended),
+    ] {
+        rounds::figure(work, "ms", rounds::median(took), limit, None);
+    }
     Ok(())
 }
 
-fn median(took: &mut [Duration]) -> f64 {
-    took.sort();
-    took.get(took.len() / 2)
-        .map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
+fn millis(took: Duration) -> f64 {
+    took.as_secs_f64() * 1e3
 }

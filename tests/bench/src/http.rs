@@ -11,28 +11,27 @@ use std::{
 };
 
 use mcpool::{
-    Client, ClientFactory as _, ConnectOptions, ConnectionManager, HttpSpec, ServerSpec,
-    StandardFactory,
+    Client, ClientFactory as _, ConnectOptions, ConnectionManager, HttpSpec, ServerHandle,
+    ServerSpec, StandardFactory,
 };
 use rmcp::{
-    RoleClient, ServiceExt as _,
-    model::CallToolRequestParams,
-    service::RunningService,
+    ServiceExt as _,
     transport::{
         StreamableHttpClientTransport, streamable_http_client::StreamableHttpClientTransportConfig,
     },
 };
 use serde::Deserialize;
-use serde_json::json;
 
 use crate::{
-    Outcome, rounds,
-    stdio::{calls, mcpool_call},
+    Outcome,
+    contender::{Contender, Rmcp, Took, calls, one},
+    rounds::{Options, Series},
+    stdio::Call,
 };
 
 struct Server {
     child: Child,
-    url: String,
+    origin: String,
 }
 
 impl Server {
@@ -46,7 +45,7 @@ impl Server {
         BufReader::new(output).read_line(&mut address)?;
         Ok(Self {
             child,
-            url: format!("http://{}/mcp", address.trim()),
+            origin: format!("http://{}", address.trim()),
         })
     }
 }
@@ -71,39 +70,23 @@ struct Answer {
     result: rmcp::model::CallToolResult,
 }
 
-impl Bare {
+impl Contender for Arc<Bare> {
     async fn call(&self, text: &str) -> Outcome {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let body = format!(
-            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"echo","arguments":{{"text":"{text}"}}}}}}"#
-        );
         let response = self
             .client
             .post(&self.url)
             .header("content-type", "application/json")
             .header("accept", "application/json, text/event-stream")
-            .body(body)
+            .body(serde_json::to_string(&Call::new(id, text))?)
             .send()
             .await?;
         let body = response.bytes().await?;
-        let answer: Answer = serde_json::from_slice(&body)?;
-        if answer.result.content.len() != 1 {
-            return Err("a wrong answer".into());
-        }
-        Ok(())
+        // An event of one line, or JSON.
+        let json = body.strip_prefix(b"data: ").unwrap_or(&body);
+        let answer: Answer = serde_json::from_slice(json)?;
+        one(&answer.result.content)
     }
-}
-
-type Rmcp = Arc<RunningService<RoleClient, ()>>;
-
-async fn rmcp_call(client: &Rmcp, text: &str) -> Outcome {
-    let mut params = CallToolRequestParams::new("echo");
-    params.arguments = json!({ "text": text }).as_object().cloned();
-    let result = client.call_tool(params).await?;
-    if result.content.len() != 1 {
-        return Err("a wrong answer".into());
-    }
-    Ok(())
 }
 
 fn pooled() -> Outcome<reqwest::Client> {
@@ -113,63 +96,98 @@ fn pooled() -> Outcome<reqwest::Client> {
         .build()?)
 }
 
-pub(crate) async fn run(rounds: usize) -> Outcome {
+pub(crate) async fn run(options: &Options) -> Outcome {
     let server = Server::start()?;
-    let bare = Arc::new(Bare {
-        client: pooled()?,
-        url: server.url.clone(),
-        next: AtomicU64::new(1),
-    });
-    let config = StreamableHttpClientTransportConfig::with_uri(server.url.as_str());
-    let transport = StreamableHttpClientTransport::with_client(pooled()?, config);
-    let rmcp: Rmcp = Arc::new(().serve(transport).await?);
-    let factory = StandardFactory::new();
-    let spec = ServerSpec::http("bench", HttpSpec::new(server.url.as_str()))?;
-    let client: Arc<dyn Client> = factory.connect(&spec, &ConnectOptions::new()).await?;
-    let manager = ConnectionManager::new(Arc::new(factory));
-    manager.start(vec![spec]).await?.all_connected()?;
-    let handle = manager.server("bench")?;
-
-    const TEXT: &str = "0123456789abcdef";
-    for (work, calls_each, in_flight) in [
-        ("HTTP, 16 B, one at a time", 1_000, 1),
-        ("HTTP, 16 B, 32 in flight", 6_400, 32),
+    let small = "0123456789abcdef";
+    let megabyte = "x".repeat(1_000_000);
+    for (work, path, text, count, in_flight) in [
+        ("HTTP, JSON, 16 B, one at a time", "/mcp", small, 1_000, 1),
+        ("HTTP, JSON, 16 B, 32 in flight", "/mcp", small, 6_400, 32),
+        ("HTTP, JSON, 1 MB both ways", "/mcp", &megabyte, 20, 1),
+        (
+            "HTTP, event stream, 16 B, one at a time",
+            "/events",
+            small,
+            1_000,
+            1,
+        ),
+        (
+            "HTTP, event stream, 16 B, 32 in flight",
+            "/events",
+            small,
+            6_400,
+            32,
+        ),
+        (
+            "HTTP, event stream, 1 MB both ways",
+            "/events",
+            &megabyte,
+            20,
+            1,
+        ),
     ] {
-        let mut series = [
-            rounds::Series::new("limit (reqwest)"),
-            rounds::Series::new("rmcp, pooled"),
-            rounds::Series::new("mcpool client"),
-            rounds::Series::new("mcpool manager"),
-        ];
+        if !options.wants(work) {
+            continue;
+        }
+        let contenders = Contenders::connect(format!("{}{path}", server.origin)).await?;
+        let text: Arc<str> = text.into();
+        let mut series = Series::default();
         // The first round warms up and does not count.
-        for round in 0..=rounds {
-            let took = [
-                calls(&bare, calls_each, in_flight, |bare| async move {
-                    bare.call(TEXT).await
-                })
-                .await?,
-                calls(&rmcp, calls_each, in_flight, |client| async move {
-                    rmcp_call(&client, TEXT).await
-                })
-                .await?,
-                calls(&client, calls_each, in_flight, |client| async move {
-                    mcpool_call(&*client, TEXT).await
-                })
-                .await?,
-                calls(&handle, calls_each, in_flight, |handle| async move {
-                    mcpool_call(&handle, TEXT).await
-                })
-                .await?,
-            ];
+        for round in 0..=options.rounds {
+            let took = contenders.round(&text, count, in_flight).await?;
             if round > 0 {
-                for (one, took) in series.iter_mut().zip(took) {
-                    one.add(took, calls_each);
-                }
+                series.add(took, count);
             }
         }
-        rounds::table(work, &series);
+        series.print(work);
+        contenders.close().await;
     }
-    client.close().await;
-    manager.shutdown(Duration::from_secs(5)).await;
     Ok(())
+}
+
+struct Contenders {
+    bare: Arc<Bare>,
+    rmcp: Rmcp,
+    client: Arc<dyn Client>,
+    manager: ConnectionManager,
+    handle: ServerHandle,
+}
+
+impl Contenders {
+    async fn connect(url: String) -> Outcome<Self> {
+        let bare = Arc::new(Bare {
+            client: pooled()?,
+            url: url.clone(),
+            next: AtomicU64::new(1),
+        });
+        let config = StreamableHttpClientTransportConfig::with_uri(url.as_str());
+        let transport = StreamableHttpClientTransport::with_client(pooled()?, config);
+        let rmcp: Rmcp = Arc::new(().serve(transport).await?);
+        let factory = StandardFactory::new();
+        let spec = ServerSpec::http("bench", HttpSpec::new(url.as_str()))?;
+        let client = factory.connect(&spec, &ConnectOptions::new()).await?;
+        let manager = ConnectionManager::new(Arc::new(factory));
+        manager.start(vec![spec]).await?.all_connected()?;
+        Ok(Self {
+            bare,
+            rmcp,
+            client,
+            handle: manager.server("bench")?,
+            manager,
+        })
+    }
+
+    async fn round(&self, text: &Arc<str>, count: u32, in_flight: u32) -> Outcome<[Took; 4]> {
+        Ok([
+            calls(&self.bare, text, count, in_flight).await?,
+            calls(&self.rmcp, text, count, in_flight).await?,
+            calls(&self.client, text, count, in_flight).await?,
+            calls(&self.handle, text, count, in_flight).await?,
+        ])
+    }
+
+    async fn close(self) {
+        self.client.close().await;
+        self.manager.shutdown(Duration::from_secs(5)).await;
+    }
 }

@@ -48,6 +48,7 @@ async fn respond(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, In
     if request.method() != Method::POST {
         return Ok(status(StatusCode::METHOD_NOT_ALLOWED));
     }
+    let in_events = request.uri().path() == "/events";
     let Ok(body) = request.into_body().collect().await else {
         return Ok(status(StatusCode::BAD_REQUEST));
     };
@@ -57,10 +58,14 @@ async fn respond(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, In
     };
     match answer(&asked) {
         Some(answer) => {
+            let (kind, answer) = match in_events {
+                true => ("text/event-stream", format!("data: {answer}\n\n")),
+                false => ("application/json", answer),
+            };
             let mut response = Response::new(Full::new(Bytes::from(answer)));
             response
                 .headers_mut()
-                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
             Ok(response)
         }
         None => Ok(status(StatusCode::ACCEPTED)),

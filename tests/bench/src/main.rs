@@ -2,10 +2,11 @@
 //! limit), and rmcp. The contenders take turns, round by round, so that whatever else the machine
 //! does meets all of them; the figures are medians over the rounds.
 //!
-//! `cargo xtask bench [stdio|http|memory|cli] [--rounds N]` builds and runs it.
+//! `cargo xtask bench [stdio|http|memory|cli] [--rounds N] [--only TEXT]` builds and runs it.
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 mod cli;
+mod contender;
 mod http;
 mod http_server;
 mod memory;
@@ -40,20 +41,23 @@ fn run(args: &[String]) -> Outcome {
         "serve-http" => return http_server::serve(),
         _ => {}
     }
-    let rounds = rounds::count(rest)?;
     // One for the application: as a program that uses the library would.
     let runtime = tokio::runtime::Runtime::new()?;
+    if let ("memory-of", [contender]) = (what, rest) {
+        return runtime.block_on(memory::measure(contender));
+    }
+    let options = rounds::Options::parse(rest)?;
+    rounds::head();
     match what {
-        "stdio" => runtime.block_on(stdio::run(rounds)),
-        "http" => runtime.block_on(http::run(rounds)),
-        "memory" => runtime.block_on(memory::run()),
-        "cli" => cli::run(rounds),
+        "stdio" => runtime.block_on(stdio::run(&options)),
+        "http" => runtime.block_on(http::run(&options)),
+        "memory" => memory::run(),
+        "cli" => cli::run(&options),
         "all" => {
-            // First, while the process is small.
-            runtime.block_on(memory::run())?;
-            runtime.block_on(stdio::run(rounds))?;
-            runtime.block_on(http::run(rounds))?;
-            cli::run(rounds)
+            runtime.block_on(stdio::run(&options))?;
+            runtime.block_on(http::run(&options))?;
+            memory::run()?;
+            cli::run(&options)
         }
         other => {
             Err(format!("no such benchmark: {other}; there are stdio, http, memory, cli").into())

@@ -4,24 +4,24 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use mcpool::{
-    Client, ClientFactory as _, ConnectOptions, ConnectionManager, Requester, ServerHandle,
-    ServerSpec, StandardFactory, StdioSpec, Verbs as _,
+    Client, ClientFactory as _, ConnectOptions, ConnectionManager, ServerHandle, ServerSpec,
+    StandardFactory, StdioSpec,
 };
-use rmcp::{
-    RoleClient, ServiceExt as _, model::CallToolRequestParams, service::RunningService,
-    transport::TokioChildProcess,
-};
-use serde::Deserialize;
-use serde_json::json;
+use rmcp::{ServiceExt as _, transport::TokioChildProcess};
+use serde::{Deserialize, Serialize};
 
-use crate::{Outcome, rounds};
+use crate::{
+    Outcome,
+    contender::{Begun, Rmcp, Took, calls, one},
+    rounds::{Options, Series},
+};
 
 /// The bare minimum: writes a line, reads a line, parses it.
-struct Limit {
+pub(crate) struct Limit {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -35,8 +35,42 @@ struct Answer {
     result: rmcp::model::CallToolResult,
 }
 
+/// What a limit sends.
+#[derive(Serialize)]
+pub(crate) struct Call<'a> {
+    jsonrpc: &'static str,
+    id: u64,
+    method: &'static str,
+    params: Params<'a>,
+}
+
+#[derive(Serialize)]
+struct Params<'a> {
+    name: &'static str,
+    arguments: Arguments<'a>,
+}
+
+#[derive(Serialize)]
+struct Arguments<'a> {
+    text: &'a str,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(id: u64, text: &'a str) -> Self {
+        Self {
+            jsonrpc: "2.0",
+            id,
+            method: "tools/call",
+            params: Params {
+                name: "echo",
+                arguments: Arguments { text },
+            },
+        }
+    }
+}
+
 impl Limit {
-    fn start() -> Outcome<Self> {
+    pub(crate) fn start() -> Outcome<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .arg("serve-stdio")
             .stdin(Stdio::piped())
@@ -55,10 +89,7 @@ impl Limit {
 
     fn send(&mut self, text: &str) -> Outcome {
         self.next += 1;
-        let mut line = format!(
-            r#"{{"jsonrpc":"2.0","id":{},"method":"tools/call","params":{{"name":"echo","arguments":{{"text":"{text}"}}}}}}"#,
-            self.next
-        );
+        let mut line = serde_json::to_string(&Call::new(self.next, text))?;
         line.push('\n');
         Ok(self.input.write_all(line.as_bytes())?)
     }
@@ -67,15 +98,26 @@ impl Limit {
         self.line.clear();
         self.output.read_line(&mut self.line)?;
         let answer: Answer = serde_json::from_str(&self.line)?;
-        if answer.result.content.len() != 1 {
-            return Err("a wrong answer".into());
-        }
+        one(&answer.result.content)?;
         Ok(answer.id)
     }
 
+    /// The handshake of MCP 2025-11-25.
+    pub(crate) fn begin(&mut self) -> Outcome {
+        let initialize = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"limit","version":"1"}}}"#;
+        writeln!(self.input, "{initialize}")?;
+        self.line.clear();
+        self.output.read_line(&mut self.line)?;
+        let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+        Ok(writeln!(self.input, "{initialized}")?)
+    }
+
     /// So many calls, so many of them in flight.
-    fn run(&mut self, text: &str, calls: u32, in_flight: u32) -> Outcome<Duration> {
-        let began = Instant::now();
+    pub(crate) fn run(&mut self, text: &str, calls: u32, in_flight: u32) -> Outcome<Took> {
+        let began = Begun::now()?;
+        if std::env::var("WHO").is_ok_and(|who| who != "limit") {
+            return began.took();
+        }
         let first = in_flight.min(calls);
         for _ in 0..first {
             self.send(text)?;
@@ -87,7 +129,7 @@ impl Limit {
         for _ in 0..first {
             self.receive()?;
         }
-        Ok(began.elapsed())
+        began.took()
     }
 }
 
@@ -99,62 +141,6 @@ impl Drop for Limit {
     }
 }
 
-type Rmcp = Arc<RunningService<RoleClient, ()>>;
-
-async fn rmcp_call(client: &Rmcp, text: &str) -> Outcome {
-    let arguments = json!({ "text": text }).as_object().cloned();
-    let mut params = CallToolRequestParams::new("echo");
-    params.arguments = arguments;
-    let result = client.call_tool(params).await?;
-    if result.content.len() != 1 {
-        return Err("a wrong answer".into());
-    }
-    Ok(())
-}
-
-pub(crate) async fn mcpool_call<R: Requester + ?Sized>(client: &R, text: &str) -> Outcome {
-    let result = client.call_tool("echo", json!({ "text": text })).await?;
-    if result.content.len() != 1 {
-        return Err("a wrong answer".into());
-    }
-    Ok(())
-}
-
-/// Runs calls of a contender, so many of them in flight.
-pub(crate) async fn calls<C, F, Fut>(
-    client: &C,
-    calls: u32,
-    in_flight: u32,
-    call: F,
-) -> Outcome<Duration>
-where
-    C: Clone + Send + 'static,
-    F: Fn(C) -> Fut + Clone + Send + 'static,
-    Fut: Future<Output = Outcome> + Send + 'static,
-{
-    let began = Instant::now();
-    if in_flight == 1 {
-        for _ in 0..calls {
-            call(client.clone()).await?;
-        }
-        return Ok(began.elapsed());
-    }
-    let mut workers = Vec::new();
-    for _ in 0..in_flight {
-        let (client, call) = (client.clone(), call.clone());
-        workers.push(tokio::spawn(async move {
-            for _ in 0..calls / in_flight {
-                call(client.clone()).await?;
-            }
-            Outcome::Ok(())
-        }));
-    }
-    for worker in workers {
-        worker.await??;
-    }
-    Ok(began.elapsed())
-}
-
 fn spec() -> Outcome<ServerSpec> {
     let program = std::env::current_exe()?;
     let command = program
@@ -164,7 +150,7 @@ fn spec() -> Outcome<ServerSpec> {
     Ok(ServerSpec::stdio("bench", stdio)?)
 }
 
-pub(crate) async fn run(rounds: usize) -> Outcome {
+pub(crate) async fn run(options: &Options) -> Outcome {
     let mut limit = Limit::start()?;
     let mut child = tokio::process::Command::new(std::env::current_exe()?);
     child.arg("serve-stdio");
@@ -175,55 +161,31 @@ pub(crate) async fn run(rounds: usize) -> Outcome {
     manager.start(vec![spec()?]).await?.all_connected()?;
     let handle: ServerHandle = manager.server("bench")?;
 
+    let small = "0123456789abcdef";
     let megabyte = "x".repeat(1_000_000);
-    for (work, text, calls_each, in_flight) in [
-        ("stdio, 16 B, one at a time", "0123456789abcdef", 2_000, 1),
-        ("stdio, 16 B, 32 in flight", "0123456789abcdef", 16_000, 32),
-        ("stdio, 1 MB both ways", megabyte.as_str(), 20, 1),
+    for (work, text, count, in_flight) in [
+        ("stdio, 16 B, one at a time", small, 2_000, 1),
+        ("stdio, 16 B, 32 in flight", small, 16_000, 32),
+        ("stdio, 1 MB both ways", &megabyte, 20, 1),
     ] {
-        let mut series = [
-            rounds::Series::new("limit"),
-            rounds::Series::new("rmcp"),
-            rounds::Series::new("mcpool client"),
-            rounds::Series::new("mcpool manager"),
-        ];
+        if !options.wants(work) {
+            continue;
+        }
         let text: Arc<str> = text.into();
+        let mut series = Series::default();
         // The first round warms up and does not count.
-        for round in 0..=rounds {
+        for round in 0..=options.rounds {
             let took = [
-                tokio::task::block_in_place(|| limit.run(&text, calls_each, in_flight))?,
-                {
-                    let text = Arc::clone(&text);
-                    calls(&rmcp, calls_each, in_flight, move |client| {
-                        let text = Arc::clone(&text);
-                        async move { rmcp_call(&client, &text).await }
-                    })
-                    .await?
-                },
-                {
-                    let text = Arc::clone(&text);
-                    calls(&client, calls_each, in_flight, move |client| {
-                        let text = Arc::clone(&text);
-                        async move { mcpool_call(&*client, &text).await }
-                    })
-                    .await?
-                },
-                {
-                    let text = Arc::clone(&text);
-                    calls(&handle, calls_each, in_flight, move |handle| {
-                        let text = Arc::clone(&text);
-                        async move { mcpool_call(&handle, &text).await }
-                    })
-                    .await?
-                },
+                tokio::task::block_in_place(|| limit.run(&text, count, in_flight))?,
+                calls(&rmcp, &text, count, in_flight).await?,
+                calls(&client, &text, count, in_flight).await?,
+                calls(&handle, &text, count, in_flight).await?,
             ];
             if round > 0 {
-                for (one, took) in series.iter_mut().zip(took) {
-                    one.add(took, calls_each);
-                }
+                series.add(took, count);
             }
         }
-        rounds::table(work, &series);
+        series.print(work);
     }
     client.close().await;
     manager.shutdown(Duration::from_secs(5)).await;

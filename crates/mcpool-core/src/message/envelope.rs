@@ -45,6 +45,9 @@ impl ResponseId {
     #[must_use]
     pub fn read(raw: &RawValue) -> Self {
         let text = raw.get();
+        if let Ok(number) = text.parse() {
+            return Self::Ours(RequestId::new(number));
+        }
         if text == "null" {
             return Self::Null;
         }

@@ -1,6 +1,8 @@
 //! Messages of ours as text: one line each, without its end.
 
-use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use crate::{Notification, Raw, RawObject, RequestId, Result, RpcError, WireRequest};
 
@@ -16,8 +18,9 @@ use crate::{Notification, Raw, RawObject, RequestId, Result, RpcError, WireReque
 pub fn encode(id: RequestId, request: &WireRequest<'_>, progress: bool) -> Result<String> {
     let params = request.params.map_or("", Raw::get);
     let mut line = String::with_capacity(request.method.len() + params.len() + 96);
-    // Writing to a string does not fail.
-    let _ = write!(line, r#"{{"jsonrpc":"2.0","id":{id},"method":"#);
+    line.push_str(r#"{"jsonrpc":"2.0","id":"#);
+    push_id(&mut line, id);
+    line.push_str(r#","method":"#);
     push_text(&mut line, request.method)?;
     let meta = request.meta.filter(|meta| !meta.is_empty());
     if progress || meta.is_some() {
@@ -64,6 +67,11 @@ pub fn encode_response(id: &Raw, outcome: &std::result::Result<Raw, RpcError>) -
     ))
 }
 
+/// `format!` costs more than the rest of a short request.
+fn push_id(line: &mut String, id: RequestId) {
+    line.push_str(itoa::Buffer::new().format(id.get()));
+}
+
 fn push_text(line: &mut String, text: &str) -> Result<()> {
     let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
     if text.bytes().all(plain) {
@@ -86,8 +94,9 @@ fn push_with_meta(
     let text = params.map_or("{}", Raw::get);
     // Nearly every request: nothing called `_meta` anywhere, so one can be put in front. An
     // escape could spell the name in another way; a second `_meta` in front of it would lose.
-    let spelled = memchr::memmem::find(text.as_bytes(), b"_meta").is_some()
-        || memchr::memmem::find(text.as_bytes(), br"\u").is_some();
+    let spelled = META.find(text.as_bytes()).is_some()
+        || (memchr::memchr(b'\\', text.as_bytes()).is_some()
+            && ESCAPE.find(text.as_bytes()).is_some());
     if let (false, Some(members)) = (spelled, text.strip_prefix('{')) {
         line.push_str(r#"{"_meta":{"#);
         for (name, value) in meta.into_iter().flat_map(RawObject::iter) {
@@ -105,7 +114,8 @@ fn push_with_meta(
             if !line.ends_with('{') {
                 line.push(',');
             }
-            let _ = write!(line, r#""{TOKEN}":{token}"#);
+            line.push_str(r#""progressToken":"#);
+            push_id(line, token);
         }
         line.push('}');
         let members = members.trim_start();
@@ -135,6 +145,9 @@ fn push_with_meta(
 }
 
 const TOKEN: &str = "progressToken";
+/// Made once: making one costs more than most searches.
+static META: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("_meta"));
+static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r"\u"));
 
 fn no_object(error: crate::Error) -> crate::Error {
     crate::Error::new(

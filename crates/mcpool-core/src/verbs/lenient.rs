@@ -3,7 +3,7 @@
 
 use rmcp::model::{
     CallToolResult, CompleteResult, ContentBlock, GetPromptResult, PromptMessage,
-    ReadResourceResult, ResourceContents,
+    ReadResourceResult, ResourceContents, ResultType,
 };
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
@@ -12,14 +12,25 @@ use super::Reply;
 use crate::{Delivery, Error, ErrorKind, Raw, RawObject, Result};
 
 /// A result that a verb gives.
-pub trait Payload: DeserializeOwned + Send {
+pub(super) trait Payload: DeserializeOwned + Send {
+    /// What it says that it is; nothing means complete.
+    fn kind(&self) -> Option<&ResultType>;
+
     /// Takes out what does not fit, and names it.
     fn soften(members: &mut RawObject, odd: &mut Vec<String>);
 }
 
 /// Reads a result.
 pub(super) fn read<T: Payload>(raw: Raw) -> Result<Reply<T>> {
-    let members = RawObject::parse(&raw).map_err(|error| unreadable(&raw, &error))?;
+    // Nearly every answer: it is parsed once. The type refuses what is there twice, so that what
+    // it says of its kind holds.
+    if raw.get().starts_with('{')
+        && let Ok(value) = raw.parse::<T>()
+        && value.kind().is_none_or(ResultType::is_complete)
+    {
+        return Ok(Reply::new(value, raw));
+    }
+    let mut members = RawObject::parse(&raw).map_err(|error| unreadable(&raw, &error))?;
     // Absent means complete; what is not known is invalid (MCP 2026-07-28, "Results").
     if let Some(kind) = members.get("resultType").filter(|kind| !kind.is_null())
         && kind.get() != "\"complete\""
@@ -32,14 +43,9 @@ pub(super) fn read<T: Payload>(raw: Raw) -> Result<Reply<T>> {
             ),
         ));
     }
-    if let Ok(value) = raw.parse::<T>()
-        && members
-            .get("content")
-            .is_none_or(|content| content.get().starts_with('['))
-    {
+    if let Ok(value) = raw.parse::<T>() {
         return Ok(Reply::new(value, raw));
     }
-    let mut members = members;
     let mut odd = Vec::new();
     T::soften(&mut members, &mut odd);
     let value = members.to_raw()?.parse::<T>();
@@ -64,6 +70,10 @@ fn answered(raw: &Raw, message: String) -> Error {
 }
 
 impl Payload for CallToolResult {
+    fn kind(&self) -> Option<&ResultType> {
+        self.result_type.as_ref()
+    }
+
     fn soften(members: &mut RawObject, odd: &mut Vec<String>) {
         keep_readable::<ContentBlock>(members, "content", "content block", odd);
         // Numbers that no `Value` can hold, and members of another type.
@@ -74,6 +84,10 @@ impl Payload for CallToolResult {
 }
 
 impl Payload for GetPromptResult {
+    fn kind(&self) -> Option<&ResultType> {
+        self.result_type.as_ref()
+    }
+
     fn soften(members: &mut RawObject, odd: &mut Vec<String>) {
         keep_readable::<PromptMessage>(members, "messages", "message", odd);
         drop_unless::<Option<String>>(members, "description", odd);
@@ -82,6 +96,10 @@ impl Payload for GetPromptResult {
 }
 
 impl Payload for ReadResourceResult {
+    fn kind(&self) -> Option<&ResultType> {
+        self.result_type.as_ref()
+    }
+
     fn soften(members: &mut RawObject, odd: &mut Vec<String>) {
         keep_readable::<ResourceContents>(members, "contents", "content", odd);
         drop_unless::<Option<serde_json::Map<String, Value>>>(members, "_meta", odd);
@@ -89,6 +107,10 @@ impl Payload for ReadResourceResult {
 }
 
 impl Payload for CompleteResult {
+    fn kind(&self) -> Option<&ResultType> {
+        self.result_type.as_ref()
+    }
+
     fn soften(members: &mut RawObject, odd: &mut Vec<String>) {
         drop_unless::<Option<serde_json::Map<String, Value>>>(members, "_meta", odd);
     }

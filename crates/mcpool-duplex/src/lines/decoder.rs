@@ -1,15 +1,11 @@
 //! Cuts a stream of bytes into lines. No I/O, no clock.
 
-use bytes::{Buf, BytesMut};
-
 use crate::{frame::Frames, scan::IdScanner};
 
 /// How much is read at once at first; it grows while a message fills it.
 const SMALL_READ: usize = 8 * 1024;
 /// A pipe holds this much on Linux, so a larger read gains nothing.
 const LARGE_READ: usize = 64 * 1024;
-/// A buffer that grew over this for one message is given back after it.
-const KEPT_CAPACITY: usize = 64 * 1024;
 /// A line that is this many times over the limit, and has not said its id, is given up.
 const PATIENCE: usize = 16;
 
@@ -20,8 +16,9 @@ pub(crate) struct Lost;
 /// Holds the beginning of a line until its end comes.
 pub(crate) struct Decoder {
     /// An unfinished line, and while [`space`](Self::space) is used what follows it.
-    buffer: BytesMut,
-    /// How much of `buffer` is known to hold no line end.
+    buffer: Vec<u8>,
+    /// Where the line begins, and up to where it is known to hold no line end.
+    start: usize,
     scanned: usize,
     limit: usize,
     oversized: Option<Oversized>,
@@ -31,7 +28,8 @@ impl Decoder {
     /// A decoder of lines of at most `limit` bytes.
     pub(crate) fn new(limit: usize) -> Self {
         Self {
-            buffer: BytesMut::new(),
+            buffer: Vec::new(),
+            start: 0,
             scanned: 0,
             limit,
             oversized: None,
@@ -43,8 +41,20 @@ impl Decoder {
         self.buffer.is_empty()
     }
 
+    /// Whether a large buffer is kept for the next large line.
+    pub(crate) fn keeps_room(&self) -> bool {
+        self.buffer.is_empty() && self.buffer.capacity() > 0
+    }
+
+    /// Gives back what is kept.
+    pub(crate) fn release(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = Vec::new();
+        }
+    }
+
     /// Room for the next bytes, behind those of the line that has begun.
-    pub(crate) fn space(&mut self) -> &mut BytesMut {
+    pub(crate) fn space(&mut self) -> &mut Vec<u8> {
         let wanted = if self.buffer.len() < SMALL_READ {
             SMALL_READ
         } else {
@@ -82,29 +92,30 @@ impl Decoder {
                 continue;
             }
             let end = memchr::memchr(b'\n', &self.buffer[self.scanned..]);
-            let length = end.map_or(self.buffer.len(), |at| self.scanned + at);
-            if length > self.limit {
+            let end_at = end.map_or(self.buffer.len(), |at| self.scanned + at);
+            if end_at - self.start > self.limit {
                 self.oversized = Some(Oversized::new(self.limit));
                 continue;
             }
             if end.is_none() {
-                self.scanned = length;
-                self.shrink();
+                self.scanned = end_at;
+                self.settle();
                 return Ok(());
             }
-            frames.read(&self.buffer[..length]);
-            self.consume(length + 1);
+            frames.read(&self.buffer[self.start..end_at]);
+            self.begin_line(end_at + 1);
         }
     }
 
     /// No more bytes will come: what is left counts as a line if it is whole.
     pub(crate) fn finish(&mut self, frames: &mut Frames) -> Result<(), Lost> {
-        let line = std::mem::take(&mut self.buffer);
+        let buffer = std::mem::take(&mut self.buffer);
+        let line = &buffer[std::mem::take(&mut self.start)..];
         self.scanned = 0;
         match self.oversized.take() {
             Some(mut oversized) => oversized.end(frames),
             None => {
-                frames.read_rest(&line);
+                frames.read_rest(line);
                 Ok(())
             }
         }
@@ -115,31 +126,36 @@ impl Decoder {
         let Some(oversized) = &mut self.oversized else {
             return Ok(true);
         };
-        let Some(end) = memchr::memchr(b'\n', &self.buffer) else {
-            oversized.feed(&self.buffer);
-            self.buffer = BytesMut::new();
-            self.scanned = 0;
+        let rest = &self.buffer[self.start..];
+        let Some(end) = memchr::memchr(b'\n', rest) else {
+            oversized.feed(rest);
+            self.buffer = Vec::new();
+            (self.start, self.scanned) = (0, 0);
             oversized.report(frames)?;
             return Ok(false);
         };
-        oversized.feed(&self.buffer[..end]);
+        oversized.feed(&rest[..end]);
         let ended = oversized.end(frames);
         self.oversized = None;
-        self.consume(end + 1);
+        self.begin_line(self.start + end + 1);
         ended.map(|()| true)
     }
 
-    fn consume(&mut self, count: usize) {
-        self.buffer.advance(count);
-        self.scanned = 0;
+    fn begin_line(&mut self, at: usize) {
+        self.start = at;
+        self.scanned = at;
     }
 
-    /// Gives memory back: all of it while no line has begun.
-    fn shrink(&mut self) {
-        if self.buffer.is_empty() {
-            self.buffer = BytesMut::new();
-        } else if self.buffer.len() < SMALL_READ && self.buffer.capacity() > KEPT_CAPACITY {
-            self.buffer = BytesMut::from(&self.buffer[..]);
+    /// Moves the line that has begun to the front. A small buffer is given back when there is
+    /// none; a large one is [kept](Self::keeps_room).
+    fn settle(&mut self) {
+        if self.start > 0 {
+            self.buffer.drain(..self.start);
+            self.scanned -= self.start;
+            self.start = 0;
+        }
+        if self.buffer.is_empty() && self.buffer.capacity() <= SMALL_READ {
+            self.buffer = Vec::new();
         }
     }
 }
@@ -327,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_held_between_two_lines() {
+    fn a_large_buffer_is_kept_until_it_is_released() {
         let mut decoder = Decoder::new(64 << 20);
         let mut frames = Frames::new();
         let long = format!(r#"{{"id":1,"result":"{}"}}"#, "x".repeat(2 << 20));
@@ -335,14 +351,15 @@ mod tests {
         decoder.cut(&mut frames).unwrap();
         decoder.space().extend_from_slice(b"\n{\"id\":2");
         decoder.cut(&mut frames).unwrap();
-        assert!(
-            decoder.buffer.capacity() < 100,
-            "{}",
-            decoder.buffer.capacity()
-        );
+        assert!(!decoder.keeps_room(), "a line has begun");
         decoder.space().extend_from_slice(b",\"result\":2}\n");
         decoder.cut(&mut frames).unwrap();
+        assert!(decoder.keeps_room());
+        decoder.release();
         assert_eq!(decoder.buffer.capacity(), 0);
+        decoder.space().extend_from_slice(b"\n");
+        decoder.cut(&mut frames).unwrap();
+        assert_eq!(decoder.buffer.capacity(), 0, "a small one is not kept");
         assert_eq!(answers(&frames.drain().collect::<Vec<_>>()), [1, 2]);
     }
 

@@ -4,11 +4,15 @@ use std::{
     mem::MaybeUninit,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use mcpool_core::{Error, ErrorKind, Result};
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, ReadBuf},
+    time::{Sleep, sleep},
+};
 
 use super::decoder::{Decoder, Lost};
 use crate::{frame::Frames, halves::ReadHalf};
@@ -16,11 +20,18 @@ use crate::{frame::Frames, halves::ReadHalf};
 /// Read at once while no line has begun, on the stack.
 const STACK_READ: usize = 16 * 1024;
 
-/// Reads messages that are lines. Holds no buffer while no line has begun.
+/// How long the buffer of a large message is kept for the next one: to give it back each time and
+/// to get a new one costs as much as to read the message.
+const KEPT_FOR: Duration = Duration::from_secs(1);
+
+/// Reads messages that are lines. Holds no buffer while no line has begun, but for a second after
+/// a message that did not fit on the stack. Needs a runtime with time enabled.
 pub struct LineReader<R> {
     bytes: R,
     decoder: Decoder,
     limit: usize,
+    /// Until when a large buffer is kept.
+    kept: Option<Pin<Box<Sleep>>>,
 }
 
 impl<R: AsyncRead + Unpin + Send> LineReader<R> {
@@ -31,6 +42,7 @@ impl<R: AsyncRead + Unpin + Send> LineReader<R> {
             bytes,
             decoder: Decoder::new(limit),
             limit,
+            kept: None,
         }
     }
 
@@ -58,14 +70,20 @@ impl<R: AsyncRead + Unpin + Send> LineReader<R> {
         let cut = if self.decoder.is_empty() {
             let mut room = [MaybeUninit::uninit(); STACK_READ];
             let mut room = ReadBuf::uninit(&mut room);
-            if let Err(error) = ready!(Pin::new(&mut self.bytes).poll_read(cx, &mut room)) {
-                return Poll::Ready(Err(unreadable(error)));
+            match Pin::new(&mut self.bytes).poll_read(cx, &mut room) {
+                Poll::Pending => {
+                    self.poll_release(cx);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(unreadable(error))),
+                Poll::Ready(Ok(())) => {}
             }
             if room.filled().is_empty() {
                 return Poll::Ready(self.finish(frames).map(|()| false));
             }
             self.decoder.feed(room.filled(), frames)
         } else {
+            self.kept = None;
             // It holds nothing while it waits, so a new one for each poll is the same.
             let read = pin!(self.bytes.read_buf(self.decoder.space())).poll(cx);
             match ready!(read) {
@@ -78,6 +96,18 @@ impl<R: AsyncRead + Unpin + Send> LineReader<R> {
             Ok(()) => Ok(true),
             Err(lost) => Err(self.lost(lost)),
         })
+    }
+
+    /// Gives a large buffer back that nothing needed for a while.
+    fn poll_release(&mut self, cx: &mut Context<'_>) {
+        if !self.decoder.keeps_room() {
+            return;
+        }
+        let kept = self.kept.get_or_insert_with(|| Box::pin(sleep(KEPT_FOR)));
+        if kept.as_mut().poll(cx).is_ready() {
+            self.decoder.release();
+            self.kept = None;
+        }
     }
 
     fn lost(&self, Lost: Lost) -> Error {
@@ -114,5 +144,30 @@ impl<R> std::fmt::Debug for LineReader<R> {
         f.debug_struct("LineReader")
             .field("limit", &self.limit)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_buffer_is_kept_for_a_second() {
+        let (near, mut far) = tokio::io::duplex(1 << 20);
+        let mut reader = LineReader::new(near, 1 << 20);
+        let mut frames = Frames::new();
+        let long = format!("{{\"id\":1,\"result\":\"{}\"}}\n", "x".repeat(100_000));
+        far.write_all(long.as_bytes()).await.unwrap();
+        while frames.is_empty() {
+            assert!(reader.read_once(&mut frames).await.unwrap());
+        }
+        for (passed, kept) in [(900, true), (200, false)] {
+            let quiet = Duration::from_millis(passed);
+            let read = tokio::time::timeout(quiet, reader.read_once(&mut frames)).await;
+            assert!(read.is_err());
+            assert_eq!(reader.decoder.keeps_room(), kept, "after {passed} ms more");
+        }
     }
 }

@@ -20,6 +20,8 @@ use crate::{
 
 /// Messages that are handed to the system at once.
 const MAX_SLICES: usize = 32;
+/// How often a caller writes in a row, for others who come meanwhile; then a task does.
+const MAX_WRITES: usize = 8;
 
 type Written = std::result::Result<(), WriteError>;
 
@@ -42,7 +44,11 @@ pub struct LineWriter<W: AsyncWrite + Unpin + Send + 'static> {
 }
 
 struct Queue<W> {
-    state: Mutex<State<W>>,
+    /// Held for a moment, never while something is written: whoever comes while another writes
+    /// must not wait for the system.
+    waiting: Mutex<Waiting>,
+    /// Held while something is written. Taken before `waiting` by whoever needs both.
+    writing: Mutex<Writing<W>>,
     /// Wakes the task that writes what is stuck.
     pump: AtomicWaker,
     /// The runtime of that task; `None` when there was none.
@@ -52,28 +58,37 @@ struct Queue<W> {
     broken: watch::Sender<bool>,
 }
 
-struct State<W> {
-    stream: Stream<W>,
+/// What was handed in and nobody has begun to write.
+struct Waiting {
     /// By their numbers.
     jobs: VecDeque<Job>,
     /// The number of the next job.
     next: u64,
     /// Who writes what is queued.
     turn: Turn,
+    end: Option<End>,
+}
+
+/// What is being written.
+struct Writing<W> {
+    stream: Option<W>,
+    /// By their numbers, all before those that wait.
+    jobs: VecDeque<Job>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
     /// Nothing is queued.
     Nobody,
-    /// The caller whose job came first.
+    /// A caller.
     Caller,
     /// The task: something is stuck.
     Pump,
 }
 
-enum Stream<W> {
-    Open(W),
+/// Why nothing is written any more.
+#[derive(Clone, Copy)]
+enum End {
     /// The server no longer reads: the system said so.
     Broken(io::ErrorKind),
     /// From our side.
@@ -87,7 +102,6 @@ struct Job {
     departure: Departure,
     /// Whoever waits for more than the writing is not woken when it is done.
     awaits_answer: bool,
-    waker: Option<Waker>,
 }
 
 impl<W: AsyncWrite + Unpin + Send + 'static> LineWriter<W> {
@@ -107,11 +121,15 @@ impl<W: AsyncWrite + Unpin + Send + 'static> LineWriter<W> {
     fn with_direct(stream: W, direct: bool) -> Self {
         Self {
             queue: Arc::new(Queue {
-                state: Mutex::new(State {
-                    stream: Stream::Open(stream),
+                waiting: Mutex::new(Waiting {
                     jobs: VecDeque::new(),
                     next: 0,
                     turn: Turn::Nobody,
+                    end: None,
+                }),
+                writing: Mutex::new(Writing {
+                    stream: Some(stream),
+                    jobs: VecDeque::new(),
                 }),
                 pump: AtomicWaker::new(),
                 runtime: Handle::try_current().ok(),
@@ -123,16 +141,12 @@ impl<W: AsyncWrite + Unpin + Send + 'static> LineWriter<W> {
 
     /// Closes the stream by dropping it; what is queued fails. May be called again.
     pub fn shut(&self) {
-        let (stream, jobs) = {
-            let mut state = self.queue.state();
-            let stream = match state.stream {
-                Stream::Open(_) => std::mem::replace(&mut state.stream, Stream::Closed),
-                _ => Stream::Closed,
-            };
-            (stream, std::mem::take(&mut state.jobs))
+        let stream = {
+            let mut writing = self.queue.writing();
+            self.queue.end(&mut writing, End::Closed);
+            writing.stream.take()
         };
         drop(stream);
-        wake(jobs);
         self.queue.pump.wake();
     }
 
@@ -166,11 +180,10 @@ impl<W: AsyncWrite + Unpin + Send + 'static> WriteHalf for LineWriter<W> {
 
     /// Fails what is queued and shuts the stream down.
     async fn close(&self) -> Result<()> {
-        let jobs = std::mem::take(&mut self.queue.state().jobs);
-        wake(jobs);
-        let shut = std::future::poll_fn(|cx| match &mut self.queue.state().stream {
-            Stream::Open(stream) => Pin::new(stream).poll_shutdown(cx),
-            _ => Poll::Ready(Ok(())),
+        self.queue.end(&mut self.queue.writing(), End::Closed);
+        let shut = std::future::poll_fn(|cx| match &mut self.queue.writing().stream {
+            Some(stream) => Pin::new(stream).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
         });
         // A server that is gone already is as good as one that was told.
         let _ = shut.await;
@@ -186,7 +199,7 @@ impl<W: AsyncWrite + Unpin + Send + 'static> WriteHalf for LineWriter<W> {
 impl<W: AsyncWrite + Unpin + Send + 'static> std::fmt::Debug for LineWriter<W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LineWriter")
-            .field("queued", &self.queue.state().jobs.len())
+            .field("waiting", &self.queue.waiting().jobs.len())
             .finish_non_exhaustive()
     }
 }
@@ -209,74 +222,121 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Queue<W> {
         let in_company = message.in_company();
         let (mut line, departure) = message.split();
         line.push('\n');
-        let mut state = self.state();
-        if let Some(error) = state.stream.error(Delivery::NotSent) {
-            return Err(error);
+        let mut waiting = self.waiting();
+        if let Some(end) = waiting.end {
+            return Err(end.error(Delivery::NotSent));
         }
-        let number = state.next;
-        state.next += 1;
-        state.jobs.push_back(Job {
+        let number = waiting.next;
+        waiting.next += 1;
+        waiting.jobs.push_back(Job {
             number,
             line,
             written: 0,
             departure: departure.clone(),
             awaits_answer,
-            waker: None,
         });
-        let queued = || Queued {
+        let queued = Queued {
             queue: Arc::clone(self),
             number,
-            departure: departure.clone(),
+            departure,
             ended: false,
         };
-        if state.turn != Turn::Nobody {
-            return Ok(Submitted::Queued(queued()));
+        if waiting.turn != Turn::Nobody {
+            return Ok(Submitted::Queued(queued));
         }
         if !self.direct {
-            self.begin_pump(state);
-            return Ok(Submitted::Queued(queued()));
+            self.begin_pump(waiting);
+            return Ok(Submitted::Queued(queued));
         }
+        waiting.turn = Turn::Caller;
+        drop(waiting);
         if in_company {
-            state.turn = Turn::Caller;
-            drop(state);
-            return Ok(Submitted::First(First(Arc::clone(self)), queued()));
+            let first = First {
+                queue: Arc::clone(self),
+                done: false,
+            };
+            return Ok(Submitted::First(first, queued));
         }
-        match self.write_now(state) {
-            Poll::Ready(Ok(())) => Ok(Submitted::Written),
-            Poll::Ready(Err(kind)) => Err(broken(departure.delivery(), kind)),
-            Poll::Pending => Ok(Submitted::Queued(queued())),
+        match self.write_now() {
+            // Else the stream was shut meanwhile.
+            Poll::Ready(Ok(())) if queued.departure.has_departed() => {
+                queued.forget();
+                Ok(Submitted::Written)
+            }
+            Poll::Ready(Ok(())) => Ok(Submitted::Queued(queued)),
+            Poll::Ready(Err(kind)) => Err(broken(queued.forget().delivery(), kind)),
+            Poll::Pending => Ok(Submitted::Queued(queued)),
         }
     }
 
-    /// Writes what is queued as far as it fits now; the rest is the pump's.
-    fn write_now(
-        self: &Arc<Self>,
-        mut state: MutexGuard<'_, State<W>>,
-    ) -> Poll<std::result::Result<(), io::ErrorKind>> {
+    /// Writes what is queued as far as it fits now; the rest is the pump's. For whose turn it is.
+    fn write_now(self: &Arc<Self>) -> Poll<std::result::Result<(), io::ErrorKind>> {
         // Nobody is to be woken: what does not fit is the pump's. It must not fail for want of
         // the budget that tokio gives a task either.
         let mut cx = Context::from_waker(Waker::noop());
-        let write = std::future::poll_fn(|cx| state.poll_write(cx));
-        match pin!(tokio::task::coop::unconstrained(write)).poll(&mut cx) {
-            Poll::Ready(Ok(())) => {
-                state.turn = Turn::Nobody;
-                Poll::Ready(Ok(()))
-            }
+        let mut writing = self.writing();
+        let write = std::future::poll_fn(|cx| self.poll_write(&mut writing, cx, MAX_WRITES));
+        let written = pin!(tokio::task::coop::unconstrained(write)).poll(&mut cx);
+        match written {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(error)) => {
-                self.fail(state, error.kind());
+                self.fail(&mut writing, error.kind());
                 Poll::Ready(Err(error.kind()))
             }
             Poll::Pending => {
-                self.begin_pump(state);
+                drop(writing);
+                self.begin_pump(self.waiting());
                 Poll::Pending
             }
         }
     }
 
+    /// Writes what is queued. Ready when nothing is any more: then it is nobody's turn. Pending
+    /// after so many writes as well, with nobody to be woken.
+    fn poll_write(
+        &self,
+        writing: &mut Writing<W>,
+        cx: &mut Context<'_>,
+        most: usize,
+    ) -> Poll<io::Result<()>> {
+        for _ in 0..most {
+            let Writing { stream, jobs } = writing;
+            {
+                let mut waiting = self.waiting();
+                jobs.append(&mut waiting.jobs);
+                if stream.is_none() || jobs.is_empty() {
+                    waiting.turn = Turn::Nobody;
+                    if jobs.capacity() > MAX_SLICES {
+                        jobs.shrink_to(MAX_SLICES);
+                        waiting.jobs.shrink_to(MAX_SLICES);
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            let Some(stream) = stream else {
+                return Poll::Ready(Ok(()));
+            };
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let mut count = 0;
+            for (slice, job) in slices.iter_mut().zip(&*jobs) {
+                *slice = IoSlice::new(&job.line.as_bytes()[job.written..]);
+                count += 1;
+            }
+            let stream = Pin::new(stream);
+            match std::task::ready!(stream.poll_write_vectored(cx, &slices[..count])) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(count) => writing.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Pending
+    }
+
     /// What is queued is the task's from now on.
-    fn begin_pump(self: &Arc<Self>, mut state: MutexGuard<'_, State<W>>) {
-        state.turn = Turn::Pump;
-        drop(state);
+    fn begin_pump(self: &Arc<Self>, mut waiting: MutexGuard<'_, Waiting>) {
+        waiting.turn = Turn::Pump;
+        drop(waiting);
         let pump = Pump {
             queue: Arc::clone(self),
             done: false,
@@ -288,74 +348,70 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Queue<W> {
         }
     }
 
-    /// Leaves a job out that its caller dropped, if nothing of it was written.
+    /// Leaves a job out that its caller dropped, if nothing of it was written. When this returns,
+    /// it departs no more.
     fn withdraw(&self, number: u64) {
-        let mut state = self.state();
-        if let Some(at) = state.find(number)
-            && state.jobs[at].written == 0
+        let withdrawn = {
+            let mut waiting = self.waiting();
+            let at = find(&waiting.jobs, number);
+            at.and_then(|at| waiting.jobs.remove(at))
+        };
+        if withdrawn.is_some() {
+            return;
+        }
+        // Somebody is about to write it, or does.
+        let mut writing = self.writing();
+        if let Some(at) = find(&writing.jobs, number)
+            && writing.jobs[at].written == 0
         {
-            state.jobs.remove(at);
+            writing.jobs.remove(at);
         }
     }
 
     /// Ends the stream after an error.
-    fn fail(&self, mut state: MutexGuard<'_, State<W>>, kind: io::ErrorKind) {
-        state.turn = Turn::Nobody;
-        if let Stream::Open(_) = state.stream {
-            state.stream = Stream::Broken(kind);
-        }
-        let jobs = std::mem::take(&mut state.jobs);
-        drop(state);
-        wake(jobs);
+    fn fail(&self, writing: &mut Writing<W>, kind: io::ErrorKind) {
+        self.end(writing, End::Broken(kind));
+        writing.stream = None;
         self.broken.send_replace(true);
     }
 
-    fn state(&self) -> MutexGuard<'_, State<W>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes no more messages, and fails what is queued. The first end counts.
+    fn end(&self, writing: &mut Writing<W>, end: End) {
+        let waiting = {
+            let mut waiting = self.waiting();
+            waiting.end.get_or_insert(end);
+            waiting.turn = Turn::Nobody;
+            std::mem::take(&mut waiting.jobs)
+        };
+        for job in std::mem::take(&mut writing.jobs).into_iter().chain(waiting) {
+            job.departure.end(true);
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writing(&self) -> MutexGuard<'_, Writing<W>> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<W> Stream<W> {
+impl End {
     /// The error of a message that can no longer be written.
-    fn error(&self, delivery: Delivery) -> Option<WriteError> {
+    fn error(self, delivery: Delivery) -> WriteError {
         match self {
-            Self::Open(_) => None,
-            Self::Broken(kind) => Some(broken(delivery, *kind)),
-            Self::Closed => Some(WriteError::closed(delivery)),
+            Self::Broken(kind) => broken(delivery, kind),
+            Self::Closed => WriteError::closed(delivery),
         }
     }
 }
 
-impl<W: AsyncWrite + Unpin> State<W> {
-    fn find(&self, number: u64) -> Option<usize> {
-        self.jobs
-            .binary_search_by_key(&number, |job| job.number)
-            .ok()
-    }
+fn find(jobs: &VecDeque<Job>, number: u64) -> Option<usize> {
+    jobs.binary_search_by_key(&number, |job| job.number).ok()
+}
 
-    /// Writes what is queued. Ready when nothing is any more.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let (Stream::Open(stream), false) = (&mut self.stream, self.jobs.is_empty()) {
-            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let mut count = 0;
-            for (slice, job) in slices.iter_mut().zip(&self.jobs) {
-                *slice = IoSlice::new(&job.line.as_bytes()[job.written..]);
-                count += 1;
-            }
-            let stream = Pin::new(stream);
-            match std::task::ready!(stream.poll_write_vectored(cx, &slices[..count])) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(count) => self.advance(count),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-        if self.jobs.capacity() > MAX_SLICES {
-            self.jobs.shrink_to(MAX_SLICES);
-        }
-        Poll::Ready(Ok(()))
-    }
-
+impl<W> Writing<W> {
     /// Notes that so many bytes of the queue were written.
     fn advance(&mut self, mut count: usize) {
         while count > 0 {
@@ -372,46 +428,43 @@ impl<W: AsyncWrite + Unpin> State<W> {
                 return;
             }
             count -= left;
-            if let Some(job) = self.jobs.pop_front()
-                && let (false, Some(waker)) = (job.awaits_answer, job.waker)
-            {
-                waker.wake();
+            if let Some(job) = self.jobs.pop_front() {
+                job.departure.end(!job.awaits_answer);
             }
         }
     }
 }
 
-/// Tells those that wait that their messages will not be written any more.
-fn wake(jobs: VecDeque<Job>) {
-    for waker in jobs.into_iter().filter_map(|job| job.waker) {
-        waker.wake();
-    }
-}
-
 /// Whoever queued first and lets others come before it writes for all. When it is dropped before
 /// that, the task does it.
-struct First<W: AsyncWrite + Unpin + Send + 'static>(Arc<Queue<W>>);
+struct First<W: AsyncWrite + Unpin + Send + 'static> {
+    queue: Arc<Queue<W>>,
+    done: bool,
+}
 
 impl<W: AsyncWrite + Unpin + Send + 'static> First<W> {
-    fn write(self) {
-        let state = self.0.state();
-        if state.turn == Turn::Caller {
+    fn write(mut self) {
+        self.done = true;
+        if self.queue.waiting().turn == Turn::Caller {
             // Each job hears of its own failure.
-            let _ = self.0.write_now(state);
+            let _ = self.queue.write_now();
         }
     }
 }
 
 impl<W: AsyncWrite + Unpin + Send + 'static> Drop for First<W> {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        if state.turn != Turn::Caller {
+        if self.done {
             return;
         }
-        if state.jobs.is_empty() {
-            state.turn = Turn::Nobody;
+        let mut waiting = self.queue.waiting();
+        if waiting.turn != Turn::Caller {
+            return;
+        }
+        if waiting.jobs.is_empty() {
+            waiting.turn = Turn::Nobody;
         } else {
-            self.0.begin_pump(state);
+            self.queue.begin_pump(waiting);
         }
     }
 }
@@ -428,12 +481,12 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Future for Pump<W> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let queue = Arc::clone(&self.queue);
         queue.pump.register(cx.waker());
-        let mut state = queue.state();
-        let written = std::task::ready!(state.poll_write(cx));
+        let mut writing = queue.writing();
+        // The budget that tokio gives a task bounds it.
+        let written = std::task::ready!(queue.poll_write(&mut writing, cx, usize::MAX));
         self.done = true;
-        match written {
-            Ok(()) => state.turn = Turn::Nobody,
-            Err(error) => queue.fail(state, error.kind()),
+        if let Err(error) = written {
+            queue.fail(&mut writing, error.kind());
         }
         Poll::Ready(())
     }
@@ -443,8 +496,8 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Drop for Pump<W> {
     fn drop(&mut self) {
         if !self.done {
             // It went away with its runtime, and nothing will be written any more.
-            let state = self.queue.state();
-            self.queue.fail(state, io::ErrorKind::NotConnected);
+            let mut writing = self.queue.writing();
+            self.queue.fail(&mut writing, io::ErrorKind::NotConnected);
         }
     }
 }
@@ -457,30 +510,31 @@ struct Queued<W: AsyncWrite + Unpin + Send + 'static> {
     ended: bool,
 }
 
+impl<W: AsyncWrite + Unpin + Send + 'static> Queued<W> {
+    /// Nobody waits for it.
+    fn forget(mut self) -> Departure {
+        self.ended = true;
+        self.departure.clone()
+    }
+}
+
 impl<W: AsyncWrite + Unpin + Send + 'static> Future for Queued<W> {
     type Output = Written;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Written> {
-        let queue = Arc::clone(&self.queue);
-        let mut state = queue.state();
-        if let Some(at) = state.find(self.number) {
-            let waker = &mut state.jobs[at].waker;
-            match waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                None => *waker = Some(cx.waker().clone()),
-            }
-            return Poll::Pending;
-        }
+        std::task::ready!(self.departure.poll_end(cx));
         self.ended = true;
         // It was written, or the stream has ended.
-        let error = state.stream.error(self.departure.delivery());
+        let end = self.queue.waiting().end;
+        let error = end.map(|end| end.error(self.departure.delivery()));
         Poll::Ready(error.map_or(Ok(()), Err))
     }
 }
 
 impl<W: AsyncWrite + Unpin + Send + 'static> Drop for Queued<W> {
     fn drop(&mut self) {
-        if !self.ended {
+        // What has departed is finished by others.
+        if !self.ended && !self.departure.has_departed() {
             self.queue.withdraw(self.number);
         }
     }
