@@ -3,7 +3,7 @@
 use std::{panic::AssertUnwindSafe, result, sync::Arc};
 
 use futures::FutureExt;
-use mcpool_core::{Raw, RpcError, ServerName, ServerRequest, ServerRequestHandler};
+use mcpool_core::{Caller, Raw, RpcError, ServerName, ServerRequest, ServerRequestHandler};
 
 use crate::{clock::MAX_PAUSE, offered::Offered};
 
@@ -31,14 +31,19 @@ impl Answerer {
         self.offered.check(request)
     }
 
-    /// Lets the application answer, however long a person takes, but for [`MAX_PAUSE`]. A panic of
+    /// Lets the caller answer, or the application where there is none, however long a person takes, but for [`MAX_PAUSE`]. A panic of
     /// the application is an error for the server.
     pub(crate) async fn answer(
         &self,
+        caller: Option<&dyn Caller>,
         server: &ServerName,
         request: ServerRequest,
     ) -> result::Result<Raw, RpcError> {
-        let answer = AssertUnwindSafe(self.handler.answer(server, request)).catch_unwind();
+        let answer = match caller {
+            Some(caller) => caller.answer(server, request),
+            None => self.handler.answer(server, request),
+        };
+        let answer = AssertUnwindSafe(answer).catch_unwind();
         match tokio::time::timeout(MAX_PAUSE, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => {

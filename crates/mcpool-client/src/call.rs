@@ -30,7 +30,7 @@ pub(crate) struct Call<'a> {
     pub(crate) context: Context<'a>,
     pub(crate) request: &'a Request,
     pub(crate) clock: Clock,
-    options: &'a RequestOptions,
+    pub(crate) options: &'a RequestOptions,
 }
 
 impl<'a> Call<'a> {
@@ -92,6 +92,7 @@ impl<'a> Call<'a> {
             .with_headers(&headers);
         let mut ask = Ask::new(wire);
         ask.progress = self.options.progress.as_ref();
+        ask.caller = self.options.caller.as_ref();
         let answer = link.ask(ask, &self.clock, self.operation()).await?;
         if with_headers && method == "tools/list" {
             tools.learn(&answer);

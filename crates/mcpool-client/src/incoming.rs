@@ -8,7 +8,7 @@ use std::{
 };
 
 use mcpool_core::{
-    Inbox, Incoming, Notification, Raw, RequestId, RequestSink, ResponseId, RpcError, ServerNotice,
+    Caller, Inbox, Incoming, Notification, Raw, RequestId, RequestSink, ResponseId, RpcError, ServerNotice,
     ServerRequest,
 };
 use serde::Deserialize;
@@ -146,20 +146,29 @@ impl Task {
             let answer = Ok(Raw::empty_object());
             self.questions
                 .spawn(respond(self.link.clone(), request, answer))
-        } else if let Err(refusal) = self.may_ask(link, &request) {
-            self.questions
-                .spawn(respond(self.link.clone(), request, Err(refusal)))
         } else {
-            let answerer = self.answerer.clone();
-            self.questions
-                .spawn(answer(self.link.clone(), answerer, request))
+            match self.whom(link, &request) {
+                Err(refusal) => {
+                    self.questions
+                        .spawn(respond(self.link.clone(), request, Err(refusal)))
+                }
+                Ok(caller) => {
+                    let answerer = self.answerer.clone();
+                    let answer = answer(self.link.clone(), answerer, caller, request);
+                    self.questions.spawn(answer)
+                }
+            }
         };
         self.open.insert(id, question);
     }
 
     /// From MCP 2026-07-28 on a server asks by its answers; one that asks by requests all the same
     /// may do so in the course of a request of ours.
-    fn may_ask(&self, link: &Link, request: &ServerRequest) -> Result<(), RpcError> {
+    fn whom(
+        &self,
+        link: &Link,
+        request: &ServerRequest,
+    ) -> Result<Option<Arc<dyn Caller>>, RpcError> {
         self.answerer.check(request)?;
         if link.is_modern() && request.related.is_none() && !link.has_requests() {
             return Err(RpcError::new(
@@ -167,7 +176,7 @@ impl Task {
                 "a server may ask its client only while it works on a request of that client",
             ));
         }
-        Ok(())
+        link.callers.of(request.related)
     }
 }
 
@@ -179,14 +188,21 @@ async fn next(inbox: &mut Option<Inbox>) -> Option<Incoming> {
     }
 }
 
-async fn answer(link: Weak<Link>, answerer: Answerer, request: ServerRequest) {
+async fn answer(
+    link: Weak<Link>,
+    answerer: Answerer,
+    caller: Option<Arc<dyn Caller>>,
+    request: ServerRequest,
+) {
     let Some(held) = link.upgrade() else {
         return;
     };
     let (server, pauses) = (held.server.clone(), Arc::clone(&held.pauses));
     drop(held);
     let pause = pauses.begin(request.related);
-    let answer = answerer.answer(&server, request.clone()).await;
+    let answer = answerer
+        .answer(caller.as_deref(), &server, request.clone())
+        .await;
     drop(pause);
     respond(link, request, answer).await;
 }

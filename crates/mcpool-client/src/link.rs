@@ -13,8 +13,9 @@ use std::{
 };
 
 use mcpool_core::{
-    Delivery, Error, ErrorKind, Masker, NoticeSender, Progress, ProgressCallback, ProtocolVersion,
-    Raw, RawObject, RequestClass, RequestId, RequestSink, Result, ServerName, ServerSpec,
+    Caller, Delivery, Error, ErrorKind, Masker, NoticeSender, Notification, Progress,
+    ProgressCallback, ProtocolVersion, Raw, RawObject, RequestClass, RequestId, RequestSink,
+    Result, ServerName, ServerSpec,
     ShutdownPolicy, Transport, TransportKind, TransportMonitor, WireRequest,
 };
 use tokio::{
@@ -24,6 +25,7 @@ use tokio::{
 
 use crate::{
     activity::Activity,
+    callers::Callers,
     clock::{Clock, Reading},
     pauses::Pauses,
     stream::StreamSink,
@@ -47,6 +49,7 @@ pub(crate) struct Link {
     pub(crate) notices: NoticeSender,
     pub(crate) activity: Arc<Activity>,
     pub(crate) pauses: Arc<Pauses>,
+    pub(crate) callers: Arc<Callers>,
     agreed: OnceLock<Agreed>,
     in_flight: AtomicUsize,
     shutdown: ShutdownPolicy,
@@ -69,6 +72,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) wire: WireRequest<'a>,
     /// Told of progress.
     pub(crate) progress: Option<&'a ProgressCallback>,
+    /// Hears what is said in its course, and is asked.
+    pub(crate) caller: Option<&'a Arc<dyn Caller>>,
     /// Whether the answer is no activity: a probe.
     pub(crate) quiet: bool,
 }
@@ -78,6 +83,7 @@ impl<'a> Ask<'a> {
         Self {
             wire,
             progress: None,
+            caller: None,
             quiet: false,
         }
     }
@@ -94,6 +100,7 @@ impl Link {
             notices: NoticeSender::new(NOTICES),
             activity: Activity::new(),
             pauses: Arc::default(),
+            callers: Arc::default(),
             agreed: OnceLock::new(),
             in_flight: AtomicUsize::new(0),
             shutdown: spec.policy.shutdown.clone(),
@@ -138,7 +145,12 @@ impl Link {
     pub(crate) fn meta(&self, wanted: Option<&RawObject>) -> Option<Arc<RawObject>> {
         let meta = self.agreed.get().and_then(|agreed| agreed.meta.as_ref());
         let Some(meta) = meta else {
-            return wanted.map(|wanted| Arc::new(wanted.clone()));
+            // What the era without `initialize` says of each request was said once here.
+            return wanted.map(|wanted| {
+                let mut wanted = wanted.clone();
+                wanted.retain(|name| !name.starts_with(META_RESERVED));
+                Arc::new(wanted)
+            });
         };
         let meta = Arc::clone(&meta.read().unwrap_or_else(PoisonError::into_inner));
         let Some(wanted) = wanted else {
@@ -167,7 +179,11 @@ impl Link {
             activity: Arc::clone(&self.activity),
             wants_progress: reports_progress(ask.wire.method),
             callback: ask.progress.cloned(),
+            caller: ask
+                .caller
+                .map(|caller| (Arc::clone(&self.callers), Arc::clone(caller))),
         });
+        let _leaves = LeavesCallers(&sink);
         let _in_flight = InFlight::enter(&self.in_flight);
         let sent = Instant::now();
         let mut call = self
@@ -304,6 +320,9 @@ impl Link {
 /// The member of `_meta` that says the version (MCP 2026-07-28, "`_meta`").
 pub(crate) const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 
+/// The members of `_meta` that belong to the era without `initialize`.
+const META_RESERVED: &str = "io.modelcontextprotocol/";
+
 /// Whether a request may take long enough for the server to tell of its progress.
 fn reports_progress(method: &str) -> bool {
     !matches!(
@@ -374,6 +393,18 @@ struct CallSink {
     activity: Arc<Activity>,
     wants_progress: bool,
     callback: Option<ProgressCallback>,
+    caller: Option<(Arc<Callers>, Arc<dyn Caller>)>,
+}
+
+/// Takes the caller of a request out when it ends.
+struct LeavesCallers<'a>(&'a CallSink);
+
+impl Drop for LeavesCallers<'_> {
+    fn drop(&mut self) {
+        if let Some((callers, _)) = &self.0.caller {
+            callers.leave(RequestId::new(self.0.id.load(Ordering::Acquire)));
+        }
+    }
 }
 
 impl CallSink {
@@ -395,6 +426,9 @@ impl CallSink {
 impl RequestSink for CallSink {
     fn assigned(&self, id: RequestId) {
         self.id.store(id.get(), Ordering::Release);
+        if let Some((callers, caller)) = &self.caller {
+            callers.enter(id, caller);
+        }
     }
 
     fn sent(&self) {
@@ -410,5 +444,10 @@ impl RequestSink for CallSink {
         if let Some(callback) = &self.callback {
             callback(progress);
         }
+    }
+
+    fn notification(&self, notification: &Notification) -> bool {
+        let caller = self.caller.as_ref();
+        caller.is_some_and(|(_, caller)| caller.heard(notification))
     }
 }

@@ -4,7 +4,7 @@ use std::result;
 
 use async_trait::async_trait;
 
-use crate::{Raw, RpcError, ServerName, ServerRequest};
+use crate::{Notification, Raw, RpcError, ServerName, ServerRequest};
 
 /// Answers what a server asks of its client.
 ///
@@ -23,6 +23,34 @@ pub trait ServerRequestHandler: Send + Sync {
     }
 
     /// Answers one question.
+    ///
+    /// # Errors
+    /// A JSON-RPC error for the server.
+    async fn answer(
+        &self,
+        server: &ServerName,
+        request: ServerRequest,
+    ) -> result::Result<Raw, RpcError>;
+}
+
+/// Who stands behind one request, for a program that sends requests of many: set with
+/// [`RequestOptions::with_caller`](crate::RequestOptions::with_caller).
+///
+/// Which request a server means is known over Streamable HTTP, and from MCP 2026-07-28 on. Over
+/// stdio and HTTP+SSE a server's request names none: it goes to the caller when exactly one
+/// request with a caller is in flight on that connection, and is refused when there are several.
+/// Dropping the future of [`answer`](Self::answer) withdraws the question.
+#[async_trait]
+pub trait Caller: Send + Sync {
+    /// A notification that came in the course of the request: a log message, for one. `true` keeps
+    /// it from the notices of the server. Called by the connection's reader: it must not block.
+    fn heard(&self, _notification: &Notification) -> bool {
+        false
+    }
+
+    /// Answers what the server asks in the course of the request. The session has checked that
+    /// the connection's handler declares it; from MCP 2026-07-28 on, where each request declares
+    /// what its client can do, checking is the caller's.
     ///
     /// # Errors
     /// A JSON-RPC error for the server.

@@ -54,7 +54,7 @@ pub use delivery::{Delivery, Replay, ToolTraits, is_safe_method, replay};
 pub use error::{Error, ErrorKind, Recovery, Result};
 pub use event::{DisconnectCause, Event, EventKind};
 pub use exhausted::is_exhausted;
-pub use handler::{DeclineAll, ServerRequestHandler};
+pub use handler::{Caller, DeclineAll, ServerRequestHandler};
 pub use list::RejectedItem;
 pub use mask::{Masker, Sensitivity};
 pub use message::{

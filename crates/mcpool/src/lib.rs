@@ -254,7 +254,7 @@ pub use mcpool_core::mock;
 #[doc(inline)]
 pub use mcpool_core::{
     AuthChallenge, AuthDecision, AuthRequest, Authenticator, AuthenticatorProvider, Backoff,
-    Client, ClientFactory, ClientLayer, ClientSnapshot, CloseReason, CoarseState, ConnectAttempt,
+    Caller, Client, ClientFactory, ClientLayer, ClientSnapshot, CloseReason, CoarseState, ConnectAttempt,
     ConnectBudget, ConnectEvidence, ConnectOptions, ConnectRequest, ConnectionInfo, Connector,
     DeclineAll, Delivery, Diagnostics, Direction, DisconnectCause, DpopChoice, EnvInheritance,
     Error, ErrorKind, Event, EventKind, HealthPolicy, HttpSpec, IdentityProvider, Inbox,

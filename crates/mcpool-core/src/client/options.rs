@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use crate::{Progress, Raw, RawObject, Result};
+use crate::{Caller, Progress, Raw, RawObject, Result};
 
 /// A request of the application: a method and its parameters.
 ///
@@ -62,6 +62,8 @@ pub struct RequestOptions {
     pub meta: Option<RawObject>,
     /// Who answers when the server wants input in the middle of it.
     pub rounds: Rounds,
+    /// Who stands behind it, where that is not the application as a whole.
+    pub caller: Option<Arc<dyn Caller>>,
 }
 
 impl RequestOptions {
@@ -87,6 +89,7 @@ impl RequestOptions {
                 Rounds::Drive => base.rounds,
                 rounds => rounds,
             },
+            caller: self.caller.clone().or_else(|| base.caller.clone()),
         }
     }
 
@@ -125,6 +128,13 @@ impl RequestOptions {
         self.rounds = rounds;
         self
     }
+
+    /// Sets who hears what the server says in the course of the request, and answers what it asks.
+    #[must_use]
+    pub fn with_caller(mut self, caller: Arc<dyn Caller>) -> Self {
+        self.caller = Some(caller);
+        self
+    }
 }
 
 impl fmt::Debug for RequestOptions {
@@ -135,6 +145,7 @@ impl fmt::Debug for RequestOptions {
             .field("progress", &self.progress.is_some())
             .field("meta", &self.meta)
             .field("rounds", &self.rounds)
+            .field("caller", &self.caller.is_some())
             .finish()
     }
 }
