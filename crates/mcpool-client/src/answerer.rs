@@ -3,9 +3,9 @@
 use std::{panic::AssertUnwindSafe, result, sync::Arc};
 
 use futures::FutureExt;
-use mcpool_core::{Caller, Raw, RpcError, ServerName, ServerRequest, ServerRequestHandler};
+use mcpool_core::{Caller, Offered, Raw, RpcError, ServerName, ServerRequest, ServerRequestHandler};
 
-use crate::{clock::MAX_PAUSE, offered::Offered};
+use crate::clock::MAX_PAUSE;
 
 /// Who answers, and what it may be asked.
 #[derive(Clone)]

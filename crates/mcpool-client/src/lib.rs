@@ -13,7 +13,7 @@
 //! | what was tried | `evidence.rs` |
 //! | how a request is sent, waits and times out | `call.rs`, `link.rs`, `clock.rs`, `pauses.rs` |
 //! | which arguments travel as headers | `tool_headers.rs` |
-//! | a server that asks back | `rounds.rs`, `incoming.rs`, `answerer.rs`, `callers.rs`, `offered.rs` |
+//! | a server that asks back | `rounds.rs`, `incoming.rs`, `answerer.rs`, `callers.rs` |
 //! | what an application puts around requests | `layers.rs` |
 //! | is it alive; what has changed | `probe.rs`, `activity.rs`, `listen.rs`, `stream.rs`, `notice.rs` |
 //!
@@ -55,7 +55,6 @@ mod listen;
 mod memory;
 mod negotiate;
 mod notice;
-mod offered;
 mod pauses;
 mod probe;
 mod rounds;

@@ -8,12 +8,14 @@ mod evidence;
 mod info;
 mod layer;
 mod notice;
+mod offered;
 mod options;
 
 pub use evidence::{ConnectAttempt, ConnectEvidence};
 pub use info::{ClientSnapshot, ConnectionInfo, PeerInfo, ServerCapabilities};
 pub use layer::{ClientLayer, Layered, LayeredFactory, Next};
 pub use notice::{NoticeSender, Notices, ServerNotice};
+pub use offered::Offered;
 pub use options::{ProgressCallback, Request, RequestOptions, Rounds};
 
 use std::{fmt, sync::Arc, time::Duration};

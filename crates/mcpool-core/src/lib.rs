@@ -47,7 +47,7 @@ pub use backoff::Backoff;
 pub use client::{
     Client, ClientFactory, ClientLayer, ClientSnapshot, CloseReason, ConnectAttempt,
     ConnectEvidence, ConnectOptions, ConnectionInfo, Layered, LayeredFactory, Next, NoticeSender,
-    Notices, PeerInfo, ProbeMethod, ProbeReport, ProgressCallback, Request, RequestOptions,
+    Notices, Offered, PeerInfo, ProbeMethod, ProbeReport, ProgressCallback, Request, RequestOptions,
     Requester, Rounds, ServerCapabilities, ServerNotice,
 };
 pub use delivery::{Delivery, Replay, ToolTraits, is_safe_method, replay};

@@ -259,7 +259,7 @@ pub use mcpool_core::{
     DeclineAll, Delivery, Diagnostics, Direction, DisconnectCause, DpopChoice, EnvInheritance,
     Error, ErrorKind, Event, EventKind, HealthPolicy, HttpSpec, IdentityProvider, Inbox,
     InboxSender, Incoming, Jitter, Layered, LayeredFactory, Limits, Listing, Masker, Message, Next,
-    NotAMessage, NoticeSender, Notices, Notification, OAuthGrant, OAuthSpec, PeerInfo, ProbeMethod,
+    NotAMessage, NoticeSender, Notices, Notification, OAuthGrant, OAuthSpec, Offered, PeerInfo, ProbeMethod,
     ProbeReport, Progress, ProgressCallback, ProtocolChoice, ProtocolVersion, Quoted, Raw,
     RawObject, ReconnectPolicy, Recovery, RejectedItem, Replay, Reply, Request, RequestClass,
     RequestId, RequestOptions, RequestSink, RequestTimeouts, Requester, ResponseId, Rounds,

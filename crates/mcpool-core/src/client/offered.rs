@@ -1,20 +1,31 @@
-//! What a server may ask of its client: what the application has declared, and nothing else. Pure.
+//! What a server may ask of its client: what the client has declared, and nothing else. Pure.
 
-use mcpool_core::{Raw, RawObject, RpcError, ServerRequest};
+use crate::{Raw, RawObject, RpcError, ServerRequest};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The `ClientCapabilities` that the application has declared to one server.
+/// What a client has declared that it can be asked: its `ClientCapabilities`.
+///
+/// ```
+/// use mcpool_core::{Offered, Raw, ServerRequest};
+///
+/// let offered = Offered::read(&Raw::from_text(r#"{"roots":{}}"#.to_owned())?);
+/// let ask = |method: &str| ServerRequest::new(Raw::null(), method, None);
+/// assert!(offered.check(&ask("roots/list")).is_ok());
+/// assert!(offered.check(&ask("sampling/createMessage")).is_err());
+/// # Ok::<(), mcpool_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Offered(RawObject);
+pub struct Offered(RawObject);
 
 impl Offered {
     /// Reads what was declared. What is no object offers nothing.
-    pub(crate) fn read(capabilities: &Raw) -> Self {
+    #[must_use]
+    pub fn read(capabilities: &Raw) -> Self {
         Self(RawObject::parse(capabilities).unwrap_or_default())
     }
 
-    /// Whether the application may be asked this.
+    /// Whether the client may be asked this.
     ///
     /// Methods of extensions get through where an extension, or something experimental, was
     /// declared: which methods they have is theirs to say.
@@ -22,7 +33,7 @@ impl Offered {
     /// # Errors
     /// The refusal: −32601 for what was not declared, −32602 for a way of elicitation that was not
     /// (MCP 2025-11-25, "Elicitation").
-    pub(crate) fn check(&self, request: &ServerRequest) -> Result<(), RpcError> {
+    pub fn check(&self, request: &ServerRequest) -> Result<(), RpcError> {
         let refused = || Err(RpcError::method_not_found(&request.method));
         let needed = match request.method.as_str() {
             "roots/list" => "roots",

@@ -1,0 +1,317 @@
+//! The lists of the pool as a client is shown them, and which server a name of one leads to.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use mcpool_core::{Raw, RawObject, Reply, Result, ServerName, model};
+use mcpool_manager::{ConnectionManager, Items, Refresh, ToolSnapshot, naming};
+
+use crate::scope::Scope;
+
+/// Where something is, and what its server calls it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) server: ServerName,
+    pub(crate) name: String,
+}
+
+/// The catalog of one pool.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    manager: ConnectionManager,
+    /// How long a list may wait for servers that are slow.
+    patience: Duration,
+}
+
+/// What may be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listed {
+    Tools,
+    Prompts,
+    Resources,
+    Templates,
+}
+
+impl Listed {
+    /// By its method.
+    pub(crate) fn of(method: &str) -> Option<Self> {
+        Some(match method {
+            "tools/list" => Self::Tools,
+            "prompts/list" => Self::Prompts,
+            "resources/list" => Self::Resources,
+            "resources/templates/list" => Self::Templates,
+            _ => return None,
+        })
+    }
+
+    fn member(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources => "resources",
+            Self::Templates => "resourceTemplates",
+        }
+    }
+}
+
+impl Catalog {
+    pub(crate) fn new(manager: ConnectionManager, patience: Duration) -> Self {
+        Self { manager, patience }
+    }
+
+    /// A list as the result of its request: by server, and in each server's order. A server that
+    /// is slow or down has no say in when it comes.
+    pub(crate) async fn list(&self, listed: Listed, scope: &Scope) -> Result<Raw> {
+        let entries = match listed {
+            Listed::Tools => self.tools(scope).await?,
+            Listed::Prompts => self.prompts(scope).await?,
+            Listed::Resources => {
+                let items = self.resources(Refresh::IfStale).await;
+                once_each(&items, scope, |resource| &resource.uri)
+            }
+            Listed::Templates => {
+                let items = self.templates(Refresh::IfStale).await;
+                once_each(&items, scope, |template| &template.uri_template)
+            }
+        };
+        let mut result = RawObject::new();
+        result.insert(listed.member(), Raw::of(&entries)?);
+        result.to_raw()
+    }
+
+    async fn tools(&self, scope: &Scope) -> Result<Vec<Raw>> {
+        let snapshot = self.snapshot(Refresh::IfStale).await;
+        let entries = snapshot.entries.iter();
+        let shown = entries.filter(|entry| {
+            scope.covers(&entry.server) && scope.permits(&entry.qualified_name)
+        });
+        shown
+            .map(|entry| match scope {
+                Scope::Server(_) => Ok(entry.tool.raw().clone()),
+                _ => named(entry.tool.raw(), &entry.qualified_name),
+            })
+            .collect()
+    }
+
+    async fn prompts(&self, scope: &Scope) -> Result<Vec<Raw>> {
+        let items = self.all_prompts(Refresh::IfStale).await;
+        let names = prompt_names(&items);
+        let prompts = items.entries.iter().zip(names);
+        prompts
+            .filter(|((server, _), _)| scope.covers(server))
+            .map(|((_, prompt), name)| match scope {
+                Scope::Server(_) => Ok(prompt.raw().clone()),
+                _ => named(prompt.raw(), &name),
+            })
+            .collect()
+    }
+
+    /// Where a tool is. A name that no list holds, but that says its server, leads there: the
+    /// server knows best.
+    pub(crate) async fn tool(&self, name: &str, scope: &Scope) -> Option<Route> {
+        if let Scope::Server(server) = scope {
+            return self.of_server(server, name);
+        }
+        if !scope.permits(name) {
+            return None;
+        }
+        let find = |snapshot: &ToolSnapshot| {
+            let entry = snapshot.get(name)?;
+            scope.covers(&entry.server).then(|| Route {
+                server: entry.server.clone(),
+                name: entry.name.to_string(),
+            })
+        };
+        if let Some(route) = find(&*self.manager.tools(Refresh::Cached).await) {
+            return Some(route);
+        }
+        match naming::parts(name) {
+            Some((server, tool)) => self.by_parts(server, tool, scope),
+            // A name with a hash says nothing by itself.
+            None => find(&*self.snapshot(Refresh::IfStale).await),
+        }
+    }
+
+    /// The tool of this name as its server describes it, where that is known.
+    pub(crate) async fn description(&self, route: &Route) -> Option<Arc<Reply<model::Tool>>> {
+        let snapshot = self.manager.tools(Refresh::Cached).await;
+        let mut tools = snapshot.of(route.server.as_str());
+        let entry = tools.find(|entry| *entry.name == *route.name)?;
+        Some(Arc::clone(&entry.tool))
+    }
+
+    /// Where a prompt is.
+    pub(crate) async fn prompt(&self, name: &str, scope: &Scope) -> Option<Route> {
+        if let Scope::Server(server) = scope {
+            return self.of_server(server, name);
+        }
+        let find = |items: &Items<model::Prompt>| {
+            let names = prompt_names(items);
+            let at = names.iter().position(|known| known == name)?;
+            let (server, prompt) = items.entries.get(at)?;
+            scope.covers(server).then(|| Route {
+                server: server.clone(),
+                name: prompt.name.clone(),
+            })
+        };
+        if let Some(route) = find(&self.all_prompts(Refresh::Cached).await) {
+            return Some(route);
+        }
+        match naming::parts(name) {
+            Some((server, prompt)) => self.by_parts(server, prompt, scope),
+            None => find(&self.all_prompts(Refresh::IfStale).await),
+        }
+    }
+
+    /// Which server a resource is of: the first that lists it, else the one whose template fits
+    /// best, else the only server that there is.
+    pub(crate) async fn resource(&self, uri: &str, scope: &Scope) -> Option<ServerName> {
+        if let Scope::Server(server) = scope {
+            return self.of_server(server, uri).map(|route| route.server);
+        }
+        for refresh in [Refresh::Cached, Refresh::IfStale] {
+            let resources = self.resources(refresh).await;
+            let mut entries = resources.entries.iter().filter(|(server, _)| scope.covers(server));
+            if let Some((server, _)) = entries.find(|(_, resource)| resource.uri == uri) {
+                return Some(server.clone());
+            }
+            let templates = self.templates(refresh).await;
+            let entries = templates.entries.iter().filter(|(server, _)| scope.covers(server));
+            let fits = entries.filter_map(|(server, template)| {
+                let text = &template.uri_template;
+                let fit = if text == uri { usize::MAX } else { fit(text, uri)? };
+                Some((fit, server))
+            });
+            // The first of equals, so that it is the same one each time.
+            let best = fits.reduce(|best, next| if next.0 > best.0 { next } else { best });
+            if let Some((_, server)) = best {
+                return Some(server.clone());
+            }
+        }
+        let mut servers = self.manager.names().into_iter().filter(|name| scope.covers(name));
+        match (servers.next(), servers.next()) {
+            (Some(only), None) => Some(only),
+            _ => None,
+        }
+    }
+
+    fn of_server(&self, server: &ServerName, name: &str) -> Option<Route> {
+        self.manager.server(server.as_str()).ok().map(|_| Route {
+            server: server.clone(),
+            name: name.to_owned(),
+        })
+    }
+
+    fn by_parts(&self, server: &str, name: &str, scope: &Scope) -> Option<Route> {
+        let names = self.manager.names();
+        let server = names.iter().find(|known| known.as_str() == server)?;
+        scope.covers(server).then(|| Route {
+            server: server.clone(),
+            name: name.to_owned(),
+        })
+    }
+
+    async fn snapshot(&self, refresh: Refresh) -> Arc<ToolSnapshot> {
+        match tokio::time::timeout(self.patience, self.manager.tools(refresh)).await {
+            Ok(snapshot) => snapshot,
+            Err(_) => self.manager.tools(Refresh::Cached).await,
+        }
+    }
+
+    async fn all_prompts(&self, refresh: Refresh) -> Items<model::Prompt> {
+        match tokio::time::timeout(self.patience, self.manager.prompts(refresh)).await {
+            Ok(items) => items,
+            Err(_) => self.manager.prompts(Refresh::Cached).await,
+        }
+    }
+
+    async fn resources(&self, refresh: Refresh) -> Items<model::Resource> {
+        match tokio::time::timeout(self.patience, self.manager.resources(refresh)).await {
+            Ok(items) => items,
+            Err(_) => self.manager.resources(Refresh::Cached).await,
+        }
+    }
+
+    async fn templates(&self, refresh: Refresh) -> Items<model::ResourceTemplate> {
+        let wanted = self.manager.resource_templates(refresh);
+        match tokio::time::timeout(self.patience, wanted).await {
+            Ok(items) => items,
+            Err(_) => self.manager.resource_templates(Refresh::Cached).await,
+        }
+    }
+}
+
+/// An entry under another name, and otherwise as it came.
+fn named(entry: &Raw, name: &str) -> Result<Raw> {
+    let mut object = RawObject::parse(entry)?;
+    object.insert("name", Raw::of(name)?);
+    object.to_raw()
+}
+
+/// The names of prompts in the pool, in their order.
+fn prompt_names(items: &Items<model::Prompt>) -> Vec<String> {
+    let pairs: Vec<(&str, &str)> = items
+        .entries
+        .iter()
+        .map(|(server, prompt)| (server.as_str(), prompt.name.as_str()))
+        .collect();
+    naming::qualify_all(&pairs)
+}
+
+/// The entries of a scope. Of two with one URI the first is shown, which is also the one that is
+/// read.
+fn once_each<T>(items: &Items<T>, scope: &Scope, uri: impl Fn(&T) -> &str) -> Vec<Raw> {
+    let mut seen = HashSet::new();
+    let entries = items.entries.iter();
+    entries
+        .filter(|(server, item)| scope.covers(server) && seen.insert(uri(item).to_owned()))
+        .map(|(_, item)| item.raw().clone())
+        .collect()
+}
+
+/// How well a URI template fits a URI: the length of its literal text, if that is all there in its
+/// order (RFC 6570; what stands between is not looked at).
+fn fit(template: &str, uri: &str) -> Option<usize> {
+    let mut literals = template.split('{').enumerate().map(|(at, part)| match at {
+        0 => part,
+        _ => part.split_once('}').map_or("", |(_, literal)| literal),
+    });
+    let first = literals.next().unwrap_or_default();
+    let mut rest = uri.strip_prefix(first)?;
+    let mut length = first.len();
+    let literals: Vec<&str> = literals.collect();
+    let Some((last, middle)) = literals.split_last() else {
+        return rest.is_empty().then_some(length);
+    };
+    for literal in middle {
+        let at = rest.find(literal)?;
+        rest = rest.get(at + literal.len()..)?;
+        length += literal.len();
+    }
+    rest.ends_with(last).then_some(length + last.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_fit_by_their_literal_text() {
+        assert_eq!(fit("file:///{path}", "file:///a/b"), Some(8));
+        assert_eq!(fit("a://{x}/b/{y}.txt", "a://1/b/2.txt"), Some(11));
+        assert_eq!(fit("a://{x}/b", "a://1/c"), None);
+        assert_eq!(fit("a://{x}", "b://1"), None);
+        assert_eq!(fit("a://x", "a://x"), Some(5));
+        assert_eq!(fit("a://x", "a://xy"), None);
+        assert_eq!(fit("{+all}", "anything"), Some(0));
+        assert_eq!(fit("a{", "ab"), Some(1));
+    }
+
+    #[test]
+    fn an_entry_keeps_everything_but_its_name() {
+        let entry = Raw::from_text(r#"{"title":"T","name":"a","x":1.0e400}"#.to_owned()).unwrap();
+        assert_eq!(
+            named(&entry, "s__a").unwrap().get(),
+            r#"{"title":"T","name":"s__a","x":1.0e400}"#
+        );
+    }
+}

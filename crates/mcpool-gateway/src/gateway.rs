@@ -1,0 +1,483 @@
+//! The verbs of the gateway: a request of a client in, a result out, as text.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use mcpool_core::{
+    Incoming, Notification, ProtocolVersion, Raw, RawObject, Requester as _, RpcError,
+    ServerRequest, encode_notification,
+};
+use mcpool_manager::ConnectionManager;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{
+    catalog::{Catalog, Listed},
+    client::Client,
+    era::{self, Cache, META_SUBSCRIPTION},
+    fault,
+    hub::{Hub, Wants},
+    level::Level,
+    outlet::{Outlet, Questions},
+    parking::Parking,
+    scope::Scope,
+    seal::SealingKeys,
+    session::Session,
+};
+
+/// How long a list waits for servers that are slow, unless it is set.
+const LIST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a session of an older client lives, unless it is set.
+const SESSION_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// For how long a client may keep a list without asking again. It is told of changes all the same.
+const LIST_TTL_MS: u64 = 60_000;
+
+/// Bytes of the instructions of all servers that a client is shown.
+const MAX_INSTRUCTIONS: usize = 16 * 1024;
+
+/// One MCP server made of all servers of a manager.
+///
+/// It is served over any pair of streams ([`serve_lines`](Self::serve_lines)) and over Streamable
+/// HTTP ([`router`](Self::router)), to clients of both eras at the same time. Cloning shares it.
+/// Dropping the last clone, with the fronts that serve it, ends its subscriptions; the manager
+/// stays as it is.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use mcpool_testkit::FakeFactory;
+/// use mcpool_core::{ServerSpec, StdioSpec};
+/// use mcpool_gateway::{Gateway, Scope};
+/// use mcpool_manager::ConnectionManager;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let factory = Arc::new(FakeFactory::new());
+/// // The factory of a real pool is built with the handler `mcpool_gateway::Relay`.
+/// let manager = ConnectionManager::new(factory);
+/// manager.start(vec![ServerSpec::stdio("files", StdioSpec::new("mcp-server-files"))?]).await?;
+///
+/// let gateway = Gateway::builder(manager).build();
+/// let input: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n";
+/// let mut output = Vec::new();
+/// gateway.serve_lines(Scope::Pool, input, &mut output).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Gateway(pub(crate) Arc<Inner>);
+
+/// What all clones of a gateway share.
+pub(crate) struct Inner {
+    pub(crate) manager: ConnectionManager,
+    pub(crate) catalog: Catalog,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) questions: Arc<Questions>,
+    pub(crate) parking: Arc<Parking>,
+    pub(crate) keys: SealingKeys,
+    pub(crate) session_lifetime: Duration,
+    /// Who serves, as the protocol's `Implementation`.
+    pub(crate) server_info: Raw,
+    /// Passes on what servers say; started with the first client.
+    running: OnceLock<AbortOnDropHandle<()>>,
+}
+
+/// Puts a [`Gateway`] together: see [`Gateway::builder`].
+#[derive(Debug)]
+#[must_use]
+pub struct GatewayBuilder {
+    manager: ConnectionManager,
+    keys: Option<SealingKeys>,
+    list_patience: Duration,
+    session_lifetime: Duration,
+    name: String,
+}
+
+impl GatewayBuilder {
+    /// Sets the keys that seal sessions and request states. Default: a random one, so that
+    /// sessions end with the process and are known to no other replica.
+    pub fn with_keys(mut self, keys: SealingKeys) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// Sets how long a list waits for servers that are slow; after it they are shown as they were
+    /// last known, and the client is told when they have changed. Default 5 s.
+    pub fn with_list_patience(mut self, patience: Duration) -> Self {
+        self.list_patience = patience;
+        self
+    }
+
+    /// Sets how long a session of an older client lives. Default 7 d.
+    pub fn with_session_lifetime(mut self, lifetime: Duration) -> Self {
+        self.session_lifetime = lifetime;
+        self
+    }
+
+    /// Sets the name that clients are told. Default `mcpool`.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The gateway. It does nothing until a client is served.
+    #[must_use]
+    pub fn build(self) -> Gateway {
+        let info = json!({"name": self.name, "version": env!("CARGO_PKG_VERSION")});
+        Gateway(Arc::new(Inner {
+            catalog: Catalog::new(self.manager.clone(), self.list_patience),
+            hub: Hub::new(self.manager.clone()),
+            manager: self.manager,
+            questions: Arc::default(),
+            parking: Arc::default(),
+            keys: self.keys.unwrap_or_else(SealingKeys::random),
+            session_lifetime: self.session_lifetime,
+            server_info: Raw::of(&info).unwrap_or_else(|_| Raw::empty_object()),
+            running: OnceLock::new(),
+        }))
+    }
+}
+
+impl Gateway {
+    /// A gateway to the servers of a manager, to be set up.
+    pub fn builder(manager: ConnectionManager) -> GatewayBuilder {
+        GatewayBuilder {
+            manager,
+            keys: None,
+            list_patience: LIST_PATIENCE,
+            session_lifetime: SESSION_LIFETIME,
+            name: "mcpool".to_owned(),
+        }
+    }
+
+    /// Begins to pass on what servers say. Inside a runtime.
+    pub(crate) fn run(&self) {
+        self.0.running.get_or_init(|| {
+            let hub = Hub::run(Arc::clone(&self.0.hub));
+            AbortOnDropHandle::new(tokio::spawn(hub))
+        });
+    }
+
+    /// The versions of a carrier, oldest first.
+    pub(crate) fn speaks(http: bool) -> &'static [ProtocolVersion] {
+        // Streamable HTTP came with the second.
+        ProtocolVersion::KNOWN.get(usize::from(http)..).unwrap_or_default()
+    }
+
+    /// Begins a session of an older client: what is agreed, and the result of `initialize`.
+    ///
+    /// # Errors
+    /// Parameters that are none.
+    pub(crate) fn initialize(
+        &self,
+        params: Option<&Raw>,
+        http: bool,
+        principal: Option<&str>,
+        scope: &Scope,
+    ) -> Result<(Session, Raw), RpcError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Params {
+            protocol_version: String,
+            #[serde(default)]
+            capabilities: RawObject,
+        }
+        let params: Params = params
+            .ok_or_else(|| fault::invalid("`initialize` needs parameters"))?
+            .parse()
+            .map_err(|error| fault::invalid(format!("`initialize`: {}", error.message())))?;
+        let version = era::negotiate(&params.protocol_version, Self::speaks(http));
+        let lifetime = self.0.session_lifetime;
+        let session =
+            Session::begin(version, &params.capabilities, principal, scope, lifetime);
+        let mut result = RawObject::new();
+        let mut set = |name: &str, value: Option<Raw>| {
+            if let Some(value) = value {
+                result.insert(name, value);
+            }
+        };
+        set("protocolVersion", Raw::of(&session.version).ok());
+        set("capabilities", Some(self.capabilities(scope)));
+        set("serverInfo", Some(self.0.server_info.clone()));
+        set("instructions", self.instructions(scope));
+        let result = result.to_raw().map_err(|error| fault::rpc(&error))?;
+        Ok((session, result))
+    }
+
+    /// Answers a request of a client. What is said in its course goes through the outlet.
+    ///
+    /// Dropping the future cancels the request.
+    ///
+    /// # Errors
+    /// The JSON-RPC error for the client.
+    pub(crate) async fn answer(
+        &self,
+        request: &ServerRequest,
+        client: &Client,
+        outlet: &Outlet,
+        http: bool,
+    ) -> Result<Raw, RpcError> {
+        let modern = client.is_modern();
+        let method = request.method.as_str();
+        let mut cache = Cache::No;
+        let result = match method {
+            "ping" if !modern => Raw::empty_object(),
+            "server/discover" if modern => {
+                cache = Cache::Private(LIST_TTL_MS);
+                self.discover(&client.scope, http)?
+            }
+            "tools/call" | "prompts/get" => self.call(request, client, outlet).await?,
+            "resources/read" => {
+                cache = Cache::Private(0);
+                self.call(request, client, outlet).await?
+            }
+            "completion/complete" => self.complete(request, client, outlet).await?,
+            "logging/setLevel" if !modern => set_level(request, client)?,
+            "resources/subscribe" | "resources/unsubscribe" if !modern => {
+                self.subscription(request, client).await?
+            }
+            "subscriptions/listen" if modern => {
+                return self.listen(request, client, outlet).await;
+            }
+            _ => match Listed::of(method) {
+                Some(listed) => {
+                    cache = Cache::Private(LIST_TTL_MS);
+                    self.list(listed, request, client).await?
+                }
+                None => return Err(not_offered(method)),
+            },
+        };
+        let in_era = match modern {
+            true => era::to_modern(result, &self.0.server_info, cache),
+            false => era::to_legacy(result),
+        };
+        in_era.map_err(|error| fault::rpc(&error))
+    }
+
+    async fn list(
+        &self,
+        listed: Listed,
+        request: &ServerRequest,
+        client: &Client,
+    ) -> Result<Raw, RpcError> {
+        #[derive(Deserialize)]
+        struct Params {
+            #[serde(default)]
+            cursor: Option<Raw>,
+        }
+        // There is one page, so no cursor was ever given out.
+        let params = request.params.as_ref().map(Raw::parse::<Params>);
+        if params.is_some_and(|params| params.is_ok_and(|params| params.cursor.is_some())) {
+            return Err(fault::invalid("there is no such cursor"));
+        }
+        let list = self.0.catalog.list(listed, &client.scope).await;
+        list.map_err(|error| fault::rpc(&error))
+    }
+
+    fn discover(&self, scope: &Scope, http: bool) -> Result<Raw, RpcError> {
+        let mut result = RawObject::new();
+        let versions = Raw::of(Self::speaks(http));
+        result.insert("supportedVersions", versions.unwrap_or_else(|_| Raw::null()));
+        result.insert("capabilities", self.capabilities(scope));
+        if let Some(instructions) = self.instructions(scope) {
+            result.insert("instructions", instructions);
+        }
+        result.to_raw().map_err(|error| fault::rpc(&error))
+    }
+
+    /// What is offered. Of a pool that is everything: a server that has it may be added later.
+    fn capabilities(&self, scope: &Scope) -> Raw {
+        let all = json!({
+            "tools": {"listChanged": true},
+            "prompts": {"listChanged": true},
+            "resources": {"subscribe": true, "listChanged": true},
+            "completions": {},
+            "logging": {},
+        });
+        let mut offered = Raw::of(&all).unwrap_or_else(|_| Raw::empty_object());
+        if let Scope::Server(server) = scope
+            && let Ok(handle) = self.0.manager.server(server.as_str())
+            && let Some(info) = handle.info()
+            && let Ok(mut members) = RawObject::parse(&offered)
+        {
+            let of_server = &info.peer.capabilities;
+            members.retain(|name| match name {
+                "tools" => of_server.tools,
+                "prompts" => of_server.prompts,
+                "resources" => of_server.resources,
+                "completions" => of_server.completions,
+                _ => of_server.logging,
+            });
+            if let Ok(members) = members.to_raw() {
+                offered = members;
+            }
+        }
+        offered
+    }
+
+    /// How the servers that are connected want to be used.
+    fn instructions(&self, scope: &Scope) -> Option<Raw> {
+        let mut text = String::new();
+        for name in self.0.manager.names() {
+            let Ok(handle) = self.0.manager.server(name.as_str()) else {
+                continue;
+            };
+            let info = handle.info().filter(|_| scope.covers(&name));
+            let Some(said) = info.as_ref().and_then(|info| info.peer.instructions.as_ref()) else {
+                continue;
+            };
+            if matches!(scope, Scope::Server(_)) {
+                return Raw::of(said).ok();
+            }
+            // Whole ones only: half a sentence may say the opposite.
+            if text.len() + said.len() <= MAX_INSTRUCTIONS {
+                text.push_str(&format!("# {name}\n\n{}\n\n", said.trim()));
+            }
+        }
+        let text = text.trim_end();
+        if text.is_empty() { None } else { Raw::of(text).ok() }
+    }
+
+    async fn subscription(
+        &self,
+        request: &ServerRequest,
+        client: &Client,
+    ) -> Result<Raw, RpcError> {
+        #[derive(Deserialize)]
+        struct Params {
+            uri: String,
+        }
+        let params = request.params.as_ref().map(Raw::parse::<Params>);
+        let Some(Ok(Params { uri })) = params else {
+            return Err(fault::invalid("the parameters hold no `uri`"));
+        };
+        let listener = client.listener.as_ref().ok_or_else(|| not_offered(&request.method))?;
+        let Some(server) = self.0.catalog.resource(&uri, &client.scope).await else {
+            return Err(fault::no_resource(&uri, client.is_modern()));
+        };
+        let told = match request.method.as_str() {
+            "resources/subscribe" => listener.subscribe(&server, &uri).await,
+            _ => listener.unsubscribe(&server, &uri).await,
+        };
+        match told {
+            Ok(()) => Ok(Raw::empty_object()),
+            Err(error) => Err(fault::rpc(&error)),
+        }
+    }
+
+    /// Tells a client of changes for as long as it listens (MCP 2026-07-28, "Subscriptions").
+    async fn listen(
+        &self,
+        request: &ServerRequest,
+        client: &Client,
+        outlet: &Outlet,
+    ) -> Result<Raw, RpcError> {
+        #[derive(Deserialize)]
+        struct Params {
+            notifications: Filter,
+        }
+        let params = request.params.as_ref().map(Raw::parse::<Params>);
+        let Some(Ok(Params { notifications: mut filter })) = params else {
+            return Err(fault::invalid("the parameters hold no `notifications`"));
+        };
+        let wants = Wants {
+            tools: filter.tools == Some(true),
+            prompts: filter.prompts == Some(true),
+            resources: filter.resources == Some(true),
+            logs: false,
+        };
+        let (listener, mut inbox) = self.0.hub.listen(client.scope.clone(), wants);
+        let mut granted = Vec::new();
+        for uri in std::mem::take(&mut filter.uris) {
+            let server = self.0.catalog.resource(&uri, &client.scope).await;
+            let subscribed = match &server {
+                Some(server) => listener.subscribe(server, &uri).await.is_ok(),
+                None => false,
+            };
+            // What is not granted is left out of the acknowledgement.
+            if subscribed {
+                granted.push(uri);
+            }
+        }
+        filter.uris = granted;
+        let acknowledged = json!({ "notifications": filter });
+        let acknowledged = Notification::new(
+            "notifications/subscriptions/acknowledged",
+            Raw::of(&acknowledged).ok(),
+        );
+        let mut next = Some(acknowledged);
+        while let Some(notification) = next {
+            let Some(line) = of_stream(notification, &request.id) else { break };
+            if !outlet.send(line).await {
+                break;
+            }
+            next = tokio::select! {
+                item = inbox.next() => match item {
+                    Some(Incoming::Notification(notification)) => Some(notification),
+                    _ => None,
+                },
+                () = outlet.closed() => None,
+            };
+        }
+        // The client has gone, or the gateway ends.
+        Ok(Raw::empty_object())
+    }
+}
+
+/// What a listen stream carries.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Filter {
+    #[serde(rename = "toolsListChanged", skip_serializing_if = "Option::is_none")]
+    tools: Option<bool>,
+    #[serde(rename = "promptsListChanged", skip_serializing_if = "Option::is_none")]
+    prompts: Option<bool>,
+    #[serde(rename = "resourcesListChanged", skip_serializing_if = "Option::is_none")]
+    resources: Option<bool>,
+    #[serde(rename = "resourceSubscriptions", skip_serializing_if = "Vec::is_empty")]
+    uris: Vec<String>,
+}
+
+/// A notification of a listen stream as text.
+fn of_stream(mut notification: Notification, stream: &Raw) -> Option<String> {
+    let params = notification.params.as_ref().map(RawObject::parse);
+    let mut params = params.and_then(Result::ok).unwrap_or_default();
+    let mut meta = era::without_reserved(&params);
+    meta.insert(META_SUBSCRIPTION, stream.clone());
+    params.insert("_meta", meta.to_raw().ok()?);
+    notification.params = params.to_raw().ok();
+    encode_notification(&notification).ok()
+}
+
+fn set_level(request: &ServerRequest, client: &Client) -> Result<Raw, RpcError> {
+    #[derive(Deserialize)]
+    struct Params {
+        level: Level,
+    }
+    let params = request.params.as_ref().map(Raw::parse::<Params>);
+    let Some(Ok(Params { level })) = params else {
+        return Err(fault::invalid("the parameters hold no `level` of RFC 5424"));
+    };
+    let listener = client.listener.as_ref().ok_or_else(|| not_offered(&request.method))?;
+    listener.set_level(level);
+    Ok(Raw::empty_object())
+}
+
+/// The refusal of a method.
+pub(crate) fn not_offered(method: &str) -> RpcError {
+    RpcError::new(
+        RpcError::METHOD_NOT_FOUND,
+        format!("this server does not offer {}", mcpool_core::Untrusted::line(method)),
+    )
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway")
+            .field("manager", &self.0.manager)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,144 @@
+//! Who may send requests to the gateway by which name: the check against web pages that reach it
+//! through a name of their own (DNS rebinding).
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, header},
+    middleware::Next,
+    response::Response,
+};
+use mcpool_core::{Raw, RpcError};
+
+use super::{Front, reply};
+
+/// The names by which the gateway may be reached: those of this machine, and those that were added.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Allowed(Vec<String>);
+
+impl Allowed {
+    /// Adds a name, with a port or for every port.
+    pub(super) fn add(&mut self, host: String) {
+        self.0.push(host.to_ascii_lowercase());
+    }
+
+    /// Whether a `Host` may be served.
+    fn host(&self, host: &str) -> bool {
+        let host = host.to_ascii_lowercase();
+        let name = name_of(&host);
+        matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+            || self.0.iter().any(|allowed| *allowed == host || allowed == name)
+    }
+
+    /// Whether a request with these headers may be served. Only browsers send an `Origin`.
+    fn request(&self, headers: &HeaderMap, authority: Option<&str>) -> bool {
+        let header = headers.get(header::HOST).map(|host| host.to_str());
+        let host = match header {
+            Some(Ok(host)) => Some(host),
+            Some(Err(_)) => return false,
+            // HTTP/2 has it in the URI.
+            None => authority,
+        };
+        if host.is_some_and(|host| !self.host(host)) {
+            return false;
+        }
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        origins.all(|origin| {
+            let host = origin.to_str().ok().and_then(|origin| {
+                let rest = origin.strip_prefix("http://");
+                rest.or_else(|| origin.strip_prefix("https://"))
+            });
+            host.is_some_and(|host| self.host(host))
+        })
+    }
+}
+
+/// A host without its port.
+fn name_of(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+/// Refuses requests by names that are not allowed.
+pub(super) async fn check(
+    State(front): State<Arc<Front>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let authority = request.uri().authority().map(|authority| authority.as_str());
+    if front.allowed.request(request.headers(), authority) {
+        return next.run(request).await;
+    }
+    reply::refused(
+        StatusCode::FORBIDDEN,
+        &Raw::null(),
+        RpcError::new(
+            RpcError::INVALID_REQUEST,
+            "this `Host` or `Origin` is not allowed here",
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn served(allowed: &Allowed, headers: &[(&'static str, &'static str)]) -> bool {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        allowed.request(&map, None)
+    }
+
+    #[test]
+    fn only_names_of_this_machine_and_those_that_were_added_are_served() {
+        let mut allowed = Allowed::default();
+        allowed.add("MCP.example.com".to_owned());
+        allowed.add("other.example:8443".to_owned());
+        for host in [
+            "localhost",
+            "LOCALHOST:1",
+            "127.0.0.1:7332",
+            "[::1]:7332",
+            "[::1]",
+            "mcp.example.com",
+            "mcp.example.com:443",
+            "other.example:8443",
+        ] {
+            assert!(served(&allowed, &[("host", host)]), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "evil.example:127",
+            "127.0.0.1.evil.example",
+            "other.example",
+            "other.example:1",
+            "[::2]:1",
+        ] {
+            assert!(!served(&allowed, &[("host", host)]), "{host}");
+        }
+    }
+
+    #[test]
+    fn an_origin_must_be_allowed_too() {
+        let allowed = Allowed::default();
+        let from = |origin| served(&allowed, &[("host", "localhost"), ("origin", origin)]);
+        assert!(from("http://localhost:3000") && from("https://127.0.0.1"));
+        for origin in [
+            "null",
+            "http://evil.example",
+            "ftp://localhost",
+            "http://localhost@evil.example",
+            "http://localhost:80/evil",
+            "file://",
+        ] {
+            assert!(!from(origin), "{origin}");
+        }
+    }
+}

@@ -1,0 +1,522 @@
+//! POST: a message of a client, and what answers it (MCP 2025-11-25 and 2026-07-28, "Streamable
+//! HTTP").
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use futures::{Stream, StreamExt as _, stream};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use mcpool_core::{
+    Message, NotAMessage, ParsedLine, ProtocolVersion, Raw, ResponseId, RpcError, ServerRequest,
+    encode_response, parse_line,
+};
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinHandle},
+};
+
+use super::{Front, headers, reply, standing};
+use crate::{
+    client::Client,
+    era,
+    flights::Flight,
+    gateway::Gateway,
+    outlet::{MESSAGE_QUEUE, Outlet},
+    scope::Scope,
+    session::Session,
+};
+
+/// The refusal of a whole POST.
+type Refused = (StatusCode, RpcError);
+
+/// Serves a POST.
+pub(super) async fn serve(front: Arc<Front>, scope: Scope, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let refuse = |(status, error): Refused| reply::refused(status, &Raw::null(), error);
+    if let Err(refused) = negotiated(&parts.headers) {
+        return refuse(refused);
+    }
+    let text = match read(body, front.max_body_bytes).await {
+        Ok(text) => text,
+        Err(refused) => return refuse(refused),
+    };
+    let bad = |code: i64, reason: String| refuse((StatusCode::BAD_REQUEST, RpcError::new(code, reason)));
+    match parse_line(&text) {
+        Err(error) => bad(RpcError::PARSE, error.to_string()),
+        Ok(ParsedLine::One(Err(NotAMessage { reason, .. }))) => {
+            bad(RpcError::INVALID_REQUEST, reason)
+        }
+        Ok(ParsedLine::One(Ok(message))) => one(front, scope, &parts.headers, message).await,
+        Ok(ParsedLine::Batch(members)) => batch(front, scope, &parts.headers, members),
+        Ok(_) => bad(RpcError::INVALID_REQUEST, "it is no message".to_owned()),
+    }
+}
+
+/// Whether body and answer may be of the types that are spoken here.
+fn negotiated(headers: &HeaderMap) -> Result<(), Refused> {
+    let is_json = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
+    if !is_json {
+        return Err((
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            RpcError::new(RpcError::INVALID_REQUEST, "the body must be application/json"),
+        ));
+    }
+    if !(accepts(headers, "application/json") || accepts(headers, "text/event-stream")) {
+        return Err((
+            StatusCode::NOT_ACCEPTABLE,
+            RpcError::new(
+                RpcError::INVALID_REQUEST,
+                "`Accept` must hold application/json and text/event-stream",
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether an answer of this type may be given. Without a header any may.
+fn accepts(headers: &HeaderMap, kind: &str) -> bool {
+    let mut values = headers.get_all(header::ACCEPT).iter().peekable();
+    if values.peek().is_none() {
+        return true;
+    }
+    let family = kind.split('/').next().unwrap_or_default();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|range| range.split(';').next())
+        .map(str::trim)
+        .any(|range| {
+            range == "*/*" || range.eq_ignore_ascii_case(kind) || range.strip_suffix("/*") == Some(family)
+        })
+}
+
+async fn read(body: Body, max: usize) -> Result<String, Refused> {
+    let bytes = match Limited::new(body, max).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            return Err((
+                StatusCode::PAYLOAD_TOO_LARGE,
+                RpcError::new(
+                    RpcError::INVALID_REQUEST,
+                    format!("the body is longer than {max} bytes"),
+                ),
+            ));
+        }
+        Err(_) => {
+            return Err((
+                StatusCode::BAD_REQUEST,
+                RpcError::new(RpcError::PARSE, "the body broke off"),
+            ));
+        }
+    };
+    String::from_utf8(bytes.into()).map_err(|_| {
+        (
+            StatusCode::BAD_REQUEST,
+            RpcError::new(RpcError::PARSE, "the body is not UTF-8"),
+        )
+    })
+}
+
+async fn one(front: Arc<Front>, scope: Scope, headers: &HeaderMap, message: Message) -> Response {
+    match message {
+        Message::Request(request) if is_modern(headers, &request) => {
+            modern(front, scope, headers, request).await
+        }
+        Message::Request(request) if request.method == "initialize" => {
+            initialize(&front, &scope, &request)
+        }
+        Message::Request(request) => legacy(front, scope, headers, request).await,
+        message => {
+            // From MCP 2026-07-28 on there is nothing that one could say apart from requests.
+            if headers::text(headers, &headers::VERSION) == Some(ProtocolVersion::LATEST.as_str()) {
+                return reply::accepted();
+            }
+            match standing::session(&front, &scope, headers) {
+                Ok(session) => {
+                    told(&front, &session, message);
+                    reply::accepted()
+                }
+                Err((status, error)) => reply::refused(status, &Raw::null(), error),
+            }
+        }
+    }
+}
+
+/// Whether a request is of the era without `initialize`.
+fn is_modern(headers: &HeaderMap, request: &ServerRequest) -> bool {
+    let said = headers::text(headers, &headers::VERSION);
+    let is_older = |version: &str| ProtocolVersion::new(version).has_initialize();
+    match said {
+        Some(version) if is_older(version) => false,
+        Some(_) => true,
+        None => {
+            request.method == "server/discover"
+                || era::version(&era::meta(request.params.as_ref())).is_some()
+        }
+    }
+}
+
+/// What a client says without asking anything.
+fn told(front: &Front, session: &Session, message: Message) {
+    match message {
+        Message::Notification(notification) if notification.method == "notifications/cancelled" => {
+            front.flights.cancelled(&session.id, &notification);
+        }
+        Message::Response {
+            id: ResponseId::Foreign(id),
+            outcome,
+        } => {
+            // An answer to what nobody asks any more.
+            let _ = front.gateway.0.questions.answered(&session.id, &id, outcome);
+        }
+        _ => {}
+    }
+}
+
+fn initialize(front: &Front, scope: &Scope, request: &ServerRequest) -> Response {
+    let begun = front
+        .gateway
+        .initialize(request.params.as_ref(), true, None, scope)
+        .and_then(|(session, result)| {
+            let token = session.seal(&front.gateway.0.keys);
+            let token = token.map_err(|error| crate::fault::rpc(&error))?;
+            Ok((token, result))
+        });
+    let (token, result) = match begun {
+        Ok(begun) => begun,
+        Err(error) => return reply::refused(StatusCode::BAD_REQUEST, &request.id, error),
+    };
+    let mut response = match encode_response(&request.id, &Ok(result)) {
+        Ok(message) => reply::json(StatusCode::OK, message),
+        Err(error) => {
+            let error = crate::fault::rpc(&error);
+            return reply::refused(StatusCode::INTERNAL_SERVER_ERROR, &request.id, error);
+        }
+    };
+    if let Ok(token) = HeaderValue::from_str(&token) {
+        response.headers_mut().insert(standing::SESSION, token);
+    }
+    response
+}
+
+/// A request of MCP 2026-07-28.
+async fn modern(
+    front: Arc<Front>,
+    scope: Scope,
+    headers: &HeaderMap,
+    request: ServerRequest,
+) -> Response {
+    let meta = era::meta(request.params.as_ref());
+    let refuse = |error: RpcError| reply::refused(status_of(&error), &request.id, error);
+    let version = era::version(&meta);
+    if let Err(error) = headers::check(headers, &request, version.as_deref()) {
+        // What is missing in the body is said before what a header says instead of it.
+        let error = match era::declared(&meta, Gateway::speaks(true)) {
+            Err(missing) if version.is_none() => missing,
+            _ => error,
+        };
+        return refuse(error);
+    }
+    let declared = match era::declared(&meta, Gateway::speaks(true)) {
+        Ok(declared) => declared,
+        Err(error) => return reply::refused(StatusCode::BAD_REQUEST, &request.id, error),
+    };
+    if let Err(error) = mirrored(&front, &scope, headers, &request).await {
+        return refuse(error);
+    }
+    let client = Client {
+        version: ProtocolVersion::LATEST,
+        capabilities: declared.capabilities,
+        principal: None,
+        scope,
+        log_level: declared.log_level,
+        listener: None,
+    };
+    let owner: Arc<str> = "".into();
+    let running = Exchange::begin(front, client, request, owner, None);
+    // Dropping it, when the client goes, cancels the request.
+    running.respond(accepts(headers, "text/event-stream")).await
+}
+
+/// Compares the headers that mirror a tool's arguments with them.
+async fn mirrored(
+    front: &Front,
+    scope: &Scope,
+    headers: &HeaderMap,
+    request: &ServerRequest,
+) -> Result<(), RpcError> {
+    #[derive(serde::Deserialize)]
+    struct Params {
+        name: String,
+    }
+    let (true, Some(params)) = (request.method == "tools/call", &request.params) else {
+        return Ok(());
+    };
+    let Ok(Params { name }) = params.parse() else {
+        return Ok(());
+    };
+    let catalog = &front.gateway.0.catalog;
+    let Some(route) = catalog.tool(&name, scope).await else {
+        return Ok(());
+    };
+    match catalog.description(&route).await {
+        Some(tool) => headers::check_arguments(headers, tool.raw(), params),
+        None => Ok(()),
+    }
+}
+
+/// A request of a session.
+async fn legacy(
+    front: Arc<Front>,
+    scope: Scope,
+    headers: &HeaderMap,
+    request: ServerRequest,
+) -> Response {
+    let (client, session) = match of_session(&front, scope, headers, &request) {
+        Ok(of_session) => of_session,
+        Err((status, error)) => return reply::refused(status, &request.id, error),
+    };
+    let owner: Arc<str> = session.id.into();
+    let flight = match front.flights.enter(&owner, &request.id) {
+        Ok(flight) => flight,
+        Err(error) => {
+            let status = match error.code {
+                RpcError::INTERNAL => StatusCode::TOO_MANY_REQUESTS,
+                _ => StatusCode::BAD_REQUEST,
+            };
+            return reply::refused(status, &request.id, error);
+        }
+    };
+    let running = Exchange::begin(front, client, request, owner, Some(flight));
+    running.respond(accepts(headers, "text/event-stream")).await
+}
+
+/// The client of a request of a session.
+fn of_session(
+    front: &Front,
+    scope: Scope,
+    headers: &HeaderMap,
+    request: &ServerRequest,
+) -> Result<(Client, Session), Refused> {
+    let session = standing::session(front, &scope, headers)?;
+    // Up to MCP 2025-03-26 there is no such header; a later client that leaves it out is known
+    // all the same.
+    if let Some(version) = headers::text(headers, &headers::VERSION)
+        && version != session.version.as_str()
+    {
+        return Err((
+            StatusCode::BAD_REQUEST,
+            RpcError::new(
+                RpcError::INVALID_REQUEST,
+                "MCP-Protocol-Version is not the version of this session",
+            ),
+        ));
+    }
+    let sets = matches!(
+        request.method.as_str(),
+        "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe"
+    );
+    let listener = match sets {
+        true => Some(front.standing.listener(front, &session, &scope)),
+        false => front.standing.known(&session),
+    };
+    let client = Client {
+        version: session.version.clone(),
+        capabilities: session.capabilities.clone(),
+        principal: None,
+        scope,
+        log_level: None,
+        listener,
+    };
+    Ok((client, session))
+}
+
+/// Several messages at once, as MCP 2025-03-26 has them: their answers come one by one.
+fn batch(
+    front: Arc<Front>,
+    scope: Scope,
+    headers: &HeaderMap,
+    members: Vec<Result<Message, NotAMessage>>,
+) -> Response {
+    let session = match standing::session(&front, &scope, headers) {
+        Ok(session) => session,
+        Err((status, error)) => return reply::refused(status, &Raw::null(), error),
+    };
+    let refuse = |reason: &str| {
+        let error = RpcError::new(RpcError::INVALID_REQUEST, reason);
+        reply::refused(StatusCode::BAD_REQUEST, &Raw::null(), error)
+    };
+    if session.version != ProtocolVersion::V_2025_03_26 {
+        return refuse("batches are no part of this version");
+    }
+    let owner: Arc<str> = session.id.clone().into();
+    let mut streams = Vec::new();
+    for member in members {
+        match member {
+            Err(NotAMessage { reason, .. }) => return refuse(&reason),
+            Ok(Message::Request(request)) if request.method == "initialize" => {
+                return refuse("`initialize` is no part of a batch");
+            }
+            Ok(Message::Request(request)) => {
+                let begun = of_session(&front, scope.clone(), headers, &request)
+                    .and_then(|(client, _)| {
+                        let flight = front.flights.enter(&owner, &request.id);
+                        let flight = flight.map_err(|error| (StatusCode::BAD_REQUEST, error))?;
+                        Ok((client, flight))
+                    });
+                match begun {
+                    Ok((client, flight)) => {
+                        let owner = Arc::clone(&owner);
+                        let front = Arc::clone(&front);
+                        let running = Exchange::begin(front, client, request, owner, Some(flight));
+                        streams.push(running.into_messages().boxed());
+                    }
+                    Err((_, error)) => {
+                        let line = encode_response(&request.id, &Err(error)).unwrap_or_default();
+                        streams.push(stream::iter([line]).boxed());
+                    }
+                }
+            }
+            Ok(message) => told(&front, &session, message),
+        }
+    }
+    match streams.is_empty() {
+        true => reply::accepted(),
+        false => reply::events(stream::select_all(streams)),
+    }
+}
+
+/// What came of a request; `None` when its client cancelled it.
+type Outcome = Option<Result<Raw, RpcError>>;
+
+/// A request that is being served.
+struct Exchange {
+    id: Raw,
+    /// What is said in its course.
+    messages: mpsc::Receiver<String>,
+    task: JoinHandle<Outcome>,
+    /// What came of it, once it has ended.
+    outcome: Option<Outcome>,
+    /// Ends it with its client's connection, from MCP 2026-07-28 on.
+    ends: Option<Ends>,
+}
+
+/// Ends a task when it is dropped.
+struct Ends(AbortHandle);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Exchange {
+    /// Begins to serve a request: one of a session has its flight.
+    fn begin(
+        front: Arc<Front>,
+        client: Client,
+        request: ServerRequest,
+        owner: Arc<str>,
+        flight: Option<Flight>,
+    ) -> Self {
+        let (sender, messages) = mpsc::channel(MESSAGE_QUEUE);
+        let gateway = front.gateway.clone();
+        let outlet = Outlet::new(sender, Arc::clone(&gateway.0.questions), owner);
+        let id = request.id.clone();
+        let is_modern = client.is_modern();
+        let task = tokio::spawn(async move {
+            let answer = gateway.answer(&request, &client, &outlet, true);
+            match &flight {
+                Some(flight) => flight.run(answer).await,
+                None => Some(answer.await),
+            }
+        });
+        Self {
+            id,
+            messages,
+            ends: is_modern.then(|| Ends(task.abort_handle())),
+            task,
+            outcome: None,
+        }
+    }
+
+    /// The next thing that is said in its course; `None` when it has ended.
+    async fn next(&mut self) -> Option<String> {
+        if self.outcome.is_none() {
+            tokio::select! {
+                biased;
+                Some(message) = self.messages.recv() => return Some(message),
+                outcome = &mut self.task => {
+                    let failed = || RpcError::new(
+                        RpcError::INTERNAL,
+                        "the gateway failed over this request",
+                    );
+                    self.outcome = Some(outcome.unwrap_or_else(|_| Some(Err(failed()))));
+                }
+            }
+        }
+        // What was said before the end is given before it.
+        self.messages.try_recv().ok()
+    }
+
+    /// The answer alone where nothing else is said before it, an event stream otherwise.
+    async fn respond(mut self, may_stream: bool) -> Response {
+        while let Some(message) = self.next().await {
+            // Without a stream nobody wants to hear it.
+            if may_stream {
+                return reply::events(stream::iter([message]).chain(self.into_messages()));
+            }
+        }
+        let is_modern = self.ends.is_some();
+        // It was cancelled: there is no answer.
+        let Some(outcome) = self.outcome.take().flatten() else {
+            return reply::accepted();
+        };
+        let status = match &outcome {
+            Err(error) if is_modern => status_of(error),
+            _ => StatusCode::OK,
+        };
+        match encode_response(&self.id, &outcome) {
+            Ok(message) => reply::json(status, message),
+            Err(error) => {
+                let error = crate::fault::rpc(&error);
+                reply::refused(StatusCode::INTERNAL_SERVER_ERROR, &self.id, error)
+            }
+        }
+    }
+
+    /// What is said, and the answer at its end.
+    fn into_messages(self) -> impl Stream<Item = String> + Send + 'static {
+        stream::unfold(Some(self), |exchange| async move {
+            let mut exchange = exchange?;
+            if let Some(message) = exchange.next().await {
+                return Some((message, Some(exchange)));
+            }
+            let outcome = exchange.outcome.take().flatten()?;
+            let line = encode_response(&exchange.id, &outcome).ok()?;
+            Some((line, None))
+        })
+    }
+}
+
+/// The HTTP status of an error of MCP 2026-07-28.
+fn status_of(error: &RpcError) -> StatusCode {
+    match error.code {
+        RpcError::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
+        RpcError::HEADER_MISMATCH
+        | RpcError::MISSING_CLIENT_CAPABILITY
+        | RpcError::UNSUPPORTED_PROTOCOL_VERSION
+        | RpcError::PARSE
+        | RpcError::INVALID_REQUEST => StatusCode::BAD_REQUEST,
+        _ => StatusCode::OK,
+    }
+}

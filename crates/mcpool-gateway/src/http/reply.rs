@@ -1,0 +1,51 @@
+//! Answers of the HTTP front: one JSON document, an event stream, a refusal.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    http::{StatusCode, header},
+    response::{
+        IntoResponse as _, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures::{Stream, StreamExt as _};
+use mcpool_core::{Raw, RpcError, encode_response};
+
+/// How often a comment keeps an event stream alive on its way through proxies.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// A JSON-RPC message as the whole answer.
+pub(super) fn json(status: StatusCode, message: String) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], message).into_response()
+}
+
+/// A JSON-RPC error as the whole answer.
+pub(super) fn refused(status: StatusCode, id: &Raw, error: RpcError) -> Response {
+    match encode_response(id, &Err(error)) {
+        Ok(message) => json(status, message),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// Messages as an event stream. No ids are sent: nothing could be had again by them.
+pub(super) fn events(messages: impl Stream<Item = String> + Send + 'static) -> Response {
+    let events = messages.map(|message| Ok::<_, Infallible>(Event::default().data(message)));
+    Sse::new(events)
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response()
+}
+
+/// A notification or an answer was taken.
+pub(super) fn accepted() -> Response {
+    StatusCode::ACCEPTED.into_response()
+}
+
+/// The method is none that is served here.
+pub(super) fn not_allowed() -> Response {
+    (
+        StatusCode::METHOD_NOT_ALLOWED,
+        [(header::ALLOW, "GET, POST, DELETE")],
+    )
+        .into_response()
+}

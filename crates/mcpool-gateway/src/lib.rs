@@ -1,0 +1,47 @@
+//! Serves the whole pool of a [`ConnectionManager`](mcpool_manager::ConnectionManager) as one MCP
+//! server.
+//!
+//! [`Gateway`] answers requests of clients of both eras of the protocol, over streams
+//! ([`Gateway::serve_lines`]) and over Streamable HTTP ([`Gateway::router`]).
+//!
+//! # What it does
+//! - **Names.** Tools and prompts are `server__name`
+//!   ([`naming`](mcpool_manager::naming)); resources keep their URIs, and of two servers with one
+//!   URI the first by name is asked. A [`Scope`] serves a part, or one server under its own names.
+//! - **Raw.** What a server lists and answers is passed on as the text that came. Changed are
+//!   `name`, `_meta` (what belongs to one hop), `resultType` and cache hints as the client's era
+//!   wants them, and a `requestState`, which is sealed.
+//! - **A server that is down** fails its own calls and no others: a call waits for it as the pool
+//!   does, and fails with words that a model understands.
+//! - **What servers ask** reaches the client that made the call, in either era: see [`Relay`].
+//! - **Sessions** of older clients are sealed tokens ([`SealingKeys`]): nothing is stored, so a
+//!   restart with the same key goes on, and so does another replica.
+//!
+//! # Bounds
+//! `docs/limits.md` lists them.
+#![deny(missing_docs)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod calls;
+mod catalog;
+mod client;
+mod era;
+mod fault;
+mod flights;
+mod gateway;
+mod http;
+mod hub;
+mod level;
+mod outlet;
+mod parking;
+mod relay;
+mod scope;
+mod seal;
+mod session;
+mod stdio;
+
+pub use gateway::{Gateway, GatewayBuilder};
+pub use http::HttpOptions;
+pub use relay::Relay;
+pub use scope::{Profile, Scope};
+pub use seal::SealingKeys;

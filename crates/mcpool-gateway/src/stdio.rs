@@ -1,0 +1,297 @@
+//! The front of streams: stdin and stdout, a socket, memory. One client, one message a line
+//! (MCP 2025-11-25, "stdio").
+
+use std::{io, sync::Arc, time::Duration};
+
+use futures::StreamExt as _;
+use mcpool_core::{
+    Inbox, Incoming, Message, NotAMessage, Notification, ParsedLine, ProtocolVersion, Raw,
+    ResponseId, RpcError, ServerRequest, encode_notification, encode_response, parse_line,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    sync::mpsc,
+    task::JoinSet,
+};
+use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
+
+use crate::{
+    client::Client,
+    era,
+    flights::Flights,
+    gateway::Gateway,
+    hub::{Listener, Wants},
+    outlet::{MESSAGE_QUEUE, Outlet},
+    scope::Scope,
+    session::Session,
+};
+
+/// Bytes of one line of a client. A longer one is skipped.
+const MAX_LINE_BYTES: usize = 64 * 1024 * 1024;
+
+/// How long requests that are in flight when a client closes its stream may take to end.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+impl Gateway {
+    /// Serves one client over a pair of streams, until the client closes its own or cannot be
+    /// written to. What is in flight then may end within 1 s, and is cancelled after it.
+    ///
+    /// Dropping the future ends it as well.
+    ///
+    /// # Errors
+    /// When a stream fails.
+    pub async fn serve_lines<R, W>(&self, scope: Scope, read: R, write: W) -> io::Result<()>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        self.run();
+        let (lines, waiting) = mpsc::channel(MESSAGE_QUEUE);
+        let connection = Connection {
+            gateway: self.clone(),
+            scope,
+            owner: format!("lines-{:032x}", rand::random::<u128>()).into(),
+            lines,
+            flights: Arc::default(),
+            session: None,
+        };
+        let writer = write_lines(waiting, write);
+        let reader = connection.read(read);
+        tokio::pin!(writer, reader);
+        tokio::select! {
+            read = &mut reader => {
+                // The reader held the last sender: what waits is still written.
+                writer.await?;
+                read
+            }
+            written = &mut writer => written,
+        }
+    }
+}
+
+/// One client.
+struct Connection {
+    gateway: Gateway,
+    scope: Scope,
+    owner: Arc<str>,
+    lines: mpsc::Sender<String>,
+    flights: Arc<Flights>,
+    session: Option<(Session, Arc<Listener>)>,
+}
+
+impl Connection {
+    async fn read(mut self, read: impl AsyncRead + Unpin) -> io::Result<()> {
+        let mut lines = FramedRead::new(read, LinesCodec::new_with_max_length(MAX_LINE_BYTES));
+        let mut requests = JoinSet::new();
+        let mut told: Option<Inbox> = None;
+        // After an error the codec's stream ends once, and goes on.
+        let mut failed = false;
+        loop {
+            tokio::select! {
+                line = lines.next() => match line {
+                    None if std::mem::take(&mut failed) => {}
+                    None => break,
+                    Some(Ok(line)) => {
+                        if let Some(inbox) = self.take(&line, &mut requests).await {
+                            told = Some(inbox);
+                        }
+                    }
+                    Some(Err(LinesCodecError::MaxLineLengthExceeded)) => {
+                        failed = true;
+                        self.refuse(RpcError::new(
+                            RpcError::INVALID_REQUEST,
+                            format!("a line is longer than {MAX_LINE_BYTES} bytes"),
+                        ))
+                        .await;
+                    }
+                    Some(Err(LinesCodecError::Io(error))) if is_no_text(&error) => {
+                        failed = true;
+                        self.refuse(RpcError::new(RpcError::PARSE, "a line is not UTF-8")).await;
+                    }
+                    Some(Err(LinesCodecError::Io(error))) => return Err(error),
+                },
+                notification = next(&mut told) => {
+                    if let Ok(line) = encode_notification(&notification) {
+                        self.say(line).await;
+                    }
+                }
+                Some(_) = requests.join_next() => {}
+            }
+        }
+        // Whoever pipes requests in and leaves still wants the answers that are near.
+        let rest = async { while requests.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LAST_ANSWERS, rest).await;
+        Ok(())
+    }
+
+    /// Takes a line. Gives what the client is to be told from now on, when its session begins.
+    async fn take(&mut self, line: &str, requests: &mut JoinSet<()>) -> Option<Inbox> {
+        if line.trim().is_empty() {
+            return None;
+        }
+        let members = match parse_line(line) {
+            Ok(ParsedLine::One(message)) => vec![message],
+            // MCP 2025-03-26 only; answers come one by one.
+            Ok(ParsedLine::Batch(members)) => members,
+            Ok(_) => Vec::new(),
+            Err(error) => {
+                self.refuse(RpcError::new(RpcError::PARSE, error.to_string())).await;
+                return None;
+            }
+        };
+        let mut told = None;
+        for member in members {
+            match member {
+                Ok(Message::Request(request)) if request.method == "initialize" => {
+                    told = self.initialize(&request).await.or(told);
+                }
+                Ok(Message::Request(request)) => self.serve(request, requests).await,
+                Ok(Message::Notification(notification)) => self.told(&notification),
+                Ok(Message::Response { id, outcome }) => self.answered(id, outcome),
+                Ok(_) => {}
+                Err(NotAMessage { reason, .. }) => {
+                    self.refuse(RpcError::new(RpcError::INVALID_REQUEST, reason)).await;
+                }
+            }
+        }
+        told
+    }
+
+    async fn initialize(&mut self, request: &ServerRequest) -> Option<Inbox> {
+        let begun =
+            self.gateway.initialize(request.params.as_ref(), false, None, &self.scope);
+        match begun {
+            Ok((session, result)) => {
+                let scope = self.scope.clone();
+                let (listener, inbox) = self.gateway.0.hub.listen(scope, Wants::EVERYTHING);
+                self.session = Some((session, Arc::new(listener)));
+                self.respond(&request.id, Ok(result)).await;
+                Some(inbox)
+            }
+            Err(error) => {
+                self.respond(&request.id, Err(error)).await;
+                None
+            }
+        }
+    }
+
+    /// Serves a request on a task of its own.
+    async fn serve(&self, request: ServerRequest, requests: &mut JoinSet<()>) {
+        let entered = self.client(&request).and_then(|client| {
+            let flight = self.flights.enter(&self.owner, &request.id)?;
+            Ok((client, flight))
+        });
+        let (client, flight) = match entered {
+            Ok(entered) => entered,
+            Err(error) => return self.respond(&request.id, Err(error)).await,
+        };
+        let gateway = self.gateway.clone();
+        let questions = Arc::clone(&gateway.0.questions);
+        let outlet = Outlet::new(self.lines.clone(), questions, Arc::clone(&self.owner));
+        requests.spawn(async move {
+            let answer = gateway.answer(&request, &client, &outlet, false);
+            // A request that was cancelled is not answered.
+            if let Some(outcome) = flight.run(answer).await
+                && let Ok(line) = encode_response(&request.id, &outcome)
+            {
+                drop(flight);
+                outlet.send(line).await;
+            }
+        });
+    }
+
+    /// Who asks: the session, or the request itself from MCP 2026-07-28 on.
+    fn client(&self, request: &ServerRequest) -> Result<Client, RpcError> {
+        let meta = era::meta(request.params.as_ref());
+        if let Some((session, listener)) = &self.session
+            && era::version(&meta).is_none()
+        {
+            return Ok(Client {
+                version: session.version.clone(),
+                capabilities: session.capabilities.clone(),
+                principal: None,
+                scope: self.scope.clone(),
+                log_level: None,
+                listener: Some(Arc::clone(listener)),
+            });
+        }
+        if era::version(&meta).is_none() && request.method != "server/discover" {
+            return Err(RpcError::new(
+                RpcError::INVALID_REQUEST,
+                "there is no session: send `initialize` first, or say the protocol version in \
+                 `_meta` (MCP 2026-07-28)",
+            ));
+        }
+        let declared = era::declared(&meta, Gateway::speaks(false))?;
+        Ok(Client {
+            version: ProtocolVersion::LATEST,
+            capabilities: declared.capabilities,
+            principal: None,
+            scope: self.scope.clone(),
+            log_level: declared.log_level,
+            listener: None,
+        })
+    }
+
+    fn told(&self, notification: &Notification) {
+        if notification.method == "notifications/cancelled" {
+            self.flights.cancelled(&self.owner, notification);
+        }
+    }
+
+    fn answered(&self, id: ResponseId, outcome: Result<Raw, RpcError>) {
+        if let ResponseId::Foreign(id) = id {
+            // An answer to what nobody asks any more.
+            let _ = self.gateway.0.questions.answered(&self.owner, &id, outcome);
+        }
+    }
+
+    /// Tells the client that a line of it could not be used.
+    async fn refuse(&self, error: RpcError) {
+        self.respond(&Raw::null(), Err(error)).await;
+    }
+
+    async fn respond(&self, id: &Raw, outcome: Result<Raw, RpcError>) {
+        if let Ok(line) = encode_response(id, &outcome) {
+            self.say(line).await;
+        }
+    }
+
+    async fn say(&self, line: String) {
+        // The writer ends with the connection, and ends it.
+        let _ = self.lines.send(line).await;
+    }
+}
+
+/// What the client is to be told next. For ever before its session begins.
+async fn next(inbox: &mut Option<Inbox>) -> Notification {
+    if let Some(inbox) = inbox {
+        while let Some(item) = inbox.next().await {
+            if let Incoming::Notification(notification) = item {
+                return notification;
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+async fn write_lines(
+    mut lines: mpsc::Receiver<String>,
+    mut write: impl AsyncWrite + Unpin,
+) -> io::Result<()> {
+    while let Some(mut line) = lines.recv().await {
+        line.push('\n');
+        write.write_all(line.as_bytes()).await?;
+        // What waits meanwhile is written before the flush.
+        while let Ok(mut line) = lines.try_recv() {
+            line.push('\n');
+            write.write_all(line.as_bytes()).await?;
+        }
+        write.flush().await?;
+    }
+    Ok(())
+}
+
+fn is_no_text(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData
+}
