@@ -3,7 +3,9 @@
 use std::{panic::AssertUnwindSafe, result, sync::Arc};
 
 use futures::FutureExt;
-use mcpool_core::{Caller, Offered, Raw, RpcError, ServerName, ServerRequest, ServerRequestHandler};
+use mcpool_core::{
+    Caller, Offered, Raw, RpcError, ServerName, ServerRequest, ServerRequestHandler,
+};
 
 use crate::clock::MAX_PAUSE;
 

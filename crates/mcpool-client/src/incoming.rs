@@ -8,8 +8,8 @@ use std::{
 };
 
 use mcpool_core::{
-    Caller, Inbox, Incoming, Notification, Raw, RequestId, RequestSink, ResponseId, RpcError, ServerNotice,
-    ServerRequest,
+    Caller, Inbox, Incoming, Notification, Raw, RequestId, RequestSink, ResponseId, RpcError,
+    ServerNotice, ServerRequest,
 };
 use serde::Deserialize;
 use tokio::{

@@ -47,8 +47,8 @@ pub use backoff::Backoff;
 pub use client::{
     Client, ClientFactory, ClientLayer, ClientSnapshot, CloseReason, ConnectAttempt,
     ConnectEvidence, ConnectOptions, ConnectionInfo, Layered, LayeredFactory, Next, NoticeSender,
-    Notices, Offered, PeerInfo, ProbeMethod, ProbeReport, ProgressCallback, Request, RequestOptions,
-    Requester, Rounds, ServerCapabilities, ServerNotice,
+    Notices, Offered, PeerInfo, ProbeMethod, ProbeReport, ProgressCallback, Request,
+    RequestOptions, Requester, Rounds, ServerCapabilities, ServerNotice,
 };
 pub use delivery::{Delivery, Replay, ToolTraits, is_safe_method, replay};
 pub use error::{Error, ErrorKind, Recovery, Result};

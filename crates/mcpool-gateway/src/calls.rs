@@ -74,8 +74,15 @@ impl Gateway {
     ) -> std::result::Result<Raw, RpcError> {
         let (mut params, name) = parameters(request)?;
         let state = self.state(&params, request, &name, client)?;
-        if let Some(State { parked: Some(parked), server, .. }) = &state {
-            return self.resume(parked, server, &params, request, &name, client).await;
+        if let Some(State {
+            parked: Some(parked),
+            server,
+            ..
+        }) = &state
+        {
+            return self
+                .resume(parked, server, &params, request, &name, client)
+                .await;
         }
         let (server, own_name) = self.find(request, &name, client).await?;
         if let Some(state) = state {
@@ -89,18 +96,24 @@ impl Gateway {
             }
         }
         if request.method != "resources/read" {
-            params.insert("name", Raw::of(&own_name).map_err(|error| fault::rpc(&error))?);
+            params.insert(
+                "name",
+                Raw::of(&own_name).map_err(|error| fault::rpc(&error))?,
+            );
         }
         let handle = self.handle(&server)?;
         let outcome = if client.is_modern() {
             let (parking, questions) = mpsc::channel(QUESTION_QUEUE);
-            let outgoing =
-                outgoing(handle, request, params, client, outlet, Some(parking)).map_err(|e| fault::rpc(&e))?;
+            let outgoing = outgoing(handle, request, params, client, outlet, Some(parking))
+                .map_err(|e| fault::rpc(&e))?;
             let running = Running {
                 task: AbortOnDropHandle::new(tokio::spawn(outgoing.send())),
                 questions,
             };
-            match self.follow(running, &server, request, &name, client).await? {
+            match self
+                .follow(running, &server, request, &name, client)
+                .await?
+            {
                 Followed::Asked(result) => return Ok(result),
                 Followed::Done(outcome) => outcome,
             }
@@ -211,7 +224,11 @@ impl Gateway {
             && state.method == request.method
             && state.name == name
             && state.expires > seconds(SystemTime::now());
-        if is_theirs { Ok(Some(state)) } else { Err(not_ours()) }
+        if is_theirs {
+            Ok(Some(state))
+        } else {
+            Err(not_ours())
+        }
     }
 
     fn seal(
@@ -232,7 +249,12 @@ impl Gateway {
             upstream: upstream.map(|state| state.get().to_owned()),
             expires: seconds(SystemTime::now()).saturating_add(STATE_LIFETIME.as_secs()),
         };
-        Raw::of(&self.0.keys.seal(PURPOSE, Raw::of(&state)?.get().as_bytes())?)
+        Raw::of(
+            &self
+                .0
+                .keys
+                .seal(PURPOSE, Raw::of(&state)?.get().as_bytes())?,
+        )
     }
 
     /// Follows a call to its end, or to the next question of its server.
@@ -266,7 +288,9 @@ impl Gateway {
             result.insert("requestState", state);
             result.to_raw()
         });
-        result.map(Followed::Asked).map_err(|error| fault::rpc(&error))
+        result
+            .map(Followed::Asked)
+            .map_err(|error| fault::rpc(&error))
     }
 
     /// Goes on with a call that was parked.
@@ -282,7 +306,9 @@ impl Gateway {
         let responses = params.get("inputResponses").map(RawObject::parse);
         let responses = responses.and_then(Result::ok).unwrap_or_default();
         let Some(response) = responses.get(QUESTION) else {
-            return Err(fault::invalid(format!("`inputResponses` holds no `{QUESTION}`")));
+            return Err(fault::invalid(format!(
+                "`inputResponses` holds no `{QUESTION}`"
+            )));
         };
         let Some(call) = self.0.parking.take(parked) else {
             return Err(fault::invalid(
@@ -292,7 +318,10 @@ impl Gateway {
         };
         // The server may have withdrawn its question; the call says what became of it.
         let _ = call.question.reply.send(Ok(response.clone()));
-        match self.follow(call.running, server, request, name, client).await? {
+        match self
+            .follow(call.running, server, request, name, client)
+            .await?
+        {
             Followed::Asked(result) => Ok(result),
             Followed::Done(outcome) => self.conclude(outcome, server, request, name, client),
         }
@@ -340,7 +369,9 @@ impl Gateway {
             return Ok(result);
         }
         let mut object = RawObject::parse(&result)?;
-        let asks = object.get("resultType").is_some_and(|kind| kind.get() == "\"input_required\"");
+        let asks = object
+            .get("resultType")
+            .is_some_and(|kind| kind.get() == "\"input_required\"");
         let Some(state) = object.get("requestState").filter(|_| asks).cloned() else {
             return Ok(result);
         };
@@ -420,7 +451,10 @@ fn told_progress(token: &Raw, progress: &Progress) -> Option<Notification> {
     if let Some(message) = &progress.message {
         params.insert("message", Raw::of(message).ok()?);
     }
-    Some(Notification::new("notifications/progress", params.to_raw().ok()))
+    Some(Notification::new(
+        "notifications/progress",
+        params.to_raw().ok(),
+    ))
 }
 
 /// A number as JSON; whole ones without a point.

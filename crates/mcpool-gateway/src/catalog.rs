@@ -81,9 +81,8 @@ impl Catalog {
     async fn tools(&self, scope: &Scope) -> Result<Vec<Raw>> {
         let snapshot = self.snapshot(Refresh::IfStale).await;
         let entries = snapshot.entries.iter();
-        let shown = entries.filter(|entry| {
-            scope.covers(&entry.server) && scope.permits(&entry.qualified_name)
-        });
+        let shown = entries
+            .filter(|entry| scope.covers(&entry.server) && scope.permits(&entry.qualified_name));
         shown
             .map(|entry| match scope {
                 Scope::Server(_) => Ok(entry.tool.raw().clone()),
@@ -170,15 +169,25 @@ impl Catalog {
         }
         for refresh in [Refresh::Cached, Refresh::IfStale] {
             let resources = self.resources(refresh).await;
-            let mut entries = resources.entries.iter().filter(|(server, _)| scope.covers(server));
+            let mut entries = resources
+                .entries
+                .iter()
+                .filter(|(server, _)| scope.covers(server));
             if let Some((server, _)) = entries.find(|(_, resource)| resource.uri == uri) {
                 return Some(server.clone());
             }
             let templates = self.templates(refresh).await;
-            let entries = templates.entries.iter().filter(|(server, _)| scope.covers(server));
+            let entries = templates
+                .entries
+                .iter()
+                .filter(|(server, _)| scope.covers(server));
             let fits = entries.filter_map(|(server, template)| {
                 let text = &template.uri_template;
-                let fit = if text == uri { usize::MAX } else { fit(text, uri)? };
+                let fit = if text == uri {
+                    usize::MAX
+                } else {
+                    fit(text, uri)?
+                };
                 Some((fit, server))
             });
             // The first of equals, so that it is the same one each time.
@@ -187,7 +196,11 @@ impl Catalog {
                 return Some(server.clone());
             }
         }
-        let mut servers = self.manager.names().into_iter().filter(|name| scope.covers(name));
+        let mut servers = self
+            .manager
+            .names()
+            .into_iter()
+            .filter(|name| scope.covers(name));
         match (servers.next(), servers.next()) {
             (Some(only), None) => Some(only),
             _ => None,

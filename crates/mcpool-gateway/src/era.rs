@@ -136,7 +136,10 @@ pub(crate) fn to_modern(result: Raw, server_info: &Raw, cache: Cache) -> Result<
 
 /// A result as a client up to MCP 2025-11-25 is to get it.
 pub(crate) fn to_legacy(result: Raw) -> Result<Raw> {
-    if !may_hold(result.get(), &["resultType", "ttlMs", "cacheScope", RESERVED]) {
+    if !may_hold(
+        result.get(),
+        &["resultType", "ttlMs", "cacheScope", RESERVED],
+    ) {
         return Ok(result);
     }
     let mut object = RawObject::parse(&result)?;
@@ -154,7 +157,9 @@ pub(crate) fn to_legacy(result: Raw) -> Result<Raw> {
 
 /// The `_meta` of an object without the members that belong to one hop.
 pub(crate) fn without_reserved(object: &RawObject) -> RawObject {
-    let meta = object.get("_meta").and_then(|meta| RawObject::parse(meta).ok());
+    let meta = object
+        .get("_meta")
+        .and_then(|meta| RawObject::parse(meta).ok());
     let mut meta = meta.unwrap_or_default();
     meta.retain(|name| !name.starts_with(RESERVED));
     meta
@@ -211,17 +216,25 @@ mod tests {
         let http = &ProtocolVersion::KNOWN[1..];
         assert_eq!(negotiate("2025-03-26", http), ProtocolVersion::V_2025_03_26);
         for other in ["2024-11-05", "2026-07-28", "1999-01-01", ""] {
-            assert_eq!(negotiate(other, http), ProtocolVersion::V_2025_11_25, "{other}");
+            assert_eq!(
+                negotiate(other, http),
+                ProtocolVersion::V_2025_11_25,
+                "{other}"
+            );
         }
     }
 
     #[test]
     fn a_result_gets_what_the_newer_era_wants_and_keeps_its_text() {
         let info = raw(r#"{"name":"g"}"#);
-        let modern = |text: &str, cache| to_modern(raw(text), &info, cache).unwrap().get().to_owned();
+        let modern =
+            |text: &str, cache| to_modern(raw(text), &info, cache).unwrap().get().to_owned();
         let front = r#"{"resultType":"complete","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"g"}}"#;
         assert_eq!(modern("{}", Cache::No), format!("{front}}}"));
-        assert_eq!(modern(r#"{"n": 1e400}"#, Cache::No), format!(r#"{front},"n": 1e400}}"#));
+        assert_eq!(
+            modern(r#"{"n": 1e400}"#, Cache::No),
+            format!(r#"{front},"n": 1e400}}"#)
+        );
         assert_eq!(
             modern(
                 r#"{"resultType":"input_required","_meta":{"a/b":1,"io.modelcontextprotocol/serverInfo":2}}"#,
@@ -230,7 +243,10 @@ mod tests {
             r#"{"resultType":"input_required","_meta":{"a/b":1,"io.modelcontextprotocol/serverInfo":{"name":"g"}}}"#
         );
         assert_eq!(
-            modern(r#"{"contents":[],"ttlMs":7,"cacheScope":"public"}"#, Cache::Private(0)),
+            modern(
+                r#"{"contents":[],"ttlMs":7,"cacheScope":"public"}"#,
+                Cache::Private(0)
+            ),
             r#"{"contents":[],"ttlMs":7,"cacheScope":"private","resultType":"complete","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"g"}}}"#
         );
     }
@@ -241,7 +257,9 @@ mod tests {
         let plain = r#"{"content": [], "x": 1.0}"#;
         assert_eq!(legacy(plain), plain);
         assert_eq!(
-            legacy(r#"{"resultType":"complete","ttlMs":1,"cacheScope":"x","_meta":{"io.modelcontextprotocol/serverInfo":1},"a":1.0}"#),
+            legacy(
+                r#"{"resultType":"complete","ttlMs":1,"cacheScope":"x","_meta":{"io.modelcontextprotocol/serverInfo":1},"a":1.0}"#
+            ),
             r#"{"a":1.0}"#
         );
         assert_eq!(

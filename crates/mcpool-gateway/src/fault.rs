@@ -121,8 +121,14 @@ mod tests {
         let files = ServerName::new("files").unwrap();
         let said = |kind| words(&Error::new(kind, "it broke").with_server(&files));
         let lost = said(ErrorKind::NotConnected);
-        assert!(lost.starts_with("The server `files` cannot be reached"), "{lost}");
-        assert!(lost.contains("was not run") && lost.contains("tried again"), "{lost}");
+        assert!(
+            lost.starts_with("The server `files` cannot be reached"),
+            "{lost}"
+        );
+        assert!(
+            lost.contains("was not run") && lost.contains("tried again"),
+            "{lost}"
+        );
         let unknown = said(ErrorKind::OutcomeUnknown);
         assert!(unknown.contains("do not send it again"), "{unknown}");
         assert!(!unknown.contains("may be tried again"), "{unknown}");

@@ -123,7 +123,9 @@ mod tests {
         let flights = Arc::new(Flights::default());
         let (me, other): (Arc<str>, Arc<str>) = ("me".into(), "other".into());
         let enter = |owner: &Arc<str>, id: usize| flights.enter(owner, &Raw::of(&id).unwrap());
-        let open: Vec<_> = (0..MAX_IN_FLIGHT).map(|id| enter(&me, id).unwrap()).collect();
+        let open: Vec<_> = (0..MAX_IN_FLIGHT)
+            .map(|id| enter(&me, id).unwrap())
+            .collect();
         assert!(enter(&me, MAX_IN_FLIGHT).is_err());
         assert!(enter(&other, MAX_IN_FLIGHT).is_ok());
         drop(open);

@@ -164,7 +164,9 @@ impl Gateway {
     /// The versions of a carrier, oldest first.
     pub(crate) fn speaks(http: bool) -> &'static [ProtocolVersion] {
         // Streamable HTTP came with the second.
-        ProtocolVersion::KNOWN.get(usize::from(http)..).unwrap_or_default()
+        ProtocolVersion::KNOWN
+            .get(usize::from(http)..)
+            .unwrap_or_default()
     }
 
     /// Begins a session of an older client: what is agreed, and the result of `initialize`.
@@ -191,8 +193,7 @@ impl Gateway {
             .map_err(|error| fault::invalid(format!("`initialize`: {}", error.message())))?;
         let version = era::negotiate(&params.protocol_version, Self::speaks(http));
         let lifetime = self.0.session_lifetime;
-        let session =
-            Session::begin(version, &params.capabilities, principal, scope, lifetime);
+        let session = Session::begin(version, &params.capabilities, principal, scope, lifetime);
         let mut result = RawObject::new();
         let mut set = |name: &str, value: Option<Raw>| {
             if let Some(value) = value {
@@ -280,7 +281,10 @@ impl Gateway {
     fn discover(&self, scope: &Scope, http: bool) -> Result<Raw, RpcError> {
         let mut result = RawObject::new();
         let versions = Raw::of(Self::speaks(http));
-        result.insert("supportedVersions", versions.unwrap_or_else(|_| Raw::null()));
+        result.insert(
+            "supportedVersions",
+            versions.unwrap_or_else(|_| Raw::null()),
+        );
         result.insert("capabilities", self.capabilities(scope));
         if let Some(instructions) = self.instructions(scope) {
             result.insert("instructions", instructions);
@@ -326,7 +330,10 @@ impl Gateway {
                 continue;
             };
             let info = handle.info().filter(|_| scope.covers(&name));
-            let Some(said) = info.as_ref().and_then(|info| info.peer.instructions.as_ref()) else {
+            let Some(said) = info
+                .as_ref()
+                .and_then(|info| info.peer.instructions.as_ref())
+            else {
                 continue;
             };
             if matches!(scope, Scope::Server(_)) {
@@ -338,7 +345,11 @@ impl Gateway {
             }
         }
         let text = text.trim_end();
-        if text.is_empty() { None } else { Raw::of(text).ok() }
+        if text.is_empty() {
+            None
+        } else {
+            Raw::of(text).ok()
+        }
     }
 
     async fn subscription(
@@ -354,7 +365,10 @@ impl Gateway {
         let Some(Ok(Params { uri })) = params else {
             return Err(fault::invalid("the parameters hold no `uri`"));
         };
-        let listener = client.listener.as_ref().ok_or_else(|| not_offered(&request.method))?;
+        let listener = client
+            .listener
+            .as_ref()
+            .ok_or_else(|| not_offered(&request.method))?;
         let Some(server) = self.0.catalog.resource(&uri, &client.scope).await else {
             return Err(fault::no_resource(&uri, client.is_modern()));
         };
@@ -380,7 +394,10 @@ impl Gateway {
             notifications: Filter,
         }
         let params = request.params.as_ref().map(Raw::parse::<Params>);
-        let Some(Ok(Params { notifications: mut filter })) = params else {
+        let Some(Ok(Params {
+            notifications: mut filter,
+        })) = params
+        else {
             return Err(fault::invalid("the parameters hold no `notifications`"));
         };
         let wants = Wants {
@@ -410,7 +427,9 @@ impl Gateway {
         );
         let mut next = Some(acknowledged);
         while let Some(notification) = next {
-            let Some(line) = of_stream(notification, &request.id) else { break };
+            let Some(line) = of_stream(notification, &request.id) else {
+                break;
+            };
             if !outlet.send(line).await {
                 break;
             }
@@ -435,9 +454,15 @@ struct Filter {
     tools: Option<bool>,
     #[serde(rename = "promptsListChanged", skip_serializing_if = "Option::is_none")]
     prompts: Option<bool>,
-    #[serde(rename = "resourcesListChanged", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "resourcesListChanged",
+        skip_serializing_if = "Option::is_none"
+    )]
     resources: Option<bool>,
-    #[serde(rename = "resourceSubscriptions", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "resourceSubscriptions",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     uris: Vec<String>,
 }
 
@@ -461,7 +486,10 @@ fn set_level(request: &ServerRequest, client: &Client) -> Result<Raw, RpcError> 
     let Some(Ok(Params { level })) = params else {
         return Err(fault::invalid("the parameters hold no `level` of RFC 5424"));
     };
-    let listener = client.listener.as_ref().ok_or_else(|| not_offered(&request.method))?;
+    let listener = client
+        .listener
+        .as_ref()
+        .ok_or_else(|| not_offered(&request.method))?;
     listener.set_level(level);
     Ok(Raw::empty_object())
 }
@@ -470,7 +498,10 @@ fn set_level(request: &ServerRequest, client: &Client) -> Result<Raw, RpcError> 
 pub(crate) fn not_offered(method: &str) -> RpcError {
     RpcError::new(
         RpcError::METHOD_NOT_FOUND,
-        format!("this server does not offer {}", mcpool_core::Untrusted::line(method)),
+        format!(
+            "this server does not offer {}",
+            mcpool_core::Untrusted::line(method)
+        ),
     )
 }
 

@@ -146,7 +146,9 @@ impl Hub {
                 List::Resources => entry.wants.resources,
             };
             if wanted && server.is_none_or(|server| entry.scope.covers(server)) {
-                entry.queue.notification(Notification::new(list.method(), None));
+                entry
+                    .queue
+                    .notification(Notification::new(list.method(), None));
             }
         }
     }
@@ -157,7 +159,9 @@ impl Hub {
         for entry in lock(&self.listeners).values() {
             if entry.subscriptions.contains(&subscribed) {
                 let method = "notifications/resources/updated";
-                entry.queue.notification(Notification::new(method, params.clone()));
+                entry
+                    .queue
+                    .notification(Notification::new(method, params.clone()));
             }
         }
     }
@@ -195,7 +199,10 @@ impl Hub {
 
     /// The least severe level that any client asked for.
     fn lowest_level(&self) -> Option<Level> {
-        lock(&self.listeners).values().filter_map(|entry| entry.level).min()
+        lock(&self.listeners)
+            .values()
+            .filter_map(|entry| entry.level)
+            .min()
     }
 
     /// Tells a server which log messages are wanted. Nobody waits for it: a server that is not
@@ -204,7 +211,9 @@ impl Hub {
         let Ok(handle) = self.manager.server(server.as_str()) else {
             return;
         };
-        let offers = handle.info().is_some_and(|info| info.peer.capabilities.logging);
+        let offers = handle
+            .info()
+            .is_some_and(|info| info.peer.capabilities.logging);
         let request = Request::new("logging/setLevel").with_params(&json!({ "level": level }));
         let (true, Ok(request)) = (offers, request) else {
             return;
@@ -252,7 +261,9 @@ impl Listener {
     /// Sets the least severe log message that the client wants. Servers are told the lowest that
     /// any client wants.
     pub(crate) fn set_level(&self, level: Level) {
-        let Some(hub) = self.hub.upgrade() else { return };
+        let Some(hub) = self.hub.upgrade() else {
+            return;
+        };
         let before = hub.lowest_level();
         if let Some(entry) = lock(&hub.listeners).get_mut(&self.id) {
             entry.level = Some(level);
@@ -297,7 +308,9 @@ impl Listener {
             }
         }
         // A server takes it twice: whoever else is subscribed notices nothing.
-        let asked = hub.tell_server("resources/subscribe", server, uri, NotReady::Wait).await;
+        let asked = hub
+            .tell_server("resources/subscribe", server, uri, NotReady::Wait)
+            .await;
         if asked.is_err() {
             self.forget(&hub, &key);
         }
@@ -312,7 +325,8 @@ impl Listener {
         match self.forget(&hub, &(server.clone(), uri.to_owned())) {
             true => {
                 let method = "resources/unsubscribe";
-                hub.tell_server(method, server, uri, NotReady::FailFast).await
+                hub.tell_server(method, server, uri, NotReady::FailFast)
+                    .await
             }
             false => Ok(()),
         }
@@ -325,7 +339,9 @@ impl Listener {
             Some(entry) => entry.subscriptions.remove(key),
             None => false,
         };
-        had && !listeners.values().any(|entry| entry.subscriptions.contains(key))
+        had && !listeners
+            .values()
+            .any(|entry| entry.subscriptions.contains(key))
     }
 }
 
@@ -339,7 +355,10 @@ impl Hub {
     ) -> Result<()> {
         let mut options = mcpool_manager::CallOptions::new();
         options.not_ready = not_ready;
-        let handle = self.manager.server(server.as_str())?.with_call_options(options);
+        let handle = self
+            .manager
+            .server(server.as_str())?
+            .with_call_options(options);
         let request = Request::new(method).with_params(&json!({ "uri": uri }))?;
         handle.request(&request, &RequestOptions::new()).await?;
         Ok(())
@@ -348,13 +367,19 @@ impl Hub {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let Some(hub) = self.hub.upgrade() else { return };
+        let Some(hub) = self.hub.upgrade() else {
+            return;
+        };
         let mut listeners = lock(&hub.listeners);
         let Some(entry) = listeners.remove(&self.id) else {
             return;
         };
         let mut left = entry.subscriptions;
-        left.retain(|key| !listeners.values().any(|entry| entry.subscriptions.contains(key)));
+        left.retain(|key| {
+            !listeners
+                .values()
+                .any(|entry| entry.subscriptions.contains(key))
+        });
         drop(listeners);
         // With no runtime the manager is going down, and its connections with it.
         let (false, Ok(runtime)) = (left.is_empty(), tokio::runtime::Handle::try_current()) else {
@@ -363,7 +388,9 @@ impl Drop for Listener {
         runtime.spawn(async move {
             for (server, uri) in left {
                 let method = "resources/unsubscribe";
-                let told = hub.tell_server(method, &server, &uri, NotReady::FailFast).await;
+                let told = hub
+                    .tell_server(method, &server, &uri, NotReady::FailFast)
+                    .await;
                 if let Err(error) = told {
                     tracing::debug!(%server, %error, "a subscription was not ended");
                 }

@@ -84,7 +84,11 @@ impl ServerRequestHandler for Relay {
                 declared.insert(name, value);
             }
         };
-        declare("elicitation", json!({"form": {}, "url": {}}), self.elicitation);
+        declare(
+            "elicitation",
+            json!({"form": {}, "url": {}}),
+            self.elicitation,
+        );
         declare("sampling", json!({}), self.sampling);
         declare("roots", json!({}), self.roots);
         declared.to_raw().unwrap_or_else(|_| Raw::empty_object())
@@ -179,7 +183,9 @@ fn signed(params: Option<&Raw>, server: &ServerName) -> Option<Raw> {
         },
         None => RawObject::new(),
     };
-    let meta = object.get("_meta").and_then(|meta| RawObject::parse(meta).ok());
+    let meta = object
+        .get("_meta")
+        .and_then(|meta| RawObject::parse(meta).ok());
     let mut meta = meta.unwrap_or_default();
     // A question of another server's is none of this hop's.
     meta.remove("progressToken");
@@ -199,7 +205,9 @@ mod tests {
         let signed = |params: Option<&Raw>| signed(params, &files).unwrap().get().to_owned();
         assert_eq!(signed(None), r#"{"_meta":{"mcpool/server":"files"}}"#);
         assert_eq!(
-            signed(Some(&raw(r#"{"x":1.0e400,"_meta":{"mcpool/server":"bank","t":1}}"#))),
+            signed(Some(&raw(
+                r#"{"x":1.0e400,"_meta":{"mcpool/server":"bank","t":1}}"#
+            ))),
             r#"{"x":1.0e400,"_meta":{"mcpool/server":"files","t":1}}"#
         );
         assert_eq!(signed(Some(&raw("[1]"))), "[1]");

@@ -56,7 +56,9 @@ impl Profile {
     /// Whether this server is served.
     #[must_use]
     pub fn covers(&self, server: &ServerName) -> bool {
-        self.servers.as_ref().is_none_or(|servers| servers.contains(server))
+        self.servers
+            .as_ref()
+            .is_none_or(|servers| servers.contains(server))
     }
 
     /// Whether the tool of this name in the pool is served.

@@ -133,7 +133,12 @@ fn hexadecimal(text: &str) -> Option<Vec<u8>> {
         .chars()
         .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
         .collect::<Option<_>>()?;
-    Some(digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte * 16 + digit)).collect())
+    Some(
+        digits
+            .chunks(2)
+            .map(|pair| pair.iter().fold(0, |byte, digit| byte * 16 + digit))
+            .collect(),
+    )
 }
 
 impl fmt::Debug for SealingKeys {
@@ -173,7 +178,10 @@ mod tests {
     fn an_older_key_opens_and_does_not_seal() {
         let (old, new) = ("00".repeat(32), "11".repeat(32));
         let before = SealingKeys::from_text(&old).unwrap();
-        let after = SealingKeys::from_text(&new).unwrap().with_older(&old).unwrap();
+        let after = SealingKeys::from_text(&new)
+            .unwrap()
+            .with_older(&old)
+            .unwrap();
         let sealed = before.seal("session", b"text").unwrap();
         assert!(after.open("session", &sealed).is_some());
         let sealed = after.seal("session", b"text").unwrap();
@@ -183,7 +191,12 @@ mod tests {
     #[test]
     fn keys_are_read_in_the_usual_writings() {
         let bytes = [0xfb_u8; 32];
-        let sealed = |text: &str| SealingKeys::from_text(text).unwrap().seal("p", b"x").unwrap();
+        let sealed = |text: &str| {
+            SealingKeys::from_text(text)
+                .unwrap()
+                .seal("p", b"x")
+                .unwrap()
+        };
         let plain = SealingKeys::from_text(&BASE64_URL_SAFE_NO_PAD.encode(bytes)).unwrap();
         for text in [
             "fb".repeat(32),

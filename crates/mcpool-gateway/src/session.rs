@@ -125,9 +125,8 @@ mod tests {
         let session = begin(r#"{"elicitation":{"form":{}},"tasks":{}}"#, 60);
         assert!(session.capabilities.get("tasks").is_none());
         let token = session.seal(&keys).unwrap();
-        let open = |principal: Option<&str>, scope: &Scope| {
-            Session::open(&token, &keys, principal, scope)
-        };
+        let open =
+            |principal: Option<&str>, scope: &Scope| Session::open(&token, &keys, principal, scope);
         assert_eq!(open(Some("ada"), &Scope::Pool), Some(session));
         assert_eq!(open(Some("eve"), &Scope::Pool), None);
         assert_eq!(open(None, &Scope::Pool), None);
@@ -136,7 +135,10 @@ mod tests {
         let foreign = Session::open(&token, &SealingKeys::random(), Some("ada"), &Scope::Pool);
         assert_eq!(foreign, None);
         let expired = begin("{}", 0).seal(&keys).unwrap();
-        assert_eq!(Session::open(&expired, &keys, Some("ada"), &Scope::Pool), None);
+        assert_eq!(
+            Session::open(&expired, &keys, Some("ada"), &Scope::Pool),
+            None
+        );
     }
 
     #[test]
@@ -144,7 +146,10 @@ mod tests {
         let keys = SealingKeys::random();
         let long = format!(r#"{{"sampling":{{"x":"{}"}}}}"#, "y".repeat(100_000));
         let session = begin(&long, 60);
-        assert_eq!(session.capabilities.get("sampling"), Some(&Raw::empty_object()));
+        assert_eq!(
+            session.capabilities.get("sampling"),
+            Some(&Raw::empty_object())
+        );
         assert!(session.seal(&keys).unwrap().len() < 2_048);
         let most = format!(r#"{{"sampling":{{"x":"{}"}}}}"#, "y".repeat(1_000));
         assert!(begin(&most, 60).seal(&keys).unwrap().len() <= 2_048);

@@ -135,7 +135,8 @@ impl Connection {
             Ok(ParsedLine::Batch(members)) => members,
             Ok(_) => Vec::new(),
             Err(error) => {
-                self.refuse(RpcError::new(RpcError::PARSE, error.to_string())).await;
+                self.refuse(RpcError::new(RpcError::PARSE, error.to_string()))
+                    .await;
                 return None;
             }
         };
@@ -150,7 +151,8 @@ impl Connection {
                 Ok(Message::Response { id, outcome }) => self.answered(id, outcome),
                 Ok(_) => {}
                 Err(NotAMessage { reason, .. }) => {
-                    self.refuse(RpcError::new(RpcError::INVALID_REQUEST, reason)).await;
+                    self.refuse(RpcError::new(RpcError::INVALID_REQUEST, reason))
+                        .await;
                 }
             }
         }
@@ -158,8 +160,9 @@ impl Connection {
     }
 
     async fn initialize(&mut self, request: &ServerRequest) -> Option<Inbox> {
-        let begun =
-            self.gateway.initialize(request.params.as_ref(), false, None, &self.scope);
+        let begun = self
+            .gateway
+            .initialize(request.params.as_ref(), false, None, &self.scope);
         match begun {
             Ok((session, result)) => {
                 let scope = self.scope.clone();

@@ -75,7 +75,9 @@ pub(super) fn check_arguments(
     };
     for (name, value) in mirrored.of_call(params) {
         let header = HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes()).ok();
-        let said = header.and_then(|header| text(headers, &header)).and_then(plain);
+        let said = header
+            .and_then(|header| text(headers, &header))
+            .and_then(plain);
         if said.as_deref() != Some(&*value) {
             return Err(mismatch(&name));
         }
@@ -144,16 +146,19 @@ mod tests {
 
     #[test]
     fn mirrored_arguments_are_compared() {
-        let tool = raw(
-            r#"{"name":"q","inputSchema":{"type":"object","properties":{
-                "region":{"type":"string","x-mcp-header":"Region"}}}}"#,
-        );
+        let tool = raw(r#"{"name":"q","inputSchema":{"type":"object","properties":{
+                "region":{"type":"string","x-mcp-header":"Region"}}}}"#);
         let params = raw(r#"{"name":"q","arguments":{"region":"Hello"}}"#);
         let check = |headers: &[(&str, &str)]| check_arguments(&map(headers), &tool, &params);
         for good in ["Hello", "=?base64?SGVsbG8=?="] {
             assert_eq!(check(&[("mcp-param-region", good)]), Ok(()), "{good}");
         }
-        for bad in ["hello", "=?base64?SGVsbG8?=", "=?base64?SGVs!!!bG8=?=", "SGVsbG8="] {
+        for bad in [
+            "hello",
+            "=?base64?SGVsbG8?=",
+            "=?base64?SGVs!!!bG8=?=",
+            "SGVsbG8=",
+        ] {
             assert!(check(&[("mcp-param-region", bad)]).is_err(), "{bad}");
         }
         assert!(check(&[]).is_err());

@@ -28,7 +28,10 @@ impl Allowed {
         let host = host.to_ascii_lowercase();
         let name = name_of(&host);
         matches!(name, "localhost" | "127.0.0.1" | "[::1]")
-            || self.0.iter().any(|allowed| *allowed == host || allowed == name)
+            || self
+                .0
+                .iter()
+                .any(|allowed| *allowed == host || allowed == name)
     }
 
     /// Whether a request with these headers may be served. Only browsers send an `Origin`.
@@ -68,7 +71,10 @@ pub(super) async fn check(
     request: Request,
     next: Next,
 ) -> Response {
-    let authority = request.uri().authority().map(|authority| authority.as_str());
+    let authority = request
+        .uri()
+        .authority()
+        .map(|authority| authority.as_str());
     if front.allowed.request(request.headers(), authority) {
         return next.run(request).await;
     }

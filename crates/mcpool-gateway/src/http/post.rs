@@ -45,7 +45,8 @@ pub(super) async fn serve(front: Arc<Front>, scope: Scope, request: Request) -> 
         Ok(text) => text,
         Err(refused) => return refuse(refused),
     };
-    let bad = |code: i64, reason: String| refuse((StatusCode::BAD_REQUEST, RpcError::new(code, reason)));
+    let bad =
+        |code: i64, reason: String| refuse((StatusCode::BAD_REQUEST, RpcError::new(code, reason)));
     match parse_line(&text) {
         Err(error) => bad(RpcError::PARSE, error.to_string()),
         Ok(ParsedLine::One(Err(NotAMessage { reason, .. }))) => {
@@ -67,7 +68,10 @@ fn negotiated(headers: &HeaderMap) -> Result<(), Refused> {
     if !is_json {
         return Err((
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            RpcError::new(RpcError::INVALID_REQUEST, "the body must be application/json"),
+            RpcError::new(
+                RpcError::INVALID_REQUEST,
+                "the body must be application/json",
+            ),
         ));
     }
     if !(accepts(headers, "application/json") || accepts(headers, "text/event-stream")) {
@@ -95,7 +99,9 @@ fn accepts(headers: &HeaderMap, kind: &str) -> bool {
         .filter_map(|range| range.split(';').next())
         .map(str::trim)
         .any(|range| {
-            range == "*/*" || range.eq_ignore_ascii_case(kind) || range.strip_suffix("/*") == Some(family)
+            range == "*/*"
+                || range.eq_ignore_ascii_case(kind)
+                || range.strip_suffix("/*") == Some(family)
         })
 }
 
@@ -176,7 +182,11 @@ fn told(front: &Front, session: &Session, message: Message) {
             outcome,
         } => {
             // An answer to what nobody asks any more.
-            let _ = front.gateway.0.questions.answered(&session.id, &id, outcome);
+            let _ = front
+                .gateway
+                .0
+                .questions
+                .answered(&session.id, &id, outcome);
         }
         _ => {}
     }
@@ -367,8 +377,8 @@ fn batch(
                 return refuse("`initialize` is no part of a batch");
             }
             Ok(Message::Request(request)) => {
-                let begun = of_session(&front, scope.clone(), headers, &request)
-                    .and_then(|(client, _)| {
+                let begun =
+                    of_session(&front, scope.clone(), headers, &request).and_then(|(client, _)| {
                         let flight = front.flights.enter(&owner, &request.id);
                         let flight = flight.map_err(|error| (StatusCode::BAD_REQUEST, error))?;
                         Ok((client, flight))

@@ -17,7 +17,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// A JSON-RPC message as the whole answer.
 pub(super) fn json(status: StatusCode, message: String) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], message).into_response()
+    (
+        status,
+        [(header::CONTENT_TYPE, "application/json")],
+        message,
+    )
+        .into_response()
 }
 
 /// A JSON-RPC error as the whole answer.

@@ -57,7 +57,12 @@ struct Kept {
 
 impl Standing {
     /// What is kept of a session, from now on at the latest.
-    pub(super) fn listener(&self, front: &Front, session: &Session, scope: &Scope) -> Arc<Listener> {
+    pub(super) fn listener(
+        &self,
+        front: &Front,
+        session: &Session,
+        scope: &Scope,
+    ) -> Arc<Listener> {
         let mut sessions = self.sessions();
         Arc::clone(&sessions.of(front, session, scope).listener)
     }
