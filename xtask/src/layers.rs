@@ -81,12 +81,14 @@ const LAYERS: &[Layer] = &[
         must_not_reach: NO_HTTP,
         ..layer("mcpool-blocking", &["mcpool-core", "mcpool-manager"])
     },
+    layer("mcpool-gateway", &["mcpool-core", "mcpool-manager"]),
     layer(
         "mcpool",
         &[
             "mcpool-blocking",
             "mcpool-core",
             "mcpool-client",
+            "mcpool-gateway",
             "mcpool-manager",
             "mcpool-config",
             "mcpool-auth",

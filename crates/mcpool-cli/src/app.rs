@@ -13,7 +13,7 @@ use std::{
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use mcpool::{
     ClientFactory as _, ConnectOptions, ConnectionManager, Error, ReconnectPolicy, Refresh,
-    Requester as _, ServerHandle, ServerName, ServerSpec, StandardFactory, StartMode,
+    Requester as _, ServerHandle, ServerName, ServerRequestHandler, ServerSpec, StandardFactory, StartMode,
     TransportKind,
     auth::OAuth,
     config::{Loaded, Problem, Watcher},
@@ -49,6 +49,7 @@ pub(crate) struct App {
     asking: Option<Asking>,
     manager: OnceLock<ConnectionManager>,
     oauth: OnceLock<OAuth>,
+    handler: OnceLock<Arc<dyn ServerRequestHandler>>,
     /// The servers at which a person can log in.
     for_people: OnceLock<HashSet<ServerName>>,
     /// What is to say of the config that was loaded.
@@ -77,6 +78,7 @@ impl App {
             asking: None,
             manager: OnceLock::new(),
             oauth: OnceLock::new(),
+            handler: OnceLock::new(),
             for_people: OnceLock::new(),
             problems: OnceLock::new(),
             reached_by: OnceLock::new(),
@@ -278,10 +280,18 @@ impl App {
             Some(wire) => factory.with_tap(Arc::<Wire>::clone(wire)),
             None => factory,
         };
-        match self.asking {
-            Some(asking) => factory.with_handler(Arc::new(Questions::new(asking))),
-            None => factory,
+        match (self.handler.get(), self.asking) {
+            (Some(handler), _) => factory.with_handler(Arc::clone(handler)),
+            (None, Some(asking)) => factory.with_handler(Arc::new(Questions::new(asking))),
+            (None, None) => factory,
         }
+    }
+
+    /// Sets who answers what servers ask, before a config is loaded. Without it they are refused,
+    /// or a person is asked.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn answer_with(&self, handler: Arc<dyn ServerRequestHandler>) {
+        self.handler.get_or_init(|| handler);
     }
 
     /// Leaves what the shutdown of the stdio servers takes to the guardian: their graces go on

@@ -207,6 +207,9 @@ Examples:
   mcpool watch docs --every 5s
   mcpool watch --json >> events.ndjson")]
     Watch(WatchArgs),
+    /// Serve all servers as one MCP server: over stdio, HTTP, a unix socket
+    #[cfg(feature = "gateway")]
+    Serve(crate::commands::serve::ServeArgs),
     /// Measure how fast a server answers through mcpool
     #[command(after_help = "\
 Examples:

@@ -17,6 +17,7 @@ mod named;
 mod open_files;
 mod processes;
 mod questions;
+mod reload;
 mod render;
 mod search;
 mod shell;

@@ -15,8 +15,8 @@ use std::{
 use mcpool_core::{
     Caller, Delivery, Error, ErrorKind, Masker, NoticeSender, Notification, Progress,
     ProgressCallback, ProtocolVersion, Raw, RawObject, RequestClass, RequestId, RequestSink,
-    Result, ServerName, ServerSpec,
-    ShutdownPolicy, Transport, TransportKind, TransportMonitor, WireRequest,
+    Result, ServerName, ServerSpec, ShutdownPolicy, Transport, TransportKind, TransportMonitor,
+    WireRequest,
 };
 use tokio::{
     runtime::Handle,

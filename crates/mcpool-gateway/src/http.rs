@@ -96,7 +96,6 @@ impl Gateway {
     ///
     /// Requests of older clients go on when their connection breaks (MCP 2025-11-25: a disconnect
     /// is no cancel); those of MCP 2026-07-28 are cancelled with it.
-    #[must_use]
     pub fn router(&self, options: HttpOptions) -> Router {
         let profiles = options.profiles.into_iter();
         let front = Arc::new(Front {

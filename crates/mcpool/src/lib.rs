@@ -230,6 +230,7 @@
 //! | `keyring` | no | tokens in the keyring of the operating system; brings `auth` |
 //! | `blocking` | no | the module `blocking`: the manager for programs without a runtime |
 //! | `metrics` | no | metrics through the `metrics` facade |
+//! | `gateway` | no | the module `gateway`: the pool as one MCP server; brings `manager` |
 //! | `mock` | no | the module `mock`: mockall mocks of the seams |
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -250,26 +251,29 @@ pub use mcpool_config as config;
 #[cfg(feature = "mock")]
 #[doc(inline)]
 pub use mcpool_core::mock;
+#[cfg(feature = "gateway")]
+#[doc(inline)]
+pub use mcpool_gateway as gateway;
 // Not `Result`: a glob import of this crate must not hide the standard one.
 #[doc(inline)]
 pub use mcpool_core::{
     AuthChallenge, AuthDecision, AuthRequest, Authenticator, AuthenticatorProvider, Backoff,
-    Caller, Client, ClientFactory, ClientLayer, ClientSnapshot, CloseReason, CoarseState, ConnectAttempt,
-    ConnectBudget, ConnectEvidence, ConnectOptions, ConnectRequest, ConnectionInfo, Connector,
-    DeclineAll, Delivery, Diagnostics, Direction, DisconnectCause, DpopChoice, EnvInheritance,
-    Error, ErrorKind, Event, EventKind, HealthPolicy, HttpSpec, IdentityProvider, Inbox,
-    InboxSender, Incoming, Jitter, Layered, LayeredFactory, Limits, Listing, Masker, Message, Next,
-    NotAMessage, NoticeSender, Notices, Notification, OAuthGrant, OAuthSpec, Offered, PeerInfo, ProbeMethod,
-    ProbeReport, Progress, ProgressCallback, ProtocolChoice, ProtocolVersion, Quoted, Raw,
-    RawObject, ReconnectPolicy, Recovery, RejectedItem, Replay, Reply, Request, RequestClass,
-    RequestId, RequestOptions, RequestSink, RequestTimeouts, Requester, ResponseId, Rounds,
-    RpcError, Secret, SecretSource, Sensitivity, ServerCapabilities, ServerName, ServerNotice,
-    ServerPolicy, ServerRequest, ServerRequestHandler, ServerSpec, ServerState, ShutdownPolicy,
-    SpecResolver, StartMode, StateKind, StderrLine, StdioSpec, ToolFilter, ToolTraits, Transport,
-    TransportKind, TransportMonitor, TransportSpec, Typed, TypedHandler, Untrusted, Verbs,
-    WireEvent, WireRequest, WireTap, WithOptions, clean_json, clean_json_pretty, clean_json_text,
-    encode, encode_notification, encode_response, is_safe_method, is_unshowable, model, parse_line,
-    replay, units,
+    Caller, Client, ClientFactory, ClientLayer, ClientSnapshot, CloseReason, CoarseState,
+    ConnectAttempt, ConnectBudget, ConnectEvidence, ConnectOptions, ConnectRequest, ConnectionInfo,
+    Connector, DeclineAll, Delivery, Diagnostics, Direction, DisconnectCause, DpopChoice,
+    EnvInheritance, Error, ErrorKind, Event, EventKind, HealthPolicy, HttpSpec, IdentityProvider,
+    Inbox, InboxSender, Incoming, Jitter, Layered, LayeredFactory, Limits, Listing, Masker,
+    Message, Next, NotAMessage, NoticeSender, Notices, Notification, OAuthGrant, OAuthSpec,
+    Offered, PeerInfo, ProbeMethod, ProbeReport, Progress, ProgressCallback, ProtocolChoice,
+    ProtocolVersion, Quoted, Raw, RawObject, ReconnectPolicy, Recovery, RejectedItem, Replay,
+    Reply, Request, RequestClass, RequestId, RequestOptions, RequestSink, RequestTimeouts,
+    Requester, ResponseId, Rounds, RpcError, Secret, SecretSource, Sensitivity, ServerCapabilities,
+    ServerName, ServerNotice, ServerPolicy, ServerRequest, ServerRequestHandler, ServerSpec,
+    ServerState, ShutdownPolicy, SpecResolver, StartMode, StateKind, StderrLine, StdioSpec,
+    ToolFilter, ToolTraits, Transport, TransportKind, TransportMonitor, TransportSpec, Typed,
+    TypedHandler, Untrusted, Verbs, WireEvent, WireRequest, WireTap, WithOptions, clean_json,
+    clean_json_pretty, clean_json_text, encode, encode_notification, encode_response,
+    is_safe_method, is_unshowable, model, parse_line, replay, units,
 };
 #[cfg(feature = "manager")]
 #[doc(inline)]

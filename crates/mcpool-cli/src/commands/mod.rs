@@ -11,6 +11,8 @@ mod list;
 pub(crate) mod login;
 mod prompts;
 mod resources;
+#[cfg(feature = "gateway")]
+pub(crate) mod serve;
 pub(crate) mod shell;
 mod status;
 pub(crate) mod tools;
@@ -48,6 +50,8 @@ pub(crate) async fn run(app: &App, command: Command) -> Outcome {
         Command::Health { server } => health::run(app, server.as_deref()).await,
         Command::Doctor { server } => doctor::run(app, server.as_deref()).await,
         Command::Watch(args) => watch::run(app, args).await,
+        #[cfg(feature = "gateway")]
+        Command::Serve(args) => serve::run(app, args).await,
         Command::Bench(args) => bench::run(app, args).await,
         Command::Config { command } => config::run(app, command).await,
         Command::Trust(args) => config::trust(app, args).await,

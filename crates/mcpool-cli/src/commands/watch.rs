@@ -1,14 +1,10 @@
 //! `mcpool watch`: keeps every server of the config alive and shows how they are.
 
-use std::{
-    sync::Arc,
-    time::{Instant, SystemTime},
-};
+use std::time::{Instant, SystemTime};
 
 use mcpool::{
     ConnectFailure, ConnectionManager, Error, ErrorKind, EventItem, EventKind, EventStream,
     Refresh, Requester as _, ServerName, ServerSpec, StartMode,
-    config::{Admission, Loaded, Reload, TrustStore, Watcher},
 };
 use ratatui::crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use tokio::{
@@ -21,8 +17,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Outcome, tools::signature};
 use crate::{
     app::App,
-    args::{Global, WatchArgs},
+    args::WatchArgs,
     exit::{Exit, Failure},
+    reload,
     render::{
         json, out,
         screen::{self, Details, Key, Screen, Wish},
@@ -46,8 +43,12 @@ pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
     let events = app.manager().events();
     let manager = app.managed(specs).await?;
     let _reloading = watcher.map(|watcher| {
-        let reload = reload(manager.clone(), watcher, app.global.clone(), args);
-        AbortOnDropHandle::new(tokio::spawn(reload))
+        let global = app.global.clone();
+        let follow = reload::follow(manager.clone(), watcher, move |specs| {
+            adjust(specs, &args);
+            global.set_connect_timeout(specs);
+        });
+        AbortOnDropHandle::new(tokio::spawn(follow))
     });
     if app.global.json {
         return lines(events, json_line).await;
@@ -71,43 +72,6 @@ fn adjust(specs: &mut Vec<ServerSpec>, args: &WatchArgs) {
         if let Some(every) = args.every {
             spec.policy.health.interval = every;
         }
-    }
-}
-
-/// Applies every good change of the config, and tells of every other.
-async fn reload(manager: ConnectionManager, mut watcher: Watcher, global: Global, args: WatchArgs) {
-    while let Some(reload) = watcher.next().await {
-        let result = match &reload {
-            Reload::Applied(loaded) => match admitted(loaded).await {
-                Ok(loaded) => {
-                    let mut specs = loaded.servers.clone();
-                    adjust(&mut specs, &args);
-                    global.set_connect_timeout(&mut specs);
-                    manager.apply(specs).await.map(drop)
-                }
-                Err(error) => Err(error),
-            },
-            rejected => Err(rejected
-                .rejection()
-                .unwrap_or_else(|| Error::new(ErrorKind::InvalidSpec, "the config was rejected"))),
-        };
-        if let Err(error) = result {
-            manager.config_rejected(&error);
-        }
-    }
-}
-
-/// Nobody can be asked in the middle: what a project's file wants anew is refused.
-async fn admitted(loaded: &Arc<Loaded>) -> Result<Loaded, Error> {
-    let loaded = Arc::clone(loaded);
-    let admit = move || TrustStore::of_user()?.admit(&loaded);
-    let admission = tokio::task::spawn_blocking(admit).await.map_err(|error| {
-        Error::new(ErrorKind::Internal, "the config was given up").with_source(error)
-    })?;
-    match admission? {
-        Admission::Granted(loaded) => Ok(*loaded),
-        Admission::Asked(requests) => Err(TrustStore::refusal(&requests)),
-        _ => Err(TrustStore::refusal(&[])),
     }
 }
 

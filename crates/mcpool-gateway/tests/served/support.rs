@@ -47,7 +47,7 @@ impl Served {
                 spec
             })
             .collect();
-        manager.start(specs).await.unwrap();
+        let _report = manager.start(specs).await.unwrap();
         let gateway = Gateway::builder(manager.clone())
             .with_keys(SealingKeys::from_text(&"07".repeat(32)).unwrap())
             .build();

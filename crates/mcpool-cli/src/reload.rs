@@ -1,0 +1,49 @@
+//! Follows the config while a command runs: good changes are applied, others are told.
+
+use std::sync::Arc;
+
+use mcpool::{
+    ConnectionManager, Error, ErrorKind, ServerSpec,
+    config::{Admission, Loaded, Reload, TrustStore, Watcher},
+};
+
+/// Applies every good change of the config, with the command's own wishes, and tells of every
+/// other. Ends with the watcher.
+pub(crate) async fn follow(
+    manager: ConnectionManager,
+    mut watcher: Watcher,
+    adjust: impl Fn(&mut [ServerSpec]),
+) {
+    while let Some(reload) = watcher.next().await {
+        let result = match &reload {
+            Reload::Applied(loaded) => match admitted(loaded).await {
+                Ok(loaded) => {
+                    let mut specs = loaded.servers.clone();
+                    adjust(&mut specs);
+                    manager.apply(specs).await.map(drop)
+                }
+                Err(error) => Err(error),
+            },
+            rejected => Err(rejected
+                .rejection()
+                .unwrap_or_else(|| Error::new(ErrorKind::InvalidSpec, "the config was rejected"))),
+        };
+        if let Err(error) = result {
+            manager.config_rejected(&error);
+        }
+    }
+}
+
+/// Nobody can be asked in the middle: what a project's file wants anew is refused.
+async fn admitted(loaded: &Arc<Loaded>) -> Result<Loaded, Error> {
+    let loaded = Arc::clone(loaded);
+    let admit = move || TrustStore::of_user()?.admit(&loaded);
+    let admission = tokio::task::spawn_blocking(admit).await.map_err(|error| {
+        Error::new(ErrorKind::Internal, "the config was given up").with_source(error)
+    })?;
+    match admission? {
+        Admission::Granted(loaded) => Ok(*loaded),
+        Admission::Asked(requests) => Err(TrustStore::refusal(&requests)),
+        _ => Err(TrustStore::refusal(&[])),
+    }
+}
