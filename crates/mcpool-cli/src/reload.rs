@@ -12,7 +12,7 @@ use mcpool::{
 pub(crate) async fn follow(
     manager: ConnectionManager,
     mut watcher: Watcher,
-    adjust: impl Fn(&mut [ServerSpec]),
+    adjust: impl Fn(&mut Vec<ServerSpec>),
 ) {
     while let Some(reload) = watcher.next().await {
         let result = match &reload {

@@ -115,6 +115,11 @@ impl Target {
     /// What the command line says, when it names a server that stands in no config. The server's
     /// name takes the place of the URL among the command's words, or comes before them.
     pub(crate) fn of(flags: &TargetFlags, command: &mut Command) -> Result<Option<Self>, Failure> {
+        // Its own `--stdio` is the client's side.
+        #[cfg(feature = "gateway")]
+        if matches!(command, Command::Serve(_)) {
+            return Ok(None);
+        }
         let Some(stdio) = &flags.stdio else {
             return Self::of_url(flags, command);
         };
@@ -175,6 +180,8 @@ impl Command {
             Self::Watch(args) => args.server.as_mut(),
             Self::Shell(args) => args.server.as_mut(),
             Self::Auth { command } => command.server_mut(),
+            #[cfg(feature = "gateway")]
+            Self::Serve(_) => None,
             Self::Demo
             | Self::List
             | Self::Config { .. }
@@ -224,6 +231,8 @@ impl Command {
             | Self::Resources { server, .. } => server.replace(name).is_none(),
             Self::Watch(args) => args.server.replace(name).is_none(),
             Self::Shell(args) => args.server.replace(name).is_none(),
+            #[cfg(feature = "gateway")]
+            Self::Serve(_) => false,
             // A login is for a URL.
             Self::Login(_) | Self::Logout { .. } | Self::Auth { .. } => false,
             Self::Demo

@@ -36,8 +36,14 @@ const MAX_KEY_FILE: u64 = 64 * 1024;
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Serve the one client at standard input and output
-    #[arg(long)]
-    stdio: bool,
+    // In place of the flag of this name that every command has; the type must be the same.
+    #[arg(
+        id = "stdio",
+        long = "stdio",
+        num_args = 0,
+        default_missing_value = "-"
+    )]
+    stdio: Option<String>,
     /// Serve Streamable HTTP at this address of this machine, at the path /mcp; without --stdio
     /// and --socket the default is 127.0.0.1:7332
     #[arg(long, value_name = "ADDRESS")]
@@ -117,7 +123,7 @@ pub(crate) async fn run(app: &App, args: ServeArgs) -> Outcome {
         }
     };
     let stdio = async {
-        if args.stdio {
+        if args.stdio.is_some() {
             // Whoever serves lines writes nothing else there.
             let (read, write) = (tokio::io::stdin(), tokio::io::stdout());
             let served = gateway.serve_lines(Scope::Pool, read, write).await;
@@ -149,9 +155,9 @@ pub(crate) async fn run(app: &App, args: ServeArgs) -> Outcome {
 /// Where HTTP is served, if it is.
 fn address(args: &ServeArgs) -> Result<Option<SocketAddr>, Failure> {
     #[cfg(unix)]
-    let other = args.stdio || args.socket.is_some();
+    let other = args.stdio.is_some() || args.socket.is_some();
     #[cfg(not(unix))]
-    let other = args.stdio;
+    let other = args.stdio.is_some();
     let address = match args.listen {
         None if other => return Ok(None),
         None => DEFAULT_ADDRESS
