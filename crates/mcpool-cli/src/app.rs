@@ -13,8 +13,8 @@ use std::{
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use mcpool::{
     ClientFactory as _, ConnectOptions, ConnectionManager, Error, ReconnectPolicy, Refresh,
-    Requester as _, ServerHandle, ServerName, ServerRequestHandler, ServerSpec, StandardFactory, StartMode,
-    TransportKind,
+    Requester as _, ServerHandle, ServerName, ServerRequestHandler, ServerSpec, StandardFactory,
+    StartMode, TransportKind,
     auth::OAuth,
     config::{Loaded, Problem, Watcher},
     stdio::{GuardianProgram, StdioConnector},

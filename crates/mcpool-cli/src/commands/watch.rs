@@ -3,8 +3,8 @@
 use std::time::{Instant, SystemTime};
 
 use mcpool::{
-    ConnectFailure, ConnectionManager, Error, ErrorKind, EventItem, EventKind, EventStream,
-    Refresh, Requester as _, ServerName, ServerSpec, StartMode,
+    ConnectFailure, ConnectionManager, EventItem, EventKind, EventStream, Refresh, Requester as _,
+    ServerName, ServerSpec, StartMode,
 };
 use ratatui::crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use tokio::{

@@ -158,7 +158,11 @@ async fn the_callers_meta_travels_with_the_request() {
             assert_eq!(meta["progressToken"], request["id"]);
             let version = &meta["io.modelcontextprotocol/protocolVersion"];
             // What a header repeats is not the caller's, and an older server knows nothing of it.
-            let wanted = if modern { json!("2026-07-28") } else { Value::Null };
+            let wanted = if modern {
+                json!("2026-07-28")
+            } else {
+                Value::Null
+            };
             assert_eq!(*version, wanted);
             end.reply(&request, text("ok"));
             end.recv().await;
