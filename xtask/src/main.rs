@@ -4,6 +4,7 @@
 //! anything is checked, so it has one small dependency and no more.
 
 mod bench;
+mod cases;
 mod ci;
 mod conformance;
 mod documented;
@@ -28,6 +29,8 @@ cargo xtask COMMAND
   servers      installs the third-party servers of the end-to-end tests under target/
   conformance  the official conformance suite, against the table in docs/conformance.md
                (--update writes the table; PATTERN… runs a part)
+  cases [DIR]  servers, configs, attacks and faults that went wrong once, run against the program
+               (PATTERN… runs a part)
   bench http   mcpool-http against rmcp's default HTTP client, side by side
 ";
 
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         "layers" => layers::run(),
         "servers" => servers::run(rest),
         "conformance" => conformance::run(rest),
+        "cases" => cases::run(rest),
         "bench" => bench::run(rest),
         "help" | "-h" | "--help" => {
             print!("{USAGE}");
