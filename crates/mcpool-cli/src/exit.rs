@@ -64,12 +64,14 @@ impl Exit {
         }
     }
 
-    /// The code for an error of a call that may have had an effect: when it is not known whether
-    /// it ran, that is the news.
+    /// The code for an error of a call that may have had an effect: when it may have run, that is
+    /// the news. It may have when nothing is known, and when what came for an answer is none that
+    /// can be read. A status is an answer, too, and an error.
     pub(crate) fn of_call(error: &Error) -> Self {
-        match Self::of(error) {
-            Self::Unreachable if error.delivery() == Delivery::Unknown => Self::OutcomeUnknown,
-            exit => exit,
+        match (Self::of(error), error.delivery(), error.kind()) {
+            (Self::Unreachable, Delivery::Answered, ErrorKind::HttpStatus) => Self::ToolError,
+            (Self::Unreachable, Delivery::Unknown | Delivery::Answered, _) => Self::OutcomeUnknown,
+            (exit, ..) => exit,
         }
     }
 
@@ -303,6 +305,15 @@ mod tests {
         assert_eq!(Exit::of_call(&lost), Exit::OutcomeUnknown);
         let unsent = lost.with_delivery(Delivery::NotSent);
         assert_eq!(Exit::of_call(&unsent), Exit::Unreachable);
+        for (kind, exit) in [
+            (ErrorKind::Protocol, Exit::OutcomeUnknown),
+            (ErrorKind::TooLarge, Exit::OutcomeUnknown),
+            (ErrorKind::HttpStatus, Exit::ToolError),
+            (ErrorKind::Rpc, Exit::ToolError),
+        ] {
+            let answered = error(kind).with_delivery(Delivery::Answered);
+            assert_eq!(Exit::of_call(&answered), exit, "{kind}");
+        }
     }
 
     #[test]

@@ -147,6 +147,13 @@ impl Recorder {
             .clone();
         let conclusion = Untrusted::line(conclusion.into());
         evidence.conclusion = conclusion.into_clean().into_owned();
+        if let Some(monitor) = self.monitor() {
+            let seen = monitor.diagnostics();
+            let masked = |text: &String| self.masker.mask(text, Sensitivity::Value).into_owned();
+            evidence.skipped_lines = seen.skipped_lines;
+            evidence.skipped_samples = seen.skipped_samples.iter().map(masked).collect();
+            evidence.oddities = seen.oddities;
+        }
         evidence
     }
 

@@ -17,7 +17,7 @@ use crate::{
     evidence::{ConnectFailure, Recorder},
     handshake::Identity,
     isolated::IsolatedClient,
-    link::{no_runtime, with_stderr},
+    link::{no_runtime, with_stderr, with_stdout},
     memory::EraMemory,
     negotiate::{Established, Negotiation, Opened},
     session::Session,
@@ -214,7 +214,7 @@ impl ClientFactory for StandardFactory {
             Err(error) => {
                 let mut error = error.with_server(&spec.name).with_operation("connect");
                 if let Some(monitor) = recorder.monitor() {
-                    error = with_stderr(error, &*monitor);
+                    error = with_stdout(with_stderr(error, &*monitor), &*monitor);
                 }
                 let error = error.masked(&spec.masker);
                 let evidence = recorder.evidence(format!("failed: {}", error.message()));

@@ -13,9 +13,10 @@ use std::{
 };
 
 use mcpool_core::{
-    Caller, Delivery, Error, ErrorKind, Masker, NoticeSender, Notification, Progress,
+    Caller, Delivery, Diagnostics, Error, ErrorKind, Masker, NoticeSender, Notification, Progress,
     ProgressCallback, ProtocolVersion, Raw, RawObject, RequestClass, RequestId, RequestSink,
-    Result, ServerName, ServerSpec, ShutdownPolicy, Transport, TransportKind, TransportMonitor,
+    Result, Sensitivity, ServerName, ServerSpec, ShutdownPolicy, Transport, TransportKind,
+    TransportMonitor,
     WireRequest,
 };
 use tokio::{
@@ -296,6 +297,15 @@ impl Link {
         error.masked(&self.masker)
     }
 
+    /// What the transport knows, without the secrets that a server repeats.
+    pub(crate) fn diagnostics(&self) -> Diagnostics {
+        let mut seen = self.monitor.diagnostics();
+        for text in seen.skipped_samples.iter_mut().chain(&mut seen.last_error) {
+            *text = self.masker.mask(text, Sensitivity::Value).into_owned();
+        }
+        seen
+    }
+
     /// Ends the connection in the orderly way, bounded.
     pub(crate) async fn close(&self) {
         let close = self.transport.close();
@@ -346,6 +356,21 @@ pub(crate) fn with_stderr(error: Error, monitor: &dyn TransportMonitor) -> Error
         error
     } else {
         error.with_stderr_tail(lines)
+    }
+}
+
+/// Adds to the error of a program that was not ready in time what it wrote to stdout in place of
+/// messages: its usage, or that it listens on a port.
+pub(crate) fn with_stdout(error: Error, monitor: &dyn TransportMonitor) -> Error {
+    if error.kind() != ErrorKind::Timeout || monitor.kind() != TransportKind::Stdio {
+        return error;
+    }
+    match monitor.diagnostics().skipped_samples.first() {
+        Some(said) => {
+            let message = format!("{}; its stdout began with {said:?}", error.message());
+            error.with_message(message)
+        }
+        None => error,
     }
 }
 

@@ -322,10 +322,9 @@ impl Negotiation<'_> {
             match self.initialize(&opened.link, newest, false).await {
                 Ok(agreed) => return Ok(self.confirmed(opened, agreed).await?),
                 Err(error) => match error.kind() {
-                    ErrorKind::Rpc
-                    | ErrorKind::Protocol
-                    | ErrorKind::ConnectionLost
-                    | ErrorKind::ProcessExited => {}
+                    ErrorKind::Rpc | ErrorKind::ConnectionLost | ErrorKind::ProcessExited => {}
+                    // Over HTTP a new connection begins as this one did.
+                    ErrorKind::Protocol if kind != TransportKind::Http => {}
                     _ => return Err(Failed::from(error).after(refusal)),
                 },
             }

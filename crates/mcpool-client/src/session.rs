@@ -186,7 +186,7 @@ impl Requester for Session {
 #[async_trait]
 impl Client for Session {
     fn snapshot(&self) -> ClientSnapshot {
-        let mut snapshot = ClientSnapshot::now().with_diagnostics(self.link.monitor.diagnostics());
+        let mut snapshot = ClientSnapshot::now().with_diagnostics(self.link.diagnostics());
         snapshot.connected_at = self.connected_at;
         snapshot.connected = self.connected;
         snapshot.last_activity = self.link.activity.last();

@@ -73,6 +73,29 @@ pub fn is_safe_method(method: &str) -> bool {
     )
 }
 
+/// Whether only a client sends this request, in any revision: one that a server sends is our own,
+/// sent back.
+#[must_use]
+pub fn is_client_method(method: &str) -> bool {
+    matches!(
+        method,
+        "initialize"
+            | "server/discover"
+            | "tools/list"
+            | "tools/call"
+            | "prompts/list"
+            | "prompts/get"
+            | "resources/list"
+            | "resources/templates/list"
+            | "resources/read"
+            | "resources/subscribe"
+            | "resources/unsubscribe"
+            | "completion/complete"
+            | "logging/setLevel"
+            | "subscriptions/listen"
+    )
+}
+
 /// Decides whether a failed request may be sent once more.
 ///
 /// | delivery | safe method, or a trusted read-only or idempotent tool | anything else |

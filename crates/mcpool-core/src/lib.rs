@@ -50,7 +50,7 @@ pub use client::{
     Notices, Offered, PeerInfo, ProbeMethod, ProbeReport, ProgressCallback, Request,
     RequestOptions, Requester, Rounds, ServerCapabilities, ServerNotice,
 };
-pub use delivery::{Delivery, Replay, ToolTraits, is_safe_method, replay};
+pub use delivery::{Delivery, Replay, ToolTraits, is_client_method, is_safe_method, replay};
 pub use error::{Error, ErrorKind, Recovery, Result};
 pub use event::{DisconnectCause, Event, EventKind};
 pub use exhausted::is_exhausted;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mcpool_core::{
     Delivery, Error, ErrorKind, Message, Notification, Progress, Raw, RawObject, RequestId,
-    ResponseId, RpcError, ServerRequest,
+    ResponseId, RpcError, ServerRequest, is_client_method,
 };
 
 use crate::{connection::Connection, frame::Frame, pending::Stray, wire::guarded};
@@ -109,7 +109,7 @@ impl Connection {
     /// Whose words these are, when they are our own: a request that only a client sends, under an
     /// id of ours that waits.
     fn is_echo(&self, request: &ServerRequest) -> Option<RequestId> {
-        if !is_of_clients(&request.method) {
+        if !is_client_method(&request.method) {
             return None;
         }
         match ResponseId::read(request.id.as_raw_value()) {
@@ -157,25 +157,4 @@ impl Connection {
             _ => None,
         }
     }
-}
-
-/// Whether only clients send requests of this method.
-fn is_of_clients(method: &str) -> bool {
-    matches!(
-        method,
-        "initialize"
-            | "server/discover"
-            | "tools/list"
-            | "tools/call"
-            | "prompts/list"
-            | "prompts/get"
-            | "resources/list"
-            | "resources/templates/list"
-            | "resources/read"
-            | "resources/subscribe"
-            | "resources/unsubscribe"
-            | "completion/complete"
-            | "logging/setLevel"
-            | "subscriptions/listen"
-    )
 }

@@ -14,6 +14,10 @@ use crate::read_error;
 const DRAIN_LIMIT: usize = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_millis(500);
 
+/// The words of a refusal are read up to here.
+const REFUSAL_LIMIT: usize = 64 * 1024;
+const REFUSAL_TIME: Duration = Duration::from_secs(5);
+
 /// So much compressed text is unpacked at a time: it becomes at most about a thousand times as
 /// much.
 const GZIP_STEP: usize = 1_024;
@@ -171,6 +175,13 @@ pub async fn read_capped(
     whole.extend_from_slice(&first);
     rest.iter().for_each(|chunk| whole.extend_from_slice(chunk));
     Ok(whole.into())
+}
+
+/// Reads the words of an answer with an error status: at most 64 KiB, within five seconds; nothing
+/// of a longer or slower one. Dropping the future closes the connection.
+pub async fn read_refusal(response: Response) -> Bytes {
+    let read = timeout(REFUSAL_TIME, read_capped(response, REFUSAL_LIMIT, None)).await;
+    read.ok().and_then(Result::ok).unwrap_or_default()
 }
 
 /// Reads the rest of a body that nobody wants, so that its connection is used again; gives up

@@ -1,6 +1,7 @@
 //! What went wrong with a request, in mcpool's words.
 
 use std::{
+    borrow::Cow,
     error::Error as StdError,
     io,
     time::{Duration, SystemTime},
@@ -11,6 +12,7 @@ use reqwest::{
     StatusCode,
     header::{HeaderMap, LOCATION, WWW_AUTHENTICATE},
 };
+use serde_json::Value;
 
 use crate::{Challenge, RefusedAddress, retry_after};
 
@@ -155,18 +157,49 @@ pub fn status_error(status: StatusCode, headers: &HeaderMap) -> Error {
     error
 }
 
-/// As [`status_error`], with what the body says: its text, on one line and cut short, where it is
-/// text and no page.
+/// As [`status_error`], with what the body says, on one line and cut short: its text where it is
+/// text and no page; of a JSON object the member that is meant for people.
 #[must_use]
-pub fn refusal_error(status: StatusCode, headers: &HeaderMap, says: &str) -> Error {
+pub fn refusal_error(status: StatusCode, headers: &HeaderMap, body: &str) -> Error {
     let error = status_error(status, headers);
-    let says = says.trim();
-    if says.is_empty() || says.starts_with(['<', '{', '[']) || says.contains('\0') {
-        return error;
+    match said(body) {
+        Some(says) => {
+            let says = Untrusted::line(&*says).clip(MAX_SAID);
+            let message = format!("{}: {}", error.message(), says.quoted());
+            error.with_message(message)
+        }
+        None => error,
     }
-    let says = Untrusted::line(says).clip(MAX_SAID);
-    let message = format!("{}: {}", error.message(), says.quoted());
-    error.with_message(message)
+}
+
+/// What a body says to people.
+fn said(body: &str) -> Option<Cow<'_, str>> {
+    let body = body.trim_start_matches('\u{feff}').trim();
+    let says = match body.chars().next()? {
+        '<' | '[' => return None,
+        '{' => Cow::Owned(
+            said_in(&serde_json::from_str(body).ok()?)?
+                .trim()
+                .to_owned(),
+        ),
+        _ => Cow::Borrowed(body),
+    };
+    (!says.is_empty() && !says.contains('\0')).then_some(says)
+}
+
+/// The text of a JSON error object: of JSON-RPC, of OAuth (RFC 6749, section 5.2), of RFC 9457, or
+/// of a gateway's own make.
+fn said_in(object: &Value) -> Option<&str> {
+    let text = |name: &str| object.get(name).and_then(Value::as_str);
+    object
+        .get("error")
+        .filter(|error| error.is_object())
+        .and_then(said_in)
+        .or_else(|| text("error_description"))
+        .or_else(|| text("message"))
+        .or_else(|| text("detail"))
+        .or_else(|| text("error"))
+        .or_else(|| text("title"))
 }
 
 /// What the server says, with the pause in whole seconds, rounded up.
@@ -360,6 +393,51 @@ mod tests {
             assert_eq!(error.message().contains(" 3 s"), pause.is_some(), "{error}");
             assert_eq!(error.retry_after(), pause.map(Duration::from_secs));
         }
+    }
+
+    #[test]
+    fn what_a_refusal_says_to_people_is_shown() {
+        let headers = HeaderMap::new();
+        let shown = |body: &str| {
+            let error = refusal_error(StatusCode::FORBIDDEN, &headers, body);
+            let (_, says) = error.message().split_once("enough: ")?;
+            Some(says.to_owned())
+        };
+        for (body, says) in [
+            ("IP not allowed\n", "IP not allowed"),
+            (
+                r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"no licence"}}"#,
+                "no licence",
+            ),
+            (
+                r#"{"error":"access_denied","error_description":"not in the group"}"#,
+                "not in the group",
+            ),
+            ("\u{feff}{\"message\":\"quota\",\"code\":7}", "quota"),
+            (
+                r#"{"type":"about:blank","title":"Nope","detail":"too early"}"#,
+                "too early",
+            ),
+            (r#"{"error":"blocked"}"#, "blocked"),
+            (r#"{"error":{"type":"x","message":"inner"}}"#, "inner"),
+        ] {
+            assert_eq!(shown(body), Some(format!("{says:?}")), "{body}");
+        }
+        for body in [
+            "",
+            " \n",
+            "<html>no</html>",
+            "[1]",
+            "{}",
+            "{broken",
+            "\0\u{1}",
+            r#"{"error":7}"#,
+        ] {
+            assert_eq!(shown(body), None, "{body}");
+        }
+        let long = shown(&"x".repeat(10_000)).unwrap();
+        assert!(long.len() < 2 * MAX_SAID, "{long}");
+        assert!(shown("a\u{1b}[2J").unwrap().contains("\\u{1b}"));
     }
 
     #[test]

@@ -11,11 +11,12 @@
 //!   one whose connection died unused;
 //! - [`CheckedResolver`] and [`AddressClass`] decide which addresses are connected to;
 //! - [`Challenge`] reads what a server offers with a 401 or 403;
-//! - [`read_capped`] and [`drain`] read bodies to their end, within a size and a time, so that
+//! - [`read_capped`], [`read_refusal`] and [`drain`] read bodies to their end, within a size and a time, so that
 //!   connections are used again;
 //! - [`Events`] reads an event stream under a size cap and an idle timeout;
-//! - [`request_error`], [`status_error`] and [`retry_after`] say in mcpool's words what went
-//!   wrong, and what is known of the request's delivery.
+//! - [`request_error`], [`refusal_error`] and [`retry_after`] say in mcpool's words what went
+//!   wrong, and what is known of the request's delivery; [`says_lost_session`] knows the words of
+//!   servers for that.
 //!
 //! It is an internal layer: unlike the crates above it, it shows `reqwest` types.
 #![deny(missing_docs)]
@@ -29,6 +30,7 @@ mod error;
 mod event_cutter;
 mod events;
 mod localhost;
+mod lost_session;
 mod peer;
 mod pin;
 mod pool;
@@ -38,10 +40,11 @@ mod retry_after;
 mod tls;
 
 pub use address::{AddressClass, is_localhost, is_loopback, normalized};
-pub use body::{check_coding, drain, read_capped, too_large_error};
+pub use body::{check_coding, drain, read_capped, read_refusal, too_large_error};
 pub use challenge::Challenge;
 pub use error::{read_error, refusal_error, request_error, status_error};
 pub use events::{Events, ServerEvent, StreamItem};
+pub use lost_session::says_lost_session;
 pub use peer::{HttpPeer, PeerRequest};
 pub use pool::{ClientSettings, HttpPool, OriginClient, Proxies, USER_AGENT};
 pub use resolver::{CheckedResolver, RefusedAddress};

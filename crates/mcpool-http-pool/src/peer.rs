@@ -19,7 +19,8 @@ use crate::{
     address::{is_loopback, is_loopback_host},
     cookies::CookieJar,
     drain,
-    error::{challenge, request_error, status_error},
+    error::{challenge, refusal_error, request_error},
+    read_refusal,
 };
 
 const DPOP_NONCE: &str = "dpop-nonce";
@@ -385,10 +386,11 @@ impl fmt::Debug for HttpPeer {
     }
 }
 
+/// The error for a 401 or 403, in the words of the server where it has some.
 async fn refused(response: Response) -> Error {
-    let error = status_error(response.status(), response.headers());
-    drain(response).await;
-    error
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = read_refusal(response).await;
+    refusal_error(status, &headers, &String::from_utf8_lossy(&body))
 }
 
 fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {

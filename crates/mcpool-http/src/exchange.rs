@@ -16,9 +16,9 @@ use tokio::time::Instant;
 use crate::{
     headers::{self, SESSION_ID},
     in_flight::Outcome,
-    incoming::{About, Found, take},
+    incoming::{About, ECHO, Found, take},
     link::Link,
-    post::{Post, read_refusal},
+    post::{Post, refusal_of},
     refusal::{Lost, Refusal, SessionState, lost_in_words},
     session::Session,
     stream,
@@ -60,7 +60,7 @@ pub(crate) async fn ask(
     let response = post.send(link, sending).await?;
     let status = response.status();
     if !status.is_success() {
-        return Err(read_refusal(link, response, state).await);
+        return Err(refusal_of(link, response, state).await);
     }
     if matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
         link.answered(status, &[]);
@@ -149,6 +149,7 @@ async fn read_body(
             return Ok(outcome);
         }
         Found::Stray => "the server answered with the id of another request".to_owned(),
+        Found::Echo => ECHO.to_owned(),
         Found::Nothing => "the server's answer holds no answer to the request".to_owned(),
         Found::Unreadable(_) if text.trim().is_empty() => {
             "the server answered a request with an empty body".to_owned()

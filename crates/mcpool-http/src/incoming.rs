@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mcpool_core::{
     Direction, Message, Notification, ParsedLine, Progress, RequestId, RequestSink, ResponseId,
-    RpcError, ServerRequest, encode_response, parse_line,
+    RpcError, ServerRequest, encode_response, is_client_method, parse_line,
 };
 use mcpool_http_pool::reqwest::StatusCode;
 
@@ -22,6 +22,9 @@ pub(crate) struct About<'a> {
     pub(crate) sink: Option<&'a Arc<dyn RequestSink>>,
 }
 
+/// What a program is that answers with [`Found::Echo`].
+pub(crate) const ECHO: &str = "the server sends back what it is sent: it is no MCP server";
+
 /// What was in a text, beside what was handed over.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Found {
@@ -31,6 +34,8 @@ pub(crate) enum Found {
     Stray,
     /// No answer.
     Nothing,
+    /// Our own request, sent back.
+    Echo,
     /// No message at all, and why.
     Unreadable(String),
 }
@@ -61,7 +66,7 @@ pub(crate) fn take(
             let mut found = Found::Nothing;
             for member in members {
                 match member.map(|message| one(link, session, message, about)) {
-                    Ok(answer @ Found::Answer(_)) => found = answer,
+                    Ok(answer @ (Found::Answer(_) | Found::Echo)) => found = answer,
                     Ok(Found::Stray) if found == Found::Nothing => found = Found::Stray,
                     Ok(_) => {}
                     Err(no_message) => link.notes.skipped(&no_message.reason),
@@ -82,6 +87,7 @@ fn one(
     link.notes.received();
     match message {
         Message::Response { id, outcome } => return answer(link, id, outcome, about),
+        Message::Request(request) if is_echo(&request, about) => return Found::Echo,
         Message::Request(request) => {
             ask(
                 link,
@@ -93,6 +99,13 @@ fn one(
         _ => {}
     }
     Found::Nothing
+}
+
+/// Whether these are our own words: a request that only a client sends, under the id of ours.
+fn is_echo(request: &ServerRequest, about: Option<&About<'_>>) -> bool {
+    let id = ResponseId::read(request.id.as_raw_value());
+    is_client_method(&request.method)
+        && matches!((id, about), (ResponseId::Ours(id), Some(about)) if id == about.id)
 }
 
 fn answer(link: &Link, id: ResponseId, outcome: Outcome, about: Option<&About<'_>>) -> Found {

@@ -1,12 +1,12 @@
 //! Sending a POST.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use mcpool_core::Result;
 use mcpool_http_pool::{
-    PeerRequest, drain, read_capped,
+    PeerRequest, drain, read_refusal,
     reqwest::{Method, Response},
 };
 
@@ -15,10 +15,6 @@ use crate::{
     refusal::{self, Lost, Refusal, SessionState},
     session::Session,
 };
-
-/// An answer with an error status is read up to here, for so long.
-const REFUSAL_LIMIT: usize = 64 * 1024;
-const REFUSAL_IDLE: Duration = Duration::from_secs(5);
 
 /// One POST in a session.
 pub(crate) struct Post<'a> {
@@ -79,7 +75,7 @@ impl<'a> Post<'a> {
         let state = self.session.state();
         let response = self.send(link, &|| {}).await?;
         if !response.status().is_success() {
-            return Err(read_refusal(link, response, state).await);
+            return Err(refusal_of(link, response, state).await);
         }
         // 202 by the book; some servers say 200 and more.
         link.answered(response.status(), &[]);
@@ -89,12 +85,10 @@ impl<'a> Post<'a> {
 }
 
 /// Reads an answer with an error status.
-pub(crate) async fn read_refusal(link: &Link, response: Response, state: SessionState) -> Refusal {
+pub(crate) async fn refusal_of(link: &Link, response: Response, state: SessionState) -> Refusal {
     let status = response.status();
     let headers = response.headers().clone();
-    let body = read_capped(response, REFUSAL_LIMIT, Some(REFUSAL_IDLE))
-        .await
-        .unwrap_or_default();
+    let body = read_refusal(response).await;
     let refusal = refusal::read(status, &headers, &body, state);
     link.answered(status, &body);
     if refusal.lost != Lost::ByStatus {

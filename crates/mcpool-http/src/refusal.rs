@@ -5,7 +5,7 @@ use mcpool_core::{Delivery, Error, Message, ParsedLine, RpcError, parse_line};
 use mcpool_http_pool::{
     refusal_error,
     reqwest::{StatusCode, header::HeaderMap},
-    retry_after,
+    retry_after, says_lost_session,
 };
 
 /// Whether a refusal says that the server does not know the session any more. A request that was
@@ -105,8 +105,8 @@ fn lost_by_status(
         )
     });
     let says = match rpc {
-        Some(rpc) => speaks_of_lost_session(&rpc.message),
-        None => is_short_text(text) && speaks_of_lost_session(text),
+        Some(rpc) => says_lost_session(&rpc.message),
+        None => says_lost_session(text),
     };
     match status.as_u16() {
         // MCP 2025-11-25, "Session Management", rule 3. The method and its parameters may be not
@@ -123,57 +123,10 @@ pub(crate) fn lost_in_words(error: &RpcError, session: SessionState) -> Lost {
     // Of the codes that servers choose for it. Others are of tools, which may have sessions of
     // their own.
     let code = matches!(error.code, -32000 | -32001 | -32002 | -32005 | -32600);
-    match session != SessionState::None && code && speaks_of_lost_session(&error.message) {
+    match session != SessionState::None && code && says_lost_session(&error.message) {
         true => Lost::InWords,
         false => Lost::No,
     }
-}
-
-/// A page of a proxy or a login may say "session" and mean its own.
-fn is_short_text(text: &str) -> bool {
-    text.len() <= 1_024 && !text.trim_start().starts_with('<')
-}
-
-fn speaks_of_lost_session(text: &str) -> bool {
-    const UNINITIALIZED: &[&str] = &[
-        "not initialized",
-        "not been initialized",
-        "not yet initialized",
-        "uninitialized",
-        "before initialization",
-        "not initialised",
-    ];
-    const LOST: &[&str] = &[
-        "not found",
-        "invalid",
-        "unknown",
-        "expired",
-        "no valid",
-        "not valid",
-        "missing",
-        "not exist",
-        "n't exist",
-        "terminated",
-        "closed",
-        "no longer",
-        "no such",
-        "no session",
-        "no active",
-        "not active",
-        "inactive",
-        "lost",
-        "stale",
-        "not recognized",
-        "unrecognized",
-        "timed out",
-        "timeout",
-        "deleted",
-        "gone",
-        "ended",
-    ];
-    let text = text.to_ascii_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    says(UNINITIALIZED) || (text.contains("session") && says(LOST))
 }
 
 #[cfg(test)]

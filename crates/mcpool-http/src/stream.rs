@@ -9,11 +9,17 @@ use tokio::time::Instant;
 
 use crate::{
     in_flight::Outcome,
-    incoming::{About, Found, take},
+    incoming::{About, ECHO, Found, take},
     link::Link,
     resume::Resumption,
     session::Session,
 };
+
+/// The event by which a legacy HTTP+SSE server begins (MCP 2024-11-05, "HTTP with SSE"). One that
+/// takes the POST for its GET waits for messages elsewhere, and answers nothing here.
+const ENDPOINT: &str = "endpoint";
+const LEGACY: &str = "the server answered with the event stream of the legacy HTTP+SSE transport: \
+                      its type is sse";
 
 /// Reads the stream up to the answer, and hands over what else is said on it. Where it is
 /// resumable, it goes on after an event id when it ends early, on the caller's future.
@@ -39,11 +45,15 @@ pub(crate) async fn read(
                 if event.data.is_empty() {
                     continue;
                 }
+                if event.kind == ENDPOINT {
+                    return Err(unknown(ErrorKind::Protocol, LEGACY));
+                }
                 match take(link, session, &event.data, status, Some(about)) {
                     Found::Answer(outcome) => {
                         finish(link, session, events);
                         return Ok(outcome);
                     }
+                    Found::Echo => return Err(unknown(ErrorKind::Protocol, ECHO)),
                     Found::Nothing => {}
                     Found::Stray => instead = Some("an answer to another request".to_owned()),
                     Found::Unreadable(reason) if is_like_an_answer(&event.data) => {

@@ -9,12 +9,11 @@ use mcpool_core::{
 };
 use mcpool_duplex::Duplex;
 use mcpool_http_pool::{
-    Events, HttpPeer, HttpPool, PeerRequest, StreamItem, drain,
+    Events, HttpPeer, HttpPool, PeerRequest, StreamItem, drain, read_refusal, refusal_error,
     reqwest::{
         Method, Response,
         header::{ACCEPT, CACHE_CONTROL, HeaderValue},
     },
-    status_error,
 };
 use tokio::{sync::mpsc, time::timeout};
 
@@ -118,8 +117,9 @@ async fn within<T>(patience: Duration, what: &str, work: impl Future<Output = T>
 async fn check_head(response: Response) -> Result<Response> {
     let status = response.status();
     if !status.is_success() {
-        let error = status_error(status, response.headers());
-        drain(response).await;
+        let headers = response.headers().clone();
+        let body = read_refusal(response).await;
+        let error = refusal_error(status, &headers, &String::from_utf8_lossy(&body));
         return Err(match status.as_u16() {
             404..=406 => {
                 let message = format!(

@@ -13,16 +13,16 @@ use std::{
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use mcpool_core::{
-    Delivery, Error, ErrorKind, Message, ParsedLine, ResponseId, Result, parse_line,
+    Delivery, Error, ErrorKind, Message, ParsedLine, ResponseId, Result, RpcError, parse_line,
 };
 use mcpool_duplex::{Departure, Outgoing, WriteError, WriteHalf};
 use mcpool_http_pool::{
-    Events, HttpPeer, PeerRequest, drain, read_capped,
+    Events, HttpPeer, PeerRequest, read_capped, read_refusal, refusal_error,
     reqwest::{
         Method, Response, StatusCode,
         header::{ACCEPT, CONTENT_TYPE, HeaderValue},
     },
-    status_error,
+    says_lost_session,
 };
 use tokio::{
     runtime::Handle,
@@ -188,48 +188,35 @@ async fn post(shared: Arc<Shared>, text: String, departure: Departure) -> Posted
         .await;
     let response = sent.map_err(WriteError::alone)?;
     let status = response.status();
-    if matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
-        return Err(shared.unknown_session(response).await);
+    if !status.is_success() {
+        return Err(shared.refused(response).await);
     }
     shared.unknown_session.store(false, Ordering::Relaxed);
-    if !status.is_success() {
-        return Err(WriteError::alone(refused(response).await));
-    }
     shared.read_body(response).await.map_err(WriteError::alone)
 }
 
-/// The error for a POST that was refused, in the words of the server where it has some.
-async fn refused(response: Response) -> Error {
-    const MAX_WORDS: usize = 64 * 1024;
-    let error = status_error(response.status(), response.headers());
-    if media_type(&response) != "application/json" {
-        drain(response).await;
-        return error;
-    }
-    let Ok(body) = read_capped(response, MAX_WORDS, Some(BODY_PAUSE)).await else {
-        return error;
-    };
-    match parse_line(&String::from_utf8_lossy(&body)) {
-        Ok(ParsedLine::One(Ok(Message::Response {
-            id: ResponseId::Ours(_) | ResponseId::Null,
-            outcome: Err(rpc),
-        }))) => {
-            let words = Error::from_rpc(rpc);
-            match error.http_status() {
-                Some(status) => words.with_http_status(status),
-                None => words,
-            }
-        }
-        _ => error,
-    }
-}
-
 impl Shared {
-    /// The server does not know the session that its stream belongs to. Once may be an accident of
-    /// something in between; twice in a row it is the end of the connection.
-    async fn unknown_session(&self, response: Response) -> WriteError {
-        let error = status_error(response.status(), response.headers());
-        drain(response).await;
+    /// The error for a POST that was refused, in the words of the server where it has some.
+    ///
+    /// A server that does not know the session that its stream belongs to says 404, or says so in
+    /// words. Once may be an accident of something in between; twice in a row it is the end of the
+    /// connection.
+    async fn refused(&self, response: Response) -> WriteError {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = read_refusal(response).await;
+        let text = String::from_utf8_lossy(&body);
+        let error = refusal_error(status, &headers, &text);
+        let rpc = rpc_error(&text);
+        let says = rpc.as_ref().map_or(&*text, |rpc| &*rpc.message);
+        let is_lost = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
+            || (status.is_client_error() && says_lost_session(says));
+        if !is_lost {
+            self.unknown_session.store(false, Ordering::Relaxed);
+            return WriteError::alone(match rpc {
+                Some(rpc) => Error::from_rpc(rpc).with_http_status(status.as_u16()),
+                None => error,
+            });
+        }
         if !self.unknown_session.swap(true, Ordering::Relaxed) {
             return WriteError::alone(error.with_delivery(Delivery::Rejected));
         }
@@ -246,24 +233,17 @@ impl Shared {
         if response.content_length() == Some(0) {
             return Ok(());
         }
-        match media_type(&response).as_str() {
-            "text/event-stream" => {
-                self.read_stream(response);
-                Ok(())
-            }
-            "application/json" => {
-                let body = read_capped(response, self.limit, Some(BODY_PAUSE)).await?;
-                if body.trim_ascii_start().starts_with(b"{") || body.starts_with(b"[") {
-                    // It fails only when nobody reads any more.
-                    let _ = self.answers.send(Said::Text(body)).await;
-                }
-                Ok(())
-            }
-            _ => {
-                drain(response).await;
-                Ok(())
-            }
+        if media_type(&response) == "text/event-stream" {
+            self.read_stream(response);
+            return Ok(());
         }
+        // JSON, whatever it is said to be.
+        let body = read_capped(response, self.limit, Some(BODY_PAUSE)).await?;
+        if may_be_message(&body) {
+            // It fails only when nobody reads any more.
+            let _ = self.answers.send(Said::Text(body)).await;
+        }
+        Ok(())
     }
 
     /// Reads an event stream to its end in a task of its own.
@@ -295,6 +275,23 @@ impl Shared {
             }
         });
     }
+}
+
+/// The JSON-RPC error that a body holds.
+fn rpc_error(text: &str) -> Option<RpcError> {
+    match parse_line(text) {
+        Ok(ParsedLine::One(Ok(Message::Response {
+            id: ResponseId::Ours(_) | ResponseId::Null,
+            outcome: Err(rpc),
+        }))) => Some(rpc),
+        _ => None,
+    }
+}
+
+/// Whether a body begins as a message does; others say "Accepted", or nothing.
+fn may_be_message(body: &[u8]) -> bool {
+    let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
+    matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
 }
 
 /// The media type of an answer in lower case, without parameters.

@@ -74,7 +74,12 @@ async fn odd_but_legal_streams_are_understood() {
 
 #[tokio::test]
 async fn answers_in_the_answers_of_posts_are_taken() {
-    for answers in [Answers::Body, Answers::BodyStream] {
+    for answers in [
+        Answers::Body("application/json; charset=utf-8", ""),
+        Answers::Body("text/plain", "\n "),
+        Answers::Body("", "\u{feff}"),
+        Answers::BodyStream,
+    ] {
         let server = Server::start(Behaviour {
             answers,
             first: "event: ping\ndata: {}\n\n",
@@ -85,7 +90,11 @@ async fn answers_in_the_answers_of_posts_are_taken() {
         for _ in 0..3 {
             ping(&*transport).await.unwrap();
         }
-        assert_eq!(transport.monitor().diagnostics().oddities.len(), 1);
+        let oddities = transport.monitor().diagnostics().oddities;
+        assert!(
+            oddities.iter().any(|it| it.contains("answers of POSTs")),
+            "{oddities:?}"
+        );
     }
 }
 
@@ -373,6 +382,52 @@ async fn one_lost_post_is_an_accident_and_two_in_a_row_are_a_lost_session() {
     );
     let failure = loss(&*transport).await;
     assert!(failure.message().contains("session"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_lost_session_is_known_in_whatever_words() {
+    for (status, words) in [
+        (StatusCode::GONE, ""),
+        (StatusCode::BAD_REQUEST, "No transport found for sessionId"),
+        (
+            StatusCode::BAD_REQUEST,
+            r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"Session not found"}}"#,
+        ),
+        (StatusCode::CONFLICT, "unknown session"),
+    ] {
+        let server = Server::start(Behaviour {
+            lost: &[1, 2],
+            lost_answer: (status, words),
+            ..Behaviour::default()
+        })
+        .await;
+        let transport = connect(server.spec()).await.unwrap();
+        let first = ping(&*transport).await.unwrap_err();
+        assert_eq!(first.delivery(), Delivery::Rejected, "{status} {words}");
+        assert!(!transport.is_closed(), "{status} {words}");
+        let second = ping(&*transport).await.unwrap_err();
+        assert_eq!(second.delivery(), Delivery::Rejected, "{status} {words}");
+        let failure = loss(&*transport).await;
+        assert_eq!(
+            failure.kind(),
+            ErrorKind::ConnectionLost,
+            "{status} {words}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_refused_post_says_what_the_server_says() {
+    let server = Server::start(Behaviour {
+        lost: &[1],
+        lost_answer: (StatusCode::UNPROCESSABLE_ENTITY, "the body is too deep"),
+        ..Behaviour::default()
+    })
+    .await;
+    let transport = connect(server.spec()).await.unwrap();
+    let error = ping(&*transport).await.unwrap_err();
+    assert!(error.message().contains("the body is too deep"), "{error}");
+    ping(&*transport).await.unwrap();
 }
 
 #[tokio::test]

@@ -121,10 +121,18 @@ fn find_program(spec: &StdioSpec, path: Option<&OsStr>) -> Result<PathBuf> {
         let entries = std::env::split_paths(path).map(|entry| cwd.join(entry));
         std::env::join_paths(entries).ok()
     });
-    which::which_in(&spec.command, path, &cwd).map_err(|source| {
+    which::which_in(&spec.command, path.clone(), &cwd).map_err(|source| {
         let given = Path::new(&spec.command);
         let is_path = given.components().count() > 1;
-        let message = if is_path && cwd.join(given).exists() {
+        let words = spec.command.trim().split_once(char::is_whitespace);
+        let line = words.filter(|(program, _)| which::which_in(program, path, &cwd).is_ok());
+        let message = if let Some((program, _)) = line {
+            format!(
+                "there is no program of the name {:?}: no shell splits it; the command is \
+                 {program:?}, and the rest are arguments",
+                spec.command
+            )
+        } else if is_path && cwd.join(given).exists() {
             format!("{} is not an executable file", spec.command)
         } else if is_path {
             format!("{} does not exist; check the path", spec.command)
@@ -270,6 +278,19 @@ mod tests {
             let error = Plan::new(&spec, vars(&[("PATH", "/usr/bin:/bin")])).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidSpec);
             assert!(error.message().contains(word), "{error}");
+        }
+        let own = || vars(&[("PATH", "/usr/bin:/bin")]);
+        for line in ["sh server.sh --stdio", "/bin/sh -c true", " sh x"] {
+            let error = Plan::new(&StdioSpec::new(line), own()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::CommandNotFound, "{line}");
+            assert!(
+                error.message().contains("the rest are arguments"),
+                "{error}"
+            );
+        }
+        for name in ["no-such-program x", "/opt/My Tools/server"] {
+            let error = Plan::new(&StdioSpec::new(name), own()).unwrap_err();
+            assert!(!error.message().contains("arguments"), "{error}");
         }
         let spec = StdioSpec::new("/bin/does-not-exist");
         let error = Plan::new(&spec, vars(&[])).unwrap_err();

@@ -7,6 +7,7 @@ pub(crate) mod config;
 mod demo;
 mod doctor;
 mod health;
+mod left_out;
 mod list;
 pub(crate) mod login;
 mod prompts;
@@ -86,8 +87,11 @@ fn report_lists(app: &App, exit: Exit, failed: &[Error]) -> Outcome {
     for error in failed {
         app.say(&Failure::from(error.clone()));
     }
-    Ok(match (exit, failed.is_empty()) {
-        (exit, true) => exit,
-        (_, false) => Exit::Unreachable,
+    let of_lists = Exit::of_all(failed.iter().map(Error::kind));
+    Ok(match (exit, of_lists) {
+        (exit, Exit::Good) => exit,
+        (Exit::Good, of_lists) => of_lists,
+        (exit, of_lists) if exit == of_lists => exit,
+        _ => Exit::Unreachable,
     })
 }

@@ -4,7 +4,10 @@ use futures::future::join_all;
 use mcpool::{ConnectionManager, Error, ServerName, Verbs as _, model::Prompt};
 use serde_json::{Value, json};
 
-use super::Outcome;
+use super::{
+    Outcome,
+    left_out::{self, LeftOut},
+};
 use crate::{
     app::App,
     arguments::{Given, Object},
@@ -36,15 +39,19 @@ pub(crate) async fn run(
     let lists = join_all(connected.map(|a| list(manager, &a.server))).await;
     let mut failed = Vec::new();
     let mut prompts = Vec::new();
+    let mut left_out = Vec::new();
     for outcome in lists {
         match outcome {
-            Ok(list) => prompts.extend(list),
+            Ok((list, left)) => {
+                prompts.extend(list);
+                left_out.extend(left);
+            }
             Err(error) => failed.push(error),
         }
     }
     if app.global.json {
         let prompts: Vec<Value> = prompts.iter().map(prompt_json).collect();
-        out::answer(&json!({ "prompts": prompts }))?;
+        out::answer(&json!({ "prompts": prompts, "left_out": left_out::to_json(&left_out) }))?;
     } else {
         let mut table = table::Table::of_answers(&["SERVER", "PROMPT", "ARGUMENTS", "DESCRIPTION"]);
         for (server, prompt) in &prompts {
@@ -57,6 +64,7 @@ pub(crate) async fn run(
         }
         out::print(&table.to_text())?;
     }
+    left_out::tell(&left_out);
     let exit = app.report_attempts(&attempts);
     super::report_lists(app, exit, &failed)
 }
@@ -64,16 +72,18 @@ pub(crate) async fn run(
 async fn list(
     manager: &ConnectionManager,
     server: &ServerName,
-) -> Result<Vec<(ServerName, Prompt)>, Error> {
+) -> Result<(Vec<(ServerName, Prompt)>, Vec<LeftOut>), Error> {
     let client = manager.server(server.as_str())?.client()?;
     if !super::offers(&*client, "prompts") {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), Vec::new()));
     }
     let prompts = client.list_prompts().await?;
-    Ok(prompts
+    let left_out = left_out::of_list(server.as_str(), "prompts/list", &prompts).collect();
+    let prompts = prompts
         .values()
         .map(|prompt| (server.clone(), prompt.clone()))
-        .collect())
+        .collect();
+    Ok((prompts, left_out))
 }
 
 fn prompt_json((server, prompt): &(ServerName, Prompt)) -> Value {

@@ -4,7 +4,10 @@ use futures::future::join_all;
 use mcpool::{ConnectionManager, Error, ServerName, Verbs as _};
 use serde_json::{Value, json};
 
-use super::Outcome;
+use super::{
+    Outcome,
+    left_out::{self, LeftOut},
+};
 use crate::{
     app::App,
     exit::{Exit, Failure},
@@ -39,15 +42,22 @@ pub(crate) async fn run(app: &App, server: Option<&str>, read: Option<&str>) -> 
     let lists = join_all(connected.map(|a| list(manager, &a.server))).await;
     let mut failed = Vec::new();
     let mut entries = Vec::new();
+    let mut left_out = Vec::new();
     for outcome in lists {
         match outcome {
-            Ok(list) => entries.extend(list),
+            Ok((list, left)) => {
+                entries.extend(list);
+                left_out.extend(left);
+            }
             Err(error) => failed.push(error),
         }
     }
     if app.global.json {
         let resources: Vec<Value> = entries.iter().map(entry_json).collect();
-        out::answer(&json!({ "resources": resources }))?;
+        out::answer(&json!({
+            "resources": resources,
+            "left_out": left_out::to_json(&left_out),
+        }))?;
     } else {
         let mut table = table::Table::of_answers(&["SERVER", "URI", "NAME", "TYPE", "DESCRIPTION"]);
         for entry in &entries {
@@ -61,19 +71,30 @@ pub(crate) async fn run(app: &App, server: Option<&str>, read: Option<&str>) -> 
         }
         out::print(&table.to_text())?;
     }
+    left_out::tell(&left_out);
     let exit = app.report_attempts(&attempts);
     super::report_lists(app, exit, &failed)
 }
 
 /// The resources and templates of one server; none where it does not offer them.
-async fn list(manager: &ConnectionManager, server: &ServerName) -> Result<Vec<Entry>, Error> {
+async fn list(
+    manager: &ConnectionManager,
+    server: &ServerName,
+) -> Result<(Vec<Entry>, Vec<LeftOut>), Error> {
     let client = manager.server(server.as_str())?.client()?;
     if !super::offers(&*client, "resources") {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), Vec::new()));
     }
     let resources = client.list_resources().await?;
     // Templates are optional: a server that has resources may refuse to list them.
     let templates = client.list_resource_templates().await.unwrap_or_default();
+    let left_out = left_out::of_list(server.as_str(), "resources/list", &resources)
+        .chain(left_out::of_list(
+            server.as_str(),
+            "resources/templates/list",
+            &templates,
+        ))
+        .collect();
     let resources = resources.values().map(|resource| Entry {
         server: server.clone(),
         uri: resource.uri.clone(),
@@ -90,7 +111,7 @@ async fn list(manager: &ConnectionManager, server: &ServerName) -> Result<Vec<En
         description: template.description.clone(),
         template: true,
     });
-    Ok(resources.chain(templates).collect())
+    Ok((resources.chain(templates).collect(), left_out))
 }
 
 fn entry_json(entry: &Entry) -> Value {

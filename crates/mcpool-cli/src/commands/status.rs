@@ -5,7 +5,7 @@ use mcpool::{
 };
 use serde_json::{Value, json};
 
-use super::Outcome;
+use super::{Outcome, left_out};
 use crate::{
     app::{App, Attempt},
     exit::Exit,
@@ -60,6 +60,15 @@ pub(crate) async fn run(app: &App, server: Option<&str>) -> Outcome {
         out::document(&json!({ "servers": servers }))?;
     } else {
         out::print(&rows_text(&rows, out::columns()))?;
+    }
+    left_out::tell(&left_out::of_tools(manager).await);
+    for Row { status, .. } in rows.iter().filter(|row| row.status.skipped > 0) {
+        out::tell(&text!(
+            "{}: {} of what it sent is no message; `mcpool doctor {}` shows it\n",
+            status.name,
+            status.skipped,
+            status.name
+        ));
     }
     let errors = rows.iter().filter_map(|row| row.error.as_ref());
     Ok(app.overall(Exit::of_all(errors.map(Error::kind))))
@@ -145,14 +154,6 @@ fn rows_text(rows: &[Row], columns: usize) -> Text {
             }
         } else if let Some(error) = &row.error {
             text.push(&text!("\n{}: {}\n", name, error.message()));
-        }
-        if row.status.rejected > 0 {
-            text.push(&text!(
-                "\n{}: {} of its tools cannot be used: see `mcpool doctor {}`\n",
-                name,
-                row.status.rejected,
-                name
-            ));
         }
     }
     let disabled: Vec<Text> = rows

@@ -4,7 +4,7 @@ use clap::Args;
 use mcpool::{Error, Refresh, ServerName, ToolEntry, ToolSnapshot, model::Tool};
 use serde_json::{Value, json};
 
-use super::Outcome;
+use super::{Outcome, left_out};
 use crate::{
     app::{App, Attempt},
     exit::{Exit, Failure, unknown},
@@ -47,6 +47,7 @@ pub(crate) async fn run(app: &App, args: ToolsArgs) -> Outcome {
     };
     let attempts = app.connect_all(manager).await;
     let snapshot = manager.tools(Refresh::IfStale).await;
+    let left_out = left_out::of_tools(manager).await;
     let mut entries: Vec<&ToolEntry> = snapshot.entries.iter().collect();
     let tool = named.as_ref().and_then(|named| named.tool.as_deref());
     if let Some(tool) = tool {
@@ -60,7 +61,7 @@ pub(crate) async fn run(app: &App, args: ToolsArgs) -> Outcome {
     }
     if app.global.json {
         let tools: Vec<Value> = entries.iter().map(|entry| to_json(entry)).collect();
-        out::answer(&json!({ "tools": tools }))?;
+        out::answer(&json!({ "tools": tools, "left_out": left_out::to_json(&left_out) }))?;
     } else if args.schema {
         for entry in &entries {
             let described: Value = entry.tool.raw().parse()?;
@@ -75,6 +76,7 @@ pub(crate) async fn run(app: &App, args: ToolsArgs) -> Outcome {
     } else {
         out::paged(&list(&attempts, &snapshot))?;
     }
+    left_out::tell(&left_out);
     let exit = app.report_attempts(&attempts);
     let exit = super::report_lists(app, exit, &unlisted(&attempts, &snapshot))?;
     match tool {

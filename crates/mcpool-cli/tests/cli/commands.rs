@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{PROGRAM, Place, good, scripted};
+use crate::{
+    canned,
+    support::{PROGRAM, Place, good, scripted, scripted_life},
+};
 
 fn keys(object: &Value) -> Vec<&str> {
     object
@@ -439,6 +442,87 @@ fn health_and_doctor_tell_of_each_server() {
         "{evidence}"
     );
     assert_ne!(evidence["conclusion"], "");
+}
+
+#[test]
+fn what_was_left_out_is_named_and_what_is_no_message_is_shown() {
+    let place = Place::empty();
+    let tools = json!({"result": {"tools": [
+        {"name": "echo", "inputSchema": {"type": "object"}},
+        {"name": "scene_list", "description": "no schema"},
+    ]}});
+    let resources = json!({"result": {"resources": [{"uri": "a://1"}, {"name": "lost"}]}});
+    let prompts = json!({"result": {"prompts": [{"name": "p"}, {"title": "q"}]}});
+    let odd = canned::server(
+        place.path(),
+        "odd",
+        b"",
+        &[
+            ("tools/list", tools),
+            ("resources/list", resources),
+            ("prompts/list", prompts),
+        ],
+    );
+    let loud = scripted_life("echo 'Listening on port 8000'", "", "");
+    place.write(json!({"odd": odd, "loud": loud}));
+
+    let named = |words: &[&str], what: &str| {
+        let run = place.run(words);
+        assert!(run.stderr().contains(what), "{words:?}: {}", run.stderr());
+        assert_eq!(run.code(), 0, "{words:?}");
+    };
+    named(&["tools"], "odd: tools/list leaves out \"scene_list\":");
+    named(&["status"], "odd: tools/list leaves out \"scene_list\":");
+    named(&["status"], "loud: 1 of what it sent is no message");
+    named(
+        &["resources", "odd"],
+        "odd: resources/list leaves out \"lost\":",
+    );
+    named(&["prompts", "odd"], "odd: prompts/list leaves out \"#2\":");
+
+    let tools = place.run(&["tools", "--json"]).json(0);
+    assert_eq!(tools["left_out"][0]["name"], "scene_list");
+    let listed = place.run(&["resources", "odd", "--json"]).json(0);
+    assert_eq!(listed["resources"][0]["name"], "a://1");
+    let status = place.run(&["status", "--json"]).json(0);
+    let of = |name: &str, member: &str| {
+        let servers = status["servers"].as_array().unwrap();
+        servers.iter().find(|it| it["name"] == name).unwrap()[member].clone()
+    };
+    assert_eq!(
+        (of("odd", "rejected"), of("loud", "skipped")),
+        (1.into(), 1.into())
+    );
+    let doctor = place.run(&["doctor"]);
+    for shown in [
+        "leaves out \"scene_list\"",
+        "and no message: 1 times",
+        "Listening on port 8000",
+    ] {
+        assert!(doctor.stdout().contains(shown), "{}", doctor.stdout());
+    }
+}
+
+#[test]
+fn a_list_that_the_server_refuses_is_an_answer() {
+    let place = Place::empty();
+    let refused = canned::server(place.path(), "refuses", b"", &[]);
+    place.write(json!({"refuses": refused}));
+    assert_eq!(place.run(&["resources"]).code(), 5);
+    assert_eq!(place.run(&["prompts"]).code(), 5);
+}
+
+#[test]
+fn a_call_with_an_answer_that_cannot_be_read_may_have_run() {
+    let place = Place::empty();
+    let tools = json!({"result": {"tools": [{"name": "echo", "inputSchema": {}}]}});
+    let answers = [
+        ("tools/list", tools),
+        ("tools/call", json!({"result": "done"})),
+    ];
+    let server = canned::server(place.path(), "odd", b"", &answers);
+    place.write(json!({"odd": server}));
+    assert_eq!(place.run(&["call", "odd", "echo"]).code(), 6);
 }
 
 #[test]

@@ -57,9 +57,14 @@ impl Place {
 
     pub(crate) fn with(servers: Value) -> Self {
         let place = Self::empty();
-        let config = json!({ "mcpServers": servers });
-        std::fs::write(place.path().join("servers.json"), config.to_string()).unwrap();
+        place.write(servers);
         place
+    }
+
+    /// Writes the config.
+    pub(crate) fn write(&self, servers: Value) {
+        let config = json!({ "mcpServers": servers });
+        std::fs::write(self.path().join("servers.json"), config.to_string()).unwrap();
     }
 
     pub(crate) fn path(&self) -> &Path {

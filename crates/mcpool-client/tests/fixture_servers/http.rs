@@ -10,7 +10,7 @@ use mcpool_testkit::{
     Behavior, DiscoverReaction, Era,
     fixtures::{
         http::{HttpFixture, HttpOptions, Refusal},
-        sse::SseFixture,
+        sse::{SseFixture, SseOptions},
     },
 };
 
@@ -105,6 +105,18 @@ async fn the_transport_of_a_url_is_found_out() {
         assert_eq!(info(&*client).transport, TransportKind::Sse);
         assert_eq!(echo(&*client, "hi").await, "hi");
     }
+    // A server that takes the POST for its GET never answers there.
+    let mut options = SseOptions::default();
+    options.post_opens_stream = true;
+    let sse = SseFixture::start_with(Behavior::new(), options).unwrap();
+    let spec = patient(ServerSpec::url("auto", sse.url()).unwrap());
+    let client = connect(&factory, &spec).await.unwrap();
+    assert_eq!(info(&*client).transport, TransportKind::Sse);
+    assert_eq!(echo(&*client, "hi").await, "hi");
+    let spec = ServerSpec::http("http", HttpSpec::new(sse.url())).unwrap();
+    let error = connect(&factory, &patient(spec)).await.unwrap_err();
+    assert!(error.message().contains("its type is sse"), "{error}");
+
     let http = HttpFixture::start(Behavior::new()).unwrap();
     let spec = patient(ServerSpec::url("auto", http.url()).unwrap());
     let client = connect(&factory, &spec).await.unwrap();

@@ -365,6 +365,7 @@ async fn the_client_says_who_it_is() {
 async fn a_mute_server_fails_within_the_startup_time_and_nothing_is_left() {
     let (factory, connector) = Scripted::stdio(|mut end: ServerEnd| async move {
         end.stderr("waiting for a database");
+        end.stdout("Listening on http://0.0.0.0:8000");
         for method in ["server/discover", "initialize"] {
             let request = end.expect(method).await;
             assert_eq!(request["wire"]["class"], "Handshake");
@@ -377,7 +378,11 @@ async fn a_mute_server_fails_within_the_startup_time_and_nothing_is_left() {
     assert_eq!(started.elapsed().as_secs(), 30);
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert_eq!(error.stderr_tail()[0].text, "waiting for a database");
+    let said = "its stdout began with \"Listening on http://0.0.0.0:8000\"";
+    assert!(error.message().contains(said), "{error}");
     let evidence = ConnectFailure::evidence_of(&error).unwrap();
+    assert_eq!(evidence.skipped_lines, 1);
+    assert_eq!(evidence.skipped_samples.len(), 1);
     let outcomes: Vec<_> = evidence
         .attempts
         .iter()

@@ -80,6 +80,13 @@ impl ServerEnd {
         diagnostics.stderr_tail.push(StderrLine::now(line));
     }
 
+    /// Says on stdout what is no message.
+    pub fn stdout(&self, line: &str) {
+        let mut diagnostics = self.shared.diagnostics.lock().unwrap();
+        diagnostics.skipped_lines += 1;
+        diagnostics.skipped_samples.push(line.to_owned());
+    }
+
     /// How the process will have ended.
     pub fn exit_status(&self, status: &str) {
         let mut diagnostics = self.shared.diagnostics.lock().unwrap();

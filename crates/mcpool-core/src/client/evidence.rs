@@ -14,6 +14,13 @@ pub struct ConnectEvidence {
     pub attempts: Vec<ConnectAttempt>,
     /// What was chosen and why, in one sentence.
     pub conclusion: String,
+    /// How many frames had come by then that were no JSON-RPC message: lines of stdout, events,
+    /// bodies.
+    pub skipped_lines: u64,
+    /// The first of those frames, cut short, oldest first. Text of the server's, cleaned.
+    pub skipped_samples: Vec<String>,
+    /// What was odd and read all the same, in words.
+    pub oddities: Vec<String>,
 }
 
 /// One thing that was tried while connecting.

@@ -211,8 +211,16 @@ impl<T: DeserializeOwned> Walk<T> {
     }
 
     fn entry(&mut self, raw: Raw, name: fn(&T) -> &str) {
-        let value = match raw.parse::<T>() {
-            Ok(value) => value,
+        let parsed = match raw.parse::<T>() {
+            Ok(value) => Ok((value, Vec::new())),
+            // A resource is found by its URI: without a name, that stands for it.
+            Err(error) => match named_by_uri(&raw).and_then(|named| named.parse::<T>().ok()) {
+                Some(value) => Ok((value, vec!["it has no name".to_owned()])),
+                None => Err(error),
+            },
+        };
+        let (value, odd) = match parsed {
+            Ok(parsed) => parsed,
             Err(error) => {
                 let place = self.listing.items.len() + self.listing.rejected.len() + 1;
                 let item = RejectedItem::new(entry_name(&raw, place), error.message());
@@ -230,7 +238,8 @@ impl<T: DeserializeOwned> Walk<T> {
             let item = RejectedItem::new("", "the name is empty");
             self.listing.rejected.push(item);
         } else if self.names.insert(known_by.to_owned()) {
-            self.listing.items.push(Reply::new(value, raw));
+            let reply = Reply::new(value, raw).with_odd(odd);
+            self.listing.items.push(reply);
         } else {
             let item = RejectedItem::new(known_by, "an earlier entry has the same name");
             self.listing.rejected.push(item);
@@ -257,6 +266,21 @@ fn cursor_text(raw: &Raw) -> Option<String> {
         serde_json::Value::String(text) => Some(text),
         other => Some(other.to_string()),
     }
+}
+
+/// The entry with its URI as its name, when it has one and no name.
+fn named_by_uri(raw: &Raw) -> Option<Raw> {
+    let mut members = RawObject::parse(raw).ok()?;
+    let has_name = members.get("name").is_some_and(|name| name.get() != "null");
+    if has_name {
+        return None;
+    }
+    let uri = members
+        .get("uri")
+        .or_else(|| members.get("uriTemplate"))?
+        .clone();
+    members.insert("name", uri);
+    members.to_raw().ok()
 }
 
 /// What a rejected entry is called: by its name, its URI, or its place.

@@ -139,6 +139,24 @@ async fn pages_are_walked_entry_by_entry() {
 }
 
 #[tokio::test]
+async fn a_resource_without_a_name_is_called_by_its_uri() {
+    let page = r#"{"resources":[{"uri":"a://1"},{"uri":"a://2","name":null},{"name":"x"},
+        {"uri":"a://3","name":7},{"uri":"a://4","name":"n"}]}"#;
+    let list = Script::new(&[page]).list_resources().await.unwrap();
+    let names: Vec<&str> = list.values().map(|resource| &*resource.name).collect();
+    assert_eq!(names, ["a://1", "a://2", "n"]);
+    assert_eq!(list.items[0].raw().get(), r#"{"uri":"a://1"}"#);
+    assert_eq!(list.items[0].odd(), ["it has no name"]);
+    assert_eq!(list.rejected.len(), 2);
+    let page = r#"{"resourceTemplates":[{"uriTemplate":"a://{n}"}]}"#;
+    let list = Script::new(&[page])
+        .list_resource_templates()
+        .await
+        .unwrap();
+    assert_eq!(list.items[0].name, "a://{n}");
+}
+
+#[tokio::test]
 async fn over_modern_http_a_tool_whose_header_breaks_a_rule_is_left_out_and_named() {
     let bad =
         r#"{"name":"b","inputSchema":{"properties":{"n":{"type":"number","x-mcp-header":"N"}}}}"#;

@@ -109,7 +109,7 @@ async fn a_pretty_printed_answer_is_put_on_one_line() {
 #[tokio::test]
 async fn what_cannot_be_read_may_have_run() {
     type Bad = fn(&Seen) -> Response;
-    let bad: [(Bad, &str); 9] = [
+    let bad: [(Bad, &str); 12] = [
         (|_| body("application/json", ""), "empty body"),
         (
             |_| StatusCode::ACCEPTED.into_response(),
@@ -155,6 +155,18 @@ async fn what_cannot_be_read_may_have_run() {
                 response
             },
             "\"br\"",
+        ),
+        (
+            |seen| body("application/json", seen.message.to_string()),
+            "sends back what it is sent",
+        ),
+        (
+            |seen| open_events(&[&event(&seen.message.to_string())]),
+            "sends back what it is sent",
+        ),
+        (
+            |_| open_events(&["event: endpoint\ndata: /messages?session=1\n\n"]),
+            "legacy HTTP+SSE",
         ),
     ];
     for (answer, want) in bad {

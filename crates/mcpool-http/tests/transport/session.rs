@@ -187,6 +187,18 @@ async fn refusals_say_what_is_known_and_leave_the_connection() {
         );
         assert!(drive.failure().is_none(), "{status}");
     }
+    for (body, said) in [
+        ("IP not allowed", "IP not allowed"),
+        (
+            r#"{"error":"x","error_description":"no licence"}"#,
+            "no licence",
+        ),
+    ] {
+        fixture.refuse_next(Refusal::new(403).with_body(body));
+        let error = drive.refused("tools/list", json!({})).await;
+        assert_eq!(error.kind(), Forbidden);
+        assert!(error.message().contains(said), "{error}");
+    }
     let challenge = "Bearer realm=\"x\"";
     fixture.refuse_next(Refusal::new(401).with_header("www-authenticate", challenge));
     let error = drive.refused("tools/list", json!({})).await;

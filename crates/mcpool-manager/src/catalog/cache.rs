@@ -36,6 +36,14 @@ impl Catalog {
         self.tools.invalidate();
         self.reconnected();
     }
+
+    /// How many entries of the lists that are cached could not be used.
+    pub(crate) fn rejected(&self) -> usize {
+        fn of<T>(cache: &Cache<T>) -> usize {
+            cache.cached().map_or(0, |list| list.rejected.len())
+        }
+        of(&self.tools) + of(&self.prompts) + of(&self.resources) + of(&self.templates)
+    }
 }
 
 /// One list of one server, as it was when it was fetched. Immutable and cheap to share.

@@ -47,7 +47,7 @@ pub struct ServerStatus {
     pub consecutive_misses: u32,
     /// How many tools it shows.
     pub tools: usize,
-    /// How many entries of its list of tools could not be used.
+    /// How many entries of its lists could not be used, of those that were fetched.
     pub rejected: usize,
     /// How many frames it sent that were no JSON-RPC message.
     pub skipped: u64,
@@ -157,11 +157,7 @@ pub(crate) fn of(server: &Server, tools: usize) -> ServerStatus {
         heartbeat_latency: observed.and_then(|o| o.heartbeat_latency),
         consecutive_misses: observed.map_or(0, |o| o.misses),
         tools,
-        rejected: server
-            .catalog
-            .tools
-            .cached()
-            .map_or(0, |list| list.rejected.len()),
+        rejected: server.catalog.rejected(),
         skipped: snapshots
             .iter()
             .flatten()

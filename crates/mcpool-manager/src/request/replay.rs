@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use mcpool_core::{Delivery, Error, ErrorKind, Replay, ToolTraits, replay};
 
+/// A pause that a server may ask for more than once: whoever asks for less is not asked in a hot
+/// loop.
+const SOME_TIME: Duration = Duration::from_secs(1);
+
 /// What to do with a request that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -58,7 +62,10 @@ pub(crate) fn decide(
 fn refused(error: &Error, replayed: bool, time_left: Duration) -> Verdict {
     match error.kind() {
         ErrorKind::RateLimited => match error.retry_after() {
-            Some(pause) if !replayed && pause < time_left => Verdict::ReplayAfter(pause),
+            // It may ask again and again, as long as it asks for time: the deadline bounds it.
+            Some(pause) if pause < time_left && (!replayed || pause >= SOME_TIME) => {
+                Verdict::ReplayAfter(pause)
+            }
             _ => Verdict::Return,
         },
         // A new connection changes nothing.
@@ -168,6 +175,11 @@ mod tests {
             verdict(&limited(pause), "tools/call", none),
             Verdict::ReplayAfter(pause)
         );
+        // Once more, as long as there is time, but in no hot loop.
+        let again = |pause| decide(&limited(pause), "tools/call", none, true, PLENTY);
+        assert_eq!(again(pause), Verdict::ReplayAfter(pause));
+        assert_eq!(again(Duration::from_millis(10)), Verdict::Return);
+        assert_eq!(again(PLENTY), Verdict::Return);
         // Past the deadline, or without a word of when: the caller decides.
         assert_eq!(
             verdict(&limited(PLENTY), "tools/call", none),

@@ -39,8 +39,10 @@ pub(crate) struct Behaviour {
     pub(crate) get_answer: Option<(StatusCode, &'static str, &'static str)>,
     /// Answers each POST with this status, once the message was handled.
     pub(crate) post_status: StatusCode,
-    /// Answers these POSTs, counted from 1, with 404 and does not handle them.
+    /// Refuses these POSTs, counted from 1, and does not handle them.
     pub(crate) lost: &'static [usize],
+    /// How it refuses them.
+    pub(crate) lost_answer: (StatusCode, &'static str),
     /// Never answers a POST.
     pub(crate) post_hangs: bool,
     /// Where its answers go.
@@ -56,8 +58,8 @@ pub(crate) struct Behaviour {
 pub(crate) enum Answers {
     /// By the book: over the stream.
     Stream,
-    /// Into the answer of the POST, as JSON.
-    Body,
+    /// Into the answer of the POST, which says that it is this, with something before it.
+    Body(&'static str, &'static str),
     /// Into the answer of the POST, as an event stream.
     BodyStream,
     /// Nowhere: the test answers.
@@ -71,6 +73,7 @@ impl Default for Behaviour {
             get_answer: None,
             post_status: StatusCode::ACCEPTED,
             lost: &[],
+            lost_answer: (StatusCode::NOT_FOUND, ""),
             post_hangs: false,
             answers: Answers::Stream,
             first: "",
@@ -195,7 +198,7 @@ async fn accept_message(
     shared.posts.send_modify(|posts| posts.push(message));
     let count = shared.posts.borrow().len();
     if shared.behaviour.lost.contains(&count) {
-        return StatusCode::NOT_FOUND.into_response();
+        return shared.behaviour.lost_answer.into_response();
     }
     if shared.behaviour.post_hangs {
         std::future::pending::<()>().await;
@@ -208,9 +211,10 @@ async fn accept_message(
                 let stream = shared.stream.lock().unwrap().clone();
                 let _ = stream.unwrap().send(Bytes::from(event));
             }
-            Answers::Body => {
-                let json = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
-                return (json, answer).into_response();
+            Answers::Body(kind, before) => {
+                let body = Body::from(format!("{before}{answer}"));
+                let response = Response::builder().header(header::CONTENT_TYPE, kind);
+                return response.body(body).unwrap();
             }
             Answers::BodyStream => {
                 let events = [(header::CONTENT_TYPE, "text/event-stream")];

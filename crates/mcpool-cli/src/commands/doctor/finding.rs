@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use mcpool::{
     Client, ConnectAttempt, ConnectEvidence, ConnectFailure, ConnectionManager, Diagnostics, Error,
-    PeerInfo, ProtocolVersion, Requester as _, StderrLine, TransportKind, Verbs as _,
+    Listing, PeerInfo, ProtocolVersion, Requester as _, StderrLine, TransportKind, Verbs as _,
 };
 use serde_json::{Value, json};
 
 use super::other_ways::{self, Way};
 use crate::{
     app::{App, Attempt},
+    commands::left_out::{self, LeftOut},
     render::{
         table,
         text::{Answer, Text},
@@ -47,7 +48,8 @@ struct Session {
     protocol: ProtocolVersion,
     transport: TransportKind,
     connect_time: Option<Duration>,
-    offers: Vec<(&'static str, Result<usize, Error>)>,
+    offers: Vec<Offered>,
+    left_out: Vec<LeftOut>,
 }
 
 impl Finding {
@@ -81,18 +83,26 @@ impl Finding {
                 finding.diagnostics = client.snapshot().diagnostics;
                 finding.stderr = finding.diagnostics.stderr_tail.clone();
                 if let Some(info) = client.info() {
+                    let (offers, left_out) = offers(&*client, &finding.server, &info.peer).await;
                     finding.evidence = Some(info.evidence.clone());
                     finding.session = Some(Session {
                         peer: info.peer.clone(),
                         protocol: info.protocol.clone(),
                         transport: info.transport,
                         connect_time: server.status().ok().and_then(|s| s.connect_time),
-                        offers: offers(&*client, &info.peer).await,
+                        offers,
+                        left_out,
                     });
                 }
             }
             Err(error) => {
                 finding.evidence = ConnectFailure::evidence_of(&error).cloned();
+                if let Some(evidence) = &finding.evidence {
+                    let seen = &mut finding.diagnostics;
+                    seen.skipped_lines = evidence.skipped_lines;
+                    seen.skipped_samples.clone_from(&evidence.skipped_samples);
+                    seen.oddities.clone_from(&evidence.oddities);
+                }
                 finding.stderr = error.stderr_tail().to_vec();
                 if let Ok(spec) = server.spec() {
                     finding.verdict = Some(verdict::on(&spec, &error, app.login_helps(name)));
@@ -129,6 +139,7 @@ impl Finding {
                 .and_then(|session| session.connect_time)
                 .and_then(|took| u64::try_from(took.as_millis()).ok()),
             "offers": offers,
+            "left_out": left_out::to_json(session.map_or(&[], |session| &session.left_out)),
             "skipped": self.diagnostics.skipped_lines,
             "skipped_samples": self.diagnostics.skipped_samples,
             "oddities": self.diagnostics.oddities,
@@ -252,6 +263,9 @@ impl Session {
             true => text!("offers nothing"),
             false => text!("offers {}", counted),
         });
+        for entry in &self.left_out {
+            line(entry.to_text());
+        }
         if let Some(instructions) = peer.instructions.as_deref() {
             let whole = instructions.trim();
             let mut short: String = whole.chars().take(MAX_INSTRUCTIONS_CHARS).collect();
@@ -271,31 +285,45 @@ fn led_on(attempt: &ConnectAttempt, later: &[ConnectAttempt]) -> bool {
     !attempt.ok && attempt.tried == "server/discover" && later.iter().any(answered)
 }
 
-/// How many there are of each thing that the server says it has.
-async fn offers(client: &dyn Client, peer: &PeerInfo) -> Vec<(&'static str, Result<usize, Error>)> {
+/// A kind of thing that a server has, and how many there are.
+type Offered = (&'static str, Result<usize, Error>);
+
+/// How many there are of each thing that the server says it has, and what of it cannot be used.
+async fn offers(client: &dyn Client, server: &str, peer: &PeerInfo) -> (Vec<Offered>, Vec<LeftOut>) {
     let has = &peer.capabilities;
     let mut offers = Vec::new();
+    let mut left_out = Vec::new();
     if has.tools {
-        offers.push((
-            "tools",
-            client.list_tools().await.map(|list| list.items.len()),
-        ));
+        let tools = client.list_tools().await;
+        offers.push(("tools", count(server, "tools/list", tools, &mut left_out)));
     }
     if has.resources {
         let resources = client.list_resources().await;
-        offers.push(("resources", resources.map(|list| list.items.len())));
+        let resources = count(server, "resources/list", resources, &mut left_out);
+        offers.push(("resources", resources));
         // Templates are optional: a server that has resources may refuse to list them.
-        if let Ok(templates) = client.list_resource_templates().await
-            && !templates.items.is_empty()
-        {
-            offers.push(("templates", Ok(templates.items.len())));
+        let templates = client.list_resource_templates().await;
+        let templates = count(server, "resources/templates/list", templates, &mut left_out);
+        if matches!(templates, Ok(1..)) {
+            offers.push(("templates", templates));
         }
     }
     if has.prompts {
         let prompts = client.list_prompts().await;
-        offers.push(("prompts", prompts.map(|list| list.items.len())));
+        offers.push(("prompts", count(server, "prompts/list", prompts, &mut left_out)));
     }
-    offers
+    (offers, left_out)
+}
+
+fn count<T>(
+    server: &str,
+    list: &'static str,
+    listing: Result<Listing<T>, Error>,
+    left_out: &mut Vec<LeftOut>,
+) -> Result<usize, Error> {
+    let listing = listing?;
+    left_out.extend(left_out::of_list(server, list, &listing));
+    Ok(listing.items.len())
 }
 
 #[cfg(test)]
