@@ -289,7 +289,11 @@ fn led_on(attempt: &ConnectAttempt, later: &[ConnectAttempt]) -> bool {
 type Offered = (&'static str, Result<usize, Error>);
 
 /// How many there are of each thing that the server says it has, and what of it cannot be used.
-async fn offers(client: &dyn Client, server: &str, peer: &PeerInfo) -> (Vec<Offered>, Vec<LeftOut>) {
+async fn offers(
+    client: &dyn Client,
+    server: &str,
+    peer: &PeerInfo,
+) -> (Vec<Offered>, Vec<LeftOut>) {
     let has = &peer.capabilities;
     let mut offers = Vec::new();
     let mut left_out = Vec::new();
@@ -310,7 +314,10 @@ async fn offers(client: &dyn Client, server: &str, peer: &PeerInfo) -> (Vec<Offe
     }
     if has.prompts {
         let prompts = client.list_prompts().await;
-        offers.push(("prompts", count(server, "prompts/list", prompts, &mut left_out)));
+        offers.push((
+            "prompts",
+            count(server, "prompts/list", prompts, &mut left_out),
+        ));
     }
     (offers, left_out)
 }
