@@ -16,8 +16,7 @@ use mcpool_core::{
     Caller, Delivery, Diagnostics, Error, ErrorKind, Masker, NoticeSender, Notification, Progress,
     ProgressCallback, ProtocolVersion, Raw, RawObject, RequestClass, RequestId, RequestSink,
     Result, Sensitivity, ServerName, ServerSpec, ShutdownPolicy, Transport, TransportKind,
-    TransportMonitor,
-    WireRequest,
+    TransportMonitor, WireRequest,
 };
 use tokio::{
     runtime::Handle,
