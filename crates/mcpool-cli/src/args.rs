@@ -165,6 +165,17 @@ Examples:
         /// Read this resource of SERVER
         #[arg(long, value_name = "URI")]
         read: Option<String>,
+        /// How to print what is read
+        #[arg(
+            long,
+            value_name = "FORM",
+            default_value = "text",
+            conflicts_with = "json"
+        )]
+        output: Form,
+        /// Save blobs in this directory
+        #[arg(long, value_name = "DIR")]
+        save: Option<PathBuf>,
     },
     /// List the prompts of all servers, or of one; get one
     #[command(after_help = "\

@@ -5,7 +5,7 @@ use std::{error::Error as _, process::ExitCode};
 use mcpool::{ConnectFailure, Delivery, Error, ErrorKind, ServerName, config};
 use serde_json::{Value, json};
 
-use crate::{render::text::Text, text};
+use crate::{render::text::Text, text, verdict::telling_line};
 
 /// The exit codes, which are part of the command line's contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,11 +176,19 @@ impl Failure {
             if let Some(cause) = root_cause(error) {
                 text.push(&text!("\n  caused by: {}", cause));
             }
-            if !error.stderr_tail().is_empty() {
+            let said = error.stderr_tail();
+            if (1..=SHOWN_STDERR).contains(&said.len()) {
                 text.push(&text!("\n  the server's last words on stderr:"));
-                for line in error.stderr_tail() {
+                for line in said {
                     text.push(&text!("\n    {}", line));
                 }
+            } else if let Some(line) = telling_line(said) {
+                // Of a stack the line that says the cause.
+                text.push(&text!(
+                    "\n  the server said on stderr: {}\n  `mcpool doctor` shows all {} lines",
+                    line,
+                    said.len()
+                ));
             }
         }
         if self.exit == Exit::OutcomeUnknown {
@@ -208,6 +216,9 @@ impl Failure {
         json!({ "error": error })
     }
 }
+
+/// How many lines of stderr are shown whole.
+const SHOWN_STDERR: usize = 5;
 
 /// How many names are shown of those that there are.
 const SHOWN_NAMES: usize = 20;

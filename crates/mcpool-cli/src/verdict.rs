@@ -151,18 +151,7 @@ fn of_program(command: &str, error: &Error) -> Vec<Text> {
                 ));
             } else if says(&["eaddrinuse", "address already in use"]) {
                 tries.push(text!("it wants a port that is taken: does it run already?"));
-            } else if says(&[
-                "api_key",
-                "api key",
-                "apikey",
-                "token",
-                "environment variable",
-                "env var",
-                "credential",
-                "not set",
-                "must be set",
-                "secret",
-            ]) {
+            } else if names_variable(error) {
                 tries.push(text!("it wants a variable: set it in `env` of this server"));
             } else if says(&[
                 "usage",
@@ -174,6 +163,8 @@ fn of_program(command: &str, error: &Error) -> Vec<Text> {
                 tries.push(text!(
                     "it wants other arguments: set them in `args` of this server"
                 ));
+            } else if says(&["token", "credential", "not set", "must be set", "secret"]) {
+                tries.push(text!("it wants a variable: set it in `env` of this server"));
             }
         }
         ErrorKind::Timeout => {
@@ -304,6 +295,23 @@ fn said(error: &Error) -> String {
     said
 }
 
+/// Whether what was said names a variable, as `GITHUB_TOKEN`, or speaks of one.
+fn names_variable(error: &Error) -> bool {
+    let is_variable = |word: &str| {
+        let is_of_it = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        word.len() > 4 && word.contains('_') && word.chars().all(is_of_it)
+    };
+    let said = said(error);
+    let lines = error.stderr_tail().iter().map(|line| line.text.as_str());
+    lines
+        .chain([error.message()])
+        .flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
+        .any(is_variable)
+        || ["environment variable", "env var", "api key", "apikey"]
+            .iter()
+            .any(|word| said.contains(word))
+}
+
 /// Who brings a command that many servers are started by.
 fn brought_by(command: &str) -> Option<Text> {
     Some(match command {
@@ -423,6 +431,8 @@ mod tests {
             ("env: node: No such file or directory", "Node.js"),
             ("Error: API_KEY is not set", "`env`"),
             ("usage: server DIRECTORY", "`args`"),
+            ("Usage: server TOKEN", "`args`"),
+            ("a token is required", "`env`"),
             ("npm error 404 Not Found - GET x", "package's name"),
             (
                 "Error: listen EADDRINUSE: address already in use :::3000",

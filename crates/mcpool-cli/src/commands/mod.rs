@@ -40,9 +40,12 @@ pub(crate) async fn run(app: &App, command: Command) -> Outcome {
         Command::Status { server } => status::run(app, server.as_deref()).await,
         Command::Tools(args) => tools::run(app, args).await,
         Command::Call(args) => call::run(app, args).await,
-        Command::Resources { server, read } => {
-            resources::run(app, server.as_deref(), read.as_deref()).await
-        }
+        Command::Resources {
+            server,
+            read,
+            output,
+            save,
+        } => resources::run(app, server.as_deref(), read.as_deref(), output, save).await,
         Command::Prompts {
             server,
             get,

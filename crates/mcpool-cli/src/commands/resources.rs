@@ -1,5 +1,7 @@
 //! `mcpool resources [SERVER] [--read URI]`: lists resources and templates; reads one.
 
+use std::path::PathBuf;
+
 use futures::future::join_all;
 use mcpool::{ConnectionManager, Error, ServerName, Verbs as _};
 use serde_json::{Value, json};
@@ -12,7 +14,7 @@ use crate::{
     app::App,
     exit::{Exit, Failure},
     render::{
-        content::{self, Form},
+        content::{self, Files, Form},
         out, table,
     },
     text,
@@ -30,9 +32,15 @@ struct Entry {
 }
 
 /// Runs it.
-pub(crate) async fn run(app: &App, server: Option<&str>, read: Option<&str>) -> Outcome {
+pub(crate) async fn run(
+    app: &App,
+    server: Option<&str>,
+    read: Option<&str>,
+    form: Form,
+    save: Option<PathBuf>,
+) -> Outcome {
     match (server, read) {
-        (Some(server), Some(uri)) => return read_one(app, server, uri).await,
+        (Some(server), Some(uri)) => return read_one(app, server, uri, form, save).await,
         (None, Some(_)) => return Err(Failure::usage(text!("--read needs a SERVER"))),
         (_, None) => {}
     }
@@ -125,14 +133,27 @@ fn entry_json(entry: &Entry) -> Value {
     })
 }
 
-async fn read_one(app: &App, server: &str, uri: &str) -> Outcome {
+async fn read_one(
+    app: &App,
+    server: &str,
+    uri: &str,
+    form: Form,
+    save: Option<PathBuf>,
+) -> Outcome {
     let manager = app.connected(server).await?;
     let result = manager.server(server)?.read_resource(uri).await?;
-    if app.global.json {
+    let is_json = app.global.json || form == Form::Json;
+    if is_json && save.is_none() {
         return out::raw_answer(result.raw());
     }
     let answer: Value = result.raw().parse()?;
     let contents = answer["contents"].as_array().map_or(&[][..], Vec::as_slice);
-    content::print(contents, None, Form::Text, None)?;
+    let name = uri.rsplit('/').next().unwrap_or(uri);
+    let files = save.map(|dir| Files::new(dir, name)).transpose()?;
+    if is_json {
+        content::save_all(contents, files)?;
+        return out::raw_answer(result.raw());
+    }
+    content::print(contents, None, form, files)?;
     Ok(Exit::Good)
 }

@@ -29,12 +29,16 @@ impl Row {
     /// How it is, in a word for people. One that was tried and is not connected has failed,
     /// whatever the manager would do about it if the command went on.
     fn word(&self) -> &'static str {
-        let login = |error: &Error| error.kind() == ErrorKind::AuthRequired;
+        match self.error.as_ref().map(Error::kind) {
+            _ if !self.status.enabled => return "disabled",
+            Some(ErrorKind::AuthRequired) => return "login needed",
+            // No login helps there, whatever it is that the manager waits for.
+            Some(ErrorKind::Forbidden) => return "forbidden",
+            Some(_) => return "failed",
+            None => {}
+        }
         match self.status.state {
-            _ if !self.status.enabled => "disabled",
             StateKind::AuthRequired => "login needed",
-            _ if self.error.as_ref().is_some_and(login) => "login needed",
-            _ if self.error.is_some() => "failed",
             StateKind::Ready => "ready",
             StateKind::Connecting => "connecting",
             StateKind::Backoff => "reconnecting",

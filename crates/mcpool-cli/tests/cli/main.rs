@@ -11,6 +11,7 @@ mod endings;
 mod output;
 mod questions;
 mod secrecy;
+mod seen;
 mod signals;
 mod support;
 mod transcript;

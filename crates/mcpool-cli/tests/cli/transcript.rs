@@ -12,7 +12,7 @@ use snapbox::{assert_data_eq, file};
 use crate::support::{PROGRAM, Place, Run, good};
 
 /// An HTTP server that answers everything with this; gives its address. It ends with the test.
-fn http_server(answer: &'static str) -> String {
+pub(crate) fn http_server(answer: &'static str) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
@@ -30,7 +30,7 @@ fn http_server(answer: &'static str) -> String {
     address
 }
 
-fn closed_port() -> String {
+pub(crate) fn closed_port() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().to_string()
 }
@@ -61,7 +61,7 @@ done"#
 }
 
 /// Runs a command line and gives what a person sees of it.
-fn shown(place: &Place, line: &[&str]) -> String {
+pub(crate) fn shown(place: &Place, line: &[&str]) -> String {
     let mut command = place.command(line);
     command.env("COLUMNS", "80");
     let run = Run::of(&mut command);
@@ -89,7 +89,7 @@ fn shown(place: &Place, line: &[&str]) -> String {
 }
 
 /// Puts names in the place of what is different each time.
-fn settled(text: &str, names: &[(&str, &str)]) -> String {
+pub(crate) fn settled(text: &str, names: &[(&str, &str)]) -> String {
     let mut text = text.to_owned();
     for (found, name) in names {
         text = text.replace(found, name);

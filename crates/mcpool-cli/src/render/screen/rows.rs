@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use mcpool::{ServerStatus, StateKind};
+use mcpool::{Error, ErrorKind, ServerStatus, StateKind};
 use ratatui::{
     style::{Color, Modifier, Style},
     text::{Line, Span},
@@ -29,8 +29,12 @@ const MAX_NAME_COLUMNS: usize = 20;
 
 /// The state in a word for people.
 pub(super) fn state_word(server: &ServerStatus) -> &'static str {
+    let is_forbidden = |error: &Error| error.kind() == ErrorKind::Forbidden;
     match server.state {
         StateKind::Backoff => "retrying",
+        StateKind::AuthRequired if server.last_error.as_ref().is_some_and(is_forbidden) => {
+            "forbidden"
+        }
         StateKind::AuthRequired => "login needed",
         state => state.as_str(),
     }
