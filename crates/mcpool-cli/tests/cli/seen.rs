@@ -13,33 +13,25 @@ use crate::{
 
 /// Without the times, and without the spaces by which their lines are laid out.
 fn timeless(text: &str) -> String {
-    // A slow machine counts in seconds.
-    let in_one_unit = |word: &str| match word.parse::<f64>() {
-        Ok(_) => "0".to_owned(),
-        Err(_) => word.to_owned(),
-    };
     let line = |line: &str| {
         let indent = line.len() - line.trim_start().len();
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let is_time = |at: usize| matches!(words.get(at + 1), Some(&("ms" | "s" | "µs")));
-        if !(0..words.len()).any(is_time) {
-            return line.to_owned();
+        let mut words = line.split_whitespace().peekable();
+        let (mut shown, mut has_time) = (line[..indent].to_owned(), false);
+        while let Some(word) = words.next() {
+            let is_unit = |unit: &&str| matches!(*unit, "µs" | "ms" | "s");
+            // A slow machine counts in seconds.
+            if word.parse::<f64>().is_ok() && words.next_if(is_unit).is_some() {
+                has_time = true;
+                shown.push_str("N ms ");
+            } else {
+                shown.push_str(word);
+                shown.push(' ');
+            }
         }
-        let shown = words
-            .iter()
-            .enumerate()
-            .map(|(at, word)| match is_time(at) {
-                true => in_one_unit(word),
-                false => word.replace("µs", "ms"),
-            });
-        let shown = shown
-            .collect::<Vec<_>>()
-            .join(" ")
-            .replace(" 0 s ", " 0 ms ");
-        let shown = shown
-            .strip_suffix(" 0 s")
-            .map_or(shown.clone(), |rest| format!("{rest} 0 ms"));
-        format!("{}{shown}", &line[..indent])
+        match has_time {
+            true => shown.trim_end().to_owned(),
+            false => line.to_owned(),
+        }
     };
     text.lines().map(|text| line(text) + "\n").collect()
 }
