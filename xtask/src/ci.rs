@@ -113,6 +113,26 @@ const STEPS: &[Step] = &[
     },
 ];
 
+/// What `--long` adds: minutes that nobody waits for before each commit.
+const ENDURANCE: Step = Step {
+    name: "endurance",
+    what: "faults under load, as long as the figures of docs/measurements.md were taken",
+    run: || {
+        tools::run(
+            cargo(["test", "--locked", "--workspace", "--all-features"])
+                .args([
+                    "--test",
+                    "endurance",
+                    "--test",
+                    "faults",
+                    "--",
+                    "--nocapture",
+                ])
+                .env("MCPOOL_ENDURANCE", "1"),
+        )
+    },
+};
+
 /// The feature sets that are checked beside "all": (crate, features).
 const FEATURE_SETS: &[(&str, &str)] = &[
     ("mcpool-client", ""),
@@ -128,6 +148,9 @@ const FEATURE_SETS: &[(&str, &str)] = &[
 
 /// Runs the steps that are named, or all.
 pub(crate) fn run(args: &[String]) -> Outcome {
+    let (long, args): (Vec<_>, Vec<_>) = args.iter().cloned().partition(|arg| arg == "--long");
+    let long = (!long.is_empty()).then_some(&ENDURANCE);
+    let args = args.as_slice();
     if args.iter().any(|arg| arg == "--list") {
         for step in STEPS {
             println!("{:<11} {}", step.name, step.what);
@@ -149,7 +172,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
 
     let mut lines = Vec::new();
     let mut failed = 0;
-    for step in STEPS.iter().filter(wanted) {
+    for step in STEPS.iter().filter(wanted).chain(long) {
         eprintln!("\n=== {}: {}", step.name, step.what);
         let start = Instant::now();
         let outcome = (step.run)();

@@ -22,7 +22,7 @@ type Outcome<T = ()> = Result<T, String>;
 const USAGE: &str = "\
 cargo xtask COMMAND
 
-  ci [STEP…]   every check, or only these; `ci --list` names them
+  ci [STEP…]   every check, or only these; `ci --list` names them, `--long` adds endurance
   test         the tests; installs what it can under target/, lists what it skips
                (CI=true: a skip is a failure)
   layers       the direction of dependencies between the crates

@@ -2,6 +2,22 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// Writes `with_…` for public fields.
+macro_rules! builders {
+    ($type:ident { $($with:ident: $field:ident: $of:ty,)* }) => {
+        impl $type {
+            $(
+                #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
+                #[must_use]
+                pub fn $with(mut self, $field: $of) -> Self {
+                    self.$field = $field;
+                    self
+                }
+            )*
+        }
+    };
+}
+
 /// How random a reconnect delay is. `d` is the delay of the ladder: `min(cap, base·factor^n)`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -41,6 +57,19 @@ pub struct ReconnectPolicy {
     pub reset_after: Duration,
     /// Whether the first attempt after a stable connection is made at once. Default `true`.
     pub immediate_first: bool,
+}
+
+builders! {
+    ReconnectPolicy {
+        with_base: base: Duration,
+        with_factor: factor: f64,
+        with_cap: cap: Duration,
+        with_jitter: jitter: Jitter,
+        with_max_attempts: max_attempts: Option<u32>,
+        with_dormant_interval: dormant_interval: Option<Duration>,
+        with_reset_after: reset_after: Duration,
+        with_immediate_first: immediate_first: bool,
+    }
 }
 
 impl Default for ReconnectPolicy {
@@ -123,6 +152,15 @@ pub struct HealthPolicy {
     pub misses: u32,
 }
 
+builders! {
+    HealthPolicy {
+        with_enabled: enabled: bool,
+        with_interval: interval: Duration,
+        with_timeout: timeout: Duration,
+        with_misses: misses: u32,
+    }
+}
+
 impl Default for HealthPolicy {
     fn default() -> Self {
         Self {
@@ -147,6 +185,15 @@ pub struct RequestTimeouts {
     /// How long a stdio server may be silent on `server/discover` before `initialize` is sent as
     /// well. Default 2 s.
     pub discover: Duration,
+}
+
+builders! {
+    RequestTimeouts {
+        with_startup: startup: Duration,
+        with_request: request: Duration,
+        with_request_max: request_max: Duration,
+        with_discover: discover: Duration,
+    }
 }
 
 impl Default for RequestTimeouts {
@@ -180,6 +227,18 @@ pub struct Limits {
     pub max_rounds: usize,
 }
 
+builders! {
+    Limits {
+        with_max_message_bytes: max_message_bytes: usize,
+        with_stderr_lines: stderr_lines: usize,
+        with_max_in_flight: max_in_flight: usize,
+        with_max_pages: max_pages: usize,
+        with_max_list_entries: max_list_entries: usize,
+        with_max_list_bytes: max_list_bytes: usize,
+        with_max_rounds: max_rounds: usize,
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -209,6 +268,15 @@ pub struct ShutdownPolicy {
     /// server that hangs costs its callers no graces. Two processes at most; safe for servers that
     /// share nothing with a second one (no lock, no database of their own). Default `false`.
     pub overlap: bool,
+}
+
+builders! {
+    ShutdownPolicy {
+        with_stdin_grace: stdin_grace: Duration,
+        with_term_grace: term_grace: Duration,
+        with_total: total: Duration,
+        with_overlap: overlap: bool,
+    }
 }
 
 impl Default for ShutdownPolicy {
@@ -243,6 +311,18 @@ pub struct ServerPolicy {
     pub trust_annotations: bool,
 }
 
+builders! {
+    ServerPolicy {
+        with_reconnect: reconnect: ReconnectPolicy,
+        with_health: health: HealthPolicy,
+        with_timeouts: timeouts: RequestTimeouts,
+        with_limits: limits: Limits,
+        with_shutdown: shutdown: ShutdownPolicy,
+        with_catalog_ttl: catalog_ttl: Option<Duration>,
+        with_trust_annotations: trust_annotations: bool,
+    }
+}
+
 /// How many connects may run at once in one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -264,5 +344,46 @@ impl ConnectBudget {
     #[must_use]
     pub fn new(stdio: usize, http: usize) -> Self {
         Self { stdio, http }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_are_put_together_in_one_expression() {
+        let policy = ServerPolicy::default()
+            .with_reconnect(ReconnectPolicy::five_then_stop().with_jitter(Jitter::Full))
+            .with_health(HealthPolicy::default().with_misses(3))
+            .with_timeouts(RequestTimeouts::default().with_request(Duration::MAX))
+            .with_shutdown(ShutdownPolicy::default().with_overlap(true))
+            .with_limits(Limits::default().with_max_in_flight(1))
+            .with_trust_annotations(true);
+        let same = ServerPolicy {
+            reconnect: ReconnectPolicy {
+                jitter: Jitter::Full,
+                ..ReconnectPolicy::five_then_stop()
+            },
+            health: HealthPolicy {
+                misses: 3,
+                ..HealthPolicy::default()
+            },
+            timeouts: RequestTimeouts {
+                request: Duration::MAX,
+                ..RequestTimeouts::default()
+            },
+            shutdown: ShutdownPolicy {
+                overlap: true,
+                ..ShutdownPolicy::default()
+            },
+            limits: Limits {
+                max_in_flight: 1,
+                ..Limits::default()
+            },
+            catalog_ttl: None,
+            trust_annotations: true,
+        };
+        assert_eq!(policy, same);
     }
 }

@@ -1,7 +1,9 @@
-//! What the network does to connections: a proxy on loopback that drops, stalls, resets, cuts.
+//! What the network does to connections: a proxy on loopback that drops, stalls, resets, cuts, and
+//! whose behaviour changes as it runs.
 //!
 //! ```no_run
-//! use mcpool_testkit::{Behavior, faults::{Fault, TcpProxy}, fixtures::http::HttpFixture};
+//! use std::time::Duration;
+//! use mcpool_testkit::{Behavior, faults::{Fault, Step, TcpProxy}, fixtures::http::HttpFixture};
 //!
 //! # fn main() -> std::io::Result<()> {
 //! let server = HttpFixture::start(Behavior::new())?;
@@ -9,9 +11,19 @@
 //! let url = format!("http://{}/mcp", proxy.address());
 //! // … connect to `url`, then let every packet vanish, as a suspended laptop sees it:
 //! proxy.set(Fault::Blackhole);
+//! // … or let one trouble follow the other, again and again, while a load runs:
+//! proxy.cycle(vec![
+//!     Step::During(Fault::Pass, Duration::from_millis(300)),
+//!     // What a NAT does that forgets: open connections are dead, and nobody is told.
+//!     Step::HalfOpen,
+//!     Step::During(Fault::Drip { bytes: 7, pause: Duration::from_millis(1) }, Duration::from_millis(100)),
+//!     Step::Reset,
+//! ]);
 //! # let _ = url; Ok(())
 //! # }
 //! ```
+
+mod carry;
 
 use std::{
     io,
@@ -23,15 +35,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::watch,
-};
+use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
 
+use self::carry::{End, accept};
 use crate::fixtures::engine::lock;
 
-/// What happens to the connections through a [`TcpProxy`].
+/// What happens to the bytes of every connection through a [`TcpProxy`], open ones and new ones.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -40,20 +49,39 @@ pub enum Fault {
     Pass,
     /// New connections are reset at once; those that are open stay.
     Refuse,
-    /// Nothing passes in either direction and nobody is told: a half-open connection. What was
-    /// held passes when the fault ends. New connections are accepted and stall as well.
+    /// Nothing passes in either direction and nobody is told. What was held passes when the fault
+    /// ends. New connections are accepted and stall as well.
     Blackhole,
     /// Each read waits so long before it passes on.
     Delay(Duration),
+    /// Everything passes, so many bytes at a time (0 counts as 1), with a pause after each.
+    Drip {
+        /// How many bytes.
+        bytes: usize,
+        /// The pause.
+        pause: Duration,
+    },
     /// Each connection is reset after so many bytes from the server, counted from its start.
     CutAfter(u64),
+    /// Each connection is closed in good order after so many bytes from the server, counted from
+    /// its start: what it carried is truncated.
+    TruncateAfter(u64),
+    /// What is read from the server at once passes twice.
+    Duplicate,
 }
 
+/// One step of a [`cycle`](TcpProxy::cycle).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    None,
-    Close,
+#[non_exhaustive]
+pub enum Step {
+    /// This fault, for so long.
+    During(Fault, Duration),
+    /// Every connection that is open is reset (RST).
     Reset,
+    /// Every connection that is open is closed in good order (FIN).
+    Close,
+    /// Every connection that is open goes half-open: see [`TcpProxy::half_open_all`].
+    HalfOpen,
 }
 
 #[derive(Debug)]
@@ -67,12 +95,20 @@ struct Shared {
     from_server: AtomicU64,
 }
 
+impl Shared {
+    fn end(&self, end: End) {
+        let ended = std::mem::replace(&mut *lock(&self.ends), watch::Sender::new(End::None));
+        ended.send_replace(end);
+    }
+}
+
 /// A TCP proxy in a thread of its own. Dropping it ends its connections.
 #[derive(Debug)]
 pub struct TcpProxy {
     shared: Arc<Shared>,
     address: SocketAddr,
     runtime: Option<tokio::runtime::Runtime>,
+    cycle: Mutex<Option<AbortHandle>>,
 }
 
 impl TcpProxy {
@@ -106,6 +142,7 @@ impl TcpProxy {
             shared,
             address,
             runtime: Some(runtime),
+            cycle: Mutex::new(None),
         })
     }
 
@@ -115,27 +152,53 @@ impl TcpProxy {
         self.address
     }
 
-    /// Sets the fault, for open connections and for new ones.
+    /// Sets the fault, for open connections and for new ones. Ends a [`cycle`](Self::cycle).
     pub fn set(&self, fault: Fault) {
+        self.end_cycle();
         self.shared.fault.send_replace(fault);
+    }
+
+    /// Goes through these steps, again and again, until [`set`](Self::set), another cycle or the
+    /// drop. Steps that take no time are followed by a pause of a millisecond.
+    pub fn cycle(&self, steps: Vec<Step>) {
+        self.end_cycle();
+        let shared = Arc::clone(&self.shared);
+        let running = self.runtime.as_ref().map(|runtime| {
+            runtime.spawn(async move {
+                loop {
+                    for step in &steps {
+                        take(&shared, *step).await;
+                    }
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            })
+        });
+        *lock(&self.cycle) = running.map(|running| running.abort_handle());
+    }
+
+    fn end_cycle(&self) {
+        if let Some(running) = lock(&self.cycle).take() {
+            running.abort();
+        }
     }
 
     /// Resets every open connection (RST). New ones are served.
     pub fn reset_all(&self) {
-        self.end(End::Reset);
+        self.shared.end(End::Reset);
     }
 
     /// Closes every open connection in good order (FIN). New ones are served.
     pub fn close_all(&self) {
-        self.end(End::Close);
+        self.shared.end(End::Close);
     }
 
-    fn end(&self, end: End) {
-        let ended = std::mem::replace(&mut *lock(&self.shared.ends), watch::Sender::new(End::None));
-        ended.send_replace(end);
+    /// Makes every open connection half-open for good: what either side sends vanishes, and nobody
+    /// is told, as behind a NAT that has forgotten them, or a VPN that went. New ones are served.
+    pub fn half_open_all(&self) {
+        self.shared.end(End::HalfOpen);
     }
 
-    /// The connections that are open now.
+    /// The connections that are open now, half-open ones included.
     #[must_use]
     pub fn open(&self) -> usize {
         self.shared.open.load(Ordering::SeqCst)
@@ -162,109 +225,14 @@ impl Drop for TcpProxy {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    while let Ok((client, _)) = listener.accept().await {
-        shared.accepted.fetch_add(1, Ordering::SeqCst);
-        if *shared.fault.borrow() == Fault::Refuse {
-            reset(&client);
-            continue;
+async fn take(shared: &Shared, step: Step) {
+    match step {
+        Step::During(fault, time) => {
+            shared.fault.send_replace(fault);
+            tokio::time::sleep(time).await;
         }
-        let ends = lock(&shared.ends).subscribe();
-        tokio::spawn(carry(client, ends, Arc::clone(&shared)));
-    }
-}
-
-fn reset(stream: &TcpStream) {
-    // Closing with zero linger sends RST instead of FIN.
-    let _ = stream.set_zero_linger();
-}
-
-struct Open<'a>(&'a Shared);
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-async fn carry(mut client: TcpStream, mut ends: watch::Receiver<End>, shared: Arc<Shared>) {
-    shared.open.fetch_add(1, Ordering::SeqCst);
-    let _open = Open(&shared);
-    let Ok(mut server) = TcpStream::connect(shared.target).await else {
-        return reset(&client);
-    };
-    let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    let end = {
-        let (mut client_read, mut client_write) = client.split();
-        let (mut server_read, mut server_write) = server.split();
-        let up = pump(&mut client_read, &mut server_write, &shared, false);
-        let down = pump(&mut server_read, &mut client_write, &shared, true);
-        let both = async { tokio::try_join!(up, down) };
-        tokio::select! {
-            both = both => both.map_or(End::Reset, |_| End::Close),
-            ended = ends.wait_for(|end| *end != End::None) => {
-                ended.map_or(End::Close, |end| *end)
-            }
-        }
-    };
-    if end == End::Reset {
-        reset(&client);
-        reset(&server);
-    }
-}
-
-/// The connection is to be cut.
-struct Cut;
-
-/// Passes bytes on until the end.
-async fn pump(
-    from: &mut (impl tokio::io::AsyncRead + Unpin),
-    to: &mut (impl tokio::io::AsyncWrite + Unpin),
-    shared: &Shared,
-    from_server: bool,
-) -> Result<(), Cut> {
-    let mut fault = shared.fault.subscribe();
-    let mut buffer = vec![0; 64 * 1024];
-    let mut passed = 0_u64;
-    loop {
-        let read = match from.read(&mut buffer).await {
-            Ok(0) | Err(_) => {
-                let _ = to.shutdown().await;
-                return Ok(());
-            }
-            Ok(read) => read,
-        };
-        let mut allowed = read;
-        loop {
-            let now = *fault.borrow_and_update();
-            match now {
-                Fault::Blackhole => {
-                    if fault.changed().await.is_err() {
-                        return Ok(());
-                    }
-                    continue;
-                }
-                Fault::Delay(pause) => tokio::time::sleep(pause).await,
-                Fault::CutAfter(limit) if from_server => {
-                    let left = usize::try_from(limit.saturating_sub(passed)).unwrap_or(usize::MAX);
-                    allowed = read.min(left);
-                }
-                _ => {}
-            }
-            break;
-        }
-        if to.write_all(&buffer[..allowed]).await.is_err() {
-            return Ok(());
-        }
-        passed += allowed as u64;
-        if from_server {
-            shared
-                .from_server
-                .fetch_add(allowed as u64, Ordering::SeqCst);
-        }
-        if allowed < read {
-            let _ = to.flush().await;
-            return Err(Cut);
-        }
+        Step::Reset => shared.end(End::Reset),
+        Step::Close => shared.end(End::Close),
+        Step::HalfOpen => shared.end(End::HalfOpen),
     }
 }

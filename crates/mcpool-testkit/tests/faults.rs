@@ -5,7 +5,7 @@ use std::{io::ErrorKind, time::Duration};
 
 use mcpool_testkit::{
     eventually,
-    faults::{Fault, TcpProxy},
+    faults::{Fault, Step, TcpProxy},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -108,4 +108,93 @@ async fn cuts_after_so_many_bytes_and_delays() {
     let start = std::time::Instant::now();
     say(&mut stream, b"hello").await.unwrap();
     assert!(start.elapsed() >= pause * 2, "once each way");
+}
+
+#[tokio::test]
+async fn half_open_connections_swallow_and_new_ones_are_served() {
+    let proxy = TcpProxy::start(echo().await).unwrap();
+    let mut old = TcpStream::connect(proxy.address()).await.unwrap();
+    say(&mut old, b"hello").await.unwrap();
+    proxy.half_open_all();
+    // It takes effect behind the call's back: until then bytes pass.
+    let mut heard = [0; 4];
+    let swallowed = async {
+        loop {
+            old.write_all(b"lost").await.unwrap();
+            let answer = old.read_exact(&mut heard);
+            if tokio::time::timeout(Duration::from_millis(200), answer)
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(LONG, swallowed).await.unwrap();
+    let mut new = TcpStream::connect(proxy.address()).await.unwrap();
+    say(&mut new, b"hello").await.unwrap();
+    assert_eq!(proxy.open(), 2);
+    // The client is not told, not even now; the proxy lets go when the client does.
+    proxy.set(Fault::Pass);
+    let silent = tokio::time::timeout(Duration::from_millis(200), old.read(&mut heard));
+    assert!(silent.await.is_err());
+    drop((old, new));
+    assert!(eventually(LONG, || proxy.open() == 0).await);
+}
+
+#[tokio::test]
+async fn truncates_drips_and_duplicates() {
+    let proxy = TcpProxy::start(echo().await).unwrap();
+    proxy.set(Fault::TruncateAfter(3));
+    let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+    stream.write_all(b"hello").await.unwrap();
+    let mut heard = Vec::new();
+    let end = tokio::time::timeout(LONG, stream.read_to_end(&mut heard)).await;
+    end.unwrap().expect("it is closed, not cut");
+    assert_eq!(heard, b"hel");
+
+    let pause = Duration::from_millis(20);
+    proxy.set(Fault::Drip { bytes: 0, pause });
+    let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+    let start = std::time::Instant::now();
+    assert_eq!(say(&mut stream, b"hello").await.unwrap(), b"hello");
+    assert!(start.elapsed() >= pause * 4, "a byte at a time");
+
+    proxy.set(Fault::Duplicate);
+    let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+    stream.write_all(b"ab").await.unwrap();
+    let mut heard = [0; 4];
+    tokio::time::timeout(LONG, stream.read_exact(&mut heard))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(heard == *b"abab" || heard == *b"aabb", "{heard:?}");
+}
+
+#[tokio::test]
+async fn a_cycle_goes_on_until_it_is_ended() {
+    let proxy = TcpProxy::start(echo().await).unwrap();
+    proxy.cycle(vec![
+        Step::During(Fault::Pass, Duration::from_millis(20)),
+        Step::Reset,
+        Step::During(Fault::Refuse, Duration::from_millis(5)),
+    ]);
+    let mut resets = 0;
+    let many = async {
+        while resets < 3 {
+            let Ok(mut stream) = TcpStream::connect(proxy.address()).await else {
+                continue;
+            };
+            // Silent until the next reset.
+            if stream.read(&mut [0; 1]).await.is_err() {
+                resets += 1;
+            }
+        }
+    };
+    tokio::time::timeout(LONG, many).await.unwrap();
+    proxy.set(Fault::Pass);
+    let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+    let mut heard = [0; 1];
+    let rest = tokio::time::timeout(Duration::from_millis(200), stream.read(&mut heard));
+    assert!(rest.await.is_err(), "the cycle goes on");
 }

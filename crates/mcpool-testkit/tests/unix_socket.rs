@@ -1,10 +1,13 @@
 //! A transport of one's own, over a Unix socket, and the contract suite on it.
 //!
-//! The transport is `UnixConnector`: some thirty lines, since messages that are lines on a stream
-//! of bytes are what `mcpool_duplex::lines` is for. The rest puts the fixture server behind a
-//! socket.
+//! The transport is that of mcpool's example `custom_transport`: some thirty lines, since messages
+//! that are lines on a stream of bytes are what `mcpool_duplex::lines` is for. The rest puts the
+//! fixture server behind a socket.
 #![cfg(unix)]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../../mcpool/examples/custom_transport/connector.rs"]
+mod connector;
 
 use std::{
     path::PathBuf,
@@ -15,14 +18,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use mcpool_core::{
-    ConnectRequest, Connector, Error, ErrorKind, HttpSpec, Result, Transport, TransportKind,
-    TransportSpec,
-};
-use mcpool_duplex::{
-    Duplex,
-    lines::{LineReader, LineWriter},
-};
+use connector::UnixConnector;
+use mcpool_core::{ConnectRequest, Connector, TransportSpec};
 use mcpool_testkit::{
     Behavior,
     contract::{ContractTarget, Footprint, RunningFixture},
@@ -35,64 +32,43 @@ use tokio::{
     net::{UnixListener, UnixStream},
 };
 
-/// Opens connections to `unix:PATH`.
-#[derive(Debug, Default)]
-struct UnixConnector;
+/// One socket, whatever server listens on it.
+struct Target(Marker);
 
-#[async_trait]
-impl Connector for UnixConnector {
-    fn kind(&self) -> TransportKind {
-        TransportKind::Custom
+impl Target {
+    fn new() -> Self {
+        Self(Marker::new())
     }
 
-    async fn connect(&self, request: ConnectRequest) -> Result<Arc<dyn Transport>> {
-        let path = match &*request.target {
-            TransportSpec::Http(spec) => spec.url.strip_prefix("unix:"),
-            _ => None,
-        };
-        let path = path.ok_or_else(|| {
-            Error::new(
-                ErrorKind::InvalidSpec,
-                "this is no address of a Unix socket",
-            )
-        })?;
-        let stream = UnixStream::connect(path).await.map_err(|source| {
-            Error::new(ErrorKind::Connect, "cannot connect to the socket").with_source(source)
-        })?;
-        let (read, write) = stream.into_split();
-        let read = LineReader::new(read, request.limits.max_message_bytes);
-        let transport = Duplex::new(&request, self.kind(), read, LineWriter::new(write))?;
-        Ok(Arc::new(transport))
+    fn path(&self) -> PathBuf {
+        self.0.dir().join("socket")
     }
 }
-
-struct Target;
 
 #[async_trait]
 impl ContractTarget for Target {
     fn connector(&self) -> Arc<dyn Connector> {
-        Arc::new(UnixConnector)
+        Arc::new(UnixConnector(self.path()))
     }
 
     async fn start(&self, behavior: Behavior) -> Box<dyn RunningFixture> {
-        Box::new(UnixServer::start(behavior))
+        Box::new(UnixServer::start(behavior, self.path()))
     }
 }
 
-contract_tests!(Target);
+contract_tests!(Target::new());
 
 /// The fixture server behind a socket, on a runtime of its own.
 struct UnixServer {
     path: PathBuf,
     running: Arc<Mutex<Option<tokio::runtime::Runtime>>>,
     connections: Arc<AtomicUsize>,
-    _directory: Marker,
 }
 
 impl UnixServer {
-    fn start(behavior: Behavior) -> Self {
-        let directory = Marker::new();
-        let path = directory.dir().join("socket");
+    fn start(behavior: Behavior, path: PathBuf) -> Self {
+        // What a server before this one left.
+        let _ = std::fs::remove_file(&path);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -121,7 +97,6 @@ impl UnixServer {
             path,
             running,
             connections,
-            _directory: directory,
         }
     }
 }
@@ -206,8 +181,7 @@ fn say(to: &tokio::sync::mpsc::UnboundedSender<Vec<u8>>, line: String) {
 
 impl RunningFixture for UnixServer {
     fn request(&self) -> ConnectRequest {
-        let url = format!("unix:{}", self.path.display());
-        let target = TransportSpec::Http(HttpSpec::new(url));
+        let target = TransportSpec::Custom(Arc::new(UnixConnector(self.path.clone())));
         ConnectRequest::new("socket".parse().unwrap(), target)
     }
 

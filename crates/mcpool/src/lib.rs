@@ -66,12 +66,14 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use mcpool::{ReconnectPolicy, ServerPolicy, ServerSpec, StartMode};
+//! use mcpool::{
+//!     HealthPolicy, ReconnectPolicy, RequestTimeouts, ServerPolicy, ServerSpec, StartMode,
+//! };
 //!
-//! let mut policy = ServerPolicy::default();
-//! policy.reconnect = ReconnectPolicy::five_then_stop();
-//! policy.health.interval = Duration::from_secs(30);
-//! policy.timeouts.request = Duration::from_secs(120);
+//! let policy = ServerPolicy::default()
+//!     .with_reconnect(ReconnectPolicy::five_then_stop())
+//!     .with_health(HealthPolicy::default().with_interval(Duration::from_secs(30)))
+//!     .with_timeouts(RequestTimeouts::default().with_request(Duration::from_secs(120)));
 //!
 //! let spec = ServerSpec::url("search", "https://example.com/mcp")?
 //!     .with_policy(policy)
