@@ -4,7 +4,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -19,6 +19,8 @@ use mcpool::{
     config::{Loaded, Problem, Watcher},
     stdio::{GuardianProgram, StdioConnector},
 };
+
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     args::Global,
@@ -47,6 +49,8 @@ pub(crate) struct App {
     wire: Option<Arc<Wire>>,
     /// Which questions of servers a person is there to answer.
     asking: Option<Asking>,
+    /// What Ctrl-C ends in place of the program.
+    interrupt: Mutex<Option<CancellationToken>>,
     manager: OnceLock<ConnectionManager>,
     oauth: OnceLock<OAuth>,
     handler: OnceLock<Arc<dyn ServerRequestHandler>>,
@@ -57,6 +61,16 @@ pub(crate) struct App {
     /// The command line or the URL of each server, secrets overwritten.
     reached_by: OnceLock<HashMap<ServerName, String>>,
     config_broken: AtomicBool,
+}
+
+/// A tool that the command line names.
+pub(crate) struct Found {
+    /// Its server, connected.
+    pub(crate) server: ServerHandle,
+    /// Its name, as the server has it.
+    pub(crate) tool: String,
+    /// Another server, connected, where one was wanted.
+    pub(crate) beside: Option<ServerHandle>,
 }
 
 /// How the connect of one server went.
@@ -76,6 +90,7 @@ impl App {
             target,
             wire: None,
             asking: None,
+            interrupt: Mutex::default(),
             manager: OnceLock::new(),
             oauth: OnceLock::new(),
             handler: OnceLock::new(),
@@ -171,8 +186,9 @@ impl App {
         first: &str,
         second: Option<String>,
         arguments: &mut Vec<String>,
-    ) -> Result<(ServerHandle, String), Failure> {
-        let (specs, named) = self.select_named(first, second.as_deref()).await?;
+        beside: Option<&str>,
+    ) -> Result<Found, Failure> {
+        let (mut specs, named) = self.select_named(first, second.as_deref()).await?;
         if named.in_one_word {
             arguments.splice(..0, second);
         }
@@ -180,7 +196,11 @@ impl App {
             Failure::usage(text!("which tool of {}?", named.server))
                 .with_hint(text!("`mcpool tools {}` lists them", named.server))
         })?;
-        let server = self.connect_one(specs).await?.server(&named.server)?;
+        if let Some(beside) = beside.filter(|beside| *beside != named.server) {
+            specs.extend(self.select(Some(beside)).await?);
+        }
+        let manager = self.connect_each(specs).await?;
+        let server = manager.server(&named.server)?;
         // A qualified name says its tool only beside the list.
         let listed = server.tools(Refresh::IfStale).await.ok();
         let own = listed.and_then(|listed| {
@@ -188,7 +208,35 @@ impl App {
             let own = names.find(|own| named::is_named(&tool, &named.server, own));
             own.map(ToString::to_string)
         });
-        Ok((server, own.unwrap_or(tool)))
+        Ok(Found {
+            server,
+            tool: own.unwrap_or(tool),
+            beside: beside.map(|beside| manager.server(beside)).transpose()?,
+        })
+    }
+
+    /// From now on the first Ctrl-C cancels this instead of ending the program, once.
+    pub(crate) fn on_interrupt(&self) -> CancellationToken {
+        let stop = CancellationToken::new();
+        *self.interrupt() = Some(stop.clone());
+        stop
+    }
+
+    /// A Ctrl-C came: whether something else than the program ends by it.
+    pub(crate) fn take_interrupt(&self) -> bool {
+        match self.interrupt().take() {
+            Some(stop) => {
+                stop.cancel();
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn interrupt(&self) -> MutexGuard<'_, Option<CancellationToken>> {
+        self.interrupt
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The servers of the config. Its connect budget becomes the manager's.
@@ -334,11 +382,11 @@ impl App {
 
     /// The manager with this server alone, connected; or says why not.
     pub(crate) async fn connected(&self, server: &str) -> Result<&ConnectionManager, Failure> {
-        self.connect_one(self.select(Some(server)).await?).await
+        self.connect_each(self.select(Some(server)).await?).await
     }
 
-    /// The manager with the one server that was selected, connected.
-    async fn connect_one(&self, specs: Vec<ServerSpec>) -> Result<&ConnectionManager, Failure> {
+    /// The manager with the servers that were selected, each connected.
+    async fn connect_each(&self, specs: Vec<ServerSpec>) -> Result<&ConnectionManager, Failure> {
         let manager = self.managed(specs.clone()).await?;
         let progress = Connecting::start(&manager.names());
         for spec in &specs {

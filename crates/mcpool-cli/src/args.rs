@@ -224,7 +224,8 @@ Examples:
     /// Measure how fast a server answers through mcpool
     #[command(after_help = "\
 Examples:
-  mcpool bench docs search query=rust -n 500 -c 8")]
+  mcpool bench docs search query=rust -n 500 -c 8
+  mcpool bench docs search query=rust -d 10s --against docs-http")]
     Bench(BenchArgs),
     /// Look at config files and edit them
     Config {
@@ -293,11 +294,12 @@ pub(crate) struct CallArgs {
     /// How long to wait for the answer ("30s"); progress starts it again
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
-    /// How to print the answer
+    /// How to print the answer: text, json, raw (the content alone, byte for byte) or markdown
     #[arg(
         long,
         value_name = "FORM",
         default_value = "text",
+        hide_possible_values = true,
         conflicts_with = "json"
     )]
     pub(crate) output: Form,
@@ -332,6 +334,16 @@ pub(crate) struct BenchArgs {
     /// How many calls
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1_000)]
     pub(crate) calls: usize,
+    /// For how long, instead of how many calls ("10s")
+    #[arg(short, long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(conflicts_with = "calls")]
+    pub(crate) duration: Option<Duration>,
+    /// How many calls before the measuring begins
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) warmup: usize,
+    /// Another server of the config with the same tool, to compare it with
+    #[arg(long, value_name = "SERVER")]
+    pub(crate) against: Option<String>,
     /// How many calls at once
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     pub(crate) concurrency: usize,

@@ -27,7 +27,7 @@ mod targets;
 mod verdict;
 mod wire;
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{pin::pin, process::ExitCode, sync::Arc, time::Duration};
 
 use mcpool::stdio::GuardianProgram;
 
@@ -101,17 +101,25 @@ async fn run(
     let app = App::new(cli.global, target, guardian)
         .with_wire(wire)
         .with_asking(asking);
-    let exit = tokio::select! {
-        biased;
-        signal = signals.next() => signal,
-        outcome = commands::run(&app, cli.command) => {
-            let exit = outcome.unwrap_or_else(|failure| {
-                app.report(&failure);
-                failure.exit()
-            });
-            // The work is done: nobody needs to wait for servers that end slowly.
-            app.leave_servers();
-            exit
+    let exit = {
+        let mut work = pin!(commands::run(&app, cli.command));
+        loop {
+            tokio::select! {
+                biased;
+                // The first Ctrl-C may be for what runs, not for the program.
+                signal = signals.next() => if signal != Exit::Signal(2) || !app.take_interrupt() {
+                    break signal;
+                },
+                outcome = &mut work => {
+                    let exit = outcome.unwrap_or_else(|failure| {
+                        app.report(&failure);
+                        failure.exit()
+                    });
+                    // The work is done: nobody needs to wait for servers that end slowly.
+                    app.leave_servers();
+                    break exit;
+                }
+            }
         }
     };
     // A second signal does not wait for servers that take their time: what is dropped is killed.

@@ -28,22 +28,12 @@ pub(crate) struct TargetFlags {
     stdio: Option<String>,
 
     /// A header for a URL, as 'NAME: VALUE'; ${VARIABLE} is filled in; may be given several times
-    #[arg(
-        long = "header",
-        value_name = "HEADER",
-        global = true,
-        hide_short_help = true
-    )]
+    #[arg(long = "header", value_name = "HEADER", global = true)]
     #[arg(help_heading = HEADING)]
     pub(crate) headers: Vec<String>,
 
     /// A variable for a command, or the NAME of one to pass on; may be given several times
-    #[arg(
-        long = "env",
-        value_name = "NAME=VALUE",
-        global = true,
-        hide_short_help = true
-    )]
+    #[arg(long = "env", value_name = "NAME=VALUE", global = true)]
     #[arg(help_heading = HEADING)]
     pub(crate) env: Vec<String>,
 

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::{Outcome, tools::signature};
 use crate::{
-    app::App,
+    app::{App, Found},
     args::CallArgs,
     arguments::{self, Given, Object},
     exit::{Exit, Failure, unknown},
@@ -25,8 +25,8 @@ use crate::{
 
 /// Runs it.
 pub(crate) async fn run(app: &App, mut args: CallArgs) -> Outcome {
-    let (server, tool) = app
-        .connected_tool(&args.server, args.tool, &mut args.pairs)
+    let Found { server, tool, .. } = app
+        .connected_tool(&args.server, args.tool, &mut args.pairs, None)
         .await?;
     let given = Given::read(args.pairs, args.args).await?;
     let arguments = fitting(&server, &tool, &given, !args.no_check).await?;

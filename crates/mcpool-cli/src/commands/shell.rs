@@ -125,7 +125,17 @@ pub(crate) async fn run(app: &App, args: ShellArgs) -> Outcome {
             Err(ReadlineError::Eof) => break,
             Err(error) => return Err(no_prompt(error)),
         };
-        match obey(app, (&name, &server), &line).await {
+        // Ctrl-C ends what the line does, and not the session.
+        let stop = app.on_interrupt();
+        let obeyed = tokio::select! {
+            obeyed = obey(app, (&name, &server), &line) => obeyed,
+            () = stop.cancelled() => {
+                out::tell(&text!("\n"));
+                Ok(Some(Exit::Signal(2)))
+            }
+        };
+        app.take_interrupt();
+        match obeyed {
             Ok(Some(exit)) => last = exit,
             Ok(None) => break,
             Err(failure) => {

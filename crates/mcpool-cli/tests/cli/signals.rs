@@ -4,7 +4,7 @@
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{PROGRAM, Place, good, processes_with, until};
+use crate::support::{PROGRAM, Place, good, processes_with, scripted, until};
 
 /// A server that never answers and has a child of its own.
 fn hangs(mark: &str) -> Value {
@@ -158,4 +158,21 @@ fn kill_by_argument(argument: &str) {
             nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
         }
     }
+}
+
+#[test]
+fn ctrl_c_ends_a_bench_and_shows_what_there_is() {
+    let marks = Place::empty();
+    let mark = marks.path().join("called");
+    let touch = format!(
+        r#"touch {}; printf '{{"jsonrpc":"2.0","id":%s,"result":{{"content":[]}}}}\n' "$id""#,
+        mark.display()
+    );
+    let place = Place::with(json!({"s": scripted(&touch)}));
+    let running = place.start(&["bench", "s", "t", "-d", "1h", "--warmup", "0", "--json"]);
+    until("the first call", || mark.exists().then_some(()));
+    running.signal(Signal::SIGINT);
+    let line = running.wait_for(|line| line.contains("\"interrupted\""));
+    assert!(line.contains("true"), "{line}");
+    assert_eq!(running.wait(), Some(130));
 }
