@@ -220,6 +220,7 @@ fn the_help_of_each_command() {
         "health",
         "doctor",
         "watch",
+        "serve",
         "bench",
         "login",
         "logout",
