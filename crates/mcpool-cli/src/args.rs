@@ -165,11 +165,12 @@ Examples:
         /// Read this resource of SERVER
         #[arg(long, value_name = "URI")]
         read: Option<String>,
-        /// How to print what is read
+        /// How to print what is read: text, json, raw (the content alone, byte for byte) or markdown
         #[arg(
             long,
             value_name = "FORM",
             default_value = "text",
+            hide_possible_values = true,
             conflicts_with = "json"
         )]
         output: Form,
