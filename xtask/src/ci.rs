@@ -66,6 +66,16 @@ const STEPS: &[Step] = &[
         },
     },
     Step {
+        name: "loom",
+        what: "the hand-made atomics, in every order of events",
+        run: || {
+            tools::run(
+                cargo(["test", "--locked", "--all-features", "--test", "loom"])
+                    .args(["--package", "mcpool-duplex", "--package", "mcpool-manager"]),
+            )
+        },
+    },
+    Step {
         name: "conformance",
         what: "the official suite brings no less than docs/conformance.md says",
         run: || conformance::run(&[]),

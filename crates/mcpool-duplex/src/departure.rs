@@ -8,24 +8,23 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::task::AtomicWaker;
 use mcpool_core::{Delivery, RequestSink};
 
-use crate::wire::{Wire, guarded};
+use crate::{
+    ending::Ending,
+    wire::{Wire, guarded},
+};
 
 /// Is told when a message departs: from then on a byte of it may have been written.
 ///
 /// A half marks it under the lock under which it writes and under which the drop of the write's
 /// future withdraws what was not written. So whoever has dropped that future reads a final value.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Departure(Arc<Ticket>);
 
-#[derive(Default)]
 struct Ticket {
     departed: AtomicBool,
-    /// Whether it was written, or never will be.
-    over: AtomicBool,
-    writer: AtomicWaker,
+    ending: Ending,
     sink: Option<Arc<dyn RequestSink>>,
     wire: Option<Arc<Wire>>,
 }
@@ -33,9 +32,10 @@ struct Ticket {
 impl Departure {
     pub(crate) fn new(wire: &Arc<Wire>, sink: Option<Arc<dyn RequestSink>>) -> Self {
         Self(Arc::new(Ticket {
+            departed: AtomicBool::new(false),
+            ending: Ending::new(),
             sink,
             wire: Some(Arc::clone(wire)),
-            ..Ticket::default()
         }))
     }
 
@@ -62,24 +62,12 @@ impl Departure {
     /// Nothing more is done about the message: it was written whole, or the stream has ended.
     /// Whoever waits for that is woken, if wanted.
     pub(crate) fn end(&self, wake: bool) {
-        self.0.over.store(true, Ordering::Release);
-        if wake {
-            self.0.writer.wake();
-        }
+        self.0.ending.end(wake);
     }
 
     /// Waits for the end of the message. Only the last that polls is woken.
     pub(crate) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.0.over.load(Ordering::Acquire) {
-            return Poll::Ready(());
-        }
-        self.0.writer.register(cx.waker());
-        // It may have ended before the waker was there.
-        if self.0.over.load(Ordering::Acquire) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        self.0.ending.poll(cx)
     }
 
     /// What is known of the delivery when no answer has come: not sent until it departed.
@@ -90,6 +78,18 @@ impl Departure {
         } else {
             Delivery::NotSent
         }
+    }
+}
+
+impl Default for Departure {
+    /// One that nobody follows.
+    fn default() -> Self {
+        Self(Arc::new(Ticket {
+            departed: AtomicBool::new(false),
+            ending: Ending::new(),
+            sink: None,
+            wire: None,
+        }))
     }
 }
 

@@ -55,6 +55,7 @@ mod connection;
 mod departure;
 mod dispatch;
 mod duplex;
+mod ending;
 mod frame;
 mod halves;
 pub mod lines;
@@ -63,6 +64,13 @@ mod pending;
 mod scan;
 mod task;
 mod wire;
+
+/// What the models of the hand-made atomics replace by that of loom.
+mod sync {
+    pub(crate) use std::sync::atomic;
+
+    pub(crate) use futures::task::AtomicWaker;
+}
 
 pub use departure::Departure;
 pub use duplex::Duplex;

@@ -66,6 +66,11 @@ mod shared;
 mod shutdown;
 mod supervise;
 
+/// What the models of the hand-made atomics replace by that of loom.
+mod sync {
+    pub(crate) use std::sync::atomic;
+}
+
 pub use application::Signal;
 pub use apply::{StartReport, diff::ConfigDiff};
 pub use catalog::{

@@ -4,6 +4,7 @@ pub(crate) mod budget;
 pub(crate) mod connection;
 pub(crate) mod continuity;
 pub(crate) mod foreign;
+pub(crate) mod gate;
 pub(crate) mod machine;
 pub(crate) mod open;
 pub(crate) mod slot;

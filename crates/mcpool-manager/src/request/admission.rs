@@ -21,7 +21,8 @@ use crate::{
     supervise::{
         connection,
         foreign::guarded,
-        slot::{Live, Refused},
+        gate::Refused,
+        slot::Live,
     },
 };
 

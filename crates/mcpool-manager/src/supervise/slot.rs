@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -14,7 +14,10 @@ use mcpool_core::{Client, DisconnectCause, Error, ErrorKind, ServerName};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::supervise::foreign::asked;
+use crate::supervise::{
+    foreign::asked,
+    gate::{Gate, Refused},
+};
 
 /// The slot of one instance. Only its supervisor fills and empties it.
 #[derive(Default)]
@@ -40,16 +43,13 @@ impl Slot {
     }
 }
 
-/// The bit that marks a shut gate; the bits below it count the calls inside.
-const SHUT: usize = 1 << (usize::BITS - 1);
-
 /// One live connection.
 pub(crate) struct Live {
     pub(crate) client: Arc<dyn Client>,
     server: ServerName,
     /// Which connection of its instance it is, from 1.
     pub(crate) epoch: u64,
-    gate: AtomicUsize,
+    gate: Gate,
     drained: Notify,
     /// Cancelled when the connection is given up: whatever is in flight ends.
     dead: CancellationToken,
@@ -62,22 +62,13 @@ pub(crate) struct Live {
     used: AtomicU64,
 }
 
-/// Why a gate let nobody in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// The connection was given up.
-    Shut,
-    /// As many calls as are allowed are inside.
-    Full,
-}
-
 impl Live {
     pub(crate) fn new(server: ServerName, client: Arc<dyn Client>, epoch: u64) -> Arc<Self> {
         Arc::new(Self {
             client,
             server,
             epoch,
-            gate: AtomicUsize::new(0),
+            gate: Gate::new(),
             drained: Notify::new(),
             dead: CancellationToken::new(),
             cause: OnceLock::new(),
@@ -89,7 +80,7 @@ impl Live {
     }
 
     fn usable(&self) -> bool {
-        if self.gate.load(Ordering::Acquire) & SHUT != 0 {
+        if self.gate.is_shut() {
             return false;
         }
         match asked("`is_closed` of the client", || self.client.is_closed()) {
@@ -122,7 +113,7 @@ impl Live {
 
     /// How many calls are inside.
     pub(crate) fn in_flight(&self) -> usize {
-        self.gate.load(Ordering::Acquire) & !SHUT
+        self.gate.inside()
     }
 
     /// When the last call ended.
@@ -132,38 +123,20 @@ impl Live {
 
     /// Lets a call in; [`Live::leave`] lets it out.
     pub(crate) fn enter(&self, most: usize) -> Result<(), Refused> {
-        let mut seen = self.gate.load(Ordering::Acquire);
-        loop {
-            if seen & SHUT != 0 {
-                return Err(Refused::Shut);
-            }
-            if seen >= most {
-                return Err(Refused::Full);
-            }
-            match self.gate.compare_exchange_weak(
-                seen,
-                seen + 1,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => return Ok(()),
-                Err(now) => seen = now,
-            }
-        }
+        self.gate.enter(most)
     }
 
     pub(crate) fn leave(&self) {
         let since = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.used.fetch_max(since, Ordering::Relaxed);
-        let before = self.gate.fetch_sub(1, Ordering::AcqRel);
-        if before == SHUT | 1 {
+        if self.gate.leave() {
             self.drained.notify_waiters();
         }
     }
 
     /// Lets nobody in any more. Calls inside go on.
     pub(crate) fn shut(&self) {
-        self.gate.fetch_or(SHUT, Ordering::AcqRel);
+        self.gate.shut();
     }
 
     /// Ends every call inside.
