@@ -215,6 +215,14 @@ impl App {
         })
     }
 
+    /// The words that name a server on the command line.
+    pub(crate) fn words_of(&self, server: &ServerName) -> Vec<String> {
+        match &self.target {
+            Some(target) => target.words(),
+            None => vec![server.to_string()],
+        }
+    }
+
     /// From now on the first Ctrl-C cancels this instead of ending the program, once.
     pub(crate) fn on_interrupt(&self) -> CancellationToken {
         let stop = CancellationToken::new();

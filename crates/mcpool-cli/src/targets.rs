@@ -148,6 +148,19 @@ impl Target {
         self.settings.url.as_deref()
     }
 
+    /// The words that name it on the command line.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let program = self.settings.command.iter().chain(&self.settings.args);
+        match &self.settings.url {
+            Some(url) => vec![url.clone()],
+            None => vec![
+                "--stdio".to_owned(),
+                // It was split by the same rules.
+                shlex::try_join(program.map(String::as_str)).unwrap_or_default(),
+            ],
+        }
+    }
+
     /// A loader that knows this server alone.
     pub(crate) fn loader(&self) -> Result<Loader, Failure> {
         loader_of(&self.name, self.settings.clone())

@@ -14,6 +14,7 @@ use crate::{
     app::App,
     exit::Exit,
     render::{out, table, text::Text},
+    text,
 };
 
 /// `mcpool auth`
@@ -124,5 +125,5 @@ fn to_text(rows: &[(&ServerSpec, Result<LoginStatus, Error>)]) -> Text {
         };
         table.row(std::iter::once(spec.name.as_str()).chain(cells.iter().map(String::as_str)));
     }
-    table.to_text()
+    table.to_text_or(text!("no server has a login\n"))
 }

@@ -8,6 +8,7 @@ use crate::{
     app::App,
     exit::Exit,
     render::{out, table},
+    text,
 };
 
 /// Runs it.
@@ -69,7 +70,7 @@ pub(crate) async fn run(app: &App, server: Option<&str>) -> Outcome {
             };
             table.row(std::iter::once(name.as_str()).chain(cells.iter().map(String::as_str)));
         }
-        out::print(&table.to_text())?;
+        out::print(&table.to_text_or(text!("no servers\n")))?;
     }
     let errors = results.iter().filter_map(|(_, r)| r.as_ref().err());
     Ok(app.overall(Exit::of_all(errors.map(Error::kind))))

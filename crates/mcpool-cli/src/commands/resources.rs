@@ -77,7 +77,7 @@ pub(crate) async fn run(
                 table::summary(entry.description.as_deref().unwrap_or("")),
             ]);
         }
-        out::print(&table.to_text())?;
+        out::print(&table.to_text_or(text!("no resources\n")))?;
     }
     left_out::tell(&left_out);
     let exit = app.report_attempts(&attempts);

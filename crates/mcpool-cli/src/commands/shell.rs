@@ -181,7 +181,7 @@ async fn obey(
                     let found = listed.items.iter().find(|tool| tool.name == wanted);
                     let names: Vec<&str> = listed.items.iter().map(|tool| &*tool.name).collect();
                     let tool = found.ok_or_else(|| unknown("tool", &wanted, &names))?;
-                    out::print(&tools::in_full(name, tool))?;
+                    out::print(&tools::in_full(&app.words_of(name), name, tool))?;
                 }
             }
         }

@@ -69,7 +69,11 @@ pub(crate) async fn run(app: &App, args: ToolsArgs) -> Outcome {
         }
     } else if tool.is_some() {
         for entry in &entries {
-            out::paged(&in_full(&entry.server, &entry.tool))?;
+            out::paged(&in_full(
+                &app.words_of(&entry.server),
+                &entry.server,
+                &entry.tool,
+            ))?;
         }
     } else if !words.is_empty() {
         out::paged(&ranked(&entries, &words))?;
@@ -196,8 +200,9 @@ pub(crate) fn brief(name: &str, tool: &Tool, columns: usize) -> Text {
     text
 }
 
-/// Everything that the server says of a tool, and how it is called.
-pub(crate) fn in_full(server: &ServerName, tool: &Tool) -> Text {
+/// Everything that the server says of a tool, and how it is called: these words name the server on
+/// the command line.
+pub(crate) fn in_full(words: &[String], server: &ServerName, tool: &Tool) -> Text {
     let columns = out::columns();
     let mut text = text!("{}.{}", server, AnswerLine(&tool.name));
     if let Some(title) = title(tool) {
@@ -233,7 +238,7 @@ pub(crate) fn in_full(server: &ServerName, tool: &Tool) -> Text {
         text.push(&hints.wrapped("", "  ", columns));
     }
     text.push(&text!("\ncall it:\n"));
-    text.push(&example(server, tool, &parameters).wrapped("  ", "      ", columns));
+    text.push(&example(words, tool, &parameters).wrapped("  ", "      ", columns));
     text
 }
 
@@ -287,14 +292,14 @@ fn hints(tool: &Tool) -> Vec<&'static str> {
 }
 
 /// The call, with what it needs.
-fn example(server: &ServerName, tool: &Tool, parameters: &[Parameter]) -> Text {
+fn example(words: &[String], tool: &Tool, parameters: &[Parameter]) -> Text {
     let quoted = |word: &str| match shlex::try_quote(word) {
         Ok(quoted) => text!("{}", AnswerLine(&quoted)),
         Err(_) => text!("{}", AnswerLine(word)),
     };
     let mut text = text!(
         "mcpool call {} {}",
-        quoted(server.as_str()),
+        Text::join(words.iter().map(|word| quoted(word)), " "),
         quoted(&tool.name)
     );
     for parameter in parameters.iter().filter(|parameter| parameter.required) {

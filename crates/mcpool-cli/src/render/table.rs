@@ -49,10 +49,21 @@ impl Table {
         self.table.add_row(cells);
     }
 
+    /// The table as text, or these words when it has no rows.
+    pub(crate) fn to_text_or(&self, nothing: Text) -> Text {
+        match self.table.row_count() {
+            0 => nothing,
+            _ => self.to_text(),
+        }
+    }
+
     /// The table as text; trailing spaces would only get in the way of `cut` and `diff`.
     pub(crate) fn to_text(&self) -> Text {
         let mut text = String::new();
-        for line in self.table.to_string().lines() {
+        let table = self.table.to_string();
+        // Heads that are all empty are no line.
+        let lines = table.lines().skip_while(|line| line.trim().is_empty());
+        for line in lines {
             text.push_str(line.trim_end());
             text.push('\n');
         }

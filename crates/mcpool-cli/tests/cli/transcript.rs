@@ -105,7 +105,7 @@ fn the_mistakes_of_a_user() {
     );
     let closed = closed_port();
     let url = |address: &str| json!({"url": format!("http://{address}/mcp"), "transport": "http"});
-    let place = Place::with(json!({
+    let servers = json!({
         "docs": search(),
         "demo": good(),
         "unset": {"url": "https://${NO_SUCH_HOST}/mcp"},
@@ -115,7 +115,11 @@ fn the_mistakes_of_a_user() {
         "path": url(&missing),
         "private": url(&private),
         "tls": {"url": format!("https://{missing}/mcp"), "transport": "http"},
-    }));
+    });
+    let place = Place::with(json!({}));
+    // Over many lines, so that no place depends on how long a path or a port is.
+    let config = format!("{:#}\n", json!({"mcpServers": servers}));
+    std::fs::write(place.path().join("servers.json"), config).unwrap();
     std::fs::write(
         place.path().join("bad.json"),
         "{ \"mcpServers\": { \"a\": \n",
