@@ -78,7 +78,9 @@ pub(crate) async fn fitting(
     let Some(known) = listed.items.iter().find(|known| known.name == tool) else {
         let names: Vec<&str> = listed.items.iter().map(|known| &*known.name).collect();
         let is_rejected = listed.rejected.iter().any(|item| item.name == tool);
-        if check && !is_rejected && listed.incomplete.is_none() {
+        // A list that could not be fetched, or not to its end, says nothing of what it lacks.
+        let is_whole = listed.stale.is_none() && listed.incomplete.is_none();
+        if check && !is_rejected && is_whole {
             return Err(unknown("tool", tool, &names)
                 .with_hint(text!("nothing was sent; --no-check sends it all the same")));
         }

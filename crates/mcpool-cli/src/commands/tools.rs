@@ -139,11 +139,21 @@ fn list(attempts: &[Attempt], snapshot: &ToolSnapshot) -> Text {
     let connected = attempts.iter().filter(|attempt| attempt.result.is_ok());
     let servers = connected.map(|attempt| {
         let entries: Vec<&ToolEntry> = snapshot.of(attempt.server.as_str()).collect();
-        let mut text = match entries.len() {
-            0 => text!("{}: no tools\n", attempt.server),
-            1 => text!("{}: 1 tool\n", attempt.server),
-            many => text!("{}: {} tools\n", attempt.server, many),
+        let head = match entries.len() {
+            0 => text!("{}: no tools", attempt.server),
+            1 => text!("{}: 1 tool", attempt.server),
+            many => text!("{}: {} tools", attempt.server, many),
         };
+        let mut text = match entries.first() {
+            // How all of them are called in one word.
+            Some(first) => text!(
+                "{} (in one word {})",
+                head,
+                AnswerLine(&first.qualified_name)
+            ),
+            None => head,
+        }
+        .wrapped("", "  ", columns);
         for entry in entries {
             text.push(&brief(&entry.name, &entry.tool, columns));
         }

@@ -555,6 +555,18 @@ fn a_list_that_the_server_refuses_is_an_answer() {
 }
 
 #[test]
+fn a_tool_is_called_by_name_though_the_tools_cannot_be_listed() {
+    let place = Place::empty();
+    let down = json!({"error": {"code": -32603, "message": "database is down"}});
+    let answer = json!({"result": {"content": [{"type": "text", "text": "ok"}]}});
+    let answers = [("tools/list", down), ("tools/call", answer)];
+    let server = canned::server(place.path(), "odd", b"", &answers);
+    place.write(json!({"odd": server}));
+    let called = place.run(&["call", "odd", "echo"]);
+    assert_eq!((called.code(), called.stdout().trim()), (0, "ok"));
+}
+
+#[test]
 fn a_call_with_an_answer_that_cannot_be_read_may_have_run() {
     let place = Place::empty();
     let tools = json!({"result": {"tools": [{"name": "echo", "inputSchema": {}}]}});
