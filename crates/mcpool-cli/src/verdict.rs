@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mcpool::{Error, ErrorKind, ServerSpec, StderrLine, TransportSpec};
+use mcpool::{ConnectFailure, Error, ErrorKind, ServerSpec, StderrLine, TransportSpec};
 
 use crate::{render::text::Text, text};
 
@@ -26,11 +26,30 @@ pub(crate) fn on(spec: &ServerSpec, error: &Error, login_helps: bool) -> Verdict
         _ => Vec::new(),
     };
     tries.extend(of_any(spec, error));
-    let says = match telling_line(error.stderr_tail()) {
-        Some(line) if ended(error) => text!("{}: {}", error.message(), line),
+    let says = match (telling_line(error.stderr_tail()), printed(error)) {
+        (Some(line), _) if ended(error) => text!("{}: {}", error.message(), line),
+        (None, Some(line)) if ended(error) && !error.message().contains(line) => text!(
+            "{}; on standard output it printed: {}",
+            error.message(),
+            line
+        ),
         _ => text!("{}", error.message()),
     };
     Verdict { says, tries }
+}
+
+/// The first line on standard output that was no message.
+fn printed(error: &Error) -> Option<&str> {
+    let evidence = ConnectFailure::evidence_of(error)?;
+    evidence.skipped_samples.first().map(String::as_str)
+}
+
+/// Whether a program that prints this waits for HTTP.
+fn speaks_http(line: &str) -> bool {
+    let line = line.to_lowercase();
+    ["http://", "https://", "listening", "port ", "localhost:"]
+        .iter()
+        .any(|word| line.contains(word))
 }
 
 fn ended(error: &Error) -> bool {
@@ -167,6 +186,10 @@ fn of_program(command: &str, error: &Error) -> Vec<Text> {
                 tries.push(text!("it wants a variable: set it in `env` of this server"));
             }
         }
+        ErrorKind::Timeout if printed(error).is_some_and(speaks_http) => tries.push(text!(
+            "it seems to listen for HTTP: start it by itself and write its address as `url`, or \
+             look for its option for stdio"
+        )),
         ErrorKind::Timeout => {
             tries.push(text!(
                 "it may be slow the first time (a package that is downloaded): try with \
@@ -513,6 +536,17 @@ mod tests {
         let spec = ServerSpec::http("s", HttpSpec::new("http://h/")).unwrap();
         let challenged = status(ErrorKind::Forbidden, 403).with_challenge("Bearer scope=\"a\"");
         assert!(tries(&spec, &challenged, true).contains("oauth.scopes"));
+    }
+
+    #[test]
+    fn a_program_that_waits_for_http_says_so() {
+        for (line, speaks) in [
+            ("Listening on http://localhost:3000", true),
+            ("Server started on port 8080", true),
+            ("loading plugins", false),
+        ] {
+            assert_eq!(speaks_http(line), speaks, "{line}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::{Challenge, RefusedAddress, retry_after};
 const MAX_SHOWN: usize = 100;
 
 /// How much of a refusal's text is shown.
-const MAX_SAID: usize = 200;
+const MAX_SAID: usize = 500;
 
 /// The error for a request that got no answer.
 ///

@@ -580,6 +580,53 @@ fn a_call_with_an_answer_that_cannot_be_read_may_have_run() {
 }
 
 #[test]
+fn doctor_says_what_is_wrong_and_what_to_try() {
+    let listens = "echo Listening on http://localhost:3000; exec sleep 60";
+    let place = Place::with(json!({
+        "http": {"command": "sh", "args": ["-c", listens]},
+        "good": good(),
+        "off": {"command": "true", "enabled": false},
+    }));
+    let doctor = place
+        .run(&["doctor", "--connect-timeout", "2s", "--json"])
+        .json(4);
+    let of = |name: &str| {
+        let servers = doctor["servers"].as_array().unwrap();
+        servers
+            .iter()
+            .find(|server| server["name"] == name)
+            .unwrap()
+    };
+    let http = of("http");
+    assert_eq!(http["good"], false);
+    assert!(
+        http["reason"].as_str().unwrap().contains("Listening on"),
+        "{http}"
+    );
+    assert!(
+        http["next"][0].as_str().unwrap().contains("`url`"),
+        "{http}"
+    );
+    assert_eq!(
+        http["skipped_samples"][0],
+        "Listening on http://localhost:3000"
+    );
+    let good = of("good");
+    assert_eq!(
+        (&good["good"], &good["offers"]["tools"]),
+        (&json!(true), &json!(2))
+    );
+    assert!(good["protocol"].is_string(), "{good}");
+    let off = place.run(&["doctor", "off"]);
+    assert_eq!(off.code(), 0);
+    assert!(
+        off.stdout().contains("mcpool config enable off"),
+        "{}",
+        off.stdout()
+    );
+}
+
+#[test]
 fn a_reader_that_leaves_is_not_an_error() {
     use std::process::Stdio;
     let place = Place::with(json!({"good": good()}));

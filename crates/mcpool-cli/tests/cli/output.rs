@@ -166,11 +166,17 @@ const COMMANDS: &[&[&str]] = &[
     &["status"],
     &["status", "-vvv"],
     &["tools"],
+    &["tools", "hostile", "tool"],
+    &["tools", "hostile.tool", "--schema"],
+    &["tools", "--search", "tool"],
+    &["list"],
     &["resources"],
     &["resources", "hostile", "--read", "x:y"],
     &["prompts"],
     &["prompts", "hostile", "--get", "p"],
     &["call", "hostile", "tool"],
+    &["call", "hostile", "tool", "--save", "saved"],
+    &["call", "hostile.tool", "-vvv", "--trace", "trace"],
     &["call", "nothing", "tool"],
     &["health"],
     &["doctor"],
@@ -293,7 +299,11 @@ fn what_is_hostile_is_shown() {
         }
         let run = place.run(command);
         let shown = run.stdout() + &run.stderr();
-        assert!(shown.contains(r"\u{1b}]52;c;"), "{command:?}: {shown}");
+        let escapes = [r"\u{1b}]52;c;", r"\u001b]52;c;"];
+        assert!(
+            escapes.iter().any(|escape| shown.contains(escape)),
+            "{command:?}: {shown}"
+        );
     }
 }
 
