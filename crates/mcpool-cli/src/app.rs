@@ -499,8 +499,15 @@ impl App {
     /// that they stand for.
     pub(crate) fn report_attempts(&self, attempts: &[Attempt]) -> Exit {
         let failed = || attempts.iter().filter_map(|a| a.result.as_ref().err());
-        for error in failed() {
-            self.say(&Failure::from(error.clone()));
+        for attempt in attempts {
+            let Err(error) = &attempt.result else {
+                continue;
+            };
+            let server = self.manager().server(attempt.server.as_str());
+            self.say(&match server.and_then(|server| server.spec()) {
+                Ok(spec) => self.unreached(&spec, error.clone()),
+                Err(_) => Failure::from(error.clone()),
+            });
         }
         self.overall(Exit::of_all(failed().map(Error::kind)))
     }

@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{
+    ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+    error::{ContextKind, ContextValue},
+};
 use mcpool::ServerSpec;
 
 use crate::{
@@ -63,7 +66,23 @@ impl Cli {
     /// Reads the command line of the process; help is as wide as the terminal.
     pub(crate) fn from_process() -> Result<Self, clap::Error> {
         let command = Self::command().term_width(out::columns().min(WIDEST_HELP));
-        Self::from_arg_matches(&command.try_get_matches()?)
+        let hidden: Vec<String> = command
+            .get_subcommands()
+            .filter(|below| below.is_hide_set())
+            .map(|below| below.get_name().to_owned())
+            .collect();
+        let matches = command.try_get_matches().map_err(|mut error| {
+            let suggested = error.get(ContextKind::SuggestedSubcommand).cloned();
+            if let Some(ContextValue::Strings(mut names)) = suggested {
+                names.retain(|name| !hidden.contains(name));
+                error.insert(
+                    ContextKind::SuggestedSubcommand,
+                    ContextValue::Strings(names),
+                );
+            }
+            error
+        })?;
+        Self::from_arg_matches(&matches)
     }
 }
 

@@ -186,13 +186,12 @@ fn ask_field(name: &str, field: &Value, schema: &Object) -> Option<Option<Value>
 /// `city ("Rome" | "Oslo", default "Rome"): `
 fn prompt(name: &str, field: &Value, is_required: bool) -> Text {
     let mut notes = Vec::new();
-    match field["enum"].as_array() {
-        Some(choices) => {
-            let choices: Vec<String> = choices.iter().map(Value::to_string).collect();
-            notes.push(text!("{}", choices.join(" | ")));
-        }
-        None => notes.push(text!("{}", field["type"].as_str().unwrap_or("any"))),
-    }
+    let kind = field["type"].as_str().unwrap_or("any");
+    notes.push(match (choices(field), choices(&field["items"])) {
+        (one, _) if !one.is_empty() => text!("{}", one.join(" | ")),
+        (_, many) if !many.is_empty() => text!("{} of {}", kind, many.join(" | ")),
+        _ => text!("{}", kind),
+    });
     match field.get("default") {
         Some(default) => notes.push(text!("default {}", default.to_string())),
         None if !is_required => notes.push(text!("may be left empty")),
@@ -200,6 +199,24 @@ fn prompt(name: &str, field: &Value, is_required: bool) -> Text {
     }
     let title = field["title"].as_str().unwrap_or(name);
     text!("  {} ({}): ", title, Text::join(notes, ", "))
+}
+
+/// What a field may be, where it lists that, with the titles of the choices.
+fn choices(field: &Value) -> Vec<String> {
+    let plain = field["enum"].as_array().into_iter().flatten();
+    let plain = plain.map(Value::to_string);
+    let titled = ["oneOf", "anyOf"]
+        .into_iter()
+        .filter_map(|word| field[word].as_array())
+        .flatten();
+    let titled = titled.filter_map(|choice| {
+        let value = choice.get("const")?;
+        Some(match choice["title"].as_str() {
+            Some(title) => format!("{value} ({title})"),
+            None => value.to_string(),
+        })
+    });
+    plain.chain(titled).collect()
 }
 
 /// The value that a line stands for, or what is wrong with it.
@@ -359,6 +376,11 @@ mod tests {
         assert_eq!(
             prompt("c", &field, true).as_str(),
             r#"  c ("a" | "b", default "a"): "#
+        );
+        let field = json!({"type": "array", "items": {"anyOf": [{"const": "a", "title": "A"}]}});
+        assert_eq!(
+            prompt("m", &field, true).as_str(),
+            r#"  m (array of "a" (A)): "#
         );
         assert_eq!(
             prompt("n", &json!({"type": "number"}), false).as_str(),

@@ -351,3 +351,11 @@ fn a_shell_completes_commands_flags_and_servers() {
         pages.stdout()
     );
 }
+
+#[test]
+fn a_hidden_command_is_not_suggested() {
+    let run = Place::empty().run(&["demo-serv"]);
+    assert_eq!(run.code(), 2);
+    assert!(run.stderr().contains("'demo'"), "{}", run.stderr());
+    assert!(!run.stderr().contains("demo-server"), "{}", run.stderr());
+}
