@@ -70,8 +70,12 @@ const STEPS: &[Step] = &[
         what: "the hand-made atomics, in every order of events",
         run: || {
             tools::run(
-                cargo(["test", "--locked", "--all-features", "--test", "loom"])
-                    .args(["--package", "mcpool-duplex", "--package", "mcpool-manager"]),
+                cargo(["test", "--locked", "--all-features", "--test", "loom"]).args([
+                    "--package",
+                    "mcpool-duplex",
+                    "--package",
+                    "mcpool-manager",
+                ]),
             )
         },
     },

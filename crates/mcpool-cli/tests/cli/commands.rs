@@ -1,10 +1,13 @@
 //! What the commands print, and how they exit.
 
+use std::net::TcpStream;
+
 use serde_json::{Value, json};
 
 use crate::{
     canned,
-    support::{PROGRAM, Place, good, scripted, scripted_life},
+    support::{PROGRAM, Place, good, scripted, scripted_life, until},
+    transcript::closed_port,
 };
 
 fn keys(object: &Value) -> Vec<&str> {
@@ -624,6 +627,28 @@ fn doctor_says_what_is_wrong_and_what_to_try() {
         "{}",
         off.stdout()
     );
+}
+
+#[test]
+fn doctor_says_where_an_mcp_server_does_answer() {
+    let address = closed_port();
+    let place = Place::with(json!({"good": good()}));
+    let _serving = place.start(&["serve", "--listen", &address]);
+    until("it listens", || TcpStream::connect(&address).ok());
+    let url =
+        |path: &str, kind: &str| json!({"url": format!("http://{address}{path}"), "type": kind});
+    let place = Place::with(json!({
+        "path": url("/wrong", "http"),
+        "transport": url("/mcp", "sse"),
+    }));
+    let doctor = place.run(&["doctor", "--json"]).json(4);
+    for server in doctor["servers"].as_array().unwrap() {
+        let right = format!("http://{address}/mcp");
+        let next = format!(
+            "an MCP server answers at {right}: write \"url\": \"{right}\", \"type\": \"http\""
+        );
+        assert_eq!(server["next"], json!([next]), "{server}");
+    }
 }
 
 #[test]

@@ -18,12 +18,7 @@ use crate::{
     request::replay::{self, Verdict},
     server::{Command, Server},
     shared::Shared,
-    supervise::{
-        connection,
-        foreign::guarded,
-        gate::Refused,
-        slot::Live,
-    },
+    supervise::{connection, foreign::guarded, gate::Refused, slot::Live},
 };
 
 /// How long a client has to end a request by itself once its connection is given up.

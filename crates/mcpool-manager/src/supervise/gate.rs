@@ -34,12 +34,10 @@ impl Gate {
             if seen >= most {
                 return Err(Refused::Full);
             }
-            match self.0.compare_exchange_weak(
-                seen,
-                seen + 1,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
+            match self
+                .0
+                .compare_exchange_weak(seen, seen + 1, Ordering::AcqRel, Ordering::Acquire)
+            {
                 Ok(_) => return Ok(()),
                 Err(now) => seen = now,
             }

@@ -150,12 +150,11 @@ impl Finding {
 
     /// What to try: what was seen to work, else what usually helps.
     fn next(&self) -> Vec<Text> {
-        let seen = self.other_ways.iter().map(Way::to_text);
-        let tries = self
-            .verdict
-            .iter()
-            .flat_map(|verdict| verdict.tries.clone());
-        seen.chain(tries).collect()
+        if !self.other_ways.is_empty() {
+            return self.other_ways.iter().map(Way::to_text).collect();
+        }
+        let tries = self.verdict.iter().map(|verdict| verdict.tries.clone());
+        tries.flatten().collect()
     }
 
     /// For people.
