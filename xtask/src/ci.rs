@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::{
     Outcome, conformance, documented, layers, limits, test,
     tools::{self, cargo, find_or_install, is_ci},
+    weight,
 };
 
 /// One check.
@@ -114,6 +115,11 @@ const STEPS: &[Step] = &[
         name: "documented",
         what: "docs/dependencies.md says why each dependency is there",
         run: documented::run,
+    },
+    Step {
+        name: "weight",
+        what: "no crate brings more packages than docs/weight.md says",
+        run: || weight::run(&[]),
     },
     Step {
         name: "limits",

@@ -13,6 +13,7 @@ mod limits;
 mod servers;
 mod test;
 mod tools;
+mod weight;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -31,7 +32,10 @@ cargo xtask COMMAND
                (--update writes the table; PATTERN… runs a part)
   cases [DIR]  servers, configs, attacks and faults that went wrong once, run against the program
                (PATTERN… runs a part)
-  bench http   mcpool-http against rmcp's default HTTP client, side by side
+  bench        mcpool beside the limit and rmcp: `bench [stdio|http|memory|cli]`, --rounds N,
+               --only TEXT
+  weight       how many packages each crate brings, against the table in docs/weight.md
+               (--update writes it; --binary builds and weighs the program)
 ";
 
 fn main() -> ExitCode {
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         "conformance" => conformance::run(rest),
         "cases" => cases::run(rest),
         "bench" => bench::run(rest),
+        "weight" => weight::run(rest),
         "help" | "-h" | "--help" => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

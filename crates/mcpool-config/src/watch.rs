@@ -4,15 +4,21 @@ use std::{
     collections::HashSet,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, sync_channel},
+    },
     task::{Context, Poll},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use futures::Stream;
 use mcpool_core::{Error, ErrorKind, Result, ServerSpec};
-use notify::{RecommendedWatcher, RecursiveMode};
-use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
+use notify::{
+    EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
+    event::{AccessKind, AccessMode},
+};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -22,6 +28,9 @@ use crate::{
 
 /// How long a directory must be quiet before its files are read. Editors write in several steps.
 const QUIET: Duration = Duration::from_millis(150);
+
+/// When they are read although it is not quiet: something else may write there all the time.
+const AT_LATEST: Duration = Duration::from_secs(1);
 
 /// How many reloads may wait for a slow reader. A full queue holds the watcher back, and what it
 /// then reads is the newest state: nothing is lost but states in between.
@@ -66,8 +75,8 @@ impl Reload {
 /// it stops the watching; its thread ends by itself.
 pub struct Watcher {
     reloads: mpsc::Receiver<Reload>,
-    /// Stops its thread when it is dropped.
-    _debouncer: Debouncer<RecommendedWatcher, RecommendedCache>,
+    /// Ends its thread when it is dropped.
+    _watcher: RecommendedWatcher,
 }
 
 impl std::fmt::Debug for Watcher {
@@ -90,22 +99,14 @@ impl Watcher {
                 format!("{} is no file and can be read only once", pipe.display()),
             ));
         }
-        let (sender, reloads) = mpsc::channel(QUEUE);
-        let (first_sender, first) = std::sync::mpsc::channel::<Running>();
-        let mut state: Option<Running> = None;
-        let handler = move |_: DebounceEventResult| {
-            // An error of the watcher is a reason to look as well: events may have been lost.
-            if state.is_none() {
-                state = first.recv().ok();
-            }
-            if let Some(state) = &mut state
-                && let Some(reload) = state.look()
-            {
-                // The queue is closed when the watcher was dropped: nothing is left to do.
-                let _ = sender.blocking_send(reload);
+        // One place: what comes while somebody is about to look is seen then.
+        let (changed, changes) = sync_channel(1);
+        let tell = move |event: notify::Result<notify::Event>| {
+            if is_change(&event) {
+                let _ = changed.try_send(());
             }
         };
-        let mut debouncer = new_debouncer(QUIET, None, handler).map_err(|error| {
+        let mut watcher = notify::recommended_watcher(tell).map_err(|error| {
             Error::new(
                 ErrorKind::InvalidArgument,
                 "files cannot be watched on this system",
@@ -113,7 +114,7 @@ impl Watcher {
             .with_source(error)
         })?;
         for folder in folders(&loader) {
-            debouncer
+            watcher
                 .watch(&folder, RecursiveMode::NonRecursive)
                 .map_err(|error| {
                     Error::new(
@@ -124,13 +125,19 @@ impl Watcher {
                 })?;
         }
         let loaded = loader.load()?;
-        // The receiver lives in the handler, which lives as long as the debouncer.
-        let _ = first_sender.send(Running::new(loader, &loaded));
+        let (sender, reloads) = mpsc::channel(QUEUE);
+        let running = Running::new(loader, &loaded);
+        thread::Builder::new()
+            .name("mcpool-watch".to_owned())
+            .spawn(move || follow(&changes, running, &sender))
+            .map_err(|error| {
+                Error::new(ErrorKind::Internal, "no thread can be started").with_source(error)
+            })?;
         Ok((
             loaded,
             Self {
                 reloads,
-                _debouncer: debouncer,
+                _watcher: watcher,
             },
         ))
     }
@@ -146,6 +153,34 @@ impl Stream for Watcher {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Reload>> {
         self.reloads.poll_recv(cx)
+    }
+}
+
+/// Whether something may have changed. Our own reading has not; an error of the watcher may mean
+/// that events were lost.
+fn is_change(event: &notify::Result<notify::Event>) -> bool {
+    match event.as_ref().map(|event| event.kind) {
+        Ok(EventKind::Access(access)) => access == AccessKind::Close(AccessMode::Write),
+        _ => true,
+    }
+}
+
+/// Looks after each change until the watcher is dropped.
+fn follow(changes: &Receiver<()>, mut running: Running, reloads: &mpsc::Sender<Reload>) {
+    while changes.recv().is_ok() {
+        let first = Instant::now();
+        while first.elapsed() < AT_LATEST {
+            match changes.recv_timeout(QUIET) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+        if let Some(reload) = running.look()
+            && reloads.blocking_send(reload).is_err()
+        {
+            return;
+        }
     }
 }
 

@@ -90,6 +90,8 @@ impl Contender for Arc<Bare> {
 }
 
 fn pooled() -> Outcome<reqwest::Client> {
+    // It may be there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     Ok(reqwest::Client::builder()
         .tcp_nodelay(true)
         .no_proxy()
