@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use crate::{
-    Outcome, conformance, documented, layers, limits, test,
+    Outcome, circles, conformance, documented, external_types, layers, limits, test,
     tools::{self, cargo, find_or_install, is_ci},
     weight,
 };
@@ -28,6 +28,16 @@ const STEPS: &[Step] = &[
         name: "layers",
         what: "dependencies point one way",
         run: layers::run,
+    },
+    Step {
+        name: "circles",
+        what: "no file of a crate joins a circle of files",
+        run: circles::run,
+    },
+    Step {
+        name: "external",
+        what: "no type of another crate in a public signature that is not listed",
+        run: external_types::run,
     },
     Step {
         name: "clippy",

@@ -1,16 +1,19 @@
 //! The project's checks and chores: `cargo xtask COMMAND`.
 //!
 //! One list of checks, run the same by a person and by CI. This program compiles before
-//! anything is checked, so it has one small dependency and no more.
+//! anything is checked, so it has two dependencies and no more: one reads JSON, one reads Rust.
 
 mod bench;
 mod cases;
 mod ci;
+mod circles;
 mod conformance;
 mod documented;
+mod external_types;
 mod layers;
 mod limits;
 mod servers;
+mod sources;
 mod test;
 mod tools;
 mod weight;
@@ -26,7 +29,8 @@ cargo xtask COMMAND
   ci [STEP…]   every check, or only these; `ci --list` names them, `--long` adds endurance
   test         the tests; installs what it can under target/, lists what it skips
                (CI=true: a skip is a failure)
-  layers       the direction of dependencies between the crates
+  layers       the direction of dependencies between the crates, and circles of files in one
+  external-types  whose types stand in public signatures
   servers      installs the third-party servers of the end-to-end tests under target/
   conformance  the official conformance suite, against the table in docs/conformance.md
                (--update writes the table; PATTERN… runs a part)
@@ -48,7 +52,8 @@ fn main() -> ExitCode {
     let outcome = match command {
         "ci" => ci::run(rest),
         "test" => test::run(),
-        "layers" => layers::run(),
+        "layers" => layers::run().and(circles::run()),
+        "external-types" => external_types::run(),
         "servers" => servers::run(rest),
         "conformance" => conformance::run(rest),
         "cases" => cases::run(rest),

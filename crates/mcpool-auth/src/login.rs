@@ -84,6 +84,12 @@ pub trait RedirectReceiver: Send {
     async fn finished(&mut self, _outcome: std::result::Result<(), &Error>) {}
 }
 
+impl fmt::Debug for dyn RedirectReceiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RedirectReceiver")
+    }
+}
+
 /// What a person has to be shown for a login.
 #[derive(Clone)]
 #[non_exhaustive]

@@ -107,3 +107,9 @@ pub trait AuthenticatorProvider: Send + Sync {
         std::future::pending().await
     }
 }
+
+impl fmt::Debug for dyn AuthenticatorProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AuthenticatorProvider")
+    }
+}

@@ -1,21 +1,18 @@
 use std::time::Duration;
 
-use rand::{Rng, RngExt};
-
 use crate::{Jitter, ReconnectPolicy};
 
 /// The delays of a [`ReconnectPolicy`], one for each attempt.
 ///
-/// A pure function of the policy, the attempt and the random source: no clock, no state but the
-/// attempt's number.
+/// A pure function of the policy, the attempt and a number that the caller draws: no clock, no
+/// state but the attempt's number.
 ///
 /// ```
 /// use std::time::Duration;
 /// use mcpool_core::{Backoff, ReconnectPolicy};
 ///
 /// let mut backoff = Backoff::new(ReconnectPolicy::five_then_stop());
-/// let mut rng = rand::rng();
-/// let delays: Vec<_> = std::iter::from_fn(|| backoff.next_delay(&mut rng)).collect();
+/// let delays: Vec<_> = std::iter::from_fn(|| backoff.next_delay(0.5)).collect();
 /// assert_eq!(delays, [1, 2, 4, 8, 16].map(Duration::from_secs));
 /// ```
 #[derive(Debug, Clone)]
@@ -42,8 +39,9 @@ impl Backoff {
         self.attempt = 0;
     }
 
-    /// The delay before the next attempt; `None` when the attempts are spent.
-    pub fn next_delay(&mut self, rng: &mut impl Rng) -> Option<Duration> {
+    /// The delay before the next attempt; `None` when the attempts are spent. `random` is a number
+    /// in `[0, 1)` that the caller drew for it.
+    pub fn next_delay(&mut self, random: f64) -> Option<Duration> {
         if self
             .policy
             .max_attempts
@@ -51,7 +49,7 @@ impl Backoff {
         {
             return None;
         }
-        let delay = delay(&self.policy, self.attempt, rng);
+        let delay = self.policy.delay(self.attempt, random);
         self.attempt = self.attempt.saturating_add(1);
         Some(delay)
     }
@@ -90,15 +88,15 @@ impl ReconnectPolicy {
     }
 }
 
-/// The delay before attempt `n`, with a number from this random source.
-fn delay(policy: &ReconnectPolicy, n: u32, rng: &mut impl Rng) -> Duration {
-    policy.delay(n, rng.random::<f64>())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::{SeedableRng, rngs::SmallRng};
+    use rand::{Rng, RngExt, SeedableRng, rngs::SmallRng};
+
+    /// The delay before attempt `n`, with a number from this random source.
+    fn delay(policy: &ReconnectPolicy, n: u32, rng: &mut impl Rng) -> Duration {
+        policy.delay(n, rng.random::<f64>())
+    }
 
     fn ladder(policy: ReconnectPolicy, n: usize) -> Vec<f64> {
         let mut rng = SmallRng::seed_from_u64(7);
@@ -178,16 +176,12 @@ mod tests {
 
     #[test]
     fn spent_attempts_end_the_ladder_and_a_reset_refills_it() {
-        let mut rng = SmallRng::seed_from_u64(1);
         let mut backoff = Backoff::new(ReconnectPolicy::retrying(2));
-        assert!(backoff.next_delay(&mut rng).is_some());
-        assert!(backoff.next_delay(&mut rng).is_some());
-        assert_eq!(backoff.next_delay(&mut rng), None);
+        assert!(backoff.next_delay(0.5).is_some());
+        assert!(backoff.next_delay(0.5).is_some());
+        assert_eq!(backoff.next_delay(0.5), None);
         backoff.reset();
-        assert!(backoff.next_delay(&mut rng).is_some());
-        assert_eq!(
-            Backoff::new(ReconnectPolicy::never()).next_delay(&mut rng),
-            None
-        );
+        assert!(backoff.next_delay(0.5).is_some());
+        assert_eq!(Backoff::new(ReconnectPolicy::never()).next_delay(0.5), None);
     }
 }

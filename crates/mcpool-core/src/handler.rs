@@ -1,6 +1,6 @@
 //! Who answers what a server asks of its client: roots, sampling, elicitation.
 
-use std::result;
+use std::{fmt, result};
 
 use async_trait::async_trait;
 
@@ -33,6 +33,12 @@ pub trait ServerRequestHandler: Send + Sync {
     ) -> result::Result<Raw, RpcError>;
 }
 
+impl fmt::Debug for dyn ServerRequestHandler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerRequestHandler")
+    }
+}
+
 /// Who stands behind one request, for a program that sends requests of many: set with
 /// [`RequestOptions::with_caller`](crate::RequestOptions::with_caller).
 ///
@@ -59,6 +65,12 @@ pub trait Caller: Send + Sync {
         server: &ServerName,
         request: ServerRequest,
     ) -> result::Result<Raw, RpcError>;
+}
+
+impl fmt::Debug for dyn Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Caller")
+    }
 }
 
 /// The default handler: declares nothing, refuses everything with −32601.

@@ -23,7 +23,10 @@ use crate::{
     },
     server::{Command, Server, gone},
     shared::Shared,
-    supervise::foreign::{asked, guarded},
+    supervise::{
+        foreign::{asked, guarded},
+        machine::after,
+    },
 };
 
 /// One server of a manager. It is a [`Requester`], so every verb of
@@ -213,7 +216,7 @@ impl ServerHandle {
     /// # Errors
     /// As [`client`](Self::client); `NotConnected` when the time has passed.
     pub async fn ready_client(&self, within: Duration) -> Result<Arc<dyn Client>> {
-        let until = admission::after(Instant::now(), within);
+        let until = after(Instant::now(), within);
         admission::wait_ready(&*self.inner()?, NotReady::Wait, until).await
     }
 

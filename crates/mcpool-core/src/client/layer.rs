@@ -48,6 +48,12 @@ pub trait ClientLayer: Send + Sync {
     ) -> Result<Raw>;
 }
 
+impl fmt::Debug for dyn ClientLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientLayer")
+    }
+}
+
 /// What is below a layer.
 #[derive(Clone, Copy)]
 pub struct Next<'a>(&'a dyn Requester);

@@ -1,5 +1,7 @@
 //! A request on its way, and who hears of its progress.
 
+use std::fmt;
+
 use serde::Deserialize;
 
 use crate::{Notification, ProtocolVersion, Raw, RawObject, RequestId};
@@ -118,6 +120,12 @@ pub trait RequestSink: Send + Sync {
     /// Streamable HTTP what came on its stream. `true` keeps it from the [`Inbox`](crate::Inbox).
     fn notification(&self, _notification: &Notification) -> bool {
         false
+    }
+}
+
+impl fmt::Debug for dyn RequestSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RequestSink")
     }
 }
 

@@ -26,6 +26,7 @@ use crate::{
     },
     server::{Server, gone, lock},
     shared::Shared,
+    supervise::machine::after,
 };
 
 /// The shortest time between two refreshes that a server's own notifications cause.
@@ -263,7 +264,7 @@ async fn fly<T: Listed>(shared: &Arc<Shared>, server: &Arc<Server>) -> Result<Ar
     let asked = Instant::now();
     let options = CallOptions::new();
     if !server.is_live() {
-        let until = admission::after(asked, server.spec().policy.timeouts.startup);
+        let until = after(asked, server.spec().policy.timeouts.startup);
         // What keeps it from being ready is told by the request below.
         let ready = admission::wait_ready(server, options.not_ready, until).await;
         // The connect that was waited for has listed the tools.

@@ -18,7 +18,12 @@ use crate::{
     request::replay::{self, Verdict},
     server::{Command, Server},
     shared::Shared,
-    supervise::{connection, foreign::guarded, gate::Refused, slot::Live},
+    supervise::{
+        foreign::{guarded, is_closed},
+        gate::Refused,
+        machine::after,
+        slot::Live,
+    },
 };
 
 /// How long a client has to end a request by itself once its connection is given up.
@@ -163,7 +168,7 @@ async fn attempts<O: Operation>(
         let (index, epoch, closed) = (
             inside.index,
             inside.live.epoch,
-            connection::is_closed(&*inside.live.client),
+            is_closed(&*inside.live.client),
         );
         drop(inside);
         tracing::debug!(server = %server.name, method = operation.method(), %error, ?verdict, "a request failed");
@@ -226,14 +231,6 @@ fn tell(server: &Server, index: usize, command: Command) {
         let _ = instance.tell(command);
     }
 }
-
-/// A moment so long after another, or the latest that can be told.
-pub(crate) fn after(moment: Instant, pause: Duration) -> Instant {
-    moment.checked_add(pause).unwrap_or_else(|| moment + FAR)
-}
-
-/// Stands for "no limit" in clock arithmetic.
-const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
 /// Sends the request on one connection; ends at once when that connection is given up.
 async fn send<O: Operation>(

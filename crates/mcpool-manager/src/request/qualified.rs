@@ -17,6 +17,7 @@ use crate::{
         admission,
         options::{CallOptions, Refresh},
     },
+    supervise::machine::after,
 };
 
 impl ConnectionManager {
@@ -110,7 +111,7 @@ impl ConnectionManager {
                 // The server's own way of waiting, and its own reason when that is in vain. Its
                 // tools are listed before it is ready.
                 let patience = server.spec().policy.timeouts.startup;
-                let until = end.unwrap_or_else(|| admission::after(Instant::now(), patience));
+                let until = end.unwrap_or_else(|| after(Instant::now(), patience));
                 match admission::wait_ready(&server, options.not_ready, until).await {
                     // It was replaced meanwhile: the new one is there already.
                     Err(_) if server.is_retired() => continue,

@@ -18,11 +18,11 @@ use tokio::time::Instant;
 
 use crate::{
     catalog::{cache::CachedList, fetch},
-    request::admission::after,
     server::{Server, lock},
     shared::Shared,
     supervise::{
-        foreign::{asked, guarded},
+        foreign::{asked, guarded, is_closed},
+        machine::after,
         open::Open,
         slot::Live,
     },
@@ -213,11 +213,6 @@ async fn make(
         ),
     };
     Err(unusable.with_operation("tools/list"))
-}
-
-/// Whether a client says that it has ended; one that panics over it has.
-pub(crate) fn is_closed(client: &dyn Client) -> bool {
-    asked("`is_closed` of the client", || client.is_closed()).unwrap_or(true)
 }
 
 /// Asks a server whether it lives; `budgeted` within the connect budget.

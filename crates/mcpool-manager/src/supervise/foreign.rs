@@ -4,7 +4,7 @@
 use std::{future::Future, panic::AssertUnwindSafe};
 
 use futures::FutureExt;
-use mcpool_core::{Error, ErrorKind, Result};
+use mcpool_core::{Client, Error, ErrorKind, Result};
 
 /// Waits for a future of others.
 ///
@@ -23,6 +23,11 @@ pub(crate) async fn guarded<F: Future>(what: &str, future: F) -> Result<F::Outpu
 /// `Internal` with the text of its panic.
 pub(crate) fn asked<T>(what: &str, ask: impl FnOnce() -> T) -> Result<T> {
     std::panic::catch_unwind(AssertUnwindSafe(ask)).map_err(|panic| panicked(what, &*panic))
+}
+
+/// Whether a client says that it has ended; one that panics over it has.
+pub(crate) fn is_closed(client: &dyn Client) -> bool {
+    asked("`is_closed` of the client", || client.is_closed()).unwrap_or(true)
 }
 
 fn panicked(what: &str, panic: &(dyn std::any::Any + Send)) -> Error {

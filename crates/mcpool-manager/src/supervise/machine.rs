@@ -393,7 +393,7 @@ fn scaled(duration: Duration, factor: f64) -> Duration {
 }
 
 /// A moment so long after another, or one that is as good as never.
-fn after(moment: Instant, pause: Duration) -> Instant {
+pub(crate) fn after(moment: Instant, pause: Duration) -> Instant {
     moment.checked_add(pause).unwrap_or_else(|| moment + NEVER)
 }
 

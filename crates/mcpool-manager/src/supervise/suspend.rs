@@ -1,12 +1,18 @@
 //! Notices that the machine slept: its boot clock went on while its monotonic clock stood still.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Reads the two clocks whose difference is the time asleep. Give the builder your own for tests.
 pub trait SuspendClock: Send + Sync + 'static {
     /// How much further the clock that counts sleep has come than the one that does not.
     /// Only its changes mean something.
     fn drift(&self) -> Duration;
+}
+
+impl fmt::Debug for dyn SuspendClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SuspendClock")
+    }
 }
 
 /// The clocks of the operating system.
