@@ -5,6 +5,8 @@
 //! the scenario expects success, and time-outs) **and** at least one check succeeded: the suite
 //! counts a scenario without any check as passed.
 
+mod server;
+
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -52,8 +54,13 @@ struct Verdict {
     problems: Vec<String>,
 }
 
-/// The command line's entry: `[--update] [PATTERN…]`.
+/// The command line's entry: `[server] [--update] [PATTERN…]`.
 pub(crate) fn run(args: &[String]) -> Outcome {
+    if let Some((first, rest)) = args.split_first()
+        && first == "server"
+    {
+        return server::run(rest);
+    }
     let update = args.iter().any(|arg| arg == "--update");
     let patterns: Vec<&String> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
     let home = install()?;

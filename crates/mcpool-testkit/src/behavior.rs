@@ -103,6 +103,8 @@ pub struct Behavior {
     /// Sends a `ping` so often, in milliseconds; 0 is never.
     pub ping_every_ms: u64,
 
+    /// Has the tools, prompts and resources of the official conformance suite instead of its own.
+    pub conforming: bool,
     /// Adds tools whose `inputSchema` is missing, null, an array, a boolean.
     pub bad_schemas: bool,
     /// Lists `echo` twice.
@@ -161,6 +163,7 @@ impl Default for Behavior {
             string_ids: false,
             answer_twice: false,
             ping_every_ms: 0,
+            conforming: false,
             bad_schemas: false,
             duplicate_tools: false,
             repeat_cursor: false,
