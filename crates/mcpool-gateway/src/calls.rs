@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
+    audit::Record,
     client::Client,
     era::{self, META_CAPABILITIES, META_LOG_LEVEL},
     fault,
@@ -102,6 +103,7 @@ impl Gateway {
             );
         }
         let handle = self.handle(&server)?;
+        let record = self.record(client, request, &server, &own_name);
         let outcome = if client.is_modern() {
             let (parking, questions) = mpsc::channel(QUESTION_QUEUE);
             let outgoing = outgoing(handle, request, params, client, outlet, Some(parking))
@@ -114,13 +116,17 @@ impl Gateway {
                 .follow(running, &server, request, &name, client)
                 .await?
             {
-                Followed::Asked(result) => return Ok(result),
+                Followed::Asked(result) => {
+                    record.asks();
+                    return Ok(result);
+                }
                 Followed::Done(outcome) => outcome,
             }
         } else {
             let outgoing = outgoing(handle, request, params, client, outlet, None);
             outgoing.map_err(|error| fault::rpc(&error))?.send().await
         };
+        record.end(&outcome);
         self.conclude(outcome, &server, request, &name, client)
     }
 
@@ -172,6 +178,24 @@ impl Gateway {
         let outgoing = outgoing(handle, request, params, client, outlet, None);
         let outcome = outgoing.map_err(|error| fault::rpc(&error))?.send().await;
         outcome.map_err(|error| fault::rpc(&error))
+    }
+
+    /// The entry of a request in the audit.
+    fn record(
+        &self,
+        client: &Client,
+        request: &ServerRequest,
+        server: &ServerName,
+        name: &str,
+    ) -> Record {
+        Record::begin(
+            self.0.audit.as_ref(),
+            client.principal.as_ref(),
+            server,
+            &request.method,
+            name,
+            request.params.as_ref().map_or(0, Raw::len),
+        )
     }
 
     fn handle(&self, server: &ServerName) -> std::result::Result<ServerHandle, RpcError> {
@@ -316,14 +340,21 @@ impl Gateway {
                  server was lost; what became of it is unknown",
             ));
         };
+        let record = self.record(client, request, server, name);
         // The server may have withdrawn its question; the call says what became of it.
         let _ = call.question.reply.send(Ok(response.clone()));
         match self
             .follow(call.running, server, request, name, client)
             .await?
         {
-            Followed::Asked(result) => Ok(result),
-            Followed::Done(outcome) => self.conclude(outcome, server, request, name, client),
+            Followed::Asked(result) => {
+                record.asks();
+                Ok(result)
+            }
+            Followed::Done(outcome) => {
+                record.end(&outcome);
+                self.conclude(outcome, server, request, name, client)
+            }
         }
     }
 

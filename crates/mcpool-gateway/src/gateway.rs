@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
+    audit::{AuditEntry, AuditSink},
     catalog::{Catalog, Listed},
     client::Client,
     era::{self, Cache, META_SUBSCRIPTION},
@@ -79,6 +80,7 @@ pub(crate) struct Inner {
     pub(crate) parking: Arc<Parking>,
     pub(crate) keys: SealingKeys,
     pub(crate) session_lifetime: Duration,
+    pub(crate) audit: Option<AuditSink>,
     /// Who serves, as the protocol's `Implementation`.
     pub(crate) server_info: Raw,
     /// Passes on what servers say; started with the first client.
@@ -86,14 +88,23 @@ pub(crate) struct Inner {
 }
 
 /// Puts a [`Gateway`] together: see [`Gateway::builder`].
-#[derive(Debug)]
 #[must_use]
 pub struct GatewayBuilder {
     manager: ConnectionManager,
     keys: Option<SealingKeys>,
     list_patience: Duration,
     session_lifetime: Duration,
+    audit: Option<AuditSink>,
     name: String,
+}
+
+impl fmt::Debug for GatewayBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatewayBuilder")
+            .field("manager", &self.manager)
+            .field("audit", &self.audit.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 impl GatewayBuilder {
@@ -117,6 +128,13 @@ impl GatewayBuilder {
         self
     }
 
+    /// Sets what takes an entry for each request that a server is to answer. It is called on the
+    /// task of the request: it must not block.
+    pub fn with_audit(mut self, sink: impl Fn(AuditEntry) + Send + Sync + 'static) -> Self {
+        self.audit = Some(Arc::new(sink));
+        self
+    }
+
     /// Sets the name that clients are told. Default `mcpool`.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -135,6 +153,7 @@ impl GatewayBuilder {
             parking: Arc::default(),
             keys: self.keys.unwrap_or_else(SealingKeys::random),
             session_lifetime: self.session_lifetime,
+            audit: self.audit,
             server_info: Raw::of(&info).unwrap_or_else(|_| Raw::empty_object()),
             running: OnceLock::new(),
         }))
@@ -149,6 +168,7 @@ impl Gateway {
             keys: None,
             list_patience: LIST_PATIENCE,
             session_lifetime: SESSION_LIFETIME,
+            audit: None,
             name: "mcpool".to_owned(),
         }
     }

@@ -5,8 +5,10 @@
 //! | `/mcp` | the pool |
 //! | `/mcp/{profile}` | a profile |
 //! | `/servers/{server}/mcp` | one server under its own names |
+//! | `/healthz`, `/readyz` | whether it is there; whether the servers that are required are |
 
 mod headers;
+mod health;
 mod origin;
 mod post;
 mod reply;
@@ -20,12 +22,13 @@ use axum::{
     http::{Method, StatusCode},
     middleware,
     response::{IntoResponse as _, Response},
-    routing::any,
+    routing::{any, get},
 };
 use mcpool_core::{RpcError, ServerName};
 
 use self::{origin::Allowed, standing::Standing};
 use crate::{
+    access::{AccessKeys, Nobody},
     flights::Flights,
     gateway::Gateway,
     scope::{Profile, Scope},
@@ -40,6 +43,7 @@ const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 pub struct HttpOptions {
     profiles: Vec<Profile>,
     allowed: Allowed,
+    keys: AccessKeys,
     max_body_bytes: usize,
 }
 
@@ -50,6 +54,7 @@ impl HttpOptions {
         Self {
             profiles: Vec::new(),
             allowed: Allowed::default(),
+            keys: AccessKeys::default(),
             max_body_bytes: MAX_BODY_BYTES,
         }
     }
@@ -64,6 +69,14 @@ impl HttpOptions {
     /// or without a port. Requests by it, and from pages of it, are served.
     pub fn with_host(mut self, host: impl Into<String>) -> Self {
         self.allowed.add(host.into());
+        self
+    }
+
+    /// Sets the keys by which clients are known: each request must carry one as a bearer token, and
+    /// a session is good for the principal that began it. Default: none, and everybody who reaches
+    /// the gateway may use it.
+    pub fn with_keys(mut self, keys: AccessKeys) -> Self {
+        self.keys = keys;
         self
     }
 
@@ -87,7 +100,15 @@ pub(crate) struct Front {
     pub(crate) standing: Standing,
     profiles: HashMap<String, Arc<Profile>>,
     allowed: Allowed,
+    keys: AccessKeys,
     max_body_bytes: usize,
+}
+
+/// Who sends a request, and what it is served.
+#[derive(Clone)]
+pub(crate) struct Visitor {
+    pub(crate) scope: Scope,
+    pub(crate) principal: Option<Arc<str>>,
 }
 
 impl Gateway {
@@ -106,6 +127,7 @@ impl Gateway {
                 .map(|profile| (profile.name().to_owned(), Arc::new(profile)))
                 .collect(),
             allowed: options.allowed,
+            keys: options.keys,
             max_body_bytes: options.max_body_bytes,
         });
         Router::new()
@@ -116,6 +138,9 @@ impl Gateway {
                 Arc::clone(&front),
                 origin::check,
             ))
+            // Probes come by addresses of their own, and hold nothing.
+            .route("/healthz", get(health::alive))
+            .route("/readyz", get(health::ready))
             .with_state(front)
     }
 }
@@ -148,11 +173,16 @@ async fn server(
 }
 
 async fn serve(front: Arc<Front>, scope: Scope, request: Request) -> Response {
+    let principal = match front.keys.of_request(request.headers()) {
+        Ok(principal) => principal,
+        Err(Nobody) => return reply::unauthorized(),
+    };
+    let visitor = Visitor { scope, principal };
     front.gateway.run();
     match *request.method() {
-        Method::POST => post::serve(front, scope, request).await,
-        Method::GET => standing::open(&front, &scope, request.headers()),
-        Method::DELETE => standing::end(&front, &scope, request.headers()),
+        Method::POST => post::serve(front, visitor, request).await,
+        Method::GET => standing::open(&front, &visitor, request.headers()),
+        Method::DELETE => standing::end(&front, &visitor, request.headers()),
         _ => reply::not_allowed(),
     }
 }

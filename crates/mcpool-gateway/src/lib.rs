@@ -16,12 +16,15 @@
 //! - **What servers ask** reaches the client that made the call, in either era: see [`Relay`].
 //! - **Sessions** of older clients are sealed tokens ([`SealingKeys`]): nothing is stored, so a
 //!   restart with the same key goes on, and so does another replica.
+//! - **Access** over HTTP by [`AccessKeys`], and an [`AuditEntry`] for each request of a client.
 //!
 //! # Bounds
 //! `docs/limits.md` lists them.
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod access;
+mod audit;
 mod calls;
 mod catalog;
 mod client;
@@ -40,6 +43,8 @@ mod seal;
 mod session;
 mod stdio;
 
+pub use access::AccessKeys;
+pub use audit::{AuditEntry, AuditOutcome, AuditSink};
 pub use gateway::{Gateway, GatewayBuilder};
 pub use http::HttpOptions;
 pub use relay::Relay;

@@ -43,9 +43,9 @@ pub(super) fn run(args: &[String]) -> Outcome {
     let update = args.iter().any(|arg| arg == "--update");
     let patterns: Vec<&String> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
     let home = install()?;
-    for package in ["mcpool-testkit", "mcpool-cli"] {
-        tools::run(&mut cargo(["build", "--quiet", "--package", package]))?;
-    }
+    // With the features of the other checks, so that nothing is built twice.
+    let packages = ["--package", "mcpool-testkit", "--package", "mcpool-cli"];
+    tools::run(cargo(["build", "--quiet", "--all-features"]).args(packages))?;
     let all = pairs(&tools::output(suite(&home)?.args(["list", "--server"]))?);
     let chosen: Vec<Pair> = all
         .into_iter()

@@ -4,14 +4,14 @@ use std::{
     future,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use clap::{Args, ValueEnum};
 use futures::future::try_join_all;
 use mcpool::{
     ServerSpec, StartMode,
-    gateway::{Gateway, HttpOptions, Relay, Scope, SealingKeys},
+    gateway::{AccessKeys, AuditEntry, Gateway, HttpOptions, Relay, Scope, SealingKeys},
 };
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
@@ -59,6 +59,16 @@ pub(crate) struct ServeArgs {
     /// lines; default: a new key, so that sessions end with the program
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// A file with keys: clients over HTTP must send one as a bearer token. Needed to listen on
+    /// addresses that other machines reach
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// Make a key for NAME, add its line to the file of --keys, show the key once, and end
+    #[arg(long, value_name = "NAME", requires = "keys")]
+    issue_key: Option<String>,
+    /// Write a JSON line to this file for each request that a server is to answer
+    #[arg(long, value_name = "FILE")]
+    audit: Option<PathBuf>,
     /// What servers may ask clients for
     #[arg(
         long,
@@ -84,6 +94,9 @@ enum Asked {
 
 /// Serves until its only client goes, or a signal ends it.
 pub(crate) async fn run(app: &App, args: ServeArgs) -> Outcome {
+    if let (Some(name), Some(path)) = (args.issue_key.clone(), args.keys.clone()) {
+        return issue(name, path).await;
+    }
     let may = |what| args.relay.contains(&what);
     app.answer_with(Arc::new(
         Relay::new()
@@ -95,7 +108,15 @@ pub(crate) async fn run(app: &App, args: ServeArgs) -> Outcome {
         Some(path) => Some(off_thread(move || read_keys(&path)).await??),
         None => None,
     };
-    let address = address(&args)?;
+    let access = match args.keys.clone() {
+        Some(path) => off_thread(move || read_access(&path)).await??,
+        None => AccessKeys::default(),
+    };
+    let address = address(&args, &access)?;
+    let audit = match args.audit.clone() {
+        Some(path) => Some(off_thread(move || open_audit(&path)).await??),
+        None => None,
+    };
     let (mut specs, watcher) = app.load_watched().await?;
     in_background(&mut specs);
     let manager = app.managed(specs).await?;
@@ -111,11 +132,15 @@ pub(crate) async fn run(app: &App, args: ServeArgs) -> Outcome {
     if let Some(keys) = keys {
         builder = builder.with_keys(keys);
     }
+    if let Some(audit) = audit {
+        builder = builder.with_audit(move |entry| write_entry(&audit, &entry));
+    }
     let gateway = builder.build();
     let options = args
         .host
         .iter()
-        .fold(HttpOptions::new(), HttpOptions::with_host);
+        .fold(HttpOptions::new(), HttpOptions::with_host)
+        .with_keys(access);
     let http = async {
         match address {
             Some(address) => serve_http(&gateway, address, options).await,
@@ -153,7 +178,7 @@ pub(crate) async fn run(app: &App, args: ServeArgs) -> Outcome {
 }
 
 /// Where HTTP is served, if it is.
-fn address(args: &ServeArgs) -> Result<Option<SocketAddr>, Failure> {
+fn address(args: &ServeArgs, access: &AccessKeys) -> Result<Option<SocketAddr>, Failure> {
     #[cfg(unix)]
     let other = args.stdio.is_some() || args.socket.is_some();
     #[cfg(not(unix))]
@@ -165,10 +190,10 @@ fn address(args: &ServeArgs) -> Result<Option<SocketAddr>, Failure> {
             .map_err(|_| Failure::internal(text!("{} is no address", DEFAULT_ADDRESS)))?,
         Some(address) => address,
     };
-    if !address.ip().is_loopback() {
+    if !address.ip().is_loopback() && access.is_empty() {
         return Err(Failure::usage(text!(
-            "{} can be reached from other machines, and nobody who asks is known; listen on \
-             127.0.0.1, or put a proxy that checks its clients in front and name it with --host",
+            "{} can be reached from other machines: give the keys of those who may use it with \
+             --keys, or listen on 127.0.0.1",
             address.to_string()
         )));
     }
@@ -184,21 +209,80 @@ fn in_background(specs: &mut [ServerSpec]) {
     }
 }
 
-fn read_keys(path: &Path) -> Result<SealingKeys, Failure> {
-    use std::io::Read as _;
-    let failed = |why: &dyn std::fmt::Display| {
-        Failure::usage(text!("{}: {}", path.display().to_string(), why.to_string()))
+/// Makes a key.
+async fn issue(name: String, path: PathBuf) -> Outcome {
+    let failed = |error: &mcpool::Error| Failure::usage(text!("--issue-key: {}", error.message()));
+    let (key, line) = AccessKeys::issue(&name).map_err(|error| failed(&error))?;
+    off_thread(move || append(&path, &line)).await??;
+    out::print_line(&text!("{}", key.expose()))?;
+    Ok(Exit::Good)
+}
+
+fn append(path: &Path, line: &str) -> Result<(), Failure> {
+    use std::io::Write as _;
+    let mut file = private(path)?;
+    file.write_all(format!("{line}\n").as_bytes())
+        .map_err(|error| not_used(path, &error))
+}
+
+/// A file that is written at its end, the user's alone when it is made.
+fn private(path: &Path) -> Result<std::fs::File, Failure> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(|error| not_used(path, &error))
+}
+
+fn not_used(path: &Path, why: &dyn std::fmt::Display) -> Failure {
+    Failure::usage(text!("{}: {}", path.display().to_string(), why.to_string()))
+}
+
+fn read_access(path: &Path) -> Result<AccessKeys, Failure> {
+    let keys = AccessKeys::read(&read(path)?).map_err(|error| not_used(path, &error.message()))?;
+    if keys.is_empty() {
+        return Err(not_used(
+            path,
+            &"there is no key in it: make one with --issue-key",
+        ));
+    }
+    Ok(keys)
+}
+
+fn open_audit(path: &Path) -> Result<Arc<Mutex<std::fs::File>>, Failure> {
+    Ok(Arc::new(Mutex::new(private(path)?)))
+}
+
+/// Writes an entry as one line. A line of the system's cache does not block.
+fn write_entry(file: &Mutex<std::fs::File>, entry: &AuditEntry) {
+    use std::io::Write as _;
+    let Ok(line) = serde_json::to_string(entry) else {
+        return;
     };
-    let mut text = String::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_KEY_FILE).read_to_string(&mut text))
-        .map_err(|error| failed(&error))?;
+    let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Err(error) = file.write_all(format!("{line}\n").as_bytes()) {
+        tracing::error!(%error, "an entry of the audit was not written");
+    }
+}
+
+fn read_keys(path: &Path) -> Result<SealingKeys, Failure> {
+    let failed = |why: &dyn std::fmt::Display| not_used(path, why);
+    let text = read(path)?;
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     let keys = SealingKeys::from_text(lines.next().unwrap_or_default());
     let keys = keys.map_err(|error| failed(&error.message()))?;
     lines
         .try_fold(keys, |keys, older| keys.with_older(older))
         .map_err(|error| failed(&error.message()))
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_KEY_FILE).read_to_string(&mut text))
+        .map_err(|error| not_used(path, &error))?;
+    Ok(text)
 }
 
 async fn serve_http(

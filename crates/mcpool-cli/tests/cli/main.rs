@@ -12,6 +12,8 @@ mod output;
 mod questions;
 mod secrecy;
 mod seen;
+#[cfg(feature = "gateway")]
+mod serve;
 mod signals;
 mod support;
 mod transcript;

@@ -20,14 +20,13 @@ use tokio::{
     task::{AbortHandle, JoinHandle},
 };
 
-use super::{Front, headers, reply, standing};
+use super::{Front, Visitor, headers, reply, standing};
 use crate::{
     client::Client,
     era,
     flights::Flight,
     gateway::Gateway,
     outlet::{MESSAGE_QUEUE, Outlet},
-    scope::Scope,
     session::Session,
 };
 
@@ -35,7 +34,7 @@ use crate::{
 type Refused = (StatusCode, RpcError);
 
 /// Serves a POST.
-pub(super) async fn serve(front: Arc<Front>, scope: Scope, request: Request) -> Response {
+pub(super) async fn serve(front: Arc<Front>, visitor: Visitor, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let refuse = |(status, error): Refused| reply::refused(status, &Raw::null(), error);
     if let Err(refused) = negotiated(&parts.headers) {
@@ -52,8 +51,8 @@ pub(super) async fn serve(front: Arc<Front>, scope: Scope, request: Request) -> 
         Ok(ParsedLine::One(Err(NotAMessage { reason, .. }))) => {
             bad(RpcError::INVALID_REQUEST, reason)
         }
-        Ok(ParsedLine::One(Ok(message))) => one(front, scope, &parts.headers, message).await,
-        Ok(ParsedLine::Batch(members)) => batch(front, scope, &parts.headers, members),
+        Ok(ParsedLine::One(Ok(message))) => one(front, visitor, &parts.headers, message).await,
+        Ok(ParsedLine::Batch(members)) => batch(front, visitor, &parts.headers, members),
         Ok(_) => bad(RpcError::INVALID_REQUEST, "it is no message".to_owned()),
     }
 }
@@ -132,21 +131,26 @@ async fn read(body: Body, max: usize) -> Result<String, Refused> {
     })
 }
 
-async fn one(front: Arc<Front>, scope: Scope, headers: &HeaderMap, message: Message) -> Response {
+async fn one(
+    front: Arc<Front>,
+    visitor: Visitor,
+    headers: &HeaderMap,
+    message: Message,
+) -> Response {
     match message {
         Message::Request(request) if is_modern(headers, &request) => {
-            modern(front, scope, headers, request).await
+            modern(front, visitor, headers, request).await
         }
         Message::Request(request) if request.method == "initialize" => {
-            initialize(&front, &scope, &request)
+            initialize(&front, &visitor, &request)
         }
-        Message::Request(request) => legacy(front, scope, headers, request).await,
+        Message::Request(request) => legacy(front, visitor, headers, request).await,
         message => {
             // From MCP 2026-07-28 on there is nothing that one could say apart from requests.
             if headers::text(headers, &headers::VERSION) == Some(ProtocolVersion::LATEST.as_str()) {
                 return reply::accepted();
             }
-            match standing::session(&front, &scope, headers) {
+            match standing::session(&front, &visitor, headers) {
                 Ok(session) => {
                     told(&front, &session, message);
                     reply::accepted()
@@ -192,10 +196,15 @@ fn told(front: &Front, session: &Session, message: Message) {
     }
 }
 
-fn initialize(front: &Front, scope: &Scope, request: &ServerRequest) -> Response {
+fn initialize(front: &Front, visitor: &Visitor, request: &ServerRequest) -> Response {
     let begun = front
         .gateway
-        .initialize(request.params.as_ref(), true, None, scope)
+        .initialize(
+            request.params.as_ref(),
+            true,
+            visitor.principal.as_deref(),
+            &visitor.scope,
+        )
         .and_then(|(session, result)| {
             let token = session.seal(&front.gateway.0.keys);
             let token = token.map_err(|error| crate::fault::rpc(&error))?;
@@ -221,7 +230,7 @@ fn initialize(front: &Front, scope: &Scope, request: &ServerRequest) -> Response
 /// A request of MCP 2026-07-28.
 async fn modern(
     front: Arc<Front>,
-    scope: Scope,
+    visitor: Visitor,
     headers: &HeaderMap,
     request: ServerRequest,
 ) -> Response {
@@ -240,14 +249,14 @@ async fn modern(
         Ok(declared) => declared,
         Err(error) => return reply::refused(StatusCode::BAD_REQUEST, &request.id, error),
     };
-    if let Err(error) = mirrored(&front, &scope, headers, &request).await {
+    if let Err(error) = mirrored(&front, &visitor, headers, &request).await {
         return refuse(error);
     }
     let client = Client {
         version: ProtocolVersion::LATEST,
         capabilities: declared.capabilities,
-        principal: None,
-        scope,
+        principal: visitor.principal,
+        scope: visitor.scope,
         log_level: declared.log_level,
         listener: None,
     };
@@ -260,7 +269,7 @@ async fn modern(
 /// Compares the headers that mirror a tool's arguments with them.
 async fn mirrored(
     front: &Front,
-    scope: &Scope,
+    visitor: &Visitor,
     headers: &HeaderMap,
     request: &ServerRequest,
 ) -> Result<(), RpcError> {
@@ -275,7 +284,7 @@ async fn mirrored(
         return Ok(());
     };
     let catalog = &front.gateway.0.catalog;
-    let Some(route) = catalog.tool(&name, scope).await else {
+    let Some(route) = catalog.tool(&name, &visitor.scope).await else {
         return Ok(());
     };
     match catalog.description(&route).await {
@@ -287,11 +296,11 @@ async fn mirrored(
 /// A request of a session.
 async fn legacy(
     front: Arc<Front>,
-    scope: Scope,
+    visitor: Visitor,
     headers: &HeaderMap,
     request: ServerRequest,
 ) -> Response {
-    let (client, session) = match of_session(&front, scope, headers, &request) {
+    let (client, session) = match of_session(&front, visitor, headers, &request) {
         Ok(of_session) => of_session,
         Err((status, error)) => return reply::refused(status, &request.id, error),
     };
@@ -313,11 +322,11 @@ async fn legacy(
 /// The client of a request of a session.
 fn of_session(
     front: &Front,
-    scope: Scope,
+    visitor: Visitor,
     headers: &HeaderMap,
     request: &ServerRequest,
 ) -> Result<(Client, Session), Refused> {
-    let session = standing::session(front, &scope, headers)?;
+    let session = standing::session(front, &visitor, headers)?;
     // Up to MCP 2025-03-26 there is no such header; a later client that leaves it out is known
     // all the same.
     if let Some(version) = headers::text(headers, &headers::VERSION)
@@ -336,14 +345,14 @@ fn of_session(
         "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe"
     );
     let listener = match sets {
-        true => Some(front.standing.listener(front, &session, &scope)),
+        true => Some(front.standing.listener(front, &session, &visitor)),
         false => front.standing.known(&session),
     };
     let client = Client {
         version: session.version.clone(),
         capabilities: session.capabilities.clone(),
-        principal: None,
-        scope,
+        principal: visitor.principal,
+        scope: visitor.scope,
         log_level: None,
         listener,
     };
@@ -353,11 +362,11 @@ fn of_session(
 /// Several messages at once, as MCP 2025-03-26 has them: their answers come one by one.
 fn batch(
     front: Arc<Front>,
-    scope: Scope,
+    visitor: Visitor,
     headers: &HeaderMap,
     members: Vec<Result<Message, NotAMessage>>,
 ) -> Response {
-    let session = match standing::session(&front, &scope, headers) {
+    let session = match standing::session(&front, &visitor, headers) {
         Ok(session) => session,
         Err((status, error)) => return reply::refused(status, &Raw::null(), error),
     };
@@ -377,12 +386,13 @@ fn batch(
                 return refuse("`initialize` is no part of a batch");
             }
             Ok(Message::Request(request)) => {
-                let begun =
-                    of_session(&front, scope.clone(), headers, &request).and_then(|(client, _)| {
+                let begun = of_session(&front, visitor.clone(), headers, &request).and_then(
+                    |(client, _)| {
                         let flight = front.flights.enter(&owner, &request.id);
                         let flight = flight.map_err(|error| (StatusCode::BAD_REQUEST, error))?;
                         Ok((client, flight))
-                    });
+                    },
+                );
                 match begun {
                     Ok((client, flight)) => {
                         let owner = Arc::clone(&owner);

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::{
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{
         IntoResponse as _, Response,
         sse::{Event, KeepAlive, Sse},
@@ -39,6 +39,17 @@ pub(super) fn events(messages: impl Stream<Item = String> + Send + 'static) -> R
     Sse::new(events)
         .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
         .into_response()
+}
+
+/// Nobody is known by this request (RFC 6750, section 3).
+pub(super) fn unauthorized() -> Response {
+    let error = RpcError::new(RpcError::INVALID_REQUEST, "a key of this gateway is needed");
+    let mut response = refused(StatusCode::UNAUTHORIZED, &Raw::null(), error);
+    let challenge = HeaderValue::from_static("Bearer realm=\"mcpool\"");
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, challenge);
+    response
 }
 
 /// A notification or an answer was taken.

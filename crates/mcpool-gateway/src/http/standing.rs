@@ -18,10 +18,9 @@ use mcpool_core::{Inbox, Incoming, Raw, RpcError, encode_notification};
 use tokio::{sync::OwnedMutexGuard, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Front, headers, reply};
+use super::{Front, Visitor, headers, reply};
 use crate::{
     hub::{Listener, Wants},
-    scope::Scope,
     session::Session,
 };
 
@@ -61,10 +60,10 @@ impl Standing {
         &self,
         front: &Front,
         session: &Session,
-        scope: &Scope,
+        visitor: &Visitor,
     ) -> Arc<Listener> {
         let mut sessions = self.sessions();
-        Arc::clone(&sessions.of(front, session, scope).listener)
+        Arc::clone(&sessions.of(front, session, visitor).listener)
     }
 
     /// What is kept of a session, if anything is.
@@ -96,7 +95,7 @@ impl Standing {
 }
 
 impl Sessions {
-    fn of(&mut self, front: &Front, session: &Session, scope: &Scope) -> &mut Kept {
+    fn of(&mut self, front: &Front, session: &Session, visitor: &Visitor) -> &mut Kept {
         if self.kept.len() >= MAX_SESSIONS && !self.kept.contains_key(&session.id) {
             let oldest = self.kept.iter().min_by_key(|(_, kept)| kept.used);
             let oldest = oldest.map(|(id, _)| id.clone());
@@ -104,7 +103,7 @@ impl Sessions {
         }
         let kept = self.kept.entry(session.id.clone()).or_insert_with(|| {
             let hub = &front.gateway.0.hub;
-            let (listener, inbox) = hub.listen(scope.clone(), Wants::EVERYTHING);
+            let (listener, inbox) = hub.listen(visitor.scope.clone(), Wants::EVERYTHING);
             Kept {
                 listener: Arc::new(listener),
                 inbox: Arc::new(tokio::sync::Mutex::new(inbox)),
@@ -123,7 +122,7 @@ impl Sessions {
 /// 400 without a token, 404 for one that is not, or not any more, a session of this client.
 pub(super) fn session(
     front: &Front,
-    scope: &Scope,
+    visitor: &Visitor,
     headers: &HeaderMap,
 ) -> Result<Session, (StatusCode, RpcError)> {
     let Some(token) = headers::text(headers, &SESSION) else {
@@ -136,7 +135,8 @@ pub(super) fn session(
             ),
         ));
     };
-    let session = Session::open(token, &front.gateway.0.keys, None, scope);
+    let principal = visitor.principal.as_deref();
+    let session = Session::open(token, &front.gateway.0.keys, principal, &visitor.scope);
     session
         .filter(|session| !front.standing.is_ended(session))
         .ok_or_else(|| {
@@ -148,17 +148,17 @@ pub(super) fn session(
 }
 
 /// GET: opens the standing stream of a session. An earlier one of it ends.
-pub(super) fn open(front: &Front, scope: &Scope, headers: &HeaderMap) -> Response {
+pub(super) fn open(front: &Front, visitor: &Visitor, headers: &HeaderMap) -> Response {
     if headers::text(headers, &headers::VERSION).is_some_and(|version| version == "2026-07-28") {
         return reply::not_allowed();
     }
-    let session = match session(front, scope, headers) {
+    let session = match session(front, visitor, headers) {
         Ok(session) => session,
         Err((status, error)) => return reply::refused(status, &Raw::null(), error),
     };
     let (inbox, replaced) = {
         let mut sessions = front.standing.sessions();
-        let kept = sessions.of(front, &session, scope);
+        let kept = sessions.of(front, &session, visitor);
         kept.replaced.cancel();
         kept.replaced = CancellationToken::new();
         (Arc::clone(&kept.inbox), kept.replaced.clone())
@@ -190,8 +190,8 @@ pub(super) fn open(front: &Front, scope: &Scope, headers: &HeaderMap) -> Respons
 }
 
 /// DELETE: ends a session.
-pub(super) fn end(front: &Front, scope: &Scope, headers: &HeaderMap) -> Response {
-    match session(front, scope, headers) {
+pub(super) fn end(front: &Front, visitor: &Visitor, headers: &HeaderMap) -> Response {
+    match session(front, visitor, headers) {
         Ok(session) => {
             front.standing.end(&session);
             StatusCode::NO_CONTENT.into_response()

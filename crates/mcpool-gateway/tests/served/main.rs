@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![allow(deprecated, reason = "the log level is spoken by older servers")]
 
+mod access;
 mod asking;
 mod attacks;
 mod catalog;

@@ -1,0 +1,36 @@
+//! What probes ask: is it there, and can it be used.
+
+use std::sync::Arc;
+
+use axum::{extract::State, http::StatusCode};
+use mcpool_core::StateKind;
+
+use super::Front;
+
+/// It answers, so it is there.
+pub(super) async fn alive() -> &'static str {
+    "alive\n"
+}
+
+/// Ready when every server is that is marked as required.
+pub(super) async fn ready(State(front): State<Arc<Front>>) -> (StatusCode, &'static str) {
+    let manager = &front.gateway.0.manager;
+    let waits = manager.names().iter().any(|name| {
+        let Ok(server) = manager.server(name.as_str()) else {
+            // Removed this moment.
+            return false;
+        };
+        let required = server
+            .spec()
+            .is_ok_and(|spec| spec.required && spec.enabled);
+        required
+            && !server
+                .status()
+                .is_ok_and(|status| status.state == StateKind::Ready)
+    });
+    if waits || manager.is_shut_down() {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    } else {
+        (StatusCode::OK, "ready\n")
+    }
+}
