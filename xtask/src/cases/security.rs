@@ -37,7 +37,7 @@ pub(super) fn judge(name: &str) -> Judge {
             }
         }
         "05-secret-to-any-as" => |seen| {
-            seen.says(&["NAME"])?;
+            seen.says(&["no server of the config can be used"])?;
             seen.is_silent_of(&["POST /token", "PLATFORM-JWT"])
         },
         "06-reply-queue" => |seen| little_memory(seen),

@@ -62,6 +62,10 @@ pub(crate) async fn run(app: &App, server: Option<&str>) -> Outcome {
     if app.global.json {
         let servers: Vec<Value> = rows.iter().map(row_json).collect();
         out::document(&json!({ "servers": servers }))?;
+    } else if rows.is_empty() && app.overall(Exit::Good) != Exit::Good {
+        out::print(&text!(
+            "no server of the config can be used: `mcpool config check` says why\n"
+        ))?;
     } else {
         out::print(&rows_text(&rows, out::columns()))?;
     }

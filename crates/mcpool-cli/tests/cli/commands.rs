@@ -549,6 +549,18 @@ fn what_was_left_out_is_named_and_what_is_no_message_is_shown() {
 }
 
 #[test]
+fn a_config_of_broken_entries_is_not_called_empty() {
+    let place = Place::with(json!({"bad": {"command": "x", "args": "y"}}));
+    let status = place.run(&["status"]);
+    assert_eq!(status.code(), 2);
+    assert!(
+        status.stdout().contains("`mcpool config check` says why"),
+        "{}",
+        status.stdout()
+    );
+}
+
+#[test]
 fn a_list_that_the_server_refuses_is_an_answer() {
     let place = Place::empty();
     let refused = canned::server(place.path(), "refuses", b"", &[]);

@@ -204,10 +204,7 @@ impl Finding {
             ..
         } = &self.diagnostics;
         if *skipped_lines > 0 {
-            line(text!(
-                "printed on standard output, and no message: {} times",
-                *skipped_lines
-            ));
+            line(text!("sent, and no message: {} times", *skipped_lines));
             for sample in skipped_samples {
                 line(text!("  {}", sample));
             }

@@ -76,10 +76,7 @@ pub(super) fn lines<'e>(
         ("", facts),
         ("last connect", attempts.collect()),
         ("tools", details.tools.clone()),
-        (
-            "printed on standard output, and no message",
-            skipped.collect(),
-        ),
+        ("sent, and no message", skipped.collect()),
         ("stderr", stderr.collect()),
         ("events", events.cloned().collect()),
     ]
