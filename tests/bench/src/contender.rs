@@ -92,9 +92,6 @@ pub(crate) async fn calls<C: Contender>(
     in_flight: u32,
 ) -> Outcome<Took> {
     let began = Begun::now()?;
-    if std::env::var("WHO").is_ok_and(|who| !std::any::type_name::<C>().contains(&who)) {
-        return began.took();
-    }
     let mut workers = Vec::new();
     for _ in 0..in_flight {
         let (contender, text) = (contender.clone(), Arc::clone(text));

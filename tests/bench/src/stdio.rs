@@ -115,9 +115,6 @@ impl Limit {
     /// So many calls, so many of them in flight.
     pub(crate) fn run(&mut self, text: &str, calls: u32, in_flight: u32) -> Outcome<Took> {
         let began = Begun::now()?;
-        if std::env::var("WHO").is_ok_and(|who| who != "limit") {
-            return began.took();
-        }
         let first = in_flight.min(calls);
         for _ in 0..first {
             self.send(text)?;
