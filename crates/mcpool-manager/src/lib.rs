@@ -5,21 +5,20 @@
 //!
 //! ```
 //! # use std::sync::Arc;
-//! # use mcpool_testkit::scripted_client::ScriptedFactory;
+//! # use mcpool_testkit::FakeFactory;
 //! use std::time::Duration;
 //! use mcpool_core::{ServerSpec, StdioSpec};
-//! use mcpool_manager::{CallOptions, ConnectionManager, Refresh};
+//! use mcpool_manager::{ConnectionManager, Refresh};
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> mcpool_core::Result<()> {
-//! # let factory = Arc::new(ScriptedFactory::new());
+//! # let factory = Arc::new(FakeFactory::new());
 //! let manager = ConnectionManager::new(factory);
-//! manager
-//!     .start(vec![ServerSpec::stdio("files", StdioSpec::new("mcp-server-files"))?])
-//!     .await?;
+//! let files = ServerSpec::stdio("files", StdioSpec::new("mcp-server-files"))?;
+//! manager.start(vec![files]).await?.all_connected()?;
 //!
 //! let tools = manager.tools(Refresh::IfStale).await;
 //! assert!(tools.get("files__echo").is_some());
-//! manager.call("files__echo", None, &CallOptions::new()).await?;
+//! manager.call("files__echo", ()).await?;
 //!
 //! manager.shutdown(Duration::from_secs(6)).await;
 //! # Ok(()) }

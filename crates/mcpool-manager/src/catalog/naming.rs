@@ -43,14 +43,16 @@ pub fn qualify(server: &str, tool: &str) -> String {
     }
 }
 
-/// The server and the tool of a qualified name that is the pair itself; `None` for one that has a
-/// hash, or is no qualified name.
+/// The server and the tool whose pair a qualified name is, unless it has a hash; `None` for what is
+/// no qualified name. A name with a hash may look like a pair: of a server that there is not.
 ///
 /// ```
 /// use mcpool_manager::naming::{parts, qualify};
 ///
 /// assert_eq!(parts("files__read_file"), Some(("files", "read_file")));
-/// assert_eq!(parts(&qualify("my files", "read")), None);
+/// assert_eq!(parts("read_file"), None);
+/// let hashed = qualify("my files", "read");
+/// assert_eq!(parts(&hashed).map(|(server, _)| server), Some("my_files"));
 /// ```
 #[must_use]
 pub fn parts(qualified_name: &str) -> Option<(&str, &str)> {

@@ -17,6 +17,7 @@ use crate::{
         admission,
         options::{CallOptions, Refresh},
     },
+    shared::closed,
     supervise::machine::after,
 };
 
@@ -92,7 +93,11 @@ impl ConnectionManager {
                 format!("no server has a tool called {qualified_name:?}"),
             )
         };
-        let Some((name, tool)) = naming::parts(qualified_name) else {
+        if self.is_shut_down() {
+            return Err(closed());
+        }
+        let pair = naming::parts(qualified_name);
+        let Some((name, tool)) = pair.filter(|(name, _)| self.shared.server(name).is_ok()) else {
             // A name with a hash says nothing by itself: it may be of any list.
             let lists = self.tools(Refresh::IfStale);
             let _ = match end {

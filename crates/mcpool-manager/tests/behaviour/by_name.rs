@@ -105,3 +105,13 @@ async fn the_first_use_of_a_lazy_server_lists_once() {
         assert_eq!(world.server("a").count(Op::ListTools), 1, "{by_list}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_name_with_a_hash_is_looked_for_in_lists_that_are_not_there_yet() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    let lazy = spec("my files").with_start(StartMode::Lazy(None));
+    manager.start(vec![lazy]).await.unwrap();
+    let name = mcpool_manager::naming::qualify("my files", "echo");
+    manager.call(&name, ()).await.unwrap();
+}
