@@ -113,7 +113,7 @@ fn a_login_in_the_browser_serves_every_command_until_the_logout() {
 
     for command in [
         &["tools", "guarded"][..],
-        &["call", "guarded", "echo", "text=x"],
+        &["call", "guarded", "echo", "message=x"],
         &["auth", "status", "guarded"],
     ] {
         let run = cli.run(command);
@@ -146,14 +146,14 @@ fn a_login_in_the_browser_serves_every_command_until_the_logout() {
     assert_eq!(stored["state"], "logged_in");
     assert_eq!(stored["issuer"], server.issuer());
     assert_eq!(stored["scopes"], json!(["mcp:read"]));
-    let call = cli.run(&["call", "guarded", "echo", "text=here"]);
+    let call = cli.run(&["call", "guarded", "echo", "message=here"]);
     assert_eq!(call.code(), Some(0), "{}", call.stderr());
 
     // Legacy SSE: the same flow, its own URL, its own tokens.
     for sse in ["legacy", "found"] {
         let run = cli.run(&["login", sse]);
         assert_eq!(run.code(), Some(0), "{sse}: {}", run.stderr());
-        let call = cli.run(&["call", sse, "echo", "text=here"]);
+        let call = cli.run(&["call", sse, "echo", "message=here"]);
         assert_eq!(call.code(), Some(0), "{sse}: {}", call.stderr());
     }
     let all = cli.run(&["--json", "status"]);
@@ -161,7 +161,7 @@ fn a_login_in_the_browser_serves_every_command_until_the_logout() {
 
     // Ended tokens are renewed in passing.
     server.expire_tokens();
-    let call = cli.run(&["call", "legacy", "echo", "text=again"]);
+    let call = cli.run(&["call", "legacy", "echo", "message=again"]);
     assert_eq!(call.code(), Some(0), "{}", call.stderr());
     assert_eq!(server.count("refresh_token"), 1);
 
@@ -329,12 +329,12 @@ fn credentials_that_others_may_read_are_not_used() {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         };
         set(loose);
-        let call = cli.run(&["call", "guarded", "echo", "text=x"]);
+        let call = cli.run(&["call", "guarded", "echo", "message=x"]);
         assert_ne!(call.code(), Some(0));
         let help = format!("chmod {tight:o} {}", path.display());
         assert!(call.stderr().contains(&help), "{}", call.stderr());
         set(tight);
-        let call = cli.run(&["call", "guarded", "echo", "text=x"]);
+        let call = cli.run(&["call", "guarded", "echo", "message=x"]);
         assert_eq!(call.code(), Some(0), "{}", call.stderr());
     }
 }
