@@ -11,7 +11,8 @@ use std::{
 
 use futures::future::BoxFuture;
 use mcpool_core::{
-    Client, Error, EventKind, Listing, RequestOptions, Result, ServerSpec, StateKind, Verbs,
+    Client, Error, EventKind, Listing, RequestOptions, Result, ServerSpec, StateKind, Untrusted,
+    Verbs,
     model::{Prompt, Resource, ResourceTemplate, Tool},
 };
 use serde::de::DeserializeOwned;
@@ -322,7 +323,12 @@ pub(crate) fn told_rejected<T>(
 ) {
     if !now.rejected.is_empty() && before.is_none_or(|before| before.rejected != now.rejected) {
         for item in &*now.rejected {
-            tracing::warn!(server = %server.name, name = item.name, reason = item.reason, "an item of a list cannot be used");
+            tracing::warn!(
+                server = %server.name,
+                name = %Untrusted::line(&*item.name),
+                reason = %Untrusted::line(&*item.reason),
+                "an item of a list cannot be used"
+            );
         }
         shared.events.emit(
             &server.name,

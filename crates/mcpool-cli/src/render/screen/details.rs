@@ -21,7 +21,7 @@ pub(crate) struct Details {
     pub(crate) evidence: Option<ConnectEvidence>,
     /// What it printed on standard error.
     pub(crate) stderr: Vec<StderrLine>,
-    /// What it printed on standard output that was no message.
+    /// What it sent that was no message.
     pub(crate) skipped: Vec<String>,
 }
 
