@@ -63,6 +63,13 @@ pub trait ContractTarget: Send + Sync {
     fn has_connection(&self) -> bool {
         true
     }
+
+    /// Whether progress comes on the way of the answer, and so all of it before the answer. A
+    /// server of Streamable HTTP that answers with JSON sends it on another stream: what has not
+    /// arrived when the answer does is left out. Default `true`.
+    fn keeps_progress(&self) -> bool {
+        true
+    }
 }
 
 /// A server that the suite talks to. Dropping it ends it.

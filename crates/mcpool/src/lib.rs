@@ -96,7 +96,9 @@
 //! let mut events = manager.events();
 //! while let Some(event) = events.next_event().await {
 //!     if let EventKind::RetryScheduled { attempt, delay } = event.kind {
-//!         println!("{}: attempt {attempt} in {delay:?}", event.server);
+//!         // An event that is about no server, such as a config that was refused, names none.
+//!         let server = event.server.as_ref().map_or("-", |name| name.as_str());
+//!         println!("{server}: attempt {attempt} in {delay:?}");
 //!     }
 //! }
 //! # Ok(())

@@ -10,7 +10,7 @@ use crate::{
     Behavior,
     fixtures::{
         engine::lock,
-        http::{HttpFixture, HttpOptions},
+        http::{AnswerMode, HttpFixture, HttpOptions},
         sse::SseFixture,
         stdio::StdioFixture,
     },
@@ -163,6 +163,10 @@ impl ContractTarget for HttpTarget {
 
     fn has_connection(&self) -> bool {
         false
+    }
+
+    fn keeps_progress(&self) -> bool {
+        self.options.answers != AnswerMode::Json
     }
 }
 
