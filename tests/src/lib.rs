@@ -9,6 +9,16 @@ pub use servers::{HttpServer, Servers, free_port};
 
 use std::{io::Write, path::Path};
 
+/// How much of a test of endurance is run: few rounds by default, many with `MCPOOL_ENDURANCE`, as
+/// when the figures of `docs/measurements.md` are taken.
+#[must_use]
+pub fn rounds(few: usize, many: usize) -> usize {
+    match std::env::var_os("MCPOOL_ENDURANCE") {
+        Some(_) => many,
+        None => few,
+    }
+}
+
 /// A test that cannot run on this machine says so and ends.
 ///
 /// The line goes to the file that `MCPOOL_SKIPS` names, for the end of `cargo xtask test`, and

@@ -2,7 +2,7 @@
 //! runs twice, nothing is left behind, and it is soon well again.
 //!
 //! The suite runs few rounds; `MCPOOL_ENDURANCE=1` runs as many as the figures in
-//! `docs/endurance.md` were measured with.
+//! `docs/measurements.md` were measured with.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
@@ -20,6 +20,7 @@ use mcpool_core::{
     ErrorKind, Event, EventKind, HttpSpec, ReconnectPolicy, Reply, ServerPolicy, ServerSpec,
     StateKind, Verbs as _, model::CallToolResult,
 };
+use mcpool_e2e::rounds;
 use mcpool_manager::{CallOptions, ConnectionManager, EventStream, Refresh, ServerHandle};
 use mcpool_testkit::{
     Behavior, eventually, eventually_blocking,
@@ -28,14 +29,6 @@ use mcpool_testkit::{
     leaks,
 };
 use serde_json::{Value, json};
-
-/// The rounds of a test: few by default, many when the figures are taken.
-fn rounds(few: usize, many: usize) -> usize {
-    match std::env::var_os("MCPOOL_ENDURANCE") {
-        Some(_) => many,
-        None => few,
-    }
-}
 
 fn manager() -> ConnectionManager {
     ConnectionManager::new(Arc::new(StandardFactory::new()))
@@ -50,10 +43,6 @@ fn quick_policy() -> ServerPolicy {
     policy.reconnect.reset_after = Duration::from_millis(100);
     policy.reconnect.max_attempts = None;
     policy
-}
-
-fn arguments(value: Value) -> Option<Value> {
-    Some(value)
 }
 
 async fn next(events: &mut EventStream, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
@@ -84,7 +73,7 @@ async fn call_tool(
     manager: &ConnectionManager,
     server: &str,
     tool: &str,
-    arguments: Option<Value>,
+    arguments: &Value,
     options: &CallOptions,
 ) -> mcpool_core::Result<Reply<CallToolResult>> {
     let handle = manager.server(server)?.with_call_options(options.clone());
@@ -113,7 +102,7 @@ impl Ledger {
                 &manager,
                 "victim",
                 "count",
-                arguments(json!({ "key": key })),
+                &json!({ "key": key }),
                 &options,
             )
             .await;
@@ -223,8 +212,8 @@ async fn torment(
         // new connection, or the transport a new session on the one it has, is its own business.
         let well = tokio::time::timeout(Duration::from_secs(60), async {
             let options = CallOptions::new().with_timeout(Duration::from_secs(30));
-            let message = || arguments(json!({ "message": "hi" }));
-            while call_tool(manager, "victim", "echo", message(), &options)
+            let message = json!({ "message": "hi" });
+            while call_tool(manager, "victim", "echo", &message, &options)
                 .await
                 .is_err()
             {
@@ -361,7 +350,7 @@ async fn a_half_open_connection_is_noticed_by_the_heartbeat() {
             let manager = manager.clone();
             tokio::spawn(async move {
                 let options = CallOptions::new().with_timeout(Duration::from_secs(50));
-                call_tool(&manager, "half", "count", None, &options)
+                call_tool(&manager, "half", "count", &Value::Null, &options)
                     .await
                     .unwrap_err()
             })
@@ -403,7 +392,7 @@ async fn a_session_that_the_transport_renews_gets_its_subscriptions_back() {
     fixture.lose_sessions();
     let held = async {
         loop {
-            let state = call_tool(&manager, "renewed", "state", None, &options).await;
+            let state = call_tool(&manager, "renewed", "state", &Value::Null, &options).await;
             let subscriptions =
                 state.unwrap().into_inner().structured_content.unwrap()["subscriptions"].clone();
             if subscriptions == json!(["file:///watched"]) {

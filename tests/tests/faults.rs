@@ -21,6 +21,7 @@ use mcpool_core::{
     Delivery, Error, ErrorKind, EventKind, HttpSpec, ReconnectPolicy, ServerPolicy, ServerSpec,
     Verbs as _,
 };
+use mcpool_e2e::rounds;
 use mcpool_manager::{CallOptions, ConnectionManager};
 use mcpool_testkit::{
     Behavior,
@@ -36,13 +37,6 @@ use serde_json::json;
 /// What a call may take, and what it may be late on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(5);
 const MARGIN: Duration = Duration::from_secs(2);
-
-fn sample(few: usize, many: usize) -> usize {
-    match std::env::var_os("MCPOOL_ENDURANCE") {
-        Some(_) => many,
-        None => few,
-    }
-}
 
 fn manager() -> ConnectionManager {
     ConnectionManager::new(Arc::new(StandardFactory::new()))
@@ -331,7 +325,7 @@ async fn streamable_http_keeps_its_word_in_every_weather() {
     let directory = tempfile::tempdir().unwrap();
     let effects = directory.path().join("effects");
     let fixture = HttpFixture::start(journaling(&effects)).unwrap();
-    weathers("http", fixture.address(), &effects, sample(3_000, 100_000)).await;
+    weathers("http", fixture.address(), &effects, rounds(3_000, 100_000)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -339,7 +333,7 @@ async fn sse_keeps_its_word_in_every_weather() {
     let directory = tempfile::tempdir().unwrap();
     let effects = directory.path().join("effects");
     let fixture = SseFixture::start(journaling(&effects)).unwrap();
-    weathers("sse", fixture.address(), &effects, sample(3_000, 100_000)).await;
+    weathers("sse", fixture.address(), &effects, rounds(3_000, 100_000)).await;
 }
 
 /// Idle connections that went half-open without a word, while new ones work all the time: it is
@@ -440,7 +434,7 @@ async fn over_sse_each_call_gets_its_own_outcome() {
         .unwrap();
     let server = manager.server("victim").unwrap();
     let next = Arc::new(AtomicU64::new(0));
-    let calls = sample(600, 5_000) as u64;
+    let calls = rounds(600, 5_000) as u64;
     let callers: Vec<_> = (0..8)
         .map(|_| {
             let (server, next) = (server.clone(), Arc::clone(&next));
@@ -505,8 +499,8 @@ async fn a_stopped_server_is_succeeded_while_it_is_being_ended() {
         .unwrap()
         .all_connected()
         .unwrap();
-    let load = Load::start(&manager, 8, sample(4_000, 100_000));
-    for round in 0..sample(2, 20) {
+    let load = Load::start(&manager, 8, rounds(4_000, 100_000));
+    for round in 0..rounds(2, 20) {
         let before = load.ended();
         let calm =
             mcpool_testkit::eventually(Duration::from_secs(30), || load.ended() > before + 50);

@@ -240,21 +240,7 @@ fn run_one(home: &Path, client: &Path, results: &Path, pair: &Pair) -> Verdict {
     match outcome {
         Err(error) => problems.push(error),
         Ok(output) => {
-            for check in checks(&directory) {
-                let text = |name: &str| check[name].as_str().unwrap_or_default();
-                match text("status") {
-                    "SUCCESS" => succeeded += 1,
-                    status @ ("FAILURE" | "WARNING") => problems.push(format!(
-                        "{status} {}: {}",
-                        text("id"),
-                        match text("errorMessage") {
-                            "" => text("description"),
-                            message => message,
-                        }
-                    )),
-                    _ => {}
-                }
-            }
+            (succeeded, problems) = judged(&directory);
             if succeeded == 0 {
                 problems.push("no check succeeded".to_owned());
             }
@@ -278,6 +264,28 @@ fn run_one(home: &Path, client: &Path, results: &Path, pair: &Pair) -> Verdict {
         seconds: start.elapsed().as_secs_f64(),
         problems,
     }
+}
+
+/// How many checks of one run succeeded, and what is wrong with the others.
+fn judged(directory: &Path) -> (usize, Vec<String>) {
+    let mut succeeded = 0;
+    let mut problems = Vec::new();
+    for check in checks(directory) {
+        let text = |name: &str| check[name].as_str().unwrap_or_default();
+        match text("status") {
+            "SUCCESS" => succeeded += 1,
+            status @ ("FAILURE" | "WARNING") => problems.push(format!(
+                "{status} {}: {}",
+                text("id"),
+                match text("errorMessage") {
+                    "" => text("description"),
+                    message => message,
+                }
+            )),
+            _ => {}
+        }
+    }
+    (succeeded, problems)
 }
 
 /// The checks of one run; the suite puts them into a directory of its own naming.

@@ -16,7 +16,7 @@ use std::{
 };
 
 use super::{
-    EXTENSION, MAX_PARALLEL, Pair, SCENARIO_TIMEOUT, SUITE, SUITE_VERSION, checks, install, pairs,
+    EXTENSION, MAX_PARALLEL, Pair, SCENARIO_TIMEOUT, SUITE, SUITE_VERSION, install, judged, pairs,
     suite,
 };
 use crate::{
@@ -234,16 +234,7 @@ fn run_one(
     match outcome {
         Err(error) => problems.push(error),
         Ok(output) => {
-            for check in checks(&directory) {
-                let text = |name: &str| check[name].as_str().unwrap_or_default();
-                match text("status") {
-                    "SUCCESS" => succeeded += 1,
-                    status @ ("FAILURE" | "WARNING") => {
-                        problems.push(format!("{status} {}: {}", text("id"), text("errorMessage")))
-                    }
-                    _ => {}
-                }
-            }
+            (succeeded, problems) = judged(&directory);
             if !output.status.success() && problems.is_empty() {
                 problems.push(format!("the suite ended with {}", output.status));
             }

@@ -108,19 +108,23 @@ async fn an_idle_connection_that_was_closed_costs_nothing() {
     }
 }
 
+/// The check whether the server is there finds that it is.
+async fn is_found_alive(listener: &TcpListener) {
+    let mut socket = accept(listener).await;
+    assert!(read_request(&mut socket).await.starts_with("OPTIONS "));
+    socket
+        .write_all(b"HTTP/1.1 405 No\r\ncontent-length: 0\r\n\r\n")
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn a_connection_that_breaks_before_the_answer_leaves_the_outcome_unknown() {
     let (listener, drive, mut socket) = session().await;
     let call = drive.start("tools/call", json!({"name": "pay"}));
     read_request(&mut socket).await;
     drop(socket);
-    // The check whether the server is there finds that it is.
-    let mut socket = accept(&listener).await;
-    assert!(read_request(&mut socket).await.starts_with("OPTIONS "));
-    socket
-        .write_all(b"HTTP/1.1 405 No\r\ncontent-length: 0\r\n\r\n")
-        .await
-        .unwrap();
+    is_found_alive(&listener).await;
     let error = failed(call).await;
     assert_eq!(error.kind(), ErrorKind::ConnectionLost);
     assert_eq!(error.delivery(), Delivery::Unknown);
@@ -147,12 +151,7 @@ async fn a_body_that_breaks_off_leaves_the_outcome_unknown() {
     let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{";
     socket.write_all(head).await.unwrap();
     drop(socket);
-    let mut socket = accept(&listener).await;
-    read_request(&mut socket).await;
-    socket
-        .write_all(b"HTTP/1.1 405 No\r\ncontent-length: 0\r\n\r\n")
-        .await
-        .unwrap();
+    is_found_alive(&listener).await;
     let error = failed(call).await;
     assert_eq!(error.kind(), ErrorKind::ConnectionLost);
     assert_eq!(error.delivery(), Delivery::Unknown);
