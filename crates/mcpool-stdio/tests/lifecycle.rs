@@ -67,11 +67,16 @@ async fn death_by_a_signal_is_named() {
 
 #[tokio::test]
 async fn pending_requests_say_what_is_known_of_their_delivery() {
-    let transport = open(sh("echo ready >&2; sleep 1000")).await;
+    // The server says so when it has the first byte, and reads no more.
+    let script = "head -c 1 >/dev/null; echo ready >&2; exec sleep 1000";
+    let transport = open(sh(script)).await;
     let begun = big(&transport, 1 << 20);
     let waiting = ping(&transport);
     tokio::pin!(begun, waiting);
-    assert!(futures::poll!(&mut begun).is_pending());
+    tokio::select! {
+        ended = &mut begun => panic!("nobody answers: {ended:?}"),
+        () = until_ready(&transport) => {}
+    }
     assert!(futures::poll!(&mut waiting).is_pending());
     leaks::kill_process(transport.monitor().diagnostics().pid.unwrap());
     let (begun, waiting) = tokio::join!(begun, waiting);
