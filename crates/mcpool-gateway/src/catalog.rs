@@ -53,6 +53,14 @@ impl Listed {
     }
 }
 
+/// A list as the result of its request.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    pub(crate) result: Raw,
+    /// Whether every server has its part in it, as new as it can be.
+    pub(crate) is_complete: bool,
+}
+
 impl Catalog {
     pub(crate) fn new(manager: ConnectionManager, patience: Duration) -> Self {
         Self { manager, patience }
@@ -60,48 +68,33 @@ impl Catalog {
 
     /// A list as the result of its request: by server, and in each server's order. A server that
     /// is slow or down has no say in when it comes.
-    pub(crate) async fn list(&self, listed: Listed, scope: &Scope) -> Result<Raw> {
-        let entries = match listed {
-            Listed::Tools => self.tools(scope).await?,
-            Listed::Prompts => self.prompts(scope).await?,
+    pub(crate) async fn list(&self, listed: Listed, scope: &Scope) -> Result<Listing> {
+        let (entries, problems) = match listed {
+            Listed::Tools => {
+                let snapshot = self.snapshot(Refresh::IfStale).await;
+                (tools(&snapshot, scope)?, snapshot.problems.to_vec())
+            }
+            Listed::Prompts => {
+                let items = self.all_prompts(Refresh::IfStale).await;
+                (prompts(&items, scope)?, items.problems)
+            }
             Listed::Resources => {
                 let items = self.resources(Refresh::IfStale).await;
-                once_each(&items, scope, |resource| &resource.uri)
+                let entries = once_each(&items, scope, |resource| &resource.uri);
+                (entries, items.problems)
             }
             Listed::Templates => {
                 let items = self.templates(Refresh::IfStale).await;
-                once_each(&items, scope, |template| &template.uri_template)
+                let entries = once_each(&items, scope, |template| &template.uri_template);
+                (entries, items.problems)
             }
         };
         let mut result = RawObject::new();
         result.insert(listed.member(), Raw::of(&entries)?);
-        result.to_raw()
-    }
-
-    async fn tools(&self, scope: &Scope) -> Result<Vec<Raw>> {
-        let snapshot = self.snapshot(Refresh::IfStale).await;
-        let entries = snapshot.entries.iter();
-        let shown = entries
-            .filter(|entry| scope.covers(&entry.server) && scope.permits(&entry.qualified_name));
-        shown
-            .map(|entry| match scope {
-                Scope::Server(_) => Ok(entry.tool.raw().clone()),
-                _ => named(entry.tool.raw(), &entry.qualified_name),
-            })
-            .collect()
-    }
-
-    async fn prompts(&self, scope: &Scope) -> Result<Vec<Raw>> {
-        let items = self.all_prompts(Refresh::IfStale).await;
-        let names = prompt_names(&items);
-        let prompts = items.entries.iter().zip(names);
-        prompts
-            .filter(|((server, _), _)| scope.covers(server))
-            .map(|((_, prompt), name)| match scope {
-                Scope::Server(_) => Ok(prompt.raw().clone()),
-                _ => named(prompt.raw(), &name),
-            })
-            .collect()
+        Ok(Listing {
+            result: result.to_raw()?,
+            is_complete: !problems.iter().any(|(server, _)| scope.covers(server)),
+        })
     }
 
     /// Where a tool is. A name that no list holds, but that says its server, leads there: the
@@ -251,6 +244,32 @@ impl Catalog {
             Err(_) => self.manager.resource_templates(Refresh::Cached).await,
         }
     }
+}
+
+/// The tools that a scope shows.
+fn tools(snapshot: &ToolSnapshot, scope: &Scope) -> Result<Vec<Raw>> {
+    let entries = snapshot.entries.iter();
+    let shown =
+        entries.filter(|entry| scope.covers(&entry.server) && scope.permits(&entry.qualified_name));
+    shown
+        .map(|entry| match scope {
+            Scope::Server(_) => Ok(entry.tool.raw().clone()),
+            _ => named(entry.tool.raw(), &entry.qualified_name),
+        })
+        .collect()
+}
+
+/// The prompts that a scope shows.
+fn prompts(items: &Items<model::Prompt>, scope: &Scope) -> Result<Vec<Raw>> {
+    let names = prompt_names(items);
+    let prompts = items.entries.iter().zip(names);
+    prompts
+        .filter(|((server, _), _)| scope.covers(server))
+        .map(|((_, prompt), name)| match scope {
+            Scope::Server(_) => Ok(prompt.raw().clone()),
+            _ => named(prompt.raw(), &name),
+        })
+        .collect()
 }
 
 /// An entry under another name, and otherwise as it came.

@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     audit::{AuditEntry, AuditSink},
-    catalog::{Catalog, Listed},
+    catalog::{Catalog, Listed, Listing},
     client::Client,
     era::{self, Cache, META_SUBSCRIPTION},
     fault,
@@ -265,8 +265,10 @@ impl Gateway {
             }
             _ => match Listed::of(method) {
                 Some(listed) => {
-                    cache = Cache::Private(LIST_TTL_MS);
-                    self.list(listed, request, client).await?
+                    let list = self.list(listed, request, client).await?;
+                    // A list that lacks a server is asked for again as soon as the client wants.
+                    cache = Cache::Private(if list.is_complete { LIST_TTL_MS } else { 0 });
+                    list.result
                 }
                 None => return Err(not_offered(method)),
             },
@@ -283,7 +285,7 @@ impl Gateway {
         listed: Listed,
         request: &ServerRequest,
         client: &Client,
-    ) -> Result<Raw, RpcError> {
+    ) -> Result<Listing, RpcError> {
         #[derive(Deserialize)]
         struct Params {
             #[serde(default)]

@@ -119,6 +119,28 @@ async fn a_server_that_is_gone_fails_its_own_calls_in_words() {
 }
 
 #[tokio::test]
+async fn a_list_that_lacks_a_server_is_not_kept_by_clients() {
+    let pool = [("gone", Behavior::new()), ("here", Behavior::new())];
+    let served = Served::with(&pool).await;
+    let client = served.client(&ProtocolVersion::V_2026_07_28).await;
+    let complete = raw(&*client, "tools/list", json!({})).await;
+    assert_eq!(complete["ttlMs"], 60_000);
+    let mut state = served.manager.server("gone").unwrap().watch().unwrap();
+    served.servers[0].kill();
+    call(&*client, "gone__add", json!({"a": 1, "b": 2})).await;
+    let lost = state.wait_for(|state| state.kind() != mcpool_core::StateKind::Ready);
+    tokio::time::timeout(PATIENCE, lost).await.unwrap().unwrap();
+    let lacking = raw(&*client, "tools/list", json!({})).await;
+    assert_eq!(lacking["ttlMs"], 0);
+    let answers = std::sync::Arc::new(Answers);
+    let client = served
+        .client_at("/servers/here/mcp", &ProtocolVersion::V_2026_07_28, answers)
+        .await;
+    let here = raw(&*client, "tools/list", json!({})).await;
+    assert_eq!(here["ttlMs"], 60_000, "it is not about this one");
+}
+
+#[tokio::test]
 async fn what_does_not_exist_is_refused() {
     let served = Served::one(Era::Legacy).await;
     for version in &BOTH {

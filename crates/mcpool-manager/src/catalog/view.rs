@@ -95,52 +95,52 @@ pub(crate) struct View {
 impl View {
     /// Brings what a server contributes up to date, and tells of the difference.
     pub(crate) fn announce(&self, server: &Server, events: &EventBus) {
+        if let Some(change) = self.update(server) {
+            change.announce(&server.name, events);
+        }
+    }
+
+    /// Brings what a server contributes up to date. The difference, if there is one, is told of by
+    /// the caller.
+    pub(crate) fn update(&self, server: &Server) -> Option<Change> {
         let spec = server.spec();
-        let (difference, generation) = {
-            let mut shown = lock(&self.shown);
-            if server.is_retired() {
-                return;
-            }
-            // Read under the lock, so that the last word is the newest.
-            let now: Option<Arc<CachedList<Tool>>> = if server.shows_tools() {
-                server.catalog.tools.cached()
-            } else {
-                None
-            };
-            let before = shown.get(&server.name).cloned().unwrap_or_default();
-            let known: HashMap<&str, &Arc<Reply<Tool>>> =
-                before.iter().map(|t| (&*t.name, t)).collect();
-            let now: Shown = now
-                .iter()
-                .flat_map(|listing| listing.items.iter())
-                .filter(|tool| spec.tools.permits(&tool.name))
-                .map(|tool| match known.get(&*tool.name) {
-                    // An unchanged tool stays the same allocation.
-                    Some(known) if ***known == *tool => Arc::clone(known),
-                    _ => Arc::new(tool.clone()),
-                })
-                .collect();
-            if before == now {
-                return;
-            }
-            let difference = Difference::between(&before, &now);
-            if now.is_empty() {
-                shown.remove(&server.name);
-            } else {
-                shown.insert(server.name.clone(), now);
-            }
-            let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
-            (difference, generation)
+        let mut shown = lock(&self.shown);
+        if server.is_retired() {
+            return None;
+        }
+        // Read under the lock, so that the last word is the newest.
+        let now: Option<Arc<CachedList<Tool>>> = if server.shows_tools() {
+            server.catalog.tools.cached()
+        } else {
+            None
         };
-        events.emit(
-            &server.name,
-            EventKind::ToolsChanged {
-                added: difference.added.into(),
-                removed: difference.removed.into(),
-                changed: difference.changed.into(),
-                generation,
-            },
-        );
+        let before = shown.get(&server.name).cloned().unwrap_or_default();
+        let known: HashMap<&str, &Arc<Reply<Tool>>> =
+            before.iter().map(|t| (&*t.name, t)).collect();
+        let now: Shown = now
+            .iter()
+            .flat_map(|listing| listing.items.iter())
+            .filter(|tool| spec.tools.permits(&tool.name))
+            .map(|tool| match known.get(&*tool.name) {
+                // An unchanged tool stays the same allocation.
+                Some(known) if ***known == *tool => Arc::clone(known),
+                _ => Arc::new(tool.clone()),
+            })
+            .collect();
+        if before == now {
+            return None;
+        }
+        let difference = Difference::between(&before, &now);
+        if now.is_empty() {
+            shown.remove(&server.name);
+        } else {
+            shown.insert(server.name.clone(), now);
+        }
+        let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        Some(Change {
+            difference,
+            generation,
+        })
     }
 
     /// Takes out what a server contributed that is there no more.
@@ -207,6 +207,28 @@ impl View {
         });
         self.snapshot.store(Arc::clone(&snapshot));
         snapshot
+    }
+}
+
+/// A change of the view that somebody is still to be told of.
+#[must_use]
+pub(crate) struct Change {
+    difference: Difference,
+    generation: u64,
+}
+
+impl Change {
+    /// Tells of it.
+    pub(crate) fn announce(self, server: &ServerName, events: &EventBus) {
+        events.emit(
+            server,
+            EventKind::ToolsChanged {
+                added: self.difference.added.into(),
+                removed: self.difference.removed.into(),
+                changed: self.difference.changed.into(),
+                generation: self.generation,
+            },
+        );
     }
 }
 

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use mcpool_core::{
-    Error, ErrorKind, EventKind, ServerNotice, ServerPolicy, ServerState, StateKind, ToolFilter,
-    model::Prompt,
+    Error, ErrorKind, EventKind, ServerNotice, ServerPolicy, ServerState, StartMode, StateKind,
+    ToolFilter, model::Prompt,
 };
 use mcpool_manager::{CallOptions, ConnectionManager, EventStream, Refresh};
 
@@ -54,6 +54,60 @@ async fn concurrent_refreshes_are_one_and_survive_their_first_caller() {
     // What is fresh is not asked for.
     manager.tools(Refresh::IfStale).await;
     assert_eq!(fake.count(Op::ListTools), 2);
+}
+
+/// A log that is slow to write: it holds up a supervisor between one thing that others see and the
+/// next.
+struct SlowLog;
+
+impl tracing::Subscriber for SlowLog {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn who_waits_for_the_first_connect_finds_its_tools_in_the_view() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .on_thread_start(|| std::mem::forget(tracing::subscriber::set_default(SlowLog)))
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        for _ in 0..10 {
+            let world = World::new();
+            let manager = ConnectionManager::new(world.factory());
+            let connects = Act::AnswerAfter(Duration::from_millis(1));
+            world.server("a").next(Op::Connect, connects);
+            let mut background = spec("a");
+            background.start = StartMode::Background;
+            manager.start(vec![background]).await.unwrap();
+            // Of several that are woken, all but the last may run on another thread at once.
+            let (tools, ..) = tokio::join!(
+                manager.tools(Refresh::IfStale),
+                manager.prompts(Refresh::IfStale),
+                manager.resources(Refresh::IfStale),
+            );
+            assert_eq!(tools.entries.len(), 2);
+        }
+    });
 }
 
 #[tokio::test(start_paused = true)]

@@ -115,6 +115,8 @@ impl Supervisor {
         self.server.catalog.reconnected();
         let before = self.server.catalog.tools.cached();
         let tools = self.server.catalog.tools.store(tools);
+        // Whoever waits for the connection finds its tools in the view.
+        let change = self.shared.view.update(&self.server);
         fetch::told_rejected(&self.shared, &self.server, before.as_deref(), &tools);
         self.server
             .observe(self.index, &self.shared.events, |observed| {
@@ -134,6 +136,9 @@ impl Supervisor {
             attempt,
         });
         self.feed(What::Connected);
+        if let Some(change) = change {
+            change.announce(&self.server.name, &self.shared.events);
+        }
         fetch::refresh_known(&self.shared, &self.server);
     }
 
