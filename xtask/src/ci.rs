@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use crate::{
-    Outcome, circles, conformance, documented, external_types, layers, limits, test,
+    Outcome, circles, clients, conformance, documented, external_types, layers, limits, test,
     tools::{self, cargo, find_or_install, is_ci},
     weight,
 };
@@ -96,6 +96,11 @@ const STEPS: &[Step] = &[
         run: || conformance::run(&[]),
     },
     Step {
+        name: "clients",
+        what: "SDKs of other makers at the gateway: a sample of docs/clients.md",
+        run: clients::sample,
+    },
+    Step {
         name: "doc",
         what: "the documentation builds without a warning",
         run: || {
@@ -144,24 +149,31 @@ const STEPS: &[Step] = &[
 ];
 
 /// What `--long` adds: minutes that nobody waits for before each commit.
-const ENDURANCE: Step = Step {
-    name: "endurance",
-    what: "faults under load, as long as the figures of docs/measurements.md were taken",
-    run: || {
-        tools::run(
-            cargo(["test", "--locked", "--workspace", "--all-features"])
-                .args([
-                    "--test",
-                    "endurance",
-                    "--test",
-                    "faults",
-                    "--",
-                    "--nocapture",
-                ])
-                .env("MCPOOL_ENDURANCE", "1"),
-        )
+const LONG: &[Step] = &[
+    Step {
+        name: "endurance",
+        what: "faults under load, as long as the figures of docs/measurements.md were taken",
+        run: || {
+            tools::run(
+                cargo(["test", "--locked", "--workspace", "--all-features"])
+                    .args([
+                        "--test",
+                        "endurance",
+                        "--test",
+                        "faults",
+                        "--",
+                        "--nocapture",
+                    ])
+                    .env("MCPOOL_ENDURANCE", "1"),
+            )
+        },
     },
-};
+    Step {
+        name: "all-clients",
+        what: "every client of docs/clients.md, over each carrier, with servers of both eras",
+        run: || clients::run(&[]),
+    },
+];
 
 /// The feature sets that are checked beside "all": (crate, features).
 const FEATURE_SETS: &[(&str, &str)] = &[
@@ -179,7 +191,7 @@ const FEATURE_SETS: &[(&str, &str)] = &[
 /// Runs the steps that are named, or all.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let (long, args): (Vec<_>, Vec<_>) = args.iter().cloned().partition(|arg| arg == "--long");
-    let long = (!long.is_empty()).then_some(&ENDURANCE);
+    let long = if long.is_empty() { &[] } else { LONG };
     let args = args.as_slice();
     if args.iter().any(|arg| arg == "--list") {
         for step in STEPS {

@@ -7,11 +7,13 @@ mod bench;
 mod cases;
 mod ci;
 mod circles;
+mod clients;
 mod conformance;
 mod documented;
 mod external_types;
 mod layers;
 mod limits;
+mod programs;
 mod servers;
 mod sources;
 mod test;
@@ -36,6 +38,8 @@ cargo xtask COMMAND
                (--update writes the table; PATTERN… runs a part)
   cases [DIR]  servers, configs, attacks and faults that went wrong once, run against the program
                (PATTERN… runs a part)
+  clients      clients of other makers at the gateway, against the table in docs/clients.md
+               (--update writes the table; PATTERN… runs a part)
   bench        mcpool beside the limit and rmcp: `bench [stdio|http|memory|cli]`, --rounds N,
                --only TEXT
   weight       how many packages each crate brings, against the table in docs/weight.md
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
         "servers" => servers::run(rest),
         "conformance" => conformance::run(rest),
         "cases" => cases::run(rest),
+        "clients" => clients::run(rest),
         "bench" => bench::run(rest),
         "weight" => weight::run(rest),
         "help" | "-h" | "--help" => {

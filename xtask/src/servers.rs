@@ -54,7 +54,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
 pub(crate) fn install() -> Outcome<Vec<String>> {
     let servers = target().join("servers");
     let mut left_out = Vec::new();
-    if let Err(problem) = install_node(&servers.join("node")) {
+    if let Err(problem) = install_node(&servers.join("node"), NODE) {
         left_out.push(format!("the npm servers: {problem}"));
     }
     for (name, packages) in PYTHON_ENVS {
@@ -65,8 +65,9 @@ pub(crate) fn install() -> Outcome<Vec<String>> {
     Ok(left_out)
 }
 
-fn install_node(dir: &Path) -> Outcome {
-    if is_installed(dir, NODE) {
+/// Installs packages of npm into a directory of their own.
+pub(crate) fn install_node(dir: &Path, packages: &[&str]) -> Outcome {
+    if is_installed(dir, packages) {
         return Ok(());
     }
     let node = find("node").ok_or("node is not in PATH")?;
@@ -87,12 +88,13 @@ fn install_node(dir: &Path) -> Outcome {
         Command::new(npm)
             .current_dir(dir)
             .args(["install", "--no-audit", "--no-fund", "--loglevel=error"])
-            .args(NODE),
+            .args(packages),
     )?;
-    mark_installed(dir, NODE)
+    mark_installed(dir, packages)
 }
 
-fn install_python(dir: &Path, packages: &[&str]) -> Outcome {
+/// Installs packages of PyPI into a virtual environment of their own.
+pub(crate) fn install_python(dir: &Path, packages: &[&str]) -> Outcome {
     if is_installed(dir, packages) {
         return Ok(());
     }
@@ -117,7 +119,17 @@ fn install_python(dir: &Path, packages: &[&str]) -> Outcome {
     mark_installed(dir, packages)
 }
 
-fn venv_python(dir: &Path) -> PathBuf {
+/// The Python of one of the environments, which is installed if it is not there.
+pub(crate) fn python(name: &str) -> Outcome<PathBuf> {
+    let packages = PYTHON_ENVS.iter().find(|(known, _)| *known == name);
+    let (_, packages) = packages.ok_or_else(|| format!("there is no environment {name}"))?;
+    let dir = target().join("servers").join(name);
+    install_python(&dir, packages)?;
+    Ok(venv_python(&dir))
+}
+
+/// The Python of a virtual environment.
+pub(crate) fn venv_python(dir: &Path) -> PathBuf {
     if cfg!(windows) {
         dir.join("Scripts/python.exe")
     } else {

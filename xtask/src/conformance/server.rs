@@ -5,9 +5,8 @@
 use std::{
     fmt::Write as _,
     fs,
-    io::{BufRead as _, BufReader, Read},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::{Command, Stdio},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -21,7 +20,8 @@ use super::{
 };
 use crate::{
     Outcome,
-    tools::{self, cargo, root, target},
+    programs::{Running, binary, first_line, gateway},
+    tools::{self, cargo, root},
 };
 
 const DOCUMENT: &str = "docs/conformance-gateway.md";
@@ -93,17 +93,6 @@ struct Servers {
     _processes: Vec<Running>,
 }
 
-/// A process that ends with this.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 impl Servers {
     fn start(home: &Path) -> Outcome<Self> {
         let mut processes = Vec::new();
@@ -122,21 +111,9 @@ impl Servers {
             let servers = serde_json::json!({"mcpServers": {SERVER: {"url": url}}});
             fs::write(&config, servers.to_string())
                 .map_err(|error| format!("{}: {error}", config.display()))?;
-            let mut gateway = Command::new(binary("mcpool"))
-                .arg("--config")
-                .arg(&config)
-                .args(["serve", "--listen", "127.0.0.1:0"])
-                .args(["--relay", "elicitation,sampling,roots"])
-                .stdin(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()
-                .map_err(|error| format!("the gateway: {error}"))?;
-            let said = first_line(gateway.stderr.take(), "the gateway")?;
-            processes.push(Running(gateway));
-            let pool = said
-                .strip_prefix("serving at ")
-                .and_then(|pool| pool.strip_suffix("/mcp"))
-                .ok_or_else(|| format!("the gateway said {said:?}"))?;
+            let relay = ["--relay", "elicitation,sampling,roots"];
+            let (gateway, pool) = gateway(&config, &relay)?;
+            processes.push(gateway);
             *urls = [url, format!("{pool}/servers/{SERVER}/mcp")];
         }
         Ok(Self {
@@ -153,23 +130,6 @@ impl Servers {
             _ => &self.urls[1 - era][1],
         }
     }
-}
-
-fn binary(name: &str) -> PathBuf {
-    target()
-        .join("debug")
-        .join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
-}
-
-/// The first line that a process writes. What it writes later is read and dropped.
-fn first_line(stream: Option<impl Read + Send + 'static>, whose: &str) -> Outcome<String> {
-    let mut lines = BufReader::new(stream.ok_or("a process without a stream")?).lines();
-    let line = lines
-        .next()
-        .ok_or_else(|| format!("{whose} ended at once"))?
-        .map_err(|error| format!("{whose}: {error}"))?;
-    thread::spawn(move || lines.for_each(drop));
-    Ok(line)
 }
 
 fn run_all(home: &Path, servers: &Servers, pairs: &[Pair]) -> Vec<Verdict> {
