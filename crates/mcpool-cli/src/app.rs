@@ -23,14 +23,14 @@ use mcpool::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    args::Global,
-    config_files::{self, off_thread},
-    credentials,
+    config_files, credentials,
     exit::{Exit, Failure, unknown},
+    global::Global,
     named::{self, Named},
+    off_thread::off_thread,
     questions::{Asking, Questions},
-    render::{out, progress::Connecting},
-    targets::Target,
+    render::{out, progress::Connecting, text::Text},
+    targets::{Target, TargetFlags, is_url},
     text, verdict,
     wire::Wire,
 };
@@ -128,8 +128,14 @@ impl App {
 
     /// The servers of the config, or one of them; connected when the command says so.
     pub(crate) async fn select(&self, only: Option<&str>) -> Result<Vec<ServerSpec>, Failure> {
-        let specs = self.load().await?;
+        let specs = self.load_for(only).await?;
         self.narrowed(specs, only)
+    }
+
+    /// As [`load`](Self::load), for a command that names this server.
+    async fn load_for(&self, name: Option<&str>) -> Result<Vec<ServerSpec>, Failure> {
+        let loaded = self.load().await;
+        loaded.map_err(|failure| failure.with_hints(name.and_then(half_a_target)))
     }
 
     /// One server of them, or all; connected when the command says so. Says what is wrong with
@@ -159,7 +165,7 @@ impl App {
         first: &str,
         second: Option<&str>,
     ) -> Result<(Vec<ServerSpec>, Named), Failure> {
-        let specs = self.load().await?;
+        let specs = self.load_for(Some(first)).await?;
         let names: Vec<ServerName> = specs.iter().map(|spec| spec.name.clone()).collect();
         let named = named::read(first, second, &names);
         Ok((self.narrowed(specs, Some(&named.server))?, named))
@@ -196,8 +202,13 @@ impl App {
             Failure::usage(text!("which tool of {}?", named.server))
                 .with_hint(text!("`mcpool tools {}` lists them", named.server))
         })?;
-        if let Some(beside) = beside.filter(|beside| *beside != named.server) {
-            specs.extend(self.select(Some(beside)).await?);
+        let mut other = None;
+        if let Some(beside) = beside {
+            let spec = self.beside(beside, &named.server).await?;
+            other = Some(spec.name.clone());
+            if spec.name.as_str() != named.server {
+                specs.push(spec);
+            }
         }
         let manager = self.connect_each(specs).await?;
         let server = manager.server(&named.server)?;
@@ -211,8 +222,40 @@ impl App {
         Ok(Found {
             server,
             tool: own.unwrap_or(tool),
-            beside: beside.map(|beside| manager.server(beside)).transpose()?,
+            beside: other
+                .map(|name| manager.server(name.as_str()))
+                .transpose()?,
         })
+    }
+
+    /// The server that stands beside this one: one of the config, or the one at a URL.
+    async fn beside(&self, word: &str, first: &str) -> Result<ServerSpec, Failure> {
+        let loaded = match is_url(word) {
+            true => {
+                let mut target = Target::of_url(&TargetFlags::default(), word)?;
+                // Two paths of one host have one name.
+                target.distinguish_from(first);
+                config_files::load_target(&target).await?
+            }
+            false => config_files::load(&self.global).await?,
+        };
+        let wanted = match is_url(word) {
+            true => loaded.servers.first(),
+            false => loaded
+                .servers
+                .iter()
+                .find(|spec| spec.name.as_str() == word),
+        };
+        let mut spec = wanted
+            .cloned()
+            .ok_or_else(|| self.unknown_server(word, &loaded.servers))?;
+        spec.start = StartMode::Lazy(None);
+        Ok(spec)
+    }
+
+    /// Whether the command line describes its server, instead of a config.
+    pub(crate) fn has_target(&self) -> bool {
+        self.target.is_some()
     }
 
     /// The words that name a server on the command line.
@@ -414,7 +457,7 @@ impl App {
         let tries = verdict::on(spec, &error, login_helps).tries;
         let nothing = tries.is_empty() && self.target.is_none() && Exit::of(&error) != Exit::Usage;
         let steps = nothing.then(|| text!("`mcpool doctor {}` shows each step", spec.name));
-        Failure::from(error).with_hints(tries).with_hints(steps)
+        Failure::from(error).with_tries(tries).with_hints(steps)
     }
 
     /// Closes every connection, bounded in time.
@@ -488,11 +531,7 @@ impl App {
             ));
         }
         let known: Vec<&str> = known.iter().map(|spec| spec.name.as_str()).collect();
-        unknown("server", name, &known).with_hints(
-            name.contains(['/', ':']).then(|| {
-                text!("a URL is written whole: https://…; a command stands behind --stdio")
-            }),
-        )
+        unknown("server", name, &known).with_hints(half_a_target(name))
     }
 
     /// Names the servers that could not be connected on standard error, and gives the exit code
@@ -511,4 +550,10 @@ impl App {
         }
         self.overall(Exit::of_all(failed().map(Error::kind)))
     }
+}
+
+/// What to write where the name of a server looks like an address or a path.
+fn half_a_target(name: &str) -> Option<Text> {
+    name.contains(['/', ':'])
+        .then(|| text!("a URL is written whole: https://…; a command stands behind --stdio"))
 }

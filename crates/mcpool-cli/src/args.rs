@@ -1,12 +1,13 @@
 //! The command line: every command, flag and default in one place.
 
+mod server;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{
-    ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+    Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
     error::{ContextKind, ContextValue},
 };
-use mcpool::ServerSpec;
 
 use crate::{
     commands::{
@@ -16,10 +17,9 @@ use crate::{
         shell::ShellArgs,
         tools::ToolsArgs,
     },
-    completions::CompletionsArgs,
+    global::{Global, parse_duration},
     questions::Asking,
     render::{content::Form, out},
-    targets::TargetFlags,
 };
 
 /// Help is no wider than this, however wide the terminal is.
@@ -83,57 +83,6 @@ impl Cli {
             error
         })?;
         Self::from_arg_matches(&matches)
-    }
-}
-
-/// The flags that every command has.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Options of every command")]
-pub(crate) struct Global {
-    /// A file with servers; may be given several times. Default: $MCPOOL_CONFIG, ./mcp.json,
-    /// ./.mcp.json, then mcpool/mcp.json in the user's config directory
-    #[arg(long, value_name = "FILE", global = true)]
-    pub(crate) config: Vec<PathBuf>,
-
-    /// One JSON document on standard output, for programs
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-
-    /// How long to wait for a server to connect ("500ms", "5s"); default: what its config says,
-    /// or 30s
-    #[arg(long, value_name = "TIME", global = true, value_parser = parse_duration)]
-    pub(crate) connect_timeout: Option<Duration>,
-
-    /// What to log to standard error, as a tracing filter ("mcpool=debug"); also $MCPOOL_LOG
-    #[arg(
-        long,
-        value_name = "FILTER",
-        global = true,
-        env = "MCPOOL_LOG",
-        hide_env = true
-    )]
-    pub(crate) log: Option<String>,
-
-    /// Log more: -v progress, -vv details, -vvv every message on the wire, redacted
-    #[arg(short, long, global = true, action = ArgAction::Count)]
-    pub(crate) verbose: u8,
-
-    /// Write every message on the wire to FILE, redacted, one JSON object a line
-    #[arg(long, value_name = "FILE", global = true)]
-    pub(crate) trace: Option<PathBuf>,
-
-    #[command(flatten)]
-    pub(crate) target: TargetFlags,
-}
-
-impl Global {
-    /// What `--connect-timeout` says wins over the config.
-    pub(crate) fn set_connect_timeout(&self, specs: &mut [ServerSpec]) {
-        if let Some(timeout) = self.connect_timeout {
-            for spec in specs {
-                spec.policy.timeouts.startup = timeout;
-            }
-        }
     }
 }
 
@@ -202,16 +151,7 @@ Examples:
 Examples:
   mcpool prompts docs
   mcpool prompts docs --get review language=rust")]
-    Prompts {
-        /// Only this server
-        server: Option<String>,
-        /// Get this prompt of SERVER
-        #[arg(long, value_name = "NAME")]
-        get: Option<String>,
-        /// Arguments of the prompt
-        #[arg(value_name = "KEY=VALUE")]
-        arguments: Vec<String>,
-    },
+    Prompts(PromptsArgs),
     /// Connect to every server and probe it once
     #[command(after_help = "\
 Examples:
@@ -328,6 +268,31 @@ pub(crate) struct CallArgs {
     pub(crate) save: Option<PathBuf>,
 }
 
+/// `mcpool prompts`
+#[derive(Debug, Args)]
+pub(crate) struct PromptsArgs {
+    /// Only this server
+    pub(crate) server: Option<String>,
+    /// Get this prompt of SERVER
+    #[arg(long, value_name = "NAME")]
+    pub(crate) get: Option<String>,
+    /// Arguments of the prompt
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) pairs: Vec<String>,
+    /// Send the arguments as they are, without a look at the server's list
+    #[arg(long, requires = "get")]
+    pub(crate) no_check: bool,
+    /// How to print the prompt: text, json, raw (the content alone, byte for byte) or markdown
+    #[arg(
+        long,
+        value_name = "FORM",
+        default_value = "text",
+        hide_possible_values = true,
+        conflicts_with = "json"
+    )]
+    pub(crate) output: Form,
+}
+
 /// `mcpool watch`
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
@@ -361,7 +326,7 @@ pub(crate) struct BenchArgs {
     /// How many calls before the measuring begins
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) warmup: usize,
-    /// Another server of the config with the same tool, to compare it with
+    /// Another server with the same tool, to compare it with: one of the config, or a URL
     #[arg(long, value_name = "SERVER")]
     pub(crate) against: Option<String>,
     /// How many calls at once
@@ -369,17 +334,33 @@ pub(crate) struct BenchArgs {
     pub(crate) concurrency: usize,
 }
 
+/// A shell.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Elvish,
+    Fish,
+    Powershell,
+    Zsh,
+}
+
+/// `mcpool completions`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  source <(mcpool completions bash)               in ~/.bashrc
+  source <(mcpool completions zsh)                in ~/.zshrc
+  mcpool completions fish | source                in ~/.config/fish/config.fish")]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
 /// Whether a command line that could not be understood asks for JSON.
 pub(crate) fn asks_for_json() -> bool {
     std::env::args_os()
         .take_while(|word| word != "--")
         .any(|word| word == "--json")
-}
-
-/// A duration with its unit: `250ms`, `5s`, `1m30s`.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a number and a unit, as in \"5s\""))
 }
 
 #[cfg(test)]
@@ -402,12 +383,6 @@ mod tests {
             assert!(cli.global.json);
             assert_eq!(cli.global.config, [PathBuf::from("a.json")]);
         }
-    }
-
-    #[test]
-    fn a_duration_needs_its_unit() {
-        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        assert!(parse_duration("5").unwrap_err().contains("unit"));
     }
 
     #[test]

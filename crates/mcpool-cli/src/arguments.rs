@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 pub(crate) use check::check;
 
-use crate::{config_files::off_thread, exit::Failure, text};
+use crate::{exit::Failure, off_thread::off_thread, text};
 use pairs::Pair;
 
 /// A JSON object.

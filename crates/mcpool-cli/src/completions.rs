@@ -1,16 +1,16 @@
 //! `mcpool completions SHELL` and `mcpool man`: what a shell and `man` know of the program.
 
-use clap::{Args, CommandFactory as _, ValueEnum};
+use clap::CommandFactory as _;
 use clap_complete::{
     ArgValueCandidates, CompleteEnv, CompletionCandidate,
     env::{EnvCompleter, Shells},
 };
 
 use crate::{
-    args::{Cli, Global},
-    commands::Outcome,
+    args::{Cli, CompletionsArgs, Shell},
     config_files,
-    exit::Failure,
+    exit::{Failure, Outcome},
+    global::Global,
     render::out,
     text,
 };
@@ -18,28 +18,6 @@ use crate::{
 /// The variable by which a shell asks for completions. The script that asks is made by this
 /// program, so nobody else sets it.
 const VARIABLE: &str = "MCPOOL_COMPLETE";
-
-/// A shell.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Shell {
-    Bash,
-    Elvish,
-    Fish,
-    Powershell,
-    Zsh,
-}
-
-/// `mcpool completions`
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  source <(mcpool completions bash)               in ~/.bashrc
-  source <(mcpool completions zsh)                in ~/.zshrc
-  mcpool completions fish | source                in ~/.config/fish/config.fish")]
-pub(crate) struct CompletionsArgs {
-    /// The shell
-    shell: Shell,
-}
 
 /// Answers a shell that asks what could stand on its command line; the process has ended then.
 pub(crate) fn answer_if_asked() {

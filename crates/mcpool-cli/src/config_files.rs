@@ -7,9 +7,10 @@ use mcpool::config::{Loaded, Loader, Problem, Severity, Watcher};
 use serde_json::Value;
 
 use crate::{
-    args::Global,
-    commands::config::admit,
+    admission::admit,
     exit::Failure,
+    global::Global,
+    off_thread::off_thread,
     render::{out, problems, text::Text},
     targets::Target,
     text,
@@ -41,7 +42,7 @@ pub(crate) fn find(global: &Global) -> Result<Files, Failure> {
     let user = user_file();
     match user.clone().filter(|path| path.is_file()) {
         Some(path) => Ok(Files::User(path)),
-        None => Err(Failure::usage(nothing_found(project.chain(user)))),
+        None => Err(nothing_found(project.chain(user))),
     }
 }
 
@@ -106,16 +107,6 @@ pub(crate) fn reached_by(shown: &Value) -> String {
         .join(" ")
 }
 
-/// Runs what may wait for long, such as a read of a pipe or an answer of a person, where it holds
-/// nothing up: a signal still ends the program.
-pub(crate) async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Failure::internal(text!("the work was given up: {}", error.to_string())))
-}
-
 async fn accept(global: &Global, loaded: Loaded) -> Result<Loaded, Failure> {
     if loaded.problems.iter().any(Problem::spoils_file) {
         report(global, &loaded.problems, None);
@@ -142,16 +133,16 @@ pub(crate) async fn load_target(target: &Target) -> Result<Loaded, Failure> {
     }
 }
 
-/// Says on standard error what is wrong with the config: in full what is about this server, or
-/// about all, and the rest in one line. Notes come with `-v` only. Gives whether one of those in
-/// full is an error.
+/// Says on standard error what is wrong with the config: in full what keeps this server, or any of
+/// all, from being used, with what else is said of it, and the rest in one line. With `-v` warnings
+/// and notes are in full as well. Gives whether one of those in full is an error.
 pub(crate) fn report(global: &Global, problems: &[Problem], only: Option<&str>) -> bool {
     let least = match global.verbose {
         0 => Severity::Warning,
         _ => Severity::Note,
     };
     let worth = problems.iter().filter(|problem| problem.severity >= least);
-    let (touched, others): (Vec<&Problem>, Vec<&Problem>) = worth.partition(|problem| {
+    let is_touched = |problem: &Problem| {
         let is_of_another = || {
             problem
                 .server
@@ -159,17 +150,33 @@ pub(crate) fn report(global: &Global, problems: &[Problem], only: Option<&str>) 
                 .is_some_and(|server| Some(server) != only)
         };
         only.is_none() || problem.spoils_file() || !is_of_another()
+    };
+    // A field that is not known may be why a server cannot be used.
+    let spoilt: Vec<Option<&str>> = problems
+        .iter()
+        .filter(|problem| problem.is_error())
+        .map(|problem| problem.server.as_deref())
+        .collect();
+    let (in_full, others): (Vec<&Problem>, Vec<&Problem>) = worth.partition(|problem| {
+        let weighs =
+            problem.is_error() || global.verbose > 0 || spoilt.contains(&problem.server.as_deref());
+        weighs && is_touched(problem)
     });
-    problems::print(&touched);
+    problems::print(&in_full);
     out::tell(&problems::in_one_line(&others));
-    touched.iter().any(|problem| problem.is_error())
+    in_full.iter().any(|problem| problem.is_error())
 }
 
-fn nothing_found(places: impl Iterator<Item = PathBuf>) -> Text {
+fn nothing_found(places: impl Iterator<Item = PathBuf>) -> Failure {
     let places = Text::join(places.map(|place| text!("{}", place)), ", ");
-    text!(
-        "no config: none of {} exists, and neither --config nor $MCPOOL_CONFIG is set; \
-         `mcpool demo` needs none",
+    Failure::usage(text!(
+        "no config: none of {} exists, and neither --config nor $MCPOOL_CONFIG is set",
         places
-    )
+    ))
+    .with_hint(text!(
+        "`mcpool config add NAME URL` makes one, and `mcpool config import HOST` copies another's"
+    ))
+    .with_hint(text!(
+        "none is needed by `mcpool tools https://…`, `mcpool tools --stdio COMMAND`, `mcpool demo`"
+    ))
 }

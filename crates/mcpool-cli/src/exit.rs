@@ -96,6 +96,9 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// What a command gives: its exit code, or why it could not do what it was asked.
+pub(crate) type Outcome = Result<Exit, Failure>;
+
 /// Why a command could not do what it was asked.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -104,6 +107,8 @@ pub(crate) struct Failure {
     kind: &'static str,
     error: Option<Error>,
     hints: Vec<Text>,
+    /// Whether the message or a hint says in words what the innermost cause says in its own.
+    is_explained: bool,
 }
 
 impl Failure {
@@ -115,6 +120,7 @@ impl Failure {
             kind: "usage",
             error: None,
             hints: Vec::new(),
+            is_explained: false,
         }
     }
 
@@ -134,6 +140,7 @@ impl Failure {
             kind: "internal",
             error: None,
             hints: Vec::new(),
+            is_explained: false,
         }
     }
 
@@ -146,6 +153,13 @@ impl Failure {
     /// Adds several such lines.
     pub(crate) fn with_hints(mut self, hints: impl IntoIterator<Item = Text>) -> Self {
         self.hints.extend(hints);
+        self
+    }
+
+    /// Adds what to try where the cause is understood: it is not said again in its own words.
+    pub(crate) fn with_tries(mut self, tries: Vec<Text>) -> Self {
+        self.is_explained |= !tries.is_empty();
+        self.hints.extend(tries);
         self
     }
 
@@ -173,7 +187,7 @@ impl Failure {
             text.push(&text!("\n  {}", hint));
         }
         if let Some(error) = &self.error {
-            if let Some(cause) = root_cause(error) {
+            if let Some(cause) = root_cause(error).filter(|_| !self.is_explained) {
                 text.push(&text!("\n  caused by: {}", cause));
             }
             let said = error.stderr_tail();
@@ -251,6 +265,7 @@ impl From<Error> for Failure {
             exit: Exit::of(&error),
             message: text!("{}", error),
             kind: error.kind().as_str(),
+            is_explained: error.kind() == ErrorKind::CommandNotFound,
             error: Some(error),
             hints: Vec::new(),
         }
@@ -275,8 +290,9 @@ fn root_cause(error: &Error) -> Option<String> {
         return None;
     }
     let root = root.to_string();
-    // "Connection refused (os error 111)"
+    // "Connection refused (os error 111)", "No such file or directory (os error 2)"
     let words = root.split(" (os error").next().unwrap_or_default();
+    let words = words.split(" or ").next().unwrap_or_default();
     let is_said = error
         .to_string()
         .to_lowercase()

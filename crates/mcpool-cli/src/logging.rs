@@ -7,7 +7,7 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    args::Global,
+    global::Global,
     render::{out, text::line},
 };
 

@@ -2,6 +2,7 @@
 // What is written goes through `render::out`, which cleans and masks it.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod admission;
 mod app;
 mod args;
 mod arguments;
@@ -11,9 +12,11 @@ mod config_files;
 mod credentials;
 mod demo_servers;
 mod exit;
+mod global;
 mod guardian;
 mod logging;
 mod named;
+mod off_thread;
 mod open_files;
 mod processes;
 mod questions;
@@ -49,7 +52,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return out::command_line(&error, args::asks_for_json()).into(),
     };
-    let target = match Target::of(&cli.global.target, &mut cli.command) {
+    let target = match cli.command.take_target(&cli.global.target) {
         Ok(target) => target,
         Err(failure) => {
             out::failure(&failure, cli.global.json);

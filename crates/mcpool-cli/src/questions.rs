@@ -16,10 +16,11 @@ use mcpool::{
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     arguments::{self, Given, Object},
-    config_files::off_thread,
+    off_thread::off_thread,
     render::{
         activity, out,
         text::{Answer, Text, Whole},
@@ -99,9 +100,13 @@ impl ServerRequestHandler for Questions {
         };
         let turn = Arc::clone(&self.terminal).lock_owned().await;
         let server = server.clone();
+        // When nobody waits for the answer any more, nothing else is asked.
+        let wanted = CancellationToken::new();
+        let _until_answered = wanted.clone().drop_guard();
         let answered = off_thread(move || {
             let _turn = turn;
-            activity::paused(|| ask(&server, &request.method, &params))
+            let is_wanted = || !wanted.is_cancelled();
+            activity::paused(|| ask(&server, &request.method, &params, &is_wanted))
         });
         let result = answered
             .await
@@ -110,10 +115,16 @@ impl ServerRequestHandler for Questions {
     }
 }
 
-fn ask(server: &ServerName, method: &str, params: &Value) -> Result<Value, RpcError> {
+fn ask(
+    server: &ServerName,
+    method: &str,
+    params: &Value,
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<Value, RpcError> {
     match method {
+        _ if !is_wanted() => Ok(cancelled()),
         "elicitation/create" if params["mode"] == "url" => Ok(address(server, params)),
-        "elicitation/create" => Ok(form(server, params)),
+        "elicitation/create" => Ok(form(server, params, is_wanted)),
         "sampling/createMessage" => completion(server, params),
         "roots/list" => Ok(roots(server)),
         other => Err(RpcError::method_not_found(other)),
@@ -129,7 +140,7 @@ fn cancelled() -> Value {
 }
 
 /// A form: yes or no, then field by field.
-fn form(server: &ServerName, params: &Value) -> Value {
+fn form(server: &ServerName, params: &Value, is_wanted: &dyn Fn() -> bool) -> Value {
     let message = params["message"].as_str().unwrap_or_default();
     out::tell(&text!("\n{} asks:\n{}", server, framed(message)));
     let schema = params["requestedSchema"].as_object();
@@ -144,6 +155,9 @@ fn form(server: &ServerName, params: &Value) -> Value {
     };
     let mut content = Object::new();
     for (name, field) in fields.iter().take(MAX_FIELDS) {
+        if !is_wanted() {
+            return cancelled();
+        }
         match ask_field(name, field, schema) {
             Some(Some(value)) => {
                 content.insert(name.clone(), value);

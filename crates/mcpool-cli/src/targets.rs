@@ -1,20 +1,12 @@
 //! Servers that stand in no config: a URL in the place of a server's name, or `--stdio`.
 
-use std::mem;
-
 use clap::Args;
 use mcpool::config::{
     Loader,
     settings::{FileSettings, HeaderMap, ServerSettings},
 };
 
-use crate::{
-    args::{BenchArgs, CallArgs, Command},
-    commands::{config::ConfigCommand, login::LoginArgs, tools::ToolsArgs},
-    exit::Failure,
-    render::out,
-    text,
-};
+use crate::{exit::Failure, render::out, text};
 
 /// The name that the program gives to what the command line says, where a file would have one.
 const SOURCE: &str = "the command line";
@@ -25,7 +17,7 @@ pub(crate) struct TargetFlags {
     /// Use this command as the server; an HTTP server is named by its URL, in the place of SERVER
     #[arg(long, value_name = "COMMAND", global = true)]
     #[arg(help_heading = HEADING)]
-    stdio: Option<String>,
+    pub(crate) stdio: Option<String>,
 
     /// A header for a URL, as 'NAME: VALUE'; ${VARIABLE} is filled in; may be given several times
     #[arg(long = "header", value_name = "HEADER", global = true)]
@@ -89,7 +81,8 @@ impl TargetFlags {
         Ok(settings)
     }
 
-    fn are_unused(&self) -> bool {
+    /// Whether none of those that describe a server is given, but for its command.
+    pub(crate) fn are_unused(&self) -> bool {
         self.headers.is_empty() && self.env.is_empty() && self.bearer_env.is_none()
     }
 }
@@ -98,49 +91,39 @@ impl TargetFlags {
 #[derive(Debug)]
 pub(crate) struct Target {
     name: String,
-    settings: ServerSettings,
+    pub(crate) settings: ServerSettings,
 }
 
 impl Target {
-    /// What the command line says, when it names a server that stands in no config. The server's
-    /// name takes the place of the URL among the command's words, or comes before them.
-    pub(crate) fn of(flags: &TargetFlags, command: &mut Command) -> Result<Option<Self>, Failure> {
-        // Its own `--stdio` is the client's side.
-        #[cfg(feature = "gateway")]
-        if matches!(command, Command::Serve(_)) {
-            return Ok(None);
-        }
-        let Some(stdio) = &flags.stdio else {
-            return Self::of_url(flags, command);
-        };
-        let words = shlex::split(stdio).filter(|words| !words.is_empty());
-        let words =
-            words.ok_or_else(|| Failure::usage(text!("--stdio: {} is no command", stdio)))?;
-        let name = name_of_command(&words);
-        if !command.insert_server(&name) {
-            return Err(Failure::usage(text!(
-                "--stdio names the server, and so does a word of this command"
-            )));
-        }
-        let settings = flags.of_command(words)?;
-        Ok(Some(Self { name, settings }))
+    /// The server at a URL, and how it is reached.
+    pub(crate) fn of_url(flags: &TargetFlags, url: &str) -> Result<Self, Failure> {
+        Ok(Self {
+            name: name_of_url(url),
+            settings: flags.of_url(url)?,
+        })
     }
 
-    fn of_url(flags: &TargetFlags, command: &mut Command) -> Result<Option<Self>, Failure> {
-        let uses_flags = command.takes_target_flags();
-        match command.server_mut().filter(|server| is_url(server)) {
-            Some(server) => {
-                let settings = flags.of_url(server)?;
-                let name = name_of_url(server);
-                server.clone_from(&name);
-                Ok(Some(Self { name, settings }))
-            }
-            None if flags.are_unused() || uses_flags => Ok(None),
-            None => Err(Failure::usage(text!(
-                "--header, --env and --bearer-env describe a server that stands in no config: \
-                 name its URL, or its command with --stdio"
-            ))),
+    /// The server that a command starts, which is split as a shell splits it.
+    pub(crate) fn of_command(flags: &TargetFlags, command: &str) -> Result<Self, Failure> {
+        let words = shlex::split(command).filter(|words| !words.is_empty());
+        let words =
+            words.ok_or_else(|| Failure::usage(text!("--stdio: {} is no command", command)))?;
+        Ok(Self {
+            name: name_of_command(&words),
+            settings: flags.of_command(words)?,
+        })
+    }
+
+    /// Gives it another name than this one.
+    pub(crate) fn distinguish_from(&mut self, other: &str) {
+        if self.name == other {
+            self.name.push_str(" (2)");
         }
+    }
+
+    /// What it is called.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Its address, where it has one.
@@ -164,98 +147,6 @@ impl Target {
     /// A loader that knows this server alone.
     pub(crate) fn loader(&self) -> Result<Loader, Failure> {
         loader_of(&self.name, self.settings.clone())
-    }
-}
-
-impl Command {
-    /// The word that names its server.
-    fn server_mut(&mut self) -> Option<&mut String> {
-        match self {
-            Self::Call(CallArgs { server, .. }) => Some(server),
-            Self::Bench(BenchArgs { server, .. }) => Some(server),
-            Self::Login(LoginArgs { server, .. }) | Self::Logout { server } => Some(server),
-            Self::Status { server }
-            | Self::Health { server }
-            | Self::Doctor { server }
-            | Self::Resources { server, .. }
-            | Self::Prompts { server, .. } => server.as_mut(),
-            Self::Tools(ToolsArgs { server, .. }) => server.as_mut(),
-            Self::Watch(args) => args.server.as_mut(),
-            Self::Shell(args) => args.server.as_mut(),
-            Self::Auth { command } => command.server_mut(),
-            #[cfg(feature = "gateway")]
-            Self::Serve(_) => None,
-            Self::Demo
-            | Self::List
-            | Self::Config { .. }
-            | Self::Trust(_)
-            | Self::Completions(_)
-            | Self::Man
-            | Self::DemoServer => None,
-        }
-    }
-
-    /// Puts the name of a server before its words, where it can have one more.
-    fn insert_server(&mut self, name: &str) -> bool {
-        let name = name.to_owned();
-        match self {
-            Self::Call(CallArgs {
-                server,
-                tool,
-                pairs,
-                ..
-            })
-            | Self::Bench(BenchArgs {
-                server,
-                tool,
-                pairs,
-                ..
-            }) => {
-                let first = mem::replace(server, name);
-                pairs.splice(0..0, tool.replace(first));
-                true
-            }
-            Self::Prompts {
-                server,
-                get,
-                arguments,
-                ..
-            } => {
-                arguments.splice(0..0, server.replace(name));
-                arguments.is_empty() || get.is_some()
-            }
-            Self::Tools(ToolsArgs { server, tool, .. }) => match server.replace(name) {
-                None => true,
-                first => tool.replace(first.unwrap_or_default()).is_none(),
-            },
-            Self::Status { server }
-            | Self::Health { server }
-            | Self::Doctor { server }
-            | Self::Resources { server, .. } => server.replace(name).is_none(),
-            Self::Watch(args) => args.server.replace(name).is_none(),
-            Self::Shell(args) => args.server.replace(name).is_none(),
-            #[cfg(feature = "gateway")]
-            Self::Serve(_) => false,
-            // A login is for a URL.
-            Self::Login(_) | Self::Logout { .. } | Self::Auth { .. } => false,
-            Self::Demo
-            | Self::List
-            | Self::Config { .. }
-            | Self::Trust(_)
-            | Self::Completions(_)
-            | Self::Man
-            | Self::DemoServer => false,
-        }
-    }
-
-    /// Whether it uses the flags by itself.
-    fn takes_target_flags(&self) -> bool {
-        matches!(
-            self,
-            Self::Config {
-                command: ConfigCommand::Add(_)
-            }
-        )
     }
 }
 
@@ -330,10 +221,7 @@ pub(crate) fn pair(text: &str, separators: &[char]) -> Result<(String, String), 
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::*;
-    use crate::args::Cli;
 
     #[test]
     fn a_server_without_a_config_has_a_name() {
@@ -363,84 +251,5 @@ mod tests {
         }
         assert!(!is_url("files"));
         assert!(!is_url("ftp://example.org"));
-    }
-
-    fn target(words: &[&str]) -> Result<(Option<Target>, Command), String> {
-        let line = ["mcpool"].iter().chain(words);
-        let Cli {
-            global,
-            mut command,
-        } = Cli::try_parse_from(line).map_err(|error| error.to_string())?;
-        let target = Target::of(&global.target, &mut command);
-        let target = target.map_err(|failure| failure.to_text().as_str().to_owned())?;
-        Ok((target, command))
-    }
-
-    #[test]
-    fn every_command_takes_a_server_without_a_config() {
-        for (words, settings) in [
-            (
-                &["tools", "https://h/mcp"][..],
-                r#"{"url":"https://h/mcp"}"#,
-            ),
-            (
-                &[
-                    "call",
-                    "https://h/mcp",
-                    "echo",
-                    "--header",
-                    "X: a=b",
-                    "--bearer-env",
-                    "T",
-                ],
-                r#"{"url":"https://h/mcp","headers":{"X":"a=b"},"bearer_token":"${T}"}"#,
-            ),
-            (
-                &[
-                    "call",
-                    "echo",
-                    "message=hi",
-                    "--stdio",
-                    "srv 'a b'",
-                    "--env",
-                    "K=v",
-                    "--env",
-                    "P",
-                ],
-                r#"{"command":"srv","args":["a b"],"env":{"K":"v","P":"${P}"}}"#,
-            ),
-            (&["status", "--stdio", "srv"], r#"{"command":"srv"}"#),
-            (&["doctor", "--stdio", "srv"], r#"{"command":"srv"}"#),
-            (&["login", "https://h/mcp"], r#"{"url":"https://h/mcp"}"#),
-        ] {
-            let (target, _) = target(words).unwrap();
-            let found = serde_json::to_string(&target.unwrap().settings).unwrap();
-            assert_eq!(found, settings, "{words:?}");
-        }
-        let (_, command) = target(&["call", "echo", "message=hi", "--stdio", "srv"]).unwrap();
-        let Command::Call(args) = command else {
-            panic!("{command:?}");
-        };
-        assert_eq!(
-            (args.server.as_str(), args.tool.as_deref()),
-            ("srv", Some("echo"))
-        );
-        assert_eq!(args.pairs, ["message=hi"]);
-    }
-
-    #[test]
-    fn what_describes_no_server_is_refused() {
-        for words in [
-            &["tools", "--header", "X: y"][..],
-            &["tools", "https://h", "--env", "K=v"],
-            &["tools", "--stdio", "srv", "--header", "X: y"],
-            &["tools", "--stdio", "'"],
-            &["tools", "--stdio", ""],
-            &["doctor", "files", "--stdio", "srv"],
-            &["config", "schema", "--stdio", "srv"],
-        ] {
-            assert!(target(words).is_err(), "{words:?}");
-        }
-        assert!(target(&["tools", "files"]).unwrap().0.is_none());
     }
 }

@@ -134,6 +134,7 @@ fn of_program(command: &str, error: &Error) -> Vec<Text> {
             if says(&[
                 "env: node",
                 "env: ‘node’",
+                "env: 'node'",
                 "node: not found",
                 "node: command not found",
             ]) {
@@ -184,6 +185,11 @@ fn of_program(command: &str, error: &Error) -> Vec<Text> {
                 ));
             } else if says(&["token", "credential", "not set", "must be set", "secret"]) {
                 tries.push(text!("it wants a variable: set it in `env` of this server"));
+            } else if says(&["status 0"]) {
+                tries.push(text!(
+                    "it ended without a failure: it may be no MCP server, or want a word such as \
+                     `stdio` or `serve` in `args`"
+                ));
             }
         }
         ErrorKind::Timeout if printed(error).is_some_and(speaks_http) => tries.push(text!(
@@ -245,11 +251,11 @@ fn of_address(spec: &ServerSpec, url: &str, error: &Error, login_helps: bool) ->
         }
         (ErrorKind::Connect, _) if says(&["resolved"]) => {
             tries.push(text!(
-                "check the name in `url`, and whether this machine is online"
+                "check the name of the host, and whether this machine is online"
             ));
         }
         (ErrorKind::Connect, _) if says(&["does not speak tls"]) => {
-            tries.push(text!("write http:// in `url`"));
+            tries.push(text!("begin its address with http://"));
         }
         (ErrorKind::Connect, _) if says(&["not valid yet", "has expired"]) => tries.push(text!(
             "check this machine's clock and date; if they are right, the server needs a new \
@@ -260,10 +266,13 @@ fn of_address(spec: &ServerSpec, url: &str, error: &Error, login_helps: bool) ->
              that opens TLS has one too"
         )),
         (ErrorKind::Protocol, _) if says(&["does not speak http"]) => {
-            tries.push(text!("write https:// in `url`"));
+            tries.push(text!("begin its address with https://"));
         }
+        (ErrorKind::ConnectionLost, _) if is_plain(url) => tries.push(text!(
+            "if this port speaks TLS, begin its address with https://"
+        )),
         (ErrorKind::HttpStatus, Some(400)) if says(&["https server", "https port"]) => {
-            tries.push(text!("write https:// in `url`"));
+            tries.push(text!("begin its address with https://"));
         }
         (ErrorKind::HttpStatus, Some(404 | 405 | 406 | 410)) => tries.push(text!(
             "a server answers at this host, but not with MCP at this path: servers often use \
@@ -395,6 +404,10 @@ fn node_versions(dir: &Path) -> Vec<PathBuf> {
     bins
 }
 
+fn is_plain(url: &str) -> bool {
+    url.starts_with("http://")
+}
+
 fn is_on_this_machine(url: &str) -> bool {
     ["://localhost", "://127.", "://[::1]"]
         .iter()
@@ -452,6 +465,7 @@ mod tests {
         let spec = ServerSpec::stdio("s", StdioSpec::new("npx")).unwrap();
         for (stderr, word) in [
             ("env: node: No such file or directory", "Node.js"),
+            ("/usr/bin/env: 'node': No such file or directory", "Node.js"),
             ("Error: API_KEY is not set", "`env`"),
             ("usage: server DIRECTORY", "`args`"),
             ("Usage: server TOKEN", "`args`"),
@@ -469,6 +483,8 @@ mod tests {
             let says = on(&spec, &error, false).says;
             assert!(says.as_str().ends_with(stderr), "{says:?}");
         }
+        let ended = Error::new(ErrorKind::ProcessExited, "the server exited with status 0");
+        assert!(tries(&spec, &ended, false).contains("no MCP server"));
         let missing = Error::new(ErrorKind::CommandNotFound, "no");
         assert!(tries(&spec, &missing, false).contains("Node.js"));
         let slow = Error::new(ErrorKind::Timeout, "no");
@@ -533,6 +549,9 @@ mod tests {
             let tries = tries(&http("https://host.example/mcp"), &error, login);
             assert!(tries.contains(word), "{error}: {tries}");
         }
+        let broke = Error::new(ErrorKind::ConnectionLost, "the connection broke");
+        assert!(tries(&http("http://h/"), &broke, false).contains("https://"));
+        assert_eq!(tries(&http("https://h/"), &broke, false), "");
         let spec = ServerSpec::http("s", HttpSpec::new("http://h/")).unwrap();
         let challenged = status(ErrorKind::Forbidden, 403).with_challenge("Bearer scope=\"a\"");
         assert!(tries(&spec, &challenged, true).contains("oauth.scopes"));

@@ -128,7 +128,16 @@ fn open(path: &Path) -> io::Result<File> {
         use std::os::unix::fs::OpenOptionsExt as _;
         options.mode(0o600);
     }
-    options.open(path)
+    let file = options.open(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // One that was there may have been for everybody. A pipe or a terminal stays as it is.
+        if file.metadata()?.is_file() {
+            file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        }
+    }
+    Ok(file)
 }
 
 fn write_all(
@@ -249,6 +258,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("trace.ndjson");
         std::fs::write(&path, "old").unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let open = std::fs::Permissions::from_mode(0o644);
+            std::fs::set_permissions(&path, open).unwrap();
+        }
         let wire = Wire::start(false, Some(&path)).unwrap().unwrap();
         let server: ServerName = "s".parse().unwrap();
         out::masker().add("wire-test-secret-value", Sensitivity::Secret);
@@ -262,6 +277,12 @@ mod tests {
         wire.finish();
         // What comes late has nobody to read it, and holds nothing up.
         wire.event(&event(&server, "late"));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "nobody else reads it");
+        }
         let written = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = written.lines().collect();
         assert_eq!(lines.len(), 3, "{written}");

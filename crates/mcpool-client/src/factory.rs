@@ -244,16 +244,16 @@ fn is_http(transport: &TransportSpec) -> bool {
     )
 }
 
-/// How long a connect may take, and which setting says so. A process may need its start-up time
+/// How long a connect may take, and which setting says so, by its name in config files. A process may need its start-up time
 /// before it can answer anything; a server behind a URL runs already, and whoever waits less than
 /// usual for its answers does not wait longer for the first.
 fn bound(spec: &ServerSpec) -> (Duration, &'static str) {
     let timeouts = &spec.policy.timeouts;
     let set = timeouts.request < RequestTimeouts::default().request;
     if is_http(&spec.transport) && set && timeouts.request < timeouts.startup {
-        (timeouts.request, "timeouts.request")
+        (timeouts.request, "timeout")
     } else {
-        (timeouts.startup, "timeouts.startup")
+        (timeouts.startup, "startup_timeout")
     }
 }
 

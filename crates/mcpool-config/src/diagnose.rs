@@ -207,20 +207,29 @@ impl fmt::Display for Problems {
 impl StdError for Problems {}
 
 /// The known word that a mistyped one probably stands for: the nearest one, when at most a third
-/// of its letters, and at most three, differ. Case, `-`, `_` and spaces do not count.
+/// of its letters, and at most three, differ; else the only one that begins with it, when it has
+/// three letters or more. Case, `-`, `_` and spaces do not count.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
     let wanted = plain(word);
     let length = wanted.chars().count();
-    known
+    let known: Vec<(&str, String)> = known
         .into_iter()
         .map(|candidate| (candidate, plain(candidate)))
+        .collect();
+    let mut begun = known.iter().filter(|(_, other)| other.starts_with(&wanted));
+    let begun = match (begun.next(), begun.next()) {
+        (Some((candidate, _)), None) if length >= 3 => Some(*candidate),
+        _ => None,
+    };
+    known
+        .iter()
         // A distance over three never counts, and is not worth its time on a long word.
         .filter(|(_, other)| other.chars().count().abs_diff(length) <= 3)
         .map(|(candidate, other)| {
-            let distance = strsim::damerau_levenshtein(&wanted, &other);
-            (distance, other.chars().count(), candidate)
+            let distance = strsim::damerau_levenshtein(&wanted, other);
+            (distance, other.chars().count(), *candidate)
         })
         .filter(|(distance, length, _)| {
             *distance <= (wanted.chars().count().max(*length) / 3).clamp(1, 3)
@@ -228,6 +237,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         })
         .min_by_key(|(distance, _, _)| *distance)
         .map(|(_, _, candidate)| candidate)
+        .or(begun)
 }
 
 #[cfg(test)]
@@ -243,6 +253,8 @@ mod tests {
             ("startupTimeout", Some("startup_timeout")),
             ("timout", Some("timeout")),
             ("envs", Some("env")),
+            ("start", Some("startup_timeout")),
+            ("st", None),
             ("banana", None),
             ("", None),
             ("x", None),

@@ -3,7 +3,6 @@
 mod edit;
 mod import;
 mod place;
-mod question;
 mod trust;
 
 use std::path::PathBuf;
@@ -18,9 +17,10 @@ use serde_json::json;
 use super::Outcome;
 use crate::{
     app::App,
-    args::Global,
-    config_files::{self, off_thread},
+    config_files,
     exit::{Exit, Failure, unknown},
+    global::Global,
+    off_thread::off_thread,
     render::{out, problems, table::Table, text::Text},
     text,
 };
@@ -28,7 +28,7 @@ use crate::{
 pub(crate) use edit::{AddArgs, NameArgs};
 pub(crate) use import::ImportArgs;
 pub(crate) use place::{EditArgs, InitArgs};
-pub(crate) use trust::{TrustArgs, admit};
+pub(crate) use trust::TrustArgs;
 
 /// What to do with config files.
 #[derive(Debug, Subcommand)]

@@ -16,7 +16,11 @@ use crate::{
     demo_servers,
     exit::{Exit, Failure},
     processes::{self, Census},
-    render::{content, out, table, text::Text},
+    render::{
+        content::{self, Form},
+        out, table,
+        text::Text,
+    },
     text,
 };
 
@@ -160,7 +164,7 @@ async fn answer(
     let call = format!("{tool} {}", shown.join(" "));
     let blocks = serde_json::to_value(&result.content).unwrap_or_default();
     let blocks = blocks.as_array().into_iter().flatten();
-    let answer = Text::join(blocks.map(content::block_text), " ");
+    let answer = Text::join(blocks.map(|block| content::block(block, Form::Text)), " ");
     Ok(text!(
         "  {:<11} {:<28} {:<16} {}\n",
         server,

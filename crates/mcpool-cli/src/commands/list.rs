@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::Outcome;
 use crate::{
     app::App,
-    config_files::{self, off_thread},
+    config_files,
     exit::Exit,
+    off_thread::off_thread,
     render::{out, text::Text},
     text,
 };

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     app::App,
-    args::parse_duration,
     exit::{Exit, Failure},
+    global::parse_duration,
     render::{
         out,
         problems::counted,

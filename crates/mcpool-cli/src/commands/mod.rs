@@ -25,12 +25,9 @@ use crate::{
     app::App,
     args::Command,
     completions, demo_servers,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, Outcome},
     text,
 };
-
-/// What a command gives: its exit code, or why it could not do what it was asked.
-pub(crate) type Outcome = Result<Exit, Failure>;
 
 /// Runs a command. Dropping the future cancels what it does.
 pub(crate) async fn run(app: &App, command: Command) -> Outcome {
@@ -46,11 +43,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Outcome {
             output,
             save,
         } => resources::run(app, server.as_deref(), read.as_deref(), output, save).await,
-        Command::Prompts {
-            server,
-            get,
-            arguments,
-        } => prompts::run(app, server.as_deref(), get.as_deref(), &arguments).await,
+        Command::Prompts(args) => prompts::run(app, args).await,
         Command::Health { server } => health::run(app, server.as_deref()).await,
         Command::Doctor { server } => doctor::run(app, server.as_deref()).await,
         Command::Watch(args) => watch::run(app, args).await,

@@ -1,7 +1,7 @@
 //! `mcpool prompts [SERVER] [--get NAME KEY=VALUE …]`: lists prompts; gets one.
 
 use futures::future::join_all;
-use mcpool::{ConnectionManager, Error, ServerName, Verbs as _, model::Prompt};
+use mcpool::{Client, ConnectionManager, Error, Listing, ServerName, Verbs as _, model::Prompt};
 use serde_json::{Value, json};
 
 use super::{
@@ -10,23 +10,23 @@ use super::{
 };
 use crate::{
     app::App,
-    arguments::{Given, Object},
-    exit::{Exit, Failure},
-    render::{content, out, table},
+    args::PromptsArgs,
+    arguments::{self, Given, Object},
+    exit::{Exit, Failure, unknown},
+    render::{
+        content::{self, Form},
+        out, table,
+    },
     text,
 };
 
 /// Runs it.
-pub(crate) async fn run(
-    app: &App,
-    server: Option<&str>,
-    get: Option<&str>,
-    pairs: &[String],
-) -> Outcome {
-    match (server, get) {
-        (Some(server), Some(name)) => return get_one(app, server, name, pairs).await,
+pub(crate) async fn run(app: &App, args: PromptsArgs) -> Outcome {
+    let server = args.server.as_deref();
+    match (server, &args.get) {
+        (Some(server), Some(name)) => return get_one(app, server, name, &args).await,
         (None, Some(_)) => return Err(Failure::usage(text!("--get needs a SERVER"))),
-        _ if !pairs.is_empty() => {
+        _ if !args.pairs.is_empty() => {
             return Err(Failure::usage(text!(
                 "arguments go with a prompt: add --get NAME"
             )));
@@ -109,26 +109,88 @@ fn argument_names(prompt: &Prompt) -> String {
     names.join(", ")
 }
 
-async fn get_one(app: &App, server: &str, name: &str, pairs: &[String]) -> Outcome {
-    // Arguments of prompts are strings (MCP, "Prompts"): nothing is read as JSON.
-    let schema: Object = pairs
-        .iter()
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(key, _)| (key.to_owned(), json!({"type": "string"})))
-        .collect();
-    let schema: Object = std::iter::once(("properties".to_owned(), schema.into())).collect();
-    let given = Given::read(pairs.to_vec(), None).await?;
-    let arguments = given.to_object(Some(&schema))?;
+async fn get_one(app: &App, server: &str, name: &str, args: &PromptsArgs) -> Outcome {
+    let given = Given::read(args.pairs.clone(), None).await?;
     let manager = app.connected(server).await?;
+    let client = manager.server(server)?.client()?;
+    let arguments = match args.no_check {
+        true => given.to_object(Some(&schema_of(&args.pairs)))?,
+        false => fitting(&*client, name, &given, &args.pairs).await?,
+    };
     let result = manager.server(server)?.get_prompt(name, arguments).await?;
-    if app.global.json {
+    if app.global.json || args.output == Form::Json {
         return out::raw_answer(result.raw());
     }
-    let messages = serde_json::to_value(&result.messages).unwrap_or_default();
-    for message in messages.as_array().into_iter().flatten() {
+    let answer: Value = result.raw().parse()?;
+    let messages = answer["messages"].as_array();
+    let messages = messages.into_iter().flatten();
+    if args.output == Form::Raw {
+        let blocks: Vec<Value> = messages.map(|message| message["content"].clone()).collect();
+        content::print(&blocks, None, Form::Raw, None)?;
+        return Ok(Exit::Good);
+    }
+    for message in messages {
         let role = message["role"].as_str().unwrap_or_default();
-        let content = content::block_text(&message["content"]);
-        out::print(&text!("{}: {}\n", role, content))?;
+        let content = content::block(&message["content"], args.output);
+        out::print(&match args.output {
+            Form::Markdown => text!("**{}:**\n\n{}\n\n", role, content),
+            _ => text!("{}: {}\n", role, content),
+        })?;
     }
     Ok(Exit::Good)
+}
+
+/// The arguments, when they are those that the server lists for this prompt. A server that does not
+/// list its prompts gets them as they are.
+async fn fitting(
+    client: &dyn Client,
+    name: &str,
+    given: &Given,
+    pairs: &[String],
+) -> Result<Object, Failure> {
+    let listed = match super::offers(client, "prompts") {
+        true => client.list_prompts().await.unwrap_or_default(),
+        false => Listing::default(),
+    };
+    let Some(prompt) = listed.values().find(|prompt| prompt.name == name) else {
+        let names: Vec<&str> = listed.values().map(|prompt| &*prompt.name).collect();
+        // A list that could not be fetched, or not to its end, says nothing of what it lacks.
+        let is_whole = listed.incomplete.is_none() && listed.rejected.is_empty();
+        if is_whole && !names.is_empty() {
+            return Err(unknown("prompt", name, &names)
+                .with_hint(text!("nothing was sent; --no-check sends it all the same")));
+        }
+        return given.to_object(Some(&schema_of(pairs)));
+    };
+    let known = prompt.arguments.as_deref().unwrap_or_default();
+    let required = known.iter().filter(|known| known.required == Some(true));
+    let required: Vec<&str> = required.map(|known| &*known.name).collect();
+    let mut schema = of_strings(known.iter().map(|known| &*known.name));
+    schema.insert("required".to_owned(), json!(required));
+    let arguments = given.to_object(Some(&schema))?;
+    let problems = arguments::check(&arguments, &schema);
+    if problems.is_empty() {
+        return Ok(arguments);
+    }
+    let signature = text!("{}({})", name, argument_names(prompt));
+    Err(
+        Failure::usage(text!("the arguments do not fit {}", signature))
+            .with_hints(problems)
+            .with_hint(text!(
+                "nothing was sent; --no-check sends them all the same"
+            )),
+    )
+}
+
+/// The schema of these pairs, whatever the prompt wants.
+fn schema_of(pairs: &[String]) -> Object {
+    let keys = pairs.iter().filter_map(|pair| pair.split_once('='));
+    of_strings(keys.map(|(key, _)| key))
+}
+
+/// Arguments of prompts are strings (MCP, "Prompts"): nothing is read as JSON.
+fn of_strings<'a>(names: impl Iterator<Item = &'a str>) -> Object {
+    let string = |name: &str| (name.to_owned(), json!({"type": "string"}));
+    let properties: Object = names.map(string).collect();
+    std::iter::once(("properties".to_owned(), properties.into())).collect()
 }

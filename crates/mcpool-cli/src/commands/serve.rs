@@ -19,8 +19,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Outcome;
 use crate::{
     app::App,
-    config_files::off_thread,
     exit::{Exit, Failure},
+    off_thread::off_thread,
     reload,
     render::out,
     text,

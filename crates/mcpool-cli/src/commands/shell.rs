@@ -14,8 +14,8 @@ use super::{Outcome, call, tools};
 use crate::{
     app::App,
     arguments::Given,
-    config_files::off_thread,
     exit::{Exit, Failure, unknown},
+    off_thread::off_thread,
     render::{content::Form, out, problems::counted},
     shell::{self, Known, Line},
     text,
@@ -130,7 +130,7 @@ pub(crate) async fn run(app: &App, args: ShellArgs) -> Outcome {
         let obeyed = tokio::select! {
             obeyed = obey(app, (&name, &server), &line) => obeyed,
             () = stop.cancelled() => {
-                out::tell(&text!("\n"));
+                out::tell(&text!("given up\n"));
                 Ok(Some(Exit::Signal(2)))
             }
         };
@@ -165,8 +165,9 @@ async fn obey(
                  tools TOOL         shows one in full\n\
                  call TOOL …        calls a tool that is called like one of these words\n\
                  quit               or Ctrl-D\n\
-                 Tab completes tools, keys and values; a line that begins with a space is not \
-                 kept.\n"
+                 --no-check         behind a call: sends the arguments as they are\n\
+                 Tab completes tools, keys and values. A line that begins with a space is not\n\
+                 kept. Ctrl-C ends a call.\n"
             ))?;
         }
         Line::Tools(tool) => {
@@ -185,13 +186,16 @@ async fn obey(
                 }
             }
         }
-        Line::Call(tool, pairs) => {
+        Line::Call(tool, mut pairs) => {
+            let given = pairs.len();
+            pairs.retain(|word| word != "--no-check");
+            let is_checked = pairs.len() == given;
             let form = match app.global.json {
                 true => Form::Json,
                 false => Form::Text,
             };
             let given = Given::read(pairs, None).await?;
-            let arguments = call::fitting(server, &tool, &given, true).await?;
+            let arguments = call::fitting(server, &tool, &given, is_checked).await?;
             let exit = call::one(app, server, &tool, arguments, None, form, None).await?;
             return Ok(Some(exit));
         }

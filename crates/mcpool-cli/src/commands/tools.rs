@@ -1,7 +1,7 @@
 //! `mcpool tools [SERVER [TOOL]]`: the tools with their parameters, or one tool in full.
 
 use clap::Args;
-use mcpool::{Error, Refresh, ServerName, ToolEntry, ToolSnapshot, model::Tool};
+use mcpool::{Error, Refresh, ServerName, ToolEntry, ToolSnapshot, Untrusted, model::Tool};
 use serde_json::{Value, json};
 
 use super::{Outcome, left_out};
@@ -78,7 +78,7 @@ pub(crate) async fn run(app: &App, args: ToolsArgs) -> Outcome {
     } else if !words.is_empty() {
         out::paged(&ranked(&entries, &words))?;
     } else {
-        out::paged(&list(&attempts, &snapshot))?;
+        out::paged(&list(&attempts, &snapshot, app.has_target()))?;
     }
     left_out::tell(&left_out);
     let exit = app.report_attempts(&attempts);
@@ -134,7 +134,7 @@ fn title(tool: &Tool) -> Option<&str> {
 }
 
 /// The tools of each server that connected, below its name.
-fn list(attempts: &[Attempt], snapshot: &ToolSnapshot) -> Text {
+fn list(attempts: &[Attempt], snapshot: &ToolSnapshot, is_target: bool) -> Text {
     let columns = out::columns();
     let connected = attempts.iter().filter(|attempt| attempt.result.is_ok());
     let servers = connected.map(|attempt| {
@@ -145,13 +145,13 @@ fn list(attempts: &[Attempt], snapshot: &ToolSnapshot) -> Text {
             many => text!("{}: {} tools", attempt.server, many),
         };
         let mut text = match entries.first() {
-            // How all of them are called in one word.
-            Some(first) => text!(
+            // How all of them are called in one word, where a config gives the server its name.
+            Some(first) if !is_target => text!(
                 "{} (in one word {})",
                 head,
                 AnswerLine(&first.qualified_name)
             ),
-            None => head,
+            _ => head,
         }
         .wrapped("", "  ", columns);
         for entry in entries {
@@ -176,13 +176,14 @@ fn ranked(entries: &[&ToolEntry], words: &str) -> Text {
     text
 }
 
-/// `get-sum(a: number, b: number)`
+/// `get-sum(a: number, b: number)`, on one line of a bounded length.
 pub(crate) fn signature(name: &str, tool: &Tool) -> Text {
     text!(
         "{}({})",
         AnswerLine(name),
         Text::join(shown_parameters(tool), ", ")
     )
+    .clipped(Untrusted::MAX_LINE_CHARS)
 }
 
 fn shown_parameters(tool: &Tool) -> Vec<Text> {
@@ -192,13 +193,30 @@ fn shown_parameters(tool: &Tool) -> Vec<Text> {
         .collect()
 }
 
+/// Where the parameters of a signature go on that is longer than a line.
+const PARAMETER_INDENT: &str = "      ";
+
 /// A tool as a signature and the first sentence of its description.
 pub(crate) fn brief(name: &str, tool: &Tool, columns: usize) -> Text {
-    // A line ends between two parameters, not within one.
-    let parameters = shown_parameters(tool).into_iter();
-    let parameters = Text::join(parameters.map(|parameter| parameter.unbroken()), ", ");
+    // A line ends between two parameters, not within one that has room on a line of its own. The
+    // first stands behind the name.
+    let width = |text: &Text| text.as_str().chars().count();
+    let first = width(&text!("  {}(", AnswerLine(name)));
+    let parameters = shown_parameters(tool).into_iter().enumerate();
+    let parameters = parameters.map(|(at, parameter)| {
+        let before = if at == 0 {
+            first
+        } else {
+            PARAMETER_INDENT.len()
+        };
+        match before + width(&parameter) < columns {
+            true => parameter.unbroken(),
+            false => parameter,
+        }
+    });
+    let parameters = Text::join(parameters, ", ");
     let signature = text!("{}({})", AnswerLine(name), parameters);
-    let mut text = signature.wrapped("  ", "      ", columns);
+    let mut text = signature.wrapped("  ", PARAMETER_INDENT, columns);
     let description = tool.description.as_deref().or(title(tool));
     let summary = text!(
         "{}",
@@ -321,4 +339,46 @@ fn example(words: &[String], tool: &Tool, parameters: &[Parameter]) -> Text {
         text.push(&text!(" {}={}", quoted(&parameter.name), value));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_broken_between_words() {
+        let property = |n: usize| (format!("property{n}"), json!({"type": "string"}));
+        let items = |count: usize| {
+            let properties: serde_json::Map<String, Value> = (0..count).map(property).collect();
+            json!({"type": "array", "items": {"type": "object", "properties": properties}})
+        };
+        for count in 1..9 {
+            let tool = json!({"name": "create", "inputSchema": {
+                "type": "object",
+                "properties": {"entities": items(count), "others": items(count)},
+            }});
+            let tool: Tool = serde_json::from_value(tool).unwrap();
+            let shown = brief("create_entities", &tool, 80);
+            let lines: Vec<&str> = shown.as_str().lines().collect();
+            assert!(
+                lines.iter().all(|line| line.chars().count() <= 80),
+                "{lines:#?}"
+            );
+            // Put together again at spaces, nothing was broken elsewhere.
+            let words = lines.iter().flat_map(|line| line.split_whitespace());
+            let joined = words.collect::<Vec<_>>().join(" ");
+            assert_eq!(joined, signature("create_entities", &tool).as_str());
+        }
+    }
+
+    #[test]
+    fn a_signature_of_any_length_is_bounded() {
+        let names = (0..5_000).map(|n| (format!("k{n}"), json!({"type": "string"})));
+        let properties: serde_json::Map<String, Value> = names.collect();
+        let tool =
+            json!({"name": "big", "inputSchema": {"type": "object", "properties": properties}});
+        let tool: Tool = serde_json::from_value(tool).unwrap();
+        let shown = signature("big", &tool);
+        assert!(shown.as_str().chars().count() <= Untrusted::MAX_LINE_CHARS);
+    }
 }

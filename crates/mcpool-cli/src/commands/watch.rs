@@ -54,8 +54,8 @@ pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
         return lines(events, json_line).await;
     }
     if !out::is_terminal() {
-        let mut screen = Screen::default();
-        return lines(events, |item| text_line(&mut screen, item)).await;
+        let mut watch = Watch::start(manager);
+        return lines(events, |item| text_line(&mut watch.screen, item)).await;
     }
     table(app, manager, events).await
 }
@@ -109,39 +109,49 @@ fn text_line(screen: &mut Screen, item: EventItem) -> Result<bool, Failure> {
     }
 }
 
-/// Gives the terminal back, also when the future is dropped.
-struct Restore;
+/// A watch for people. However it ends, by a key, a signal or an error, the terminal is given back
+/// and a summary printed.
+struct Watch<'m> {
+    screen: Screen,
+    manager: &'m ConnectionManager,
+    started: Instant,
+    has_table: bool,
+}
 
-impl Drop for Restore {
+impl<'m> Watch<'m> {
+    fn start(manager: &'m ConnectionManager) -> Self {
+        Self {
+            screen: Screen::default(),
+            manager,
+            started: Instant::now(),
+            has_table: false,
+        }
+    }
+}
+
+impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        ratatui::restore();
+        if self.has_table {
+            ratatui::restore();
+        }
+        let servers = self.manager.status_all();
+        let summary = screen::summary(
+            &self.screen,
+            &servers,
+            self.started.elapsed(),
+            out::columns(),
+        );
+        // A reader that has gone away wants no summary.
+        let _ = out::print(&summary);
     }
 }
 
 async fn table(app: &App, manager: &ConnectionManager, mut events: EventStream) -> Outcome {
-    let mut screen = Screen::default();
-    let started = Instant::now();
-    let exit = show_table(app, manager, &mut events, &mut screen).await?;
-    // Below the table, which is gone: the terminal was given back.
-    let servers = manager.status_all();
-    out::print(&screen::summary(
-        &screen,
-        &servers,
-        started.elapsed(),
-        out::columns(),
-    ))?;
-    Ok(exit)
-}
-
-async fn show_table(
-    app: &App,
-    manager: &ConnectionManager,
-    events: &mut EventStream,
-    screen: &mut Screen,
-) -> Outcome {
     let own = |error: std::io::Error| Failure::internal(text!("the terminal: {}", error));
     let mut terminal = ratatui::try_init().map_err(own)?;
-    let _restore = Restore;
+    let mut watch = Watch::start(manager);
+    watch.has_table = true;
+    let screen = &mut watch.screen;
     let mut pressed = keys();
     // What keys ask for, and first heartbeats. Dropped with the table.
     let mut errands: JoinSet<()> = JoinSet::new();

@@ -158,9 +158,12 @@ pub(crate) fn save_all(blocks: &[Value], files: Option<Files>) -> Result<(), Fai
     Ok(())
 }
 
-/// One block on its own, for people.
-pub(crate) fn block_text(block: &Value) -> Text {
-    for_people(&read(block), None)
+/// One block on its own, as text or as Markdown.
+pub(crate) fn block(block: &Value, form: Form) -> Text {
+    match form {
+        Form::Markdown => markdown(&read(block), None),
+        _ => for_people(&read(block), None),
+    }
 }
 
 fn for_people(block: &Block<'_>, saved: Option<Text>) -> Text {
@@ -260,7 +263,7 @@ mod tests {
     use serde_json::json;
 
     fn people(block: &Value) -> String {
-        block_text(block).as_str().to_owned()
+        super::block(block, Form::Text).as_str().to_owned()
     }
 
     #[test]

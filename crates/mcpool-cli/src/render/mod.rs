@@ -1,6 +1,7 @@
 //! Output: tables for people, JSON for programs, progress on standard error.
 
 pub(crate) mod activity;
+pub(crate) mod attempts;
 pub(crate) mod content;
 pub(crate) mod json;
 pub(crate) mod out;

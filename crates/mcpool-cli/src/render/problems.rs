@@ -43,8 +43,8 @@ pub(crate) fn print(problems: &[&Problem]) {
     out::tell(&rest(&summary));
 }
 
-/// How many problems there are with servers that a command leaves alone, and in which files;
-/// nothing when there are none.
+/// How many problems there are that a command is not kept up by, and in which files; nothing when
+/// there are none.
 pub(crate) fn in_one_line(problems: &[&Problem]) -> Text {
     let count = |severity| problems.iter().filter(|p| p.severity == severity).count();
     let counts: Vec<Text> = [
@@ -66,7 +66,6 @@ pub(crate) fn in_one_line(problems: &[&Problem]) -> Text {
         }
     }
     let mut text = Text::join(counts, ", ");
-    text.push(&text!(" with other servers"));
     if !files.is_empty() {
         let files = files.into_iter().map(|file| text!("{}", file));
         text.push(&text!(" in {}", Text::join(files, ", ")));

@@ -541,7 +541,7 @@ fn what_was_left_out_is_named_and_what_is_no_message_is_shown() {
     let doctor = place.run(&["doctor"]);
     for shown in [
         "leaves out \"scene_list\"",
-        "and no message: 1 times",
+        "and no message: 1 time\n",
         "Listening on port 8000",
     ] {
         assert!(doctor.stdout().contains(shown), "{}", doctor.stdout());

@@ -51,6 +51,8 @@ fn a_shell_calls_and_lists_until_it_is_left() {
     assert_eq!((out.as_str(), code), ("yes\n", Some(0)), "{err}");
     assert!(err.contains("did you mean `message`?"), "{err}");
     assert!(err.contains("a quote is not closed"), "{err}");
+    let (_, err, _) = shell("echo mes=hi --no-check\n");
+    assert!(!err.contains("do not fit"), "{err}");
     let (_, err, code) = shell("ecko message=hi\n");
     assert_eq!(code, Some(2), "{err}");
 }

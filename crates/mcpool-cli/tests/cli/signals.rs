@@ -145,6 +145,19 @@ fn watch_applies_good_changes_of_the_config_and_tells_of_bad_ones() {
     assert_eq!(running.wait(), Some(143));
 }
 
+#[test]
+fn a_watch_that_a_signal_ends_prints_its_summary() {
+    let place = Place::with(json!({"one": good()}));
+    for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
+        let running = place.start(&["watch"]);
+        running.wait_for(|line| line.contains("one is connected"));
+        running.signal(signal);
+        running.wait_for(|line| line.starts_with("watched for"));
+        running.wait_for(|line| line.contains("one: ready, never lost"));
+        assert_eq!(running.wait(), Some(code));
+    }
+}
+
 fn kill_by_argument(argument: &str) {
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {

@@ -96,21 +96,26 @@ impl Place {
 
     /// The program under this soft limit of open files.
     pub(crate) fn command_with_open_files(&self, soft: u64, args: &[&str]) -> Command {
+        self.command_after(&format!("ulimit -S -n {soft}"), args)
+    }
+
+    /// The program as a shell starts it that has done this before.
+    pub(crate) fn command_after(&self, before: &str, args: &[&str]) -> Command {
         let plain = self.command(args);
-        let mut limited = Command::new("sh");
-        limited
-            .args(["-c", r#"ulimit -S -n "$0" && exec "$@""#, &soft.to_string()])
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &format!(r#"{before} && exec "$0" "$@""#)])
             .arg(PROGRAM)
             .args(plain.get_args())
             .current_dir(self.path())
             .stdin(Stdio::null());
         for (name, value) in plain.get_envs() {
             match value {
-                Some(value) => limited.env(name, value),
-                None => limited.env_remove(name),
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
             };
         }
-        limited
+        shell
     }
 
     /// Starts it and gives its lines of standard output as they come.

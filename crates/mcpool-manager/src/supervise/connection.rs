@@ -163,7 +163,7 @@ async fn make(
         Err(_) => {
             return Err(Error::new(
                 ErrorKind::Timeout,
-                format!("the server was not ready within {startup:?} (timeouts.startup)"),
+                format!("the server was not ready within {startup:?} (startup_timeout)"),
             ));
         }
     };
@@ -208,7 +208,7 @@ async fn make(
         Err(_) => Error::new(
             ErrorKind::Timeout,
             format!(
-                "the server connected but did not list its tools within {startup:?} (timeouts.startup)"
+                "the server connected but did not list its tools within {startup:?} (startup_timeout)"
             ),
         ),
     };

@@ -154,7 +154,7 @@ async fn a_connect_is_bounded_as_a_whole() {
     let report = manager.start(vec![mute]).await.unwrap();
     let error = report.all_connected().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
-    assert!(error.message().contains("timeouts.startup"), "{error}");
+    assert!(error.message().contains("startup_timeout"), "{error}");
     assert_eq!(began.elapsed(), Duration::from_secs(2));
 
     // Connected at the last moment: the list has two seconds more, and no longer.

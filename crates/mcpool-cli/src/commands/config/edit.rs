@@ -13,10 +13,10 @@ use super::{import::same, trust::Kept};
 
 use crate::{
     app::App,
-    args::Global,
-    commands::Outcome,
-    config_files::{self, Files, off_thread},
-    exit::{Exit, Failure},
+    config_files::{self, Files},
+    exit::{Exit, Failure, Outcome},
+    global::Global,
+    off_thread::off_thread,
     render::out,
     targets::{is_url, loader_of},
     text,

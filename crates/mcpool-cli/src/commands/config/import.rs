@@ -12,9 +12,9 @@ use serde_json::json;
 use super::{edit::Target, report};
 use crate::{
     app::App,
-    commands::Outcome,
-    config_files::{self, off_thread},
-    exit::Failure,
+    config_files,
+    exit::{Failure, Outcome},
+    off_thread::off_thread,
     render::{out, text::Text},
     text,
 };

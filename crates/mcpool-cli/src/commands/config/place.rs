@@ -1,6 +1,9 @@
 //! `mcpool config path | init | edit`: the file itself.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::{self, IsTerminal as _},
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use mcpool::config::{Folders, Loader, edit_file, find};
@@ -9,9 +12,9 @@ use serde_json::json;
 use super::{edit::Target, trust::Kept};
 use crate::{
     app::App,
-    commands::Outcome,
-    config_files::{self, Files, off_thread},
-    exit::{Exit, Failure},
+    config_files::{self, Files},
+    exit::{Exit, Failure, Outcome},
+    off_thread::off_thread,
     render::{out, problems::counted, text::Text},
     text,
 };
@@ -115,11 +118,17 @@ pub(crate) async fn edit(app: &App, args: EditArgs) -> Outcome {
     let editor = ["VISUAL", "EDITOR"]
         .into_iter()
         .filter_map(std::env::var_os)
-        .find(|editor| !editor.is_empty())
-        .map_or_else(
-            || if cfg!(windows) { "notepad" } else { "vi" }.to_owned(),
-            |editor| editor.to_string_lossy().into_owned(),
-        );
+        .find(|editor| !editor.is_empty());
+    let editor = match editor {
+        Some(editor) => editor.to_string_lossy().into_owned(),
+        None if cfg!(windows) => "notepad".to_owned(),
+        None if out::is_terminal() && io::stdin().is_terminal() => "vi".to_owned(),
+        None => {
+            return Err(Failure::usage(text!("there is no terminal for an editor"))
+                .with_hint(text!("name one that needs none in $VISUAL or $EDITOR"))
+                .with_hint(text!("the file is {}", file)));
+        }
+    };
     let words = shlex::split(&editor).unwrap_or_default();
     let Some((program, arguments)) = words.split_first() else {
         return Err(Failure::usage(text!("$EDITOR is no command: {}", editor)));

@@ -1,9 +1,7 @@
-//! `mcpool trust`, and the question that every command asks before it does what a project's file
-//! says.
+//! `mcpool trust`, and the trust that a file keeps when this program changes it.
 
 use std::{
     collections::BTreeMap,
-    io,
     path::{Path, PathBuf},
 };
 
@@ -13,12 +11,12 @@ use mcpool::config::{
 };
 use serde_json::json;
 
-use super::question::{self, Answer};
 use crate::{
+    admission::{Answer, asked, show},
     app::App,
-    commands::Outcome,
-    config_files::{self, Files, off_thread},
-    exit::Failure,
+    config_files::{self, Files},
+    exit::{Failure, Outcome},
+    off_thread::off_thread,
     render::out,
     text,
 };
@@ -94,7 +92,7 @@ fn run_on(file: &Path, args: &TrustArgs, json: bool) -> Outcome {
             Answer::Yes { refused } => refused,
             Answer::No => return Err(TrustStore::refusal(&requests).into()),
             Answer::Nobody => {
-                question::show(request).map_err(not_asked)?;
+                show(request)?;
                 return Err(TrustStore::refusal(&requests).into());
             }
         },
@@ -189,38 +187,4 @@ fn settings_of(loaded: &Loaded) -> BTreeMap<String, ServerSettings> {
     entries
         .map(|entry| (entry.name.to_string(), entry.settings.clone()))
         .collect()
-}
-
-/// Lets a command go on when everything that it would do is trusted: asks on a terminal, refuses
-/// elsewhere.
-pub(crate) async fn admit(loaded: Loaded) -> Result<Loaded, Failure> {
-    off_thread(move || {
-        let store = TrustStore::of_user()?;
-        let requests = match store.admit(&loaded)? {
-            Admission::Granted(loaded) => return Ok(*loaded),
-            Admission::Asked(requests) => requests,
-            _ => Vec::new(),
-        };
-        for request in &requests {
-            match asked(request)? {
-                Answer::Yes { refused } => store.approve_except(request, refused)?,
-                Answer::No | Answer::Nobody => return Err(TrustStore::refusal(&requests).into()),
-            }
-        }
-        match store.admit(&loaded)? {
-            Admission::Granted(loaded) => Ok(*loaded),
-            // It changed while the person looked at it.
-            Admission::Asked(requests) => Err(TrustStore::refusal(&requests).into()),
-            _ => Err(Failure::internal(text!("the answer is of an unknown kind"))),
-        }
-    })
-    .await?
-}
-
-fn asked(request: &TrustRequest) -> Result<Answer, Failure> {
-    question::ask(request).map_err(not_asked)
-}
-
-fn not_asked(error: io::Error) -> Failure {
-    Failure::internal(text!("cannot ask: {}", error))
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use mcpool::{
-    Client, ConnectAttempt, ConnectEvidence, ConnectFailure, ConnectionManager, Diagnostics, Error,
-    Listing, PeerInfo, ProtocolVersion, Requester as _, StderrLine, TransportKind, Verbs as _,
+    Client, ConnectEvidence, ConnectFailure, ConnectionManager, Diagnostics, Error, Listing,
+    PeerInfo, ProtocolVersion, Requester as _, StderrLine, TransportKind, Verbs as _,
 };
 use serde_json::{Value, json};
 
@@ -13,6 +13,8 @@ use crate::{
     app::{App, Attempt},
     commands::left_out::{self, LeftOut},
     render::{
+        attempts,
+        problems::counted,
         table,
         text::{Answer, Text},
     },
@@ -165,25 +167,8 @@ impl Finding {
             line(text!("reached by {}", self.reached_by));
         }
         let attempts = self.evidence.as_ref().map_or(&[][..], |e| &e.attempts);
-        for (at, attempt) in attempts.iter().enumerate() {
-            let is_older = led_on(attempt, attempts.get(at + 1..).unwrap_or_default());
-            let word = match (attempt.ok, is_older) {
-                (true, _) => "ok",
-                (false, true) => "--",
-                (false, false) => "no",
-            };
-            let step = text!(
-                "{}  {:<5} {:<15} {:>6} ms  {}",
-                word,
-                attempt.transport.as_str(),
-                attempt.tried,
-                attempt.elapsed_ms,
-                attempt.outcome
-            );
-            line(match is_older {
-                true => text!("{} (normal: the server is older than this question)", step),
-                false => step,
-            });
+        for step in attempts::lines(attempts) {
+            line(step);
         }
         match (&self.error, &self.session) {
             (Some(error), _) => {
@@ -204,8 +189,14 @@ impl Finding {
             ..
         } = &self.diagnostics;
         if *skipped_lines > 0 {
-            line(text!("sent, and no message: {} times", *skipped_lines));
-            for sample in skipped_samples {
+            let times = counted(
+                usize::try_from(*skipped_lines).unwrap_or(usize::MAX),
+                "time",
+            );
+            line(text!("sent, and no message: {}", times));
+            let mut samples = skipped_samples.clone();
+            samples.dedup();
+            for sample in &samples {
                 line(text!("  {}", sample));
             }
         }
@@ -273,14 +264,6 @@ impl Session {
     }
 }
 
-/// Whether a refused question was followed by an answered one: how every older server is met.
-fn led_on(attempt: &ConnectAttempt, later: &[ConnectAttempt]) -> bool {
-    let answered = |later: &ConnectAttempt| {
-        later.ok && later.tried == "initialize" && later.transport == attempt.transport
-    };
-    !attempt.ok && attempt.tried == "server/discover" && later.iter().any(answered)
-}
-
 /// A kind of thing that a server has, and how many there are.
 type Offered = (&'static str, Result<usize, Error>);
 
@@ -327,25 +310,4 @@ fn count<T>(
     let listing = listing?;
     left_out.extend(left_out::of_list(server, list, &listing));
     Ok(listing.items.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn attempt(tried: &str, ok: bool) -> ConnectAttempt {
-        ConnectAttempt::new(TransportKind::Stdio, tried, "x", ok, Duration::ZERO)
-    }
-
-    #[test]
-    fn the_step_back_to_initialize_is_no_failure() {
-        let asked = attempt("server/discover", false);
-        assert!(led_on(&asked, &[attempt("initialize", true)]));
-        assert!(!led_on(&asked, &[attempt("initialize", false)]));
-        assert!(!led_on(
-            &attempt("open", false),
-            &[attempt("initialize", true)]
-        ));
-        assert!(!led_on(&asked, &[]));
-    }
 }

@@ -43,8 +43,11 @@ impl Files {
             self.next += 1;
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(mut file) => {
-                    file.write_all(data)
-                        .map_err(|error| failed(&path, &error))?;
+                    if let Err(error) = file.write_all(data) {
+                        // Half of an image is none. What cannot be removed stays half.
+                        let _ = fs::remove_file(&path);
+                        return Err(failed(&path, &error));
+                    }
                     return Ok(text!("{}", path));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -214,7 +214,7 @@ fn lost_by(cause: DisconnectCause) -> &'static str {
 fn tools_changed(added: &[String], removed: &[String], changed: &[String]) -> Text {
     let parts = [
         ("has", added),
-        ("has no more", removed),
+        ("no longer has", removed),
         ("changed", changed),
     ];
     let parts = parts.into_iter().filter(|(_, names)| !names.is_empty());
@@ -364,7 +364,7 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let text = tools_changed(&names(&["a", "b"]), &names(&["c"]), &[]);
-        assert_eq!(text.as_str(), "has 2 tools: a, b; has no more 1 tool: c");
+        assert_eq!(text.as_str(), "has 2 tools: a, b; no longer has 1 tool: c");
         assert_eq!(many(2, "process"), "2 processes");
     }
 }

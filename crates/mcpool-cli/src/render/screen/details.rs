@@ -4,7 +4,7 @@ use mcpool::{ConnectEvidence, ServerStatus, StderrLine};
 
 use super::chronicle::reason;
 use crate::{
-    render::{table::span, text::Text},
+    render::{attempts, table::span, text::Text},
     text,
 };
 
@@ -56,25 +56,13 @@ pub(super) fn lines<'e>(
     if let Some(error) = &server.last_error {
         facts.push(text!("not connected: {}", reason(error)));
     }
-    let attempts = details
-        .evidence
-        .iter()
-        .flat_map(|evidence| &evidence.attempts);
-    let attempts = attempts.map(|attempt| {
-        text!(
-            "{} {:<5} {:<15} {:>6} ms  {}",
-            if attempt.ok { "ok" } else { "no" },
-            attempt.transport.as_str(),
-            attempt.tried,
-            attempt.elapsed_ms,
-            attempt.outcome
-        )
-    });
+    let evidence = details.evidence.as_ref();
+    let attempts = evidence.map_or(&[][..], |evidence| &evidence.attempts);
     let skipped = details.skipped.iter().map(|line| text!("{}", line));
     let stderr = details.stderr.iter().map(|line| text!("{}", line));
     vec![
         ("", facts),
-        ("last connect", attempts.collect()),
+        ("last connect", attempts::lines(attempts)),
         ("tools", details.tools.clone()),
         ("sent, and no message", skipped.collect()),
         ("stderr", stderr.collect()),

@@ -84,7 +84,7 @@ fn draw_servers(
     let selected = screen.selected_row(&shown);
     let height = usize::from(rows_height);
     let first = (selected + 1).saturating_sub(height);
-    let columns = rows::name_columns(&shown);
+    let columns = rows::Columns::of(&shown, usize::from(area.width));
     let mut lines = vec![rows::heads(columns)];
     for (at, server) in shown.iter().enumerate().skip(first).take(height) {
         let history = screen.chronicle.of(&server.name);

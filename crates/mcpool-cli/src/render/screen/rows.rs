@@ -40,22 +40,43 @@ pub(super) fn state_word(server: &ServerStatus) -> &'static str {
     }
 }
 
-/// How wide the names are.
-pub(super) fn name_columns(servers: &[&ServerStatus]) -> usize {
-    let widths = servers.iter().map(|server| name(server).chars().count());
-    widths.max().unwrap_or_default().clamp(6, MAX_NAME_COLUMNS)
-}
-
 fn name(server: &ServerStatus) -> String {
     line(server.name.as_str())
         .clip(MAX_NAME_COLUMNS)
         .to_string()
 }
 
+/// How wide the columns are that depend on what is shown, and the whole line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Columns {
+    name: usize,
+    state: usize,
+    line: usize,
+}
+
+impl Columns {
+    /// Those of these servers, on a screen of this width.
+    pub(super) fn of(servers: &[&ServerStatus], line: usize) -> Self {
+        let names = servers.iter().map(|server| name(server).chars().count());
+        let states = servers.iter().map(|server| state_word(server).len());
+        Self {
+            name: names.max().unwrap_or_default().clamp(6, MAX_NAME_COLUMNS),
+            state: states.max().unwrap_or_default().max(5),
+            line,
+        }
+    }
+
+    /// What is left of the line behind the name and the state.
+    fn rest(self) -> usize {
+        self.line.saturating_sub(self.name + self.state + 6)
+    }
+}
+
 /// The heads of the columns.
-pub(super) fn heads(name_columns: usize) -> Line<'static> {
+pub(super) fn heads(columns: Columns) -> Line<'static> {
+    let (name, state) = (columns.name, columns.state);
     let heads = format!(
-        "  {:name_columns$}  {:12}  {:>9}  {:>5}  {:>7}  LAST HEARTBEATS",
+        "  {:name$}  {:state$}  {:>9}  {:>5}  {:>7}  LAST HEARTBEATS",
         "SERVER", "STATE", "UP", "TOOLS", "LATENCY"
     );
     Line::styled(heads, Style::new().add_modifier(Modifier::BOLD))
@@ -66,7 +87,7 @@ pub(super) fn heads(name_columns: usize) -> Line<'static> {
 pub(super) fn row(
     server: &ServerStatus,
     history: Option<&History>,
-    name_columns: usize,
+    columns: Columns,
     is_selected: bool,
     now: SystemTime,
 ) -> Line<'static> {
@@ -77,19 +98,33 @@ pub(super) fn row(
     }
     let mut spans = vec![
         Span::raw(mark),
-        Span::styled(format!("{:name_columns$}", name(server)), name_style),
+        Span::styled(
+            format!("{:width$}", name(server), width = columns.name),
+            name_style,
+        ),
         Span::raw("  "),
-        Span::styled(format!("{:12}", state_word(server)), colour(server)),
+        Span::styled(
+            format!("{:width$}", state_word(server), width = columns.state),
+            colour(server),
+        ),
         Span::raw("  "),
     ];
     if server.state == StateKind::Ready {
-        spans.push(Span::raw(figures(server, history, now).as_str().to_owned()));
+        let figures = figures(server, history, now);
+        let left = columns
+            .rest()
+            .saturating_sub(figures.as_str().chars().count());
+        spans.push(Span::raw(figures.as_str().to_owned()));
         if let Some(troubles) = troubles(history, now) {
             let style = Style::new().add_modifier(Modifier::DIM);
-            spans.push(Span::styled(troubles.as_str().to_owned(), style));
+            spans.push(Span::styled(
+                troubles.clipped(left).as_str().to_owned(),
+                style,
+            ));
         }
     } else {
-        spans.push(Span::raw(trouble(server, history, now).as_str().to_owned()));
+        let trouble = trouble(server, history, now).clipped(columns.rest());
+        spans.push(Span::raw(trouble.as_str().to_owned()));
     }
     Line::from(spans)
 }
@@ -194,8 +229,8 @@ pub(super) fn summary(server: &ServerStatus, history: Option<&History>) -> Text 
             1 => text!("1 heartbeat"),
             answered => text!("{} heartbeats", answered),
         };
-        let median = milliseconds(median);
-        text.push(&text!(", {} (median of the last {})", heartbeats, median));
+        let median = text!("{}", milliseconds(median)).unbroken();
+        text.push(&text!(", {}, median {}", heartbeats, median));
     }
     if history.missed > 0 {
         text.push(&text!(", {} missed", history.missed));

@@ -109,10 +109,10 @@ async fn eighty_columns_show_figures_and_reasons() {
         drawn(&mut screen, &servers, (80, 14)),
         "\
 mcpool: 2 of 3 ready────────────────────────────────────────────────────────────
-  SERVER      STATE                UP  TOOLS  LATENCY  LAST HEARTBEATS
-> everything  ready          3 m 20 s     13   1.9 ms
-  memory      ready          3 m 20 s     13   1.9 ms  ▁█          lost once, 1
-  time        dormant        in 5.0 s  the command npxx was not found in PATH
+  SERVER      STATE           UP  TOOLS  LATENCY  LAST HEARTBEATS
+> everything  ready     3 m 20 s     13   1.9 ms
+  memory      ready     3 m 20 s     13   1.9 ms  ▁█          lost once, 1 m ag…
+  time        dormant   in 5.0 s  the command npxx was not found in PATH
 events──────────────────────────────────────────────────────────────────────────
 00:59:00 memory died (the server was ended by signal 9), was up 9.0 s
 00:59:01 memory is back after 1.0 s
@@ -136,8 +136,8 @@ events────────────────────────�
         "\
 watched for 1 m 5 s
   everything: ready
-  memory: ready, lost once, back after 1.0 s at most, 2 heartbeats (median of
-      the last 8.0 ms)
+  memory: ready, lost once, back after 1.0 s at most, 2 heartbeats, median
+      8.0 ms
   time: dormant
 "
     );

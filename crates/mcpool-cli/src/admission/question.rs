@@ -30,7 +30,7 @@ const MAX_ANSWER: u64 = 4 * 1024;
 
 /// What a person said.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// Yes, but for these servers.
     Yes { refused: Vec<String> },
     /// No, or nothing.

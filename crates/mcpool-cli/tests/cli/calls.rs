@@ -1,0 +1,96 @@
+//! What is asked of a server, and what of its answers is kept.
+
+use serde_json::json;
+
+use crate::{
+    canned,
+    support::{PROGRAM, Place, Run, good, scripted},
+};
+
+#[test]
+fn half_a_file_is_not_saved() {
+    let data = "A".repeat(8_000);
+    let answer = format!(
+        r#"printf '{{"jsonrpc":"2.0","id":%s,"result":{{"content":[{{"type":"image","mimeType":"image/png","data":"{data}"}}]}}}}\n' "$id""#
+    );
+    let place = Place::with(json!({"s": scripted(&answer)}));
+    let call = ["call", "s", "t", "--save", "saved"];
+    // The third block of a file finds no room.
+    let full = Run::of(&mut place.command_after("trap '' XFSZ && ulimit -f 2", &call));
+    assert_eq!(full.code(), 2, "{}{}", full.stdout(), full.stderr());
+    assert!(
+        full.stderr().contains("cannot save to"),
+        "{}",
+        full.stderr()
+    );
+    let saved = || {
+        std::fs::read_dir(place.path().join("saved"))
+            .unwrap()
+            .count()
+    };
+    assert_eq!(saved(), 0);
+    assert_eq!(place.run(&call).code(), 0);
+    assert_eq!(saved(), 1);
+}
+
+#[test]
+fn a_server_of_the_command_line_is_measured_beside_one_of_the_config() {
+    let place = Place::with(json!({"good": good()}));
+    let command = format!("{PROGRAM} demo-server");
+    let call = ["echo", "message=hi", "-n", "3", "--warmup", "0", "--json"];
+    let bench = |against: &str| {
+        let beside = ["bench", "--stdio", &command, "--against", against];
+        place.run(&[&beside[..], &call].concat())
+    };
+    let both = bench("good").json(0);
+    assert_eq!(
+        (&both["calls"], &both["against"]["calls"]),
+        (&json!(3), &json!(3))
+    );
+    let nobody = bench("goood");
+    assert_eq!(nobody.code(), 2);
+    assert!(
+        nobody.stderr().contains("did you mean `good`?"),
+        "{}",
+        nobody.stderr()
+    );
+}
+
+#[test]
+fn a_prompt_is_checked_before_it_is_asked_for() {
+    let prompts = json!({"result": {"prompts": [
+        {"name": "weather", "arguments": [{"name": "city", "required": true}, {"name": "state"}]}
+    ]}});
+    let got = json!({"result": {"messages": [
+        {"role": "user", "content": {"type": "text", "text": "How is Rome?"}}
+    ]}});
+    let answers = [("prompts/list", prompts), ("prompts/get", got)];
+    let place = Place::empty();
+    let server = canned::server(place.path(), "s", b"", &answers);
+    place.write(json!({"s": server}));
+    let get = |args: &[&str]| place.run(&[&["prompts", "s", "--get"], args].concat());
+    for (args, said) in [
+        (&["wether"][..], "did you mean `weather`?"),
+        (&["weather"], "`city` is missing; write city=TEXT"),
+        (&["weather", "city=Rome", "stat=x"], "did you mean `state`?"),
+    ] {
+        let run = get(args);
+        assert_eq!(run.code(), 2, "{args:?}: {}", run.stdout());
+        assert!(run.stderr().contains(said), "{args:?}: {}", run.stderr());
+        let sent = get(&[args, &["--no-check"]].concat());
+        assert_eq!(sent.code(), 0, "{args:?}: {}", sent.stderr());
+    }
+    for (form, said) in [
+        ("text", "user: How is Rome?\n"),
+        ("raw", "How is Rome?"),
+        ("markdown", "**user:**\n\nHow is Rome?\n\n"),
+    ] {
+        let run = get(&["weather", "city=Rome", "--output", form]);
+        assert_eq!(
+            (run.stdout().as_str(), run.code()),
+            (said, 0),
+            "{}",
+            run.stderr()
+        );
+    }
+}
