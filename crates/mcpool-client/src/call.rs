@@ -58,7 +58,7 @@ impl<'a> Call<'a> {
     pub(crate) async fn send(&self, params: Option<&Raw>) -> Result<Raw> {
         match self.send_once(params).await {
             Err(error) if self.is_mismatch(&error) => {
-                if let Err(failure) = self.list_tools().await {
+                if let Err(failure) = Box::pin(self.list_tools()).await {
                     tracing::debug!(
                         server = %self.context.link.server,
                         kind = %failure.kind(),

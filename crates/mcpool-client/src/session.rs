@@ -93,6 +93,14 @@ impl Session {
     }
 }
 
+/// The requests that [`Session::translated`] knows.
+fn is_translated(method: &str) -> bool {
+    matches!(
+        method,
+        "resources/subscribe" | "resources/unsubscribe" | "logging/setLevel"
+    )
+}
+
 /// The URI in the parameters of a subscription.
 fn uri(params: Option<&Raw>) -> Result<String> {
     #[derive(Deserialize)]
@@ -158,7 +166,11 @@ impl Requester for Session {
             // What stands below waits by itself, not only in the transport.
             return Err(no_runtime().with_server(&self.info.server));
         }
-        if modern && let Some(outcome) = self.translated(request, options).await {
+        // Boxed, as what is rare is: a future is as large as the largest thing in it.
+        if modern
+            && is_translated(method)
+            && let Some(outcome) = Box::pin(self.translated(request, options)).await
+        {
             return outcome
                 .map(|()| Raw::empty_object())
                 .map_err(|error| error.with_server(&self.info.server));
@@ -172,7 +184,7 @@ impl Requester for Session {
         let clock = Clock::start(options, &self.timeouts);
         let call = Call::new(context, request, options, clock);
         if modern && options.rounds == Rounds::Drive && rounds::may_ask(method) {
-            rounds::drive(call).await
+            Box::pin(rounds::drive(call)).await
         } else {
             call.send(request.params.as_ref()).await
         }

@@ -38,6 +38,8 @@ pub(crate) struct Connection {
     pending: Mutex<Pending>,
     last_id: AtomicU64,
     ended: watch::Sender<bool>,
+    /// The same, for who only looks: a look at the channel takes its lock.
+    has_ended: AtomicBool,
     ending: AtomicBool,
     cancels: AtomicUsize,
     refusals: AtomicUsize,
@@ -58,6 +60,7 @@ impl Connection {
             pending: Mutex::default(),
             last_id: AtomicU64::new(0),
             ended: watch::Sender::new(false),
+            has_ended: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             cancels: AtomicUsize::new(0),
             refusals: AtomicUsize::new(0),
@@ -108,6 +111,7 @@ impl Connection {
         }
         self.wire.monitor.set_dropped_notices(self.inbox.dropped());
         self.inbox.finish();
+        self.has_ended.store(true, Ordering::Release);
         self.ended.send_replace(true);
     }
 
@@ -128,7 +132,7 @@ impl Connection {
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        *self.ended.borrow()
+        self.has_ended.load(Ordering::Acquire)
     }
 
     /// Waits for the end.

@@ -220,8 +220,7 @@ impl HttpPeer {
         let sent = match &self.0.authenticator {
             None => self.send_as_is(request, sending).await,
             Some(authenticator) => {
-                self.send_authorized(request, sending, &**authenticator)
-                    .await
+                Box::pin(self.send_authorized(request, sending, &**authenticator)).await
             }
         };
         sent.map_err(|error| error.with_server(&self.0.server))
@@ -253,7 +252,9 @@ impl HttpPeer {
     ) -> Result<Response> {
         let response = self.execute(request, &[], sending).await?;
         match response.status() {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(refused(response).await),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Err(Box::pin(refused(response)).await)
+            }
             _ => Ok(response),
         }
     }
@@ -283,7 +284,7 @@ impl HttpPeer {
                 return Ok(response);
             }
             if refusals == MAX_REFUSALS {
-                return Err(refused(response).await);
+                return Err(Box::pin(refused(response)).await);
             }
             refusals += 1;
             let mut refusal = AuthChallenge::new(response.status().as_u16());
@@ -293,7 +294,7 @@ impl HttpPeer {
                 .iter()
                 .find(|(name, _)| name.eq_ignore_ascii_case("authorization"))
                 .map(|(_, value)| value.clone());
-            let error = refused(response).await;
+            let error = Box::pin(refused(response)).await;
             match authenticator
                 .challenged(about, &refusal)
                 .await

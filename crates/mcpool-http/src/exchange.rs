@@ -60,11 +60,11 @@ pub(crate) async fn ask(
     let response = post.send(link, sending).await?;
     let status = response.status();
     if !status.is_success() {
-        return Err(refusal_of(link, response, state).await);
+        return Err(Box::pin(refusal_of(link, response, state)).await);
     }
     if matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
         link.answered(status, &[]);
-        drain(response).await;
+        Box::pin(drain(response)).await;
         if !is_handshake && session.may_stand() {
             // Some servers answer on the standing stream.
             return std::future::pending().await;
@@ -97,7 +97,7 @@ pub(crate) async fn ask(
                 link.notes.error(&error);
                 if error.kind() == ErrorKind::ConnectionLost {
                     link.peer.renew_connections(Instant::now());
-                    link.verify(&error).await;
+                    Box::pin(link.verify(&error)).await;
                 }
                 return Err(error.into());
             }

@@ -61,7 +61,7 @@ impl<'a> Post<'a> {
             }
             Err(error) => {
                 link.notes.error(&error);
-                link.verify(&error).await;
+                Box::pin(link.verify(&error)).await;
                 Err(error)
             }
         }
@@ -75,7 +75,7 @@ impl<'a> Post<'a> {
         let state = self.session.state();
         let response = self.send(link, &|| {}).await?;
         if !response.status().is_success() {
-            return Err(refusal_of(link, response, state).await);
+            return Err(Box::pin(refusal_of(link, response, state)).await);
         }
         // 202 by the book; some servers say 200 and more.
         link.answered(response.status(), &[]);

@@ -74,7 +74,7 @@ pub(crate) async fn read(
             Some(Err(error)) => {
                 // Other connections to the server may be as dead.
                 link.peer.renew_connections(Instant::now());
-                link.verify(&error).await;
+                Box::pin(link.verify(&error)).await;
                 unknown(ErrorKind::ConnectionLost, error.message()).with_source(error)
             }
             None => {
@@ -91,7 +91,7 @@ pub(crate) async fn read(
         if !resumable {
             return Err(lost);
         }
-        events = resumption.resume(link, session, lost).await?;
+        events = Box::pin(resumption.resume(link, session, lost)).await?;
     }
 }
 

@@ -1,11 +1,12 @@
 //! Requests, notifications, the close.
 
 use std::{
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -122,7 +123,7 @@ impl HttpTransport {
                 return Err(self.lost_again(refusal));
             }
             is_second = true;
-            session = renewed(link, &self.sessions, &session).await?;
+            session = Box::pin(renewed(link, &self.sessions, &session)).await?;
         }
     }
 
@@ -233,20 +234,16 @@ impl HttpTransport {
     async fn while_alive<T>(
         &self,
         course: &Course,
-        work: impl Future<Output = Result<T>>,
+        mut work: Pin<&mut (dyn Future<Output = Result<T>> + Send)>,
     ) -> Result<T> {
         let link = &self.link;
-        let work = async {
-            tokio::select! {
-                biased;
-                () = link.ended.cancelled() => Err(link.ended_error(course.delivery())),
-                done = work => done,
-            }
-        };
-        let mut work = pin!(work);
+        let mut ended = pin!(link.ended.cancelled());
         // Sockets and timers belong to that runtime, whoever waits for them.
         let done = poll_fn(|cx| {
             let _here = link.runtime.enter();
+            if ended.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(link.ended_error(course.delivery())));
+            }
             work.as_mut().poll(cx)
         });
         done.await
@@ -278,16 +275,16 @@ impl Transport for HttpTransport {
         sink: Option<Arc<dyn RequestSink>>,
     ) -> Result<Raw> {
         let course = Course::default();
-        let asked = self.ask(&request, sink.as_ref(), &course);
+        let asked = pin!(self.ask(&request, sink.as_ref(), &course));
         self.while_alive(&course, asked).await
     }
 
     async fn notify(&self, notification: &Notification) -> Result<()> {
         let course = Course::default();
-        let told = async {
+        let told = pin!(async {
             let told = timeout(ACCEPTED_WITHIN, self.tell(notification, &course)).await;
             told.unwrap_or_else(|_| Err(not_accepted()))
-        };
+        });
         self.while_alive(&course, told).await
     }
 
@@ -298,7 +295,7 @@ impl Transport for HttpTransport {
     ) -> Result<()> {
         self.link.inbox.answered(&request.id);
         let course = Course::default();
-        let answered = async {
+        let answered = pin!(async {
             let body = encode_response(&request.id, &outcome)?;
             let session = self.sessions.current();
             course.sending();
@@ -317,7 +314,7 @@ impl Transport for HttpTransport {
                     Err(error)
                 }
             }
-        };
+        });
         self.while_alive(&course, answered).await
     }
 

@@ -278,8 +278,11 @@ impl ServerHandle {
     }
 
     async fn forward(&self, request: &Request, options: &RequestOptions) -> Result<Raw> {
-        let mut call = self.options.clone();
-        call.request = options.over(&call.request);
+        let call = CallOptions {
+            timeout: self.options.timeout,
+            not_ready: self.options.not_ready,
+            request: options.over(&self.options.request),
+        };
         forward(&self.shared, self.name.as_str(), request, &call).await
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use arc_swap::ArcSwap;
 use mcpool_core::{
     DisconnectCause, Error, ErrorKind, EventKind, NoticeSender, ProbeReport, ProtocolVersion,
-    ServerName, ServerSpec, ServerState, StartMode, StderrLine, TransportKind,
+    ServerName, ServerPolicy, ServerSpec, ServerState, StartMode, StderrLine, TransportKind,
 };
 use tokio::{
     runtime::Handle,
@@ -186,6 +186,16 @@ impl Server {
 
     pub(crate) fn spec(&self) -> Arc<ServerSpec> {
         self.spec.load_full()
+    }
+
+    /// The policy of the spec, looked at where it is: a call counts no references.
+    pub(crate) fn policy<T>(&self, look: impl FnOnce(&ServerPolicy) -> T) -> T {
+        look(&self.spec.load().policy)
+    }
+
+    /// Whether no tool is hidden.
+    pub(crate) fn permits_all_tools(&self) -> bool {
+        self.spec.load().tools.permits_all()
     }
 
     /// The spec for a connect. Whether the server is switched on is known to who connects; the

@@ -24,8 +24,8 @@ use serde::Deserialize;
 
 use crate::{
     Outcome,
-    contender::{Contender, Rmcp, Took, calls, one},
-    rounds::{Options, Series},
+    contender::{Contender, Rmcp, calls, one},
+    rounds::{Options, Round, Series},
     stdio::Call,
 };
 
@@ -179,13 +179,14 @@ impl Contenders {
         })
     }
 
-    async fn round(&self, text: &Arc<str>, count: u32, in_flight: u32) -> Outcome<[Took; 4]> {
-        Ok([
-            calls(&self.bare, text, count, in_flight).await?,
-            calls(&self.rmcp, text, count, in_flight).await?,
-            calls(&self.client, text, count, in_flight).await?,
-            calls(&self.handle, text, count, in_flight).await?,
-        ])
+    async fn round(&self, text: &Arc<str>, count: u32, in_flight: u32) -> Outcome<Round> {
+        Ok(Round {
+            limit: calls(&self.bare, text, count, in_flight).await?,
+            tokio: None,
+            rmcp: calls(&self.rmcp, text, count, in_flight).await?,
+            client: calls(&self.client, text, count, in_flight).await?,
+            manager: calls(&self.handle, text, count, in_flight).await?,
+        })
     }
 
     async fn close(self) {

@@ -13,6 +13,7 @@ mod memory;
 mod rounds;
 mod stdio;
 mod stdio_server;
+mod tokio_limit;
 
 use std::{error::Error, process::ExitCode};
 

@@ -1,5 +1,7 @@
 //! Rounds, medians and the table.
 
+use std::time::Duration;
+
 use crate::{Outcome, contender::Took};
 
 /// What was asked for on the command line.
@@ -33,47 +35,64 @@ impl Options {
     }
 }
 
-/// What the contenders took in each round, a call.
-#[derive(Default)]
-pub(crate) struct Series {
-    /// In microseconds: by the clock on the wall, and of CPU.
-    rounds: Vec<[[f64; 4]; 2]>,
+/// What the contenders took in one round.
+pub(crate) struct Round {
+    /// Only writes, reads and parses; or bare reqwest.
+    pub(crate) limit: Took,
+    /// The same for many callers on tokio, where the limit is no such client itself.
+    pub(crate) tokio: Option<Took>,
+    pub(crate) rmcp: Took,
+    pub(crate) client: Took,
+    pub(crate) manager: Took,
 }
 
-/// The contenders, in the order of a round.
-const LIMIT: usize = 0;
-const RMCP: usize = 1;
-const CLIENT: usize = 2;
-const MANAGER: usize = 3;
+/// What the contenders took in each round.
+#[derive(Default)]
+pub(crate) struct Series {
+    rounds: Vec<Round>,
+    calls: f64,
+}
 
 impl Series {
-    /// One round of so many calls.
-    pub(crate) fn add(&mut self, took: [Took; 4], calls: u32) {
-        let calls = f64::from(calls.max(1));
-        self.rounds.push([
-            took.map(|took| took.time.as_secs_f64() * 1e6 / calls),
-            took.map(|took| took.cpu.as_secs_f64() * 1e6 / calls),
-        ]);
+    /// One round of so many calls; as many in each.
+    pub(crate) fn add(&mut self, round: Round, calls: u32) {
+        self.calls = f64::from(calls.max(1));
+        self.rounds.push(round);
     }
 
     /// Prints the rows of a work: its time, and the CPU of the client's process. The ratios are
     /// medians over the rounds as well: what disturbs a round disturbs all in it.
     pub(crate) fn print(&self, work: &str) {
-        for (what, work) in [(0, work.to_owned()), (1, format!("{work}: CPU"))] {
-            let median = |of: &dyn Fn(&[f64; 4]) -> f64| {
-                median(self.rounds.iter().map(|round| of(&round[what])).collect())
+        let clocks: [(fn(&Took) -> Duration, String); 2] = [
+            (|took| took.time, work.to_owned()),
+            (|took| took.cpu, format!("{work}: CPU")),
+        ];
+        for (clock, work) in clocks {
+            let micros = |took: &Took| clock(took).as_secs_f64() * 1e6 / self.calls;
+            let over = |of: &dyn Fn(&Round) -> Option<f64>| {
+                self.rounds
+                    .iter()
+                    .map(of)
+                    .collect::<Option<_>>()
+                    .map(median)
             };
-            let time = |which: usize| time(median(&|round| round[which]));
-            let ratio = |by: usize| format!("{:.2}", median(&|round| round[CLIENT] / round[by]));
-            let manager = median(&|round| round[MANAGER] - round[CLIENT]);
+            let time =
+                |of: fn(&Round) -> Option<&Took>| cell(over(&|round| of(round).map(micros)), time);
+            let ratio = |by: fn(&Round) -> Option<&Took>| {
+                let ratio = over(&|round| Some(micros(&round.client) / micros(by(round)?)));
+                cell(ratio, |ratio| format!("{ratio:.2}"))
+            };
+            let manager = over(&|round| Some(micros(&round.manager) - micros(&round.client)));
             row([
                 &work,
-                &time(CLIENT),
-                &time(LIMIT),
-                &time(RMCP),
-                &ratio(LIMIT),
-                &ratio(RMCP),
-                &format!("{manager:+.1} µs"),
+                &time(|round| Some(&round.client)),
+                &time(|round| Some(&round.limit)),
+                &time(|round| round.tokio.as_ref()),
+                &time(|round| Some(&round.rmcp)),
+                &ratio(|round| Some(&round.limit)),
+                &ratio(|round| round.tokio.as_ref()),
+                &ratio(|round| Some(&round.rmcp)),
+                &cell(manager, |manager| format!("{manager:+.1} µs")),
             ]);
         }
     }
@@ -82,28 +101,40 @@ impl Series {
 /// The head of the table that all rows make: Markdown, as `docs/measurements.md` has it.
 pub(crate) fn head() {
     row([
-        "work", "mcpool", "limit", "rmcp", "× limit", "× rmcp", "manager",
+        "work",
+        "mcpool",
+        "limit",
+        "limit, tokio",
+        "rmcp",
+        "× limit",
+        "× limit, tokio",
+        "× rmcp",
+        "manager",
     ]);
-    row(["---"; 7]);
+    row(["---"; 9]);
+}
+
+fn cell(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
+    value.map_or("–".to_owned(), show)
 }
 
 /// One row. `–` stands for what there is none of.
-pub(crate) fn row(cells: [&str; 7]) {
+pub(crate) fn row(cells: [&str; 9]) {
     println!("| {} |", cells.join(" | "));
 }
 
 /// The row of a figure for which less is better, and of which there is one each.
 pub(crate) fn figure(work: &str, unit: &str, ours: f64, limit: Option<f64>, rmcp: Option<f64>) {
     let value = |value: f64| format!("{value:.1} {unit}");
-    let cell = |other: Option<f64>| other.map_or("–".to_owned(), value);
-    let ratio =
-        |other: Option<f64>| other.map_or("–".to_owned(), |other| format!("{:.2}", ours / other));
+    let ratio = |other| cell(other, |other| format!("{:.2}", ours / other));
     row([
         work,
         &value(ours),
-        &cell(limit),
-        &cell(rmcp),
+        &cell(limit, value),
+        "–",
+        &cell(rmcp, value),
         &ratio(limit),
+        "–",
         &ratio(rmcp),
         "–",
     ]);

@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Outcome,
     contender::{Begun, Rmcp, Took, calls, one},
-    rounds::{Options, Series},
+    rounds::{Options, Round, Series},
+    tokio_limit::TokioLimit,
 };
 
 /// The bare minimum: writes a line, reads a line, parses it.
@@ -30,10 +31,20 @@ pub(crate) struct Limit {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+pub(crate) struct Answer {
     id: u64,
-    result: rmcp::model::CallToolResult,
+    pub(crate) result: rmcp::model::CallToolResult,
 }
+
+/// The handshake of MCP 2025-11-25.
+pub(crate) const INITIALIZE: &str = concat!(
+    r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"limit","version":"1"}}}"#,
+    "\n"
+);
+pub(crate) const INITIALIZED: &str = concat!(
+    r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+    "\n"
+);
 
 /// What a limit sends.
 #[derive(Serialize)]
@@ -76,12 +87,16 @@ impl Limit {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let input = child.stdin.take().ok_or("no stdin")?;
+        let mut input = child.stdin.take().ok_or("no stdin")?;
         let output = child.stdout.take().ok_or("no stdout")?;
+        let mut output = BufReader::with_capacity(64 * 1024, output);
+        input.write_all(INITIALIZE.as_bytes())?;
+        output.read_line(&mut String::new())?;
+        input.write_all(INITIALIZED.as_bytes())?;
         Ok(Self {
             child,
             input,
-            output: BufReader::with_capacity(64 * 1024, output),
+            output,
             next: 0,
             line: String::new(),
         })
@@ -100,16 +115,6 @@ impl Limit {
         let answer: Answer = serde_json::from_str(&self.line)?;
         one(&answer.result.content)?;
         Ok(answer.id)
-    }
-
-    /// The handshake of MCP 2025-11-25.
-    pub(crate) fn begin(&mut self) -> Outcome {
-        let initialize = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"limit","version":"1"}}}"#;
-        writeln!(self.input, "{initialize}")?;
-        self.line.clear();
-        self.output.read_line(&mut self.line)?;
-        let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-        Ok(writeln!(self.input, "{initialized}")?)
     }
 
     /// So many calls, so many of them in flight.
@@ -149,6 +154,7 @@ fn spec() -> Outcome<ServerSpec> {
 
 pub(crate) async fn run(options: &Options) -> Outcome {
     let mut limit = Limit::start()?;
+    let tokio_limit = TokioLimit::start().await?;
     let mut child = tokio::process::Command::new(std::env::current_exe()?);
     child.arg("serve-stdio");
     let rmcp: Rmcp = Arc::new(().serve(TokioChildProcess::new(child)?).await?);
@@ -172,12 +178,13 @@ pub(crate) async fn run(options: &Options) -> Outcome {
         let mut series = Series::default();
         // The first round warms up and does not count.
         for round in 0..=options.rounds {
-            let took = [
-                tokio::task::block_in_place(|| limit.run(&text, count, in_flight))?,
-                calls(&rmcp, &text, count, in_flight).await?,
-                calls(&client, &text, count, in_flight).await?,
-                calls(&handle, &text, count, in_flight).await?,
-            ];
+            let took = Round {
+                limit: tokio::task::block_in_place(|| limit.run(&text, count, in_flight))?,
+                tokio: Some(calls(&tokio_limit, &text, count, in_flight).await?),
+                rmcp: calls(&rmcp, &text, count, in_flight).await?,
+                client: calls(&client, &text, count, in_flight).await?,
+                manager: calls(&handle, &text, count, in_flight).await?,
+            };
             if round > 0 {
                 series.add(took, count);
             }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use mcpool_core::{DisconnectCause, Error, ErrorKind, ProbeReport, ServerName, StateKind};
+use tokio::time::Instant;
 
 #[cfg(feature = "metrics")]
 macro_rules! when_metered {
@@ -87,11 +88,11 @@ mod record {
     pub(crate) fn called(
         server: &ServerName,
         method: &str,
-        elapsed: Duration,
+        started: Instant,
         error: Option<&Error>,
     ) {
         when_metered! {
-            ended(server, method, elapsed, error.map_or("ok", |e| e.kind().as_str()));
+            ended(server, method, started.elapsed(), error.map_or("ok", |e| e.kind().as_str()));
             if error.is_some_and(|e| e.delivery() == mcpool_core::Delivery::Unknown) {
                 metrics::counter!("mcpool_calls_outcome_unknown_total", "server" => server.as_str().to_owned())
                     .increment(1);
@@ -99,9 +100,9 @@ mod record {
         }
     }
 
-    pub(crate) fn dropped(server: &ServerName, method: &str, elapsed: Duration) {
+    pub(crate) fn dropped(server: &ServerName, method: &str, started: Instant) {
         when_metered! {
-            ended(server, method, elapsed, "dropped");
+            ended(server, method, started.elapsed(), "dropped");
         }
     }
 

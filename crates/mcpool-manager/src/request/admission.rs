@@ -91,7 +91,7 @@ pub(crate) async fn deliver<O: Operation>(
     options: &CallOptions,
 ) -> Result<O::Output> {
     let started = Instant::now();
-    let patience = server.spec().policy.timeouts.startup;
+    let patience = server.policy(|policy| policy.timeouts.startup);
     let whole = options.timeout.and_then(|t| started.checked_add(t));
     let deadline = Deadline {
         started,
@@ -113,12 +113,7 @@ pub(crate) async fn deliver<O: Operation>(
                 .with_operation(operation.method().to_owned())
         });
     record.ended = true;
-    metrics::called(
-        record.server,
-        record.method,
-        started.elapsed(),
-        result.as_ref().err(),
-    );
+    metrics::called(record.server, record.method, started, result.as_ref().err());
     result
 }
 
@@ -133,7 +128,7 @@ struct Record<'a> {
 impl Drop for Record<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            metrics::dropped(self.server, self.method, self.started.elapsed());
+            metrics::dropped(self.server, self.method, self.started);
         }
     }
 }
@@ -148,8 +143,17 @@ async fn attempts<O: Operation>(
     operation.permitted(server)?;
     let mut replayed = false;
     loop {
-        let inside = enter(server, options.not_ready, deadline).await?;
-        let error = match send(&inside, operation, options, deadline).await {
+        // The way of nearly every call. Whoever comes while others queue must queue as well.
+        let inside = match server.queue.is_busy() {
+            false => admit(server).ok(),
+            true => None,
+        };
+        let inside = match inside {
+            Some(inside) => inside,
+            // Boxed, as what is rare is: a future is as large as the largest thing in it.
+            None => Box::pin(enter(server, options.not_ready, &deadline)).await?,
+        };
+        let error = match send(&inside, operation, options, &deadline).await {
             Ok(output) => return Ok(output),
             Err(error) => error,
         };
@@ -237,20 +241,22 @@ async fn send<O: Operation>(
     inside: &Inside,
     operation: &O,
     options: &CallOptions,
-    deadline: Deadline,
+    deadline: &Deadline,
 ) -> Result<O::Output> {
-    let mut request = options.request.clone();
-    if let Some(end) = deadline.whole {
+    let bounded = deadline.whole.map(|end| {
         // The session's own time-outs would be later: let it tell the server that we gave up.
         let left = end.saturating_duration_since(Instant::now());
+        let mut request = Box::new(options.request.clone());
         request.timeout = Some(request.timeout.map_or(left, |t| t.min(left)));
         request.max_total = Some(request.max_total.map_or(left, |t| t.min(left)));
-    }
+        request
+    });
+    let request = bounded.as_deref().unwrap_or(&options.request);
     let live = &*inside.live;
     let running = async {
         match guarded(
             "a request of the client",
-            operation.run(&*live.client, &request),
+            operation.run(&*live.client, request),
         )
         .await
         {
@@ -265,7 +271,7 @@ async fn send<O: Operation>(
     tokio::pin!(running);
     let out_of_time = async {
         match deadline.whole {
-            Some(end) => tokio::time::sleep_until(after(end, LAST_WORD)).await,
+            Some(end) => Box::pin(tokio::time::sleep_until(after(end, LAST_WORD))).await,
             None => std::future::pending().await,
         }
     };
@@ -274,7 +280,7 @@ async fn send<O: Operation>(
         result = &mut running => result,
         () = live.killed() => {
             // The client knows best what became of the request, but must say so now.
-            match tokio::time::timeout(LAST_WORD, &mut running).await {
+            match Box::pin(tokio::time::timeout(LAST_WORD, &mut running)).await {
                 Ok(result) => result,
                 Err(_) => Err(live.death()),
             }
@@ -301,13 +307,7 @@ async fn send<O: Operation>(
 }
 
 /// Waits for a live connection with room and goes in.
-async fn enter(server: &Arc<Server>, not_ready: NotReady, deadline: Deadline) -> Result<Inside> {
-    // The way of nearly every call. Whoever comes while others queue must queue as well.
-    if !server.queue.is_busy()
-        && let Ok(inside) = admit(server)
-    {
-        return Ok(inside);
-    }
+async fn enter(server: &Arc<Server>, not_ready: NotReady, deadline: &Deadline) -> Result<Inside> {
     loop {
         ready(server, not_ready, deadline).await?;
         let turn = server.queue.turn();
@@ -336,7 +336,7 @@ async fn enter(server: &Arc<Server>, not_ready: NotReady, deadline: Deadline) ->
     }
 }
 
-fn overloaded(server: &Server, deadline: Deadline) -> Error {
+fn overloaded(server: &Server, deadline: &Deadline) -> Error {
     Error::new(
         ErrorKind::Overloaded,
         format!(
@@ -392,14 +392,14 @@ pub(crate) async fn wait_ready(
         patience: Duration::ZERO,
     };
     loop {
-        ready(server, not_ready, deadline).await?;
+        ready(server, not_ready, &deadline).await?;
         if let Some(live) = server.instances.iter().find_map(|i| i.slot.live()) {
             return Ok(Arc::clone(&live.client));
         }
     }
 }
 
-async fn ready(server: &Server, not_ready: NotReady, deadline: Deadline) -> Result<()> {
+async fn ready(server: &Server, not_ready: NotReady, deadline: &Deadline) -> Result<()> {
     if server.is_live() {
         return Ok(());
     }

@@ -128,7 +128,10 @@ impl Live {
 
     pub(crate) fn leave(&self) {
         let since = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.used.fetch_max(since, Ordering::Relaxed);
+        // Most calls end within the same millisecond as another: then nothing is written.
+        if self.used.load(Ordering::Relaxed) < since {
+            self.used.fetch_max(since, Ordering::Relaxed);
+        }
         if self.gate.leave() {
             self.drained.notify_waiters();
         }
