@@ -1,7 +1,5 @@
 //! Rounds, medians and the table.
 
-use std::time::Duration;
-
 use crate::{Outcome, contender::Took};
 
 /// What was asked for on the command line.
@@ -63,12 +61,11 @@ impl Series {
     /// Prints the rows of a work: its time, and the CPU of the client's process. The ratios are
     /// medians over the rounds as well: what disturbs a round disturbs all in it.
     pub(crate) fn print(&self, work: &str) {
-        let clocks: [(fn(&Took) -> Duration, String); 2] = [
-            (|took| took.time, work.to_owned()),
-            (|took| took.cpu, format!("{work}: CPU")),
-        ];
-        for (clock, work) in clocks {
-            let micros = |took: &Took| clock(took).as_secs_f64() * 1e6 / self.calls;
+        for (is_cpu, work) in [(false, work.to_owned()), (true, format!("{work}: CPU"))] {
+            let micros = |took: &Took| {
+                let took = if is_cpu { took.cpu } else { took.time };
+                took.as_secs_f64() * 1e6 / self.calls
+            };
             let over = |of: &dyn Fn(&Round) -> Option<f64>| {
                 self.rounds
                     .iter()
