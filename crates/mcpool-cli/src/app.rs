@@ -16,7 +16,7 @@ use mcpool::{
     Requester as _, ServerHandle, ServerName, ServerRequestHandler, ServerSpec, StandardFactory,
     StartMode, TransportKind,
     auth::OAuth,
-    config::{Loaded, Problem, Watcher},
+    config::{Loaded, Problem, Watcher, nearest},
     stdio::{GuardianProgram, StdioConnector},
 };
 
@@ -531,7 +531,9 @@ impl App {
             ));
         }
         let known: Vec<&str> = known.iter().map(|spec| spec.name.as_str()).collect();
-        unknown("server", name, &known).with_hints(half_a_target(name))
+        unknown("server", name, &known)
+            .with_hints(meant_tool(name, &known))
+            .with_hints(half_a_target(name))
     }
 
     /// Names the servers that could not be connected on standard error, and gives the exit code
@@ -550,6 +552,18 @@ impl App {
         }
         self.overall(Exit::of_all(failed().map(Error::kind)))
     }
+}
+
+/// What was probably meant by a word that names a server and its tool, where the server is mistyped.
+fn meant_tool(word: &str, known: &[&str]) -> Option<Text> {
+    let parts = [".", "__"].map(|between| Some((word.split_once(between)?, between)));
+    parts
+        .into_iter()
+        .flatten()
+        .find_map(|((server, tool), between)| {
+            let near = nearest(server, known.iter().copied())?;
+            Some(text!("did you mean `{}{}{}`?", near, *between, tool))
+        })
 }
 
 /// What to write where the name of a server looks like an address or a path.

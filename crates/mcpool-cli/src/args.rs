@@ -316,6 +316,9 @@ pub(crate) struct BenchArgs {
     /// The arguments of each call, as a JSON object; @FILE reads a file, - reads standard input
     #[arg(long, value_name = "JSON", conflicts_with = "pairs")]
     pub(crate) args: Option<String>,
+    /// Send the arguments as they are, without a look at the tool's schema
+    #[arg(long)]
+    pub(crate) no_check: bool,
     /// How many calls
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1_000)]
     pub(crate) calls: usize,

@@ -87,13 +87,39 @@ fn pages_of(command: &clap::Command, pages: &mut Vec<u8>) -> std::io::Result<()>
     Ok(())
 }
 
-/// The servers of the config, for a shell. Nothing is run and nobody is asked.
+/// The servers of the config, for a shell. Nothing is run and nobody is asked. The shell puts a
+/// name into its line as it is, and the file may be one that nobody trusts: what a shell would read
+/// as more than a word is not offered.
 fn servers() -> Vec<CompletionCandidate> {
     let files = config_files::find(&Global::default());
     let loaded = files.and_then(|files| Ok(config_files::loader(files).load()?));
     let servers = loaded.map(|loaded| loaded.servers).unwrap_or_default();
-    servers
-        .iter()
-        .map(|spec| CompletionCandidate::new(spec.name.as_str()))
+    let names = servers.iter().map(|spec| spec.name.as_str());
+    names
+        .filter(|name| is_plain_word(name))
+        .map(CompletionCandidate::new)
         .collect()
+}
+
+/// Whether every shell reads it as one word, and as no option.
+fn is_plain_word(name: &str) -> bool {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:+@".contains(c);
+    !name.starts_with(['-', '@']) && name.chars().all(is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_is_more_than_a_word_to_a_shell() {
+        for name in ["docs", "my-server_2", "example.org:8080", "größe"] {
+            assert!(is_plain_word(name), "{name}");
+        }
+        for name in [
+            "a b", "a;rm", "$(x)", "`x`", "a&b", "~", "*", "!!", "-x", "a'b", "a>b", "#a",
+        ] {
+            assert!(!is_plain_word(name), "{name}");
+        }
+    }
 }

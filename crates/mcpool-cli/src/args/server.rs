@@ -24,6 +24,9 @@ impl Command {
             let target = Target::of_command(flags, command)?;
             return match self.insert_server(target.name()) {
                 true => Ok(Some(target)),
+                false if self.server_mut().is_none() => Err(Failure::usage(text!(
+                    "--stdio describes a server, and this command is about none"
+                ))),
                 false => Err(Failure::usage(text!(
                     "--stdio names the server, and so does a word of this command"
                 ))),
@@ -216,5 +219,7 @@ mod tests {
             assert!(target(words).is_err(), "{words:?}");
         }
         assert!(target(&["tools", "files"]).unwrap().0.is_none());
+        let nowhere = target(&["list", "--stdio", "srv"]).unwrap_err();
+        assert!(nowhere.contains("this command is about none"), "{nowhere}");
     }
 }

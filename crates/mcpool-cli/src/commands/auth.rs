@@ -105,11 +105,11 @@ pub(crate) fn until(status: &LoginStatus) -> String {
 }
 
 fn to_text(rows: &[(&ServerSpec, Result<LoginStatus, Error>)]) -> Text {
-    let mut table = table::Table::new(&["NAME", "LOGIN", "AT", "SCOPES", "GOOD", "ERROR"]);
+    let mut table = table::Table::new(&["NAME", "LOGIN", "AT", "SCOPES", "LASTS", "ERROR"]);
     for (spec, status) in rows {
         let cells = match status {
             Ok(status) => [
-                status.state.as_str().to_owned(),
+                status.state.as_str().replace('_', " "),
                 status.issuer.clone().unwrap_or_else(|| "-".to_owned()),
                 match &status.wanted_scopes[..] {
                     [] => status.scopes.join(" "),

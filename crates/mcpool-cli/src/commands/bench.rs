@@ -127,7 +127,7 @@ pub(crate) async fn run(app: &App, mut args: BenchArgs) -> Outcome {
         .await?;
     let connect = start.elapsed();
     let given = Given::read(args.pairs, args.args).await?;
-    let arguments = call::fitting(&found.server, &found.tool, &given, true).await?;
+    let arguments = call::fitting(&found.server, &found.tool, &given, !args.no_check).await?;
     let arguments = Arc::new(arguments);
     let tool: Arc<str> = found.tool.into();
     let side = |server| Side {

@@ -203,7 +203,7 @@ async fn kill_and_wait(
             let at = start.elapsed().as_millis();
             match &event.kind {
                 EventKind::Disconnected { cause, .. } => {
-                    let cause = cause.as_str();
+                    let cause = cause.as_str().replace('_', " ");
                     say(&text!("  {:>6} ms  connection lost: {}\n", at, cause))?;
                 }
                 EventKind::RetryScheduled { delay, .. } => {

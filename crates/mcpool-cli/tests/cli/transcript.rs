@@ -134,6 +134,7 @@ fn the_mistakes_of_a_user() {
     for line in [
         &["stauts"][..],
         &["call", "dosc", "search", "query=rust"],
+        &["call", "dosc.search", "query=rust"],
         &["call", "docs", "serch", "query=rust"],
         &["call", "docs.search", "qeury=rust"],
         &["call", "docs", "search"],
