@@ -79,6 +79,11 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "the gateway as a part of an application's own server",
     ),
     (
+        "mcpool-gateway",
+        "tokio::net::TcpListener",
+        "where the gateway is served, as the application has bound it",
+    ),
+    (
         "mcpool-testkit",
         "axum::http::HeaderMap",
         "what a fixture was sent",

@@ -51,6 +51,8 @@ pub(crate) struct App {
     asking: Option<Asking>,
     /// What Ctrl-C ends in place of the program.
     interrupt: Mutex<Option<CancellationToken>>,
+    /// What the first signal cancels, where the command ends by itself.
+    end: OnceLock<CancellationToken>,
     manager: OnceLock<ConnectionManager>,
     oauth: OnceLock<OAuth>,
     handler: OnceLock<Arc<dyn ServerRequestHandler>>,
@@ -91,6 +93,7 @@ impl App {
             wire: None,
             asking: None,
             interrupt: Mutex::default(),
+            end: OnceLock::new(),
             manager: OnceLock::new(),
             oauth: OnceLock::new(),
             handler: OnceLock::new(),
@@ -282,6 +285,18 @@ impl App {
             }
             None => false,
         }
+    }
+
+    /// From now on the first signal cancels this instead of ending the program, which then ends by
+    /// itself.
+    pub(crate) fn on_end(&self) -> &CancellationToken {
+        self.end.get_or_init(CancellationToken::new)
+    }
+
+    /// A signal came: whether the program ends by itself now. The second one ends it.
+    pub(crate) fn take_end(&self) -> bool {
+        let end = self.end.get().filter(|end| !end.is_cancelled());
+        end.inspect(|end| end.cancel()).is_some()
     }
 
     fn interrupt(&self) -> MutexGuard<'_, Option<CancellationToken>> {

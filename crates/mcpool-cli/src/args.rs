@@ -180,7 +180,7 @@ Examples:
     Watch(WatchArgs),
     /// Serve all servers as one MCP server: over stdio, HTTP, a unix socket
     #[cfg(feature = "gateway")]
-    Serve(crate::commands::serve::ServeArgs),
+    Serve(Box<crate::commands::serve::ServeArgs>),
     /// Measure how fast a server answers through mcpool
     #[command(after_help = "\
 Examples:

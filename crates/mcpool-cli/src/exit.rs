@@ -168,6 +168,11 @@ impl Failure {
         !self.hints.is_empty()
     }
 
+    /// What happened, without hints.
+    pub(crate) fn message(&self) -> &Text {
+        &self.message
+    }
+
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         self.exit

@@ -104,20 +104,33 @@ async fn run(
     let app = App::new(cli.global, target, guardian)
         .with_wire(wire)
         .with_asking(asking);
+    // The signal by which the command is ending by itself.
+    let mut ending = None;
     let exit = {
         let mut work = pin!(commands::run(&app, cli.command));
         loop {
             tokio::select! {
                 biased;
-                // The first Ctrl-C may be for what runs, not for the program.
-                signal = signals.next() => if signal != Exit::Signal(2) || !app.take_interrupt() {
-                    break signal;
-                },
+                signal = signals.next() => {
+                    // The first Ctrl-C may be for what runs, not for the program.
+                    if signal == Exit::Signal(2) && app.take_interrupt() {
+                        continue;
+                    }
+                    match ending {
+                        // Whoever asks twice does not want to wait: what is dropped is killed.
+                        Some(_) => return signal,
+                        None if app.take_end() => ending = Some(signal),
+                        None => break signal,
+                    }
+                }
                 outcome = &mut work => {
                     let exit = outcome.unwrap_or_else(|failure| {
                         app.report(&failure);
                         failure.exit()
                     });
+                    if let Some(signal) = ending {
+                        break signal;
+                    }
                     // The work is done: nobody needs to wait for servers that end slowly.
                     app.leave_servers();
                     break exit;

@@ -5,7 +5,7 @@ mod loaded;
 mod read_file;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -279,6 +279,7 @@ impl Loader {
                     }],
                     budget: BudgetSettings::default(),
                     credentials: None,
+                    profiles: BTreeMap::new(),
                 },
             );
         }
@@ -470,11 +471,25 @@ impl Load<'_> {
             self.problems
                 .push(problem.at(Span::new(source, root.range.start..root.range.start)));
         }
+        if scope == Scope::Project && !reading.profiles.is_empty() {
+            let problem = Problem::warning(
+                "wrong-place",
+                "`profiles` of a project's file are ignored: what the key of a client allows is for the user to say",
+            )
+            .help("set them in your own file");
+            self.problems
+                .push(problem.at(Span::new(source, root.range.start..root.range.start)));
+        }
         Some(Layer {
             entries,
             budget: reading.budget.unwrap_or_default(),
             // Where the user's tokens are kept is not for a project to say.
             credentials: reading.credentials.filter(|_| scope != Scope::Project),
+            // What a key of the gateway allows is not for it to say either.
+            profiles: match scope {
+                Scope::Project => BTreeMap::new(),
+                _ => reading.profiles,
+            },
         })
     }
 
@@ -573,6 +588,7 @@ impl Load<'_> {
         }
         merged.budget = BudgetSettings::default();
         merged.credentials = None;
+        merged.profiles = BTreeMap::new();
         self.add(Scope::Import, merged);
     }
 

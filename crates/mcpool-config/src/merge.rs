@@ -1,6 +1,9 @@
 //! Layers on top of each other: a whole entry wins, fields are never mixed.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use mcpool_core::{ServerName, ServerSpec};
 
@@ -8,7 +11,7 @@ use crate::{
     diagnose::Problem,
     expand::Resolver,
     origin::Origin,
-    settings::{BudgetSettings, CredentialStore, ServerSettings},
+    settings::{BudgetSettings, CredentialStore, ProfileSettings, ServerSettings},
 };
 
 /// One server after loading.
@@ -73,6 +76,7 @@ pub(crate) struct Layer {
     pub(crate) entries: Vec<Entry>,
     pub(crate) budget: BudgetSettings,
     pub(crate) credentials: Option<CredentialStore>,
+    pub(crate) profiles: BTreeMap<String, ProfileSettings>,
 }
 
 /// Lays `strong` over `weak`. Associative: however three layers are bracketed, the result is the
@@ -98,8 +102,11 @@ pub(crate) fn merge(weak: Layer, strong: Layer) -> Layer {
             }
         }
     }
+    let mut profiles = weak.profiles;
+    profiles.extend(strong.profiles);
     Layer {
         entries,
+        profiles,
         budget: BudgetSettings {
             stdio: strong.budget.stdio.or(weak.budget.stdio),
             http: strong.budget.http.or(weak.budget.http),
@@ -128,7 +135,16 @@ mod tests {
             .with_text(format!("layer{tag}"), text)
             .load()
             .unwrap();
+        let profile = |name: &u8| {
+            let deny = vec![format!("t{tag}")];
+            let settings = ProfileSettings {
+                deny,
+                ..ProfileSettings::default()
+            };
+            (format!("p{name}"), settings)
+        };
         Layer {
+            profiles: names.iter().map(profile).collect(),
             entries: loaded.entries().to_vec(),
             budget: BudgetSettings {
                 stdio: names.first().map(|n| u32::from(*n) + 1),
@@ -169,6 +185,7 @@ mod tests {
             prop_assert_eq!(shape(&left), shape(&right));
             prop_assert_eq!(left.budget, right.budget);
             prop_assert_eq!(left.credentials, right.credentials);
+            prop_assert_eq!(&left.profiles, &right.profiles);
             // A whole entry wins, and the empty layer changes nothing.
             for entry in &c.entries {
                 let found = left.entries.iter().find(|e| e.name == entry.name).unwrap();

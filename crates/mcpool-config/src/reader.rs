@@ -7,11 +7,12 @@ mod http;
 mod oauth;
 mod policies;
 mod process;
+mod profiles;
 mod transport;
 mod values;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     ops::Range,
     path::Path,
     sync::Arc,
@@ -22,7 +23,7 @@ use crate::{
     dialects::{self, Dialect, Found, Located, Place, Rules},
     document::{Member, Node, Value},
     origin::{Fields, Origin},
-    settings::{BudgetSettings, CredentialStore, ImportOrder, ServerSettings},
+    settings::{BudgetSettings, CredentialStore, ImportOrder, ProfileSettings, ServerSettings},
     source::{Source, Span},
     template::Reference,
 };
@@ -36,6 +37,7 @@ pub(crate) struct Reading {
     pub(crate) import_order: ImportOrder,
     pub(crate) budget: Option<BudgetSettings>,
     pub(crate) credentials: Option<CredentialStore>,
+    pub(crate) profiles: BTreeMap<String, ProfileSettings>,
     pub(crate) inputs: HashMap<String, InputDeclaration>,
 }
 
@@ -219,7 +221,8 @@ fn hide_the_rest(node: &Node, read: &HashSet<Range<usize>>, secrets: &mut Vec<Ra
         }
         Value::Object(members) => {
             for member in members {
-                let harmless = ["$schema", "imports", "defaults"].contains(&member.key.as_str());
+                let harmless =
+                    ["$schema", "imports", "defaults", "profiles"].contains(&member.key.as_str());
                 if !harmless {
                     hide_the_rest(&member.value, read, secrets);
                 }
@@ -321,6 +324,7 @@ impl Header<'_> {
         "imports",
         "budget",
         "credentials",
+        "profiles",
         "inputs",
     ];
 
@@ -356,6 +360,7 @@ impl Header<'_> {
                 "imports" => self.imports(value),
                 "budget" => self.budget(value),
                 "credentials" => self.credentials(value),
+                "profiles" => self.profiles(value),
                 key if Self::KEYS.contains(&key) => {}
                 "servers" | "mcp_servers" if root.member("mcpServers").is_none() => {}
                 key if rules.strict && !key.starts_with(['$', '_']) && !key.starts_with("x-") => {

@@ -40,6 +40,29 @@ pub struct FileSettings {
     /// Where the program keeps the tokens of logins. Default `file`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<CredentialStore>,
+    /// Parts of the pool that `mcpool serve` serves, by name. Not in a file of the project: a
+    /// profile says what a key allows.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub profiles: BTreeMap<String, ProfileSettings>,
+}
+
+/// A part of the pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ProfileSettings {
+    /// Only these servers. Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub servers: Option<Vec<String>>,
+    /// Only these tools, by their names in the pool (`files__read_*`). Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<String>>,
+    /// Not these tools.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<String>,
+    /// Other names for tools, by their names in the pool.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rename: BTreeMap<String, String>,
 }
 
 /// Where tokens are kept.

@@ -1,7 +1,7 @@
 //! Reloading when files change: validate first, keep what runs when the new text is broken.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
     pin::Pin,
     sync::{
@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use crate::{
     diagnose::{Problem, Problems},
     loader::{Loaded, Loader},
+    settings::ProfileSettings,
 };
 
 /// How long a directory must be quiet before its files are read. Editors write in several steps.
@@ -219,6 +220,7 @@ fn is_pipe(path: &Path) -> bool {
 struct Running {
     loader: Loader,
     servers: Vec<ServerSpec>,
+    profiles: BTreeMap<String, ProfileSettings>,
     /// What was last seen, to say a thing once.
     last: Seen,
 }
@@ -234,6 +236,7 @@ impl Running {
         Self {
             loader,
             servers: loaded.servers.clone(),
+            profiles: loaded.profiles().clone(),
             last: Seen::Good,
         }
     }
@@ -250,11 +253,13 @@ impl Running {
                 }
                 let recovered = self.last != Seen::Good;
                 self.last = Seen::Good;
-                if loaded.servers == self.servers && !recovered {
+                let same = loaded.servers == self.servers && *loaded.profiles() == self.profiles;
+                if same && !recovered {
                     return None;
                 }
                 tracing::info!(servers = loaded.servers.len(), "configuration reloaded");
                 self.servers = loaded.servers.clone();
+                self.profiles = loaded.profiles().clone();
                 Some(Reload::Applied(Arc::new(loaded)))
             }
         }

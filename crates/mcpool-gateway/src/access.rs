@@ -2,48 +2,53 @@
 //!
 //! A key is 32 random bytes, so its SHA-256 is enough to recognise it by and tells nothing of it.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc, time::SystemTime};
 
+use arc_swap::ArcSwap;
 use axum::http::{HeaderMap, header};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use mcpool_core::{Error, ErrorKind, Result, Secret};
 use sha2::{Digest as _, Sha256};
 
+use crate::grant::Grant;
+
 /// What a key begins with, so that people and scanners know one when they see it.
 const PREFIX: &str = "mcpool_";
 
-/// The keys by which clients are known. Without any, whoever reaches the gateway may use it.
+type Grants = HashMap<[u8; 32], Grant>;
+
+/// The keys by which clients are known.
 ///
-/// It is written as lines, `NAME sha256:HEX`; empty lines and those that begin with `#` are
-/// skipped.
+/// They are written as lines, `NAME sha256:HEX` and then what the key allows: `profile=NAME`,
+/// `rate=N`, `in-flight=N`, `max-body=BYTES`, `expires=2026-12-31T00:00:00Z`. Empty lines and those
+/// that begin with `#` are skipped. Cloning shares them.
 ///
 /// ```
-/// use mcpool_gateway::AccessKeys;
+/// use mcpool_gateway::{AccessKeys, Grant};
 ///
-/// let (key, line) = AccessKeys::issue("ada")?;
+/// let (key, line) = AccessKeys::issue(&Grant::new("ada")?);
 /// let keys = AccessKeys::read(&line)?;
-/// assert_eq!(keys.principal(key.expose()).as_deref(), Some("ada"));
-/// assert_eq!(keys.principal("mcpool_guess"), None);
+/// assert_eq!(keys.grant(key.expose()).unwrap().name(), "ada");
+/// assert_eq!(keys.grant("mcpool_guess"), None);
 /// # Ok::<(), mcpool_core::Error>(())
 /// ```
 #[derive(Clone, Default)]
-pub struct AccessKeys(HashMap<[u8; 32], Arc<str>>);
+pub struct AccessKeys(Arc<ArcSwap<Grants>>);
 
 impl AccessKeys {
-    /// Makes a key for a principal: the key, to be shown once, and the line to be kept.
-    ///
-    /// # Errors
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a name that is empty or holds white
-    /// space.
-    pub fn issue(name: &str) -> Result<(Secret, String)> {
-        check_name(name)?;
+    /// Makes a key: the key, to be shown once, and the line to be kept.
+    #[must_use]
+    pub fn issue(grant: &Grant) -> (Secret, String) {
         let bytes: [u8; 32] = rand::random();
         let key = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes));
         let digest: String = hash(&key)
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        Ok((Secret::new(key), format!("{name} sha256:{digest}")))
+        let words = grant.to_string();
+        let (name, rest) = words.split_once(' ').unwrap_or((&words, ""));
+        let line = format!("{name} sha256:{digest} {rest}");
+        (Secret::new(key), line.trim_end().to_owned())
     }
 
     /// Reads lines.
@@ -51,79 +56,69 @@ impl AccessKeys {
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) that says which line is none.
     pub fn read(lines: &str) -> Result<Self> {
-        let mut keys = HashMap::new();
+        let mut keys = Grants::new();
         for (number, line) in lines.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let parsed = line
-                .split_once(char::is_whitespace)
-                .and_then(|(name, digest)| {
-                    let digits = digest.trim().strip_prefix("sha256:")?;
-                    Some((name, digest_of(digits)?))
-                });
-            let (name, digest) = parsed.ok_or_else(|| {
+            let (digest, grant) = Self::read_line(line).ok_or_else(|| {
                 Error::new(
                     ErrorKind::InvalidArgument,
-                    format!("line {} is no `NAME sha256:HEX`", number + 1),
+                    format!(
+                        "line {} is no `NAME sha256:HEX`, with profile=, rate=, in-flight=, \
+                         max-body= or expires= behind it",
+                        number + 1
+                    ),
                 )
             })?;
-            keys.insert(digest, name.into());
+            keys.insert(digest, grant);
         }
-        Ok(Self(keys))
+        Ok(Self(Arc::new(ArcSwap::from_pointee(keys))))
+    }
+
+    fn read_line(line: &str) -> Option<([u8; 32], Grant)> {
+        let mut words = line.split_whitespace();
+        let name = words.next()?;
+        let digest = digest_of(words.next()?.strip_prefix("sha256:")?)?;
+        Some((digest, Grant::read(name, words)?))
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.load().is_empty()
     }
 
-    /// Whose key this is. What is compared is its SHA-256, so that the time it takes tells nothing
-    /// of any key.
+    /// What the keys allow, by name.
     #[must_use]
-    pub fn principal(&self, key: &str) -> Option<Arc<str>> {
-        self.0.get(&hash(key)).map(Arc::clone)
+    pub fn grants(&self) -> Vec<Grant> {
+        let mut grants: Vec<Grant> = self.0.load().values().cloned().collect();
+        grants.sort_by(|a, b| a.name().cmp(b.name()));
+        grants
     }
 
-    /// Whose request this is: `Ok(None)` where keys are not asked for.
-    ///
-    /// # Errors
-    /// Nobody's.
-    pub(crate) fn of_request(
-        &self,
-        headers: &HeaderMap,
-    ) -> std::result::Result<Option<Arc<str>>, Nobody> {
-        if self.is_empty() {
-            return Ok(None);
-        }
-        let value = headers.get(header::AUTHORIZATION).ok_or(Nobody)?;
-        let (scheme, key) = value
-            .to_str()
-            .ok()
-            .and_then(|value| value.split_once(' '))
-            .ok_or(Nobody)?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Nobody);
-        }
-        self.principal(key.trim()).map(Some).ok_or(Nobody)
+    /// Takes the keys of `other` in place of its own, in every clone. Who has none of them is
+    /// refused from the next request on.
+    pub fn replace(&self, other: &Self) {
+        self.0.store(other.0.load_full());
+    }
+
+    /// What a key allows; `None` for one that is unknown, or has expired. What is compared is its
+    /// SHA-256, so that the time it takes tells nothing of any key.
+    #[must_use]
+    pub fn grant(&self, key: &str) -> Option<Grant> {
+        let grant = self.0.load().get(&hash(key)).cloned()?;
+        let is_good = grant.expires().is_none_or(|at| at > SystemTime::now());
+        is_good.then_some(grant)
     }
 }
 
-/// A request without a key that is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Nobody;
-
-fn check_name(name: &str) -> Result<()> {
-    let is_plain = |c: char| !c.is_whitespace() && !c.is_control();
-    if !name.is_empty() && !name.starts_with('#') && name.chars().all(is_plain) {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::InvalidArgument,
-        "the name of a key is one word that does not begin with `#`",
-    ))
+/// The bearer token of a request (RFC 6750, section 2.1).
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 fn hash(key: &str) -> [u8; 32] {
@@ -144,53 +139,108 @@ fn digest_of(digits: &str) -> Option<[u8; 32]> {
 impl fmt::Debug for AccessKeys {
     /// Whose there are.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.values()).finish()
+        let grants = self.grants();
+        let names = grants.iter().map(Grant::name);
+        f.debug_set().entries(names).finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
 
-    fn asked(
-        keys: &AccessKeys,
-        value: Option<&str>,
-    ) -> std::result::Result<Option<Arc<str>>, Nobody> {
-        let mut headers = HeaderMap::new();
-        if let Some(value) = value {
-            headers.insert(header::AUTHORIZATION, value.parse().unwrap());
-        }
-        keys.of_request(&headers)
-    }
+    use super::*;
 
     #[test]
     fn a_key_is_recognised_and_cannot_be_had_from_what_is_kept() {
-        let (key, line) = AccessKeys::issue("ada").unwrap();
+        let (key, line) = AccessKeys::issue(&Grant::new("ada").unwrap());
         assert!(!line.contains(key.expose()));
-        let other = AccessKeys::issue("bob").unwrap().1;
+        let other = AccessKeys::issue(&Grant::new("bob").unwrap()).1;
         let keys = AccessKeys::read(&format!("# keys\n\n{line}\n  {other}\n")).unwrap();
-        let bearer = format!("bEARER {}", key.expose());
-        assert_eq!(asked(&keys, Some(&bearer)), Ok(Some("ada".into())));
-        for wrong in ["", "Bearer", "Bearer x", "Basic YWRhOng=", &line] {
-            assert_eq!(asked(&keys, Some(wrong)), Err(Nobody), "{wrong}");
+        assert_eq!(keys.grant(key.expose()).unwrap().name(), "ada");
+        for wrong in ["", "x", &line] {
+            assert_eq!(keys.grant(wrong), None, "{wrong}");
         }
-        assert_eq!(asked(&keys, None), Err(Nobody));
-        assert_eq!(asked(&AccessKeys::default(), None), Ok(None));
+        let names: Vec<String> = keys
+            .grants()
+            .iter()
+            .map(|grant| grant.name().to_owned())
+            .collect();
+        assert_eq!(names, ["ada", "bob"]);
+    }
+
+    #[test]
+    fn bearer_tokens_are_read() {
+        let said = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, value.parse().unwrap());
+            bearer(&headers).map(str::to_owned)
+        };
+        assert_eq!(said("bEARER  x ").as_deref(), Some("x"));
+        for wrong in ["", "Bearer", "Basic YWRhOng="] {
+            assert_eq!(said(wrong), None, "{wrong}");
+        }
+        assert_eq!(bearer(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn what_a_key_allows_is_kept_with_it() {
+        let at = humantime::parse_rfc3339("2030-01-02T03:04:05Z").unwrap();
+        let grant = Grant::new("ada")
+            .unwrap()
+            .with_profile("reading")
+            .unwrap()
+            .with_rate(7)
+            .with_in_flight(3)
+            .with_max_body_bytes(1_000)
+            .with_expiry(at);
+        let (key, line) = AccessKeys::issue(&grant);
+        assert!(
+            line.ends_with(
+                " profile=reading rate=7 in-flight=3 max-body=1000 expires=2030-01-02T03:04:05Z"
+            ),
+            "{line}"
+        );
+        assert_eq!(
+            AccessKeys::read(&line).unwrap().grant(key.expose()),
+            Some(grant)
+        );
+    }
+
+    #[test]
+    fn a_key_ends_when_it_expires_or_is_taken_away() {
+        let grant = Grant::new("ada").unwrap();
+        let past = SystemTime::now() - Duration::from_secs(1);
+        let (expired, line) = AccessKeys::issue(&grant.clone().with_expiry(past));
+        assert_eq!(
+            AccessKeys::read(&line).unwrap().grant(expired.expose()),
+            None
+        );
+        let (key, line) = AccessKeys::issue(&grant);
+        let keys = AccessKeys::read(&line).unwrap();
+        let shared = keys.clone();
+        keys.replace(&AccessKeys::default());
+        assert_eq!(shared.grant(key.expose()), None);
     }
 
     #[test]
     fn lines_that_are_none_are_named() {
+        let good = AccessKeys::issue(&Grant::new("ada").unwrap()).1;
         for bad in [
             "ada",
             "ada sha256:00",
             "ada md5:00",
             &format!("ada sha256:{}", "zz".repeat(32)),
+            &format!("{good} rate=fast"),
+            &format!("{good} expires=tomorrow"),
+            &format!("{good} restricted=yes"),
+            &format!("{good} profile="),
         ] {
             let error = AccessKeys::read(&format!("# x\n{bad}")).unwrap_err();
             assert!(error.message().contains("line 2"), "{error}");
         }
         for bad in ["", "a b", "#a", "a\n"] {
-            assert!(AccessKeys::issue(bad).is_err(), "{bad:?}");
+            assert!(Grant::new(bad).is_err(), "{bad:?}");
         }
     }
 }

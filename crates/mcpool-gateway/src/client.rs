@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mcpool_core::{ProtocolVersion, RawObject};
 
-use crate::{hub::Listener, level::Level, scope::Scope};
+use crate::{hub::Listener, level::Level, limits::Turn, scope::Scope};
 
 /// The client of one request.
 #[derive(Clone)]
@@ -19,6 +19,8 @@ pub(crate) struct Client {
     pub(crate) log_level: Option<Level>,
     /// What is kept of its session, up to MCP 2025-11-25.
     pub(crate) listener: Option<Arc<Listener>>,
+    /// Its place among the requests of its principal, where those are counted.
+    pub(crate) _turn: Option<Arc<Turn>>,
 }
 
 impl Client {

@@ -19,6 +19,7 @@ use crate::{
     audit::{AuditEntry, AuditSink},
     catalog::{Catalog, Listed, Listing},
     client::Client,
+    drain::Drain,
     era::{self, Cache, META_SUBSCRIPTION},
     fault,
     hub::{Hub, Wants},
@@ -78,6 +79,7 @@ pub(crate) struct Inner {
     pub(crate) hub: Arc<Hub>,
     pub(crate) questions: Arc<Questions>,
     pub(crate) parking: Arc<Parking>,
+    pub(crate) drain: Drain,
     pub(crate) keys: SealingKeys,
     pub(crate) session_lifetime: Duration,
     pub(crate) audit: Option<AuditSink>,
@@ -151,6 +153,7 @@ impl GatewayBuilder {
             manager: self.manager,
             questions: Arc::default(),
             parking: Arc::default(),
+            drain: Drain::default(),
             keys: self.keys.unwrap_or_else(SealingKeys::random),
             session_lifetime: self.session_lifetime,
             audit: self.audit,
@@ -171,6 +174,29 @@ impl Gateway {
             audit: None,
             name: "mcpool".to_owned(),
         }
+    }
+
+    /// Ends in an orderly way: from now on requests are refused (over HTTP with 503 and
+    /// `Retry-After`, and `/readyz` says 503), those that run may end, and what still runs when
+    /// `patience` is over is cancelled. Then streams and connections are closed, and
+    /// [`serve_lines`](Self::serve_lines) and `HttpServer::serve`
+    /// return. It gives whether everything ended in time. The manager stays as it is.
+    ///
+    /// Calls that are parked for an answer of their client end with it: their retry would be a
+    /// new request. Dropping the future leaves the gateway refusing, and what runs running.
+    pub async fn drain(&self, patience: Duration) -> bool {
+        self.0.drain.drain(patience).await
+    }
+
+    /// Waits until [`drain`](Self::drain) is over. Cancel-safe.
+    pub async fn drained(&self) {
+        self.0.drain.ended().cancelled().await;
+    }
+
+    /// Whether [`drain`](Self::drain) has begun.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.0.drain.has_begun()
     }
 
     /// Begins to pass on what servers say. Inside a runtime.
@@ -235,6 +261,17 @@ impl Gateway {
     /// # Errors
     /// The JSON-RPC error for the client.
     pub(crate) async fn answer(
+        &self,
+        request: &ServerRequest,
+        client: &Client,
+        outlet: &Outlet,
+        http: bool,
+    ) -> Result<Raw, RpcError> {
+        let answered = self.answered(request, client, outlet, http);
+        self.0.drain.run(answered).await
+    }
+
+    async fn answered(
         &self,
         request: &ServerRequest,
         client: &Client,
@@ -461,6 +498,8 @@ impl Gateway {
                     _ => None,
                 },
                 () = outlet.closed() => None,
+                // It would run for as long as its client likes.
+                () = self.0.drain.begun() => None,
             };
         }
         // The client has gone, or the gateway ends.

@@ -12,14 +12,16 @@ mod health;
 mod origin;
 mod post;
 mod reply;
+mod server;
 mod standing;
+mod tls;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::{Path, Request, State},
-    http::{Method, StatusCode},
+    http::{HeaderMap, Method, StatusCode},
     middleware,
     response::{IntoResponse as _, Response},
     routing::{any, get},
@@ -27,15 +29,18 @@ use axum::{
 use mcpool_core::{RpcError, ServerName};
 
 use self::{origin::Allowed, standing::Standing};
+pub use self::{server::HttpServer, tls::Tls};
 use crate::{
-    access::{AccessKeys, Nobody},
+    access::{AccessKeys, bearer},
     flights::Flights,
     gateway::Gateway,
+    grant::Grant,
+    limits::{Allowance, Allowances, Limits},
     scope::{Profile, Scope},
 };
 
-/// Bytes of the body of a request, unless it is set.
-const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+/// How long the body of a request may take to come, unless it is set.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How the pool is served over HTTP.
 #[derive(Debug, Clone)]
@@ -43,8 +48,9 @@ const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 pub struct HttpOptions {
     profiles: Vec<Profile>,
     allowed: Allowed,
-    keys: AccessKeys,
-    max_body_bytes: usize,
+    keys: Option<AccessKeys>,
+    limits: Limits,
+    body_timeout: Duration,
 }
 
 impl HttpOptions {
@@ -54,8 +60,9 @@ impl HttpOptions {
         Self {
             profiles: Vec::new(),
             allowed: Allowed::default(),
-            keys: AccessKeys::default(),
-            max_body_bytes: MAX_BODY_BYTES,
+            keys: None,
+            limits: Limits::new(),
+            body_timeout: BODY_TIMEOUT,
         }
     }
 
@@ -73,16 +80,23 @@ impl HttpOptions {
     }
 
     /// Sets the keys by which clients are known: each request must carry one as a bearer token, and
-    /// a session is good for the principal that began it. Default: none, and everybody who reaches
-    /// the gateway may use it.
+    /// a session is good for the principal that began it. Without any key in it nobody is served.
+    /// Default: keys are not asked for, and everybody who reaches the gateway may use it.
     pub fn with_keys(mut self, keys: AccessKeys) -> Self {
-        self.keys = keys;
+        self.keys = Some(keys);
         self
     }
 
-    /// Sets how large the body of a request may be, in bytes. Default 16 MiB.
-    pub fn with_max_body_bytes(mut self, bytes: usize) -> Self {
-        self.max_body_bytes = bytes;
+    /// Sets what each principal may ask for, as far as its key says nothing else.
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets how long the body of a request may take to come; then it is answered with 408.
+    /// Default 60 s.
+    pub fn with_body_timeout(mut self, timeout: Duration) -> Self {
+        self.body_timeout = timeout;
         self
     }
 }
@@ -100,8 +114,10 @@ pub(crate) struct Front {
     pub(crate) standing: Standing,
     profiles: HashMap<String, Arc<Profile>>,
     allowed: Allowed,
-    keys: AccessKeys,
-    max_body_bytes: usize,
+    keys: Option<AccessKeys>,
+    limits: Limits,
+    allowances: Allowances,
+    pub(crate) body_timeout: Duration,
 }
 
 /// Who sends a request, and what it is served.
@@ -109,6 +125,7 @@ pub(crate) struct Front {
 pub(crate) struct Visitor {
     pub(crate) scope: Scope,
     pub(crate) principal: Option<Arc<str>>,
+    pub(crate) allowance: Arc<Allowance>,
 }
 
 impl Gateway {
@@ -128,7 +145,9 @@ impl Gateway {
                 .collect(),
             allowed: options.allowed,
             keys: options.keys,
-            max_body_bytes: options.max_body_bytes,
+            limits: options.limits,
+            allowances: Allowances::default(),
+            body_timeout: options.body_timeout,
         });
         Router::new()
             .route("/mcp", any(pool))
@@ -172,18 +191,82 @@ async fn server(
     }
 }
 
-async fn serve(front: Arc<Front>, scope: Scope, request: Request) -> Response {
-    let principal = match front.keys.of_request(request.headers()) {
-        Ok(principal) => principal,
-        Err(Nobody) => return reply::unauthorized(),
+async fn serve(front: Arc<Front>, asked: Scope, request: Request) -> Response {
+    let visitor = match front.visitor(asked, request.headers()) {
+        Ok(visitor) => visitor,
+        Err(barred) => return barred.into_response(),
     };
-    let visitor = Visitor { scope, principal };
+    if let Err(wait) = visitor.allowance.count() {
+        return reply::too_many(&mcpool_core::Raw::null(), wait);
+    }
     front.gateway.run();
     match *request.method() {
         Method::POST => post::serve(front, visitor, request).await,
         Method::GET => standing::open(&front, &visitor, request.headers()),
         Method::DELETE => standing::end(&front, &visitor, request.headers()),
         _ => reply::not_allowed(),
+    }
+}
+
+impl Front {
+    /// Who sends a request, and what is served then.
+    ///
+    /// # Errors
+    /// The answer to somebody who is unknown, or may not have it.
+    fn visitor(&self, asked: Scope, headers: &HeaderMap) -> Result<Visitor, Barred> {
+        let Some(keys) = &self.keys else {
+            return Ok(Visitor {
+                scope: asked,
+                principal: None,
+                allowance: self.allowances.of(None, self.limits),
+            });
+        };
+        let grant = bearer(headers).and_then(|key| keys.grant(key));
+        let grant = grant.ok_or(Barred::Unknown)?;
+        let scope = self.scope(asked, &grant)?;
+        let principal = Arc::clone(grant.principal());
+        let allowance = self
+            .allowances
+            .of(Some(&principal), grant.limits(self.limits));
+        Ok(Visitor {
+            scope,
+            principal: Some(principal),
+            allowance,
+        })
+    }
+
+    /// What somebody is served who asks for this.
+    fn scope(&self, asked: Scope, grant: &Grant) -> Result<Scope, Barred> {
+        let Some(name) = grant.profile() else {
+            return Ok(asked);
+        };
+        match (asked, self.profiles.get(name)) {
+            (Scope::Pool, Some(profile)) => Ok(Scope::Profile(Arc::clone(profile))),
+            (Scope::Profile(asked), Some(_)) if asked.name() == name => Ok(Scope::Profile(asked)),
+            _ => Err(Barred::Elsewhere),
+        }
+    }
+}
+
+/// Why somebody is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Barred {
+    /// Nobody is known by the request.
+    Unknown,
+    /// It is not what the key is for.
+    Elsewhere,
+}
+
+impl Barred {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Unknown => reply::unauthorized(),
+            Self::Elsewhere => reply::refused(
+                StatusCode::FORBIDDEN,
+                &mcpool_core::Raw::null(),
+                RpcError::new(RpcError::INVALID_REQUEST, "this key is for another part"),
+            ),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::{fmt, sync::Arc};
 
+use arc_swap::ArcSwap;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chacha20poly1305::{
     XChaCha20Poly1305, XNonce,
@@ -27,10 +28,16 @@ pub(crate) const MAX_SEALED_BYTES: usize = 64 * 1024;
 /// Replicas that share them accept each other's sessions, and a restart with the same key goes on
 /// with the sessions of before. To change the key, give the old one as an older key until every
 /// session that it sealed has expired.
+///
+/// Cloning shares them.
 #[derive(Clone)]
-pub struct SealingKeys {
-    current: Arc<XChaCha20Poly1305>,
-    older: Vec<Arc<XChaCha20Poly1305>>,
+pub struct SealingKeys(Arc<ArcSwap<Ciphers>>);
+
+/// The keys as they are now.
+#[derive(Clone)]
+struct Ciphers {
+    current: XChaCha20Poly1305,
+    older: Vec<XChaCha20Poly1305>,
 }
 
 impl SealingKeys {
@@ -38,10 +45,12 @@ impl SealingKeys {
     #[must_use]
     pub fn random() -> Self {
         let key: [u8; KEY_BYTES] = rand::random();
-        Self {
-            current: Arc::new(XChaCha20Poly1305::new(&key.into())),
-            older: Vec::new(),
-        }
+        Self::of(XChaCha20Poly1305::new(&key.into()))
+    }
+
+    fn of(current: XChaCha20Poly1305) -> Self {
+        let older = Vec::new();
+        Self(Arc::new(ArcSwap::from_pointee(Ciphers { current, older })))
     }
 
     /// A key as text: 32 bytes in base64, URL-safe or not, padded or not, or in hexadecimal digits.
@@ -50,19 +59,22 @@ impl SealingKeys {
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) when it is none; the error holds nothing
     /// of the text.
     pub fn from_text(key: &str) -> Result<Self> {
-        Ok(Self {
-            current: Arc::new(cipher(key)?),
-            older: Vec::new(),
-        })
+        Ok(Self::of(cipher(key)?))
     }
 
     /// Adds a key that still opens, and does not seal any more.
     ///
     /// # Errors
     /// As [`from_text`](Self::from_text).
-    pub fn with_older(mut self, key: &str) -> Result<Self> {
-        self.older.push(Arc::new(cipher(key)?));
-        Ok(self)
+    pub fn with_older(self, key: &str) -> Result<Self> {
+        let mut ciphers = Ciphers::clone(&self.0.load());
+        ciphers.older.push(cipher(key)?);
+        Ok(Self(Arc::new(ArcSwap::from_pointee(ciphers))))
+    }
+
+    /// Takes the keys of `other` in place of its own, in every clone.
+    pub fn replace(&self, other: &Self) {
+        self.0.store(other.0.load_full());
     }
 
     /// Seals bytes for a purpose.
@@ -73,6 +85,8 @@ impl SealingKeys {
             aad: purpose.as_bytes(),
         };
         let sealed = self
+            .0
+            .load()
             .current
             .encrypt(&XNonce::from(nonce), payload)
             .map_err(|_| Error::new(ErrorKind::Internal, "what is to be sealed is too long"))?;
@@ -89,8 +103,9 @@ impl SealingKeys {
         let all = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
         let (nonce, sealed) = all.split_first_chunk::<NONCE_BYTES>()?;
         let nonce = XNonce::from(*nonce);
-        std::iter::once(&self.current)
-            .chain(&self.older)
+        let ciphers = self.0.load();
+        std::iter::once(&ciphers.current)
+            .chain(&ciphers.older)
             .find_map(|key| {
                 let payload = Payload {
                     msg: sealed,
@@ -145,7 +160,7 @@ impl fmt::Debug for SealingKeys {
     /// How many older keys there are, and nothing of any.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SealingKeys")
-            .field("older", &self.older.len())
+            .field("older", &self.0.load().older.len())
             .finish_non_exhaustive()
     }
 }
@@ -186,6 +201,27 @@ mod tests {
         assert!(after.open("session", &sealed).is_some());
         let sealed = after.seal("session", b"text").unwrap();
         assert!(before.open("session", &sealed).is_none());
+    }
+
+    #[test]
+    fn replaced_keys_are_replaced_everywhere() {
+        let (old, new) = ("00".repeat(32), "11".repeat(32));
+        let keys = SealingKeys::from_text(&old).unwrap();
+        let shared = keys.clone();
+        let before = shared.seal("p", b"x").unwrap();
+        let next = SealingKeys::from_text(&new)
+            .unwrap()
+            .with_older(&old)
+            .unwrap();
+        keys.replace(&next);
+        assert!(shared.open("p", &before).is_some());
+        let after = shared.seal("p", b"x").unwrap();
+        assert!(
+            SealingKeys::from_text(&new)
+                .unwrap()
+                .open("p", &after)
+                .is_some()
+        );
     }
 
     #[test]

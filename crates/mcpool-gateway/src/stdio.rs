@@ -17,7 +17,7 @@ use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 
 use crate::{
     client::Client,
-    era,
+    drain, era,
     flights::Flights,
     gateway::Gateway,
     hub::{Listener, Wants},
@@ -34,7 +34,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 impl Gateway {
     /// Serves one client over a pair of streams, until the client closes its own or cannot be
-    /// written to. What is in flight then may end within 1 s, and is cancelled after it.
+    /// written to, or the gateway is drained. What is in flight then may end within 1 s, and is cancelled after it.
     ///
     /// Dropping the future ends it as well.
     ///
@@ -86,8 +86,10 @@ impl Connection {
         let mut told: Option<Inbox> = None;
         // After an error the codec's stream ends once, and goes on.
         let mut failed = false;
+        let ended = self.gateway.0.drain.ended().clone();
         loop {
             tokio::select! {
+                () = ended.cancelled() => break,
                 line = lines.next() => match line {
                     None if std::mem::take(&mut failed) => {}
                     None => break,
@@ -160,9 +162,13 @@ impl Connection {
     }
 
     async fn initialize(&mut self, request: &ServerRequest) -> Option<Inbox> {
-        let begun = self
-            .gateway
-            .initialize(request.params.as_ref(), false, None, &self.scope);
+        let begun = match self.gateway.is_draining() {
+            true => Err(drain::refusal()),
+            false => {
+                let params = request.params.as_ref();
+                self.gateway.initialize(params, false, None, &self.scope)
+            }
+        };
         match begun {
             Ok((session, result)) => {
                 let scope = self.scope.clone();
@@ -216,6 +222,7 @@ impl Connection {
                 scope: self.scope.clone(),
                 log_level: None,
                 listener: Some(Arc::clone(listener)),
+                _turn: None,
             });
         }
         if era::version(&meta).is_none() && request.method != "server/discover" {
@@ -233,6 +240,7 @@ impl Connection {
             scope: self.scope.clone(),
             log_level: declared.log_level,
             listener: None,
+            _turn: None,
         })
     }
 

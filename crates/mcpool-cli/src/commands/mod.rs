@@ -48,7 +48,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Outcome {
         Command::Doctor { server } => doctor::run(app, server.as_deref()).await,
         Command::Watch(args) => watch::run(app, args).await,
         #[cfg(feature = "gateway")]
-        Command::Serve(args) => serve::run(app, args).await,
+        Command::Serve(args) => serve::run(app, *args).await,
         Command::Bench(args) => bench::run(app, args).await,
         Command::Config { command } => config::run(app, command).await,
         Command::Trust(args) => config::trust(app, args).await,

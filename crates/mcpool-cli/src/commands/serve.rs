@@ -1,25 +1,33 @@
 //! `mcpool serve`: the servers of the config as one MCP server.
 
+mod files;
+mod keys;
+
 use std::{
-    future,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use clap::{Args, ValueEnum};
-use futures::future::try_join_all;
+use clap::{Args, Subcommand, ValueEnum};
+use futures::{StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered};
 use mcpool::{
     ServerSpec, StartMode,
-    gateway::{AccessKeys, AuditEntry, Gateway, HttpOptions, Relay, Scope, SealingKeys},
+    gateway::{AuditEntry, Gateway, HttpOptions, HttpServer, Limits, Relay, Scope},
 };
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
+use self::{
+    files::{Followed, not_used},
+    keys::KeyCommand,
+};
 use super::Outcome;
 use crate::{
     app::App,
     exit::{Exit, Failure},
+    global::parse_duration,
     off_thread::off_thread,
     reload,
     render::out,
@@ -29,12 +37,15 @@ use crate::{
 /// Where it listens when nothing else is said.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:7332";
 
-/// The longest file with sealing keys.
-const MAX_KEY_FILE: u64 = 64 * 1024;
+/// How long requests may take to end, unless it is set. Kubernetes kills 30 s after its SIGTERM.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// `mcpool serve`
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct ServeArgs {
+    #[command(subcommand)]
+    command: Option<ServeCommand>,
     /// Serve the one client at standard input and output
     // In place of the flag of this name that every command has; the type must be the same.
     #[arg(
@@ -59,13 +70,32 @@ pub(crate) struct ServeArgs {
     /// lines; default: a new key, so that sessions end with the program
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// A file with keys: clients over HTTP must send one as a bearer token. Needed to listen on
-    /// addresses that other machines reach
-    #[arg(long, value_name = "FILE")]
+    /// A file of keys, made with `mcpool serve key add`: clients over HTTP must send one as a bearer
+    /// token. Without FILE it is the user's. Needed to listen on addresses that other machines reach
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "")]
     keys: Option<PathBuf>,
-    /// Make a key for NAME, add its line to the file of --keys, show the key once, and end
-    #[arg(long, value_name = "NAME", requires = "keys")]
-    issue_key: Option<String>,
+    /// HTTP requests a second of each client that is known by a key, or of all others together
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// Requests of each of them under way at once
+    #[arg(long, value_name = "N")]
+    in_flight: Option<usize>,
+    /// Bytes of the body of a request
+    #[arg(long, value_name = "BYTES")]
+    max_body: Option<usize>,
+    /// HTTP connections at once
+    #[arg(long, value_name = "N")]
+    max_connections: Option<usize>,
+    /// A file with the certificate for HTTPS and those that vouch for it, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// A file with the certificate's private key, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// How long requests may take to end after SIGTERM or Ctrl-C; a second one ends them at once.
+    /// Default: 25s
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    drain: Option<Duration>,
     /// Write a JSON line to this file for each request that a server is to answer
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
@@ -77,6 +107,16 @@ pub(crate) struct ServeArgs {
         default_value = "elicitation"
     )]
     relay: Vec<Asked>,
+}
+
+/// What else `serve` does.
+#[derive(Debug, Subcommand)]
+enum ServeCommand {
+    /// The keys of those who may use the gateway
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
 }
 
 /// What servers may ask clients for.
@@ -94,9 +134,13 @@ enum Asked {
 
 /// Serves until its only client goes, or a signal ends it.
 pub(crate) async fn run(app: &App, args: ServeArgs) -> Outcome {
-    if let (Some(name), Some(path)) = (args.issue_key.clone(), args.keys.clone()) {
-        return issue(name, path).await;
+    match args.command {
+        Some(ServeCommand::Key { command }) => keys::run(command, app.global.json).await,
+        None => serve(app, args).await,
     }
+}
+
+async fn serve(app: &App, args: ServeArgs) -> Outcome {
     let may = |what| args.relay.contains(&what);
     app.answer_with(Arc::new(
         Relay::new()
@@ -104,15 +148,50 @@ pub(crate) async fn run(app: &App, args: ServeArgs) -> Outcome {
             .with_sampling(may(Asked::Sampling))
             .with_roots(may(Asked::Roots)),
     ));
-    let keys = match args.key_file.clone() {
-        Some(path) => Some(off_thread(move || read_keys(&path)).await??),
-        None => None,
-    };
-    let access = match args.keys.clone() {
-        Some(path) => off_thread(move || read_access(&path)).await??,
-        None => AccessKeys::default(),
-    };
-    let address = address(&args, &access)?;
+    let address = args.address()?;
+    let mut following: Vec<LocalBoxFuture<'_, ()>> = Vec::new();
+    let mut options = args
+        .host
+        .iter()
+        .fold(HttpOptions::new(), HttpOptions::with_host)
+        .with_limits(args.limits());
+    if let Some(path) = args.keys_file()? {
+        let file = Followed::read(vec![path.clone()]).await?;
+        let keys = files::access(&path, file.text(0))?;
+        if keys.is_empty() {
+            let why = "there is no key in it: make one with `mcpool serve key add`";
+            return Err(not_used(&path, &why));
+        }
+        options = options.with_keys(keys.clone());
+        following.push(Box::pin(file.follow(move |file| {
+            keys.replace(&files::access(&path, file.text(0))?);
+            Ok(())
+        })));
+    }
+    let mut server = HttpServer::new();
+    if let Some(connections) = args.max_connections {
+        server = server.with_max_connections(connections);
+    }
+    let speaks_tls = args.tls_cert.is_some();
+    if let (Some(cert), Some(key)) = (args.tls_cert.clone(), args.tls_key.clone()) {
+        let file = Followed::read(vec![cert.clone(), key]).await?;
+        let tls = files::tls(&cert, file.text(0), file.text(1))?;
+        server = server.with_tls(tls.clone());
+        following.push(Box::pin(file.follow(move |file| {
+            tls.replace(&files::tls(&cert, file.text(0), file.text(1))?);
+            Ok(())
+        })));
+    }
+    let mut sealing = None;
+    if let Some(path) = args.key_file.clone() {
+        let file = Followed::read(vec![path.clone()]).await?;
+        let keys = files::sealing(&path, file.text(0))?;
+        sealing = Some(keys.clone());
+        following.push(Box::pin(file.follow(move |file| {
+            keys.replace(&files::sealing(&path, file.text(0))?);
+            Ok(())
+        })));
+    }
     let audit = match args.audit.clone() {
         Some(path) => Some(off_thread(move || open_audit(&path)).await??),
         None => None,
@@ -129,75 +208,100 @@ pub(crate) async fn run(app: &App, args: ServeArgs) -> Outcome {
         AbortOnDropHandle::new(tokio::spawn(follow))
     });
     let mut builder = Gateway::builder(manager.clone());
-    if let Some(keys) = keys {
+    if let Some(keys) = sealing {
         builder = builder.with_keys(keys);
     }
     if let Some(audit) = audit {
         builder = builder.with_audit(move |entry| write_entry(&audit, &entry));
     }
     let gateway = builder.build();
-    let options = args
-        .host
-        .iter()
-        .fold(HttpOptions::new(), HttpOptions::with_host)
-        .with_keys(access);
-    let http = async {
-        match address {
-            Some(address) => serve_http(&gateway, address, options).await,
-            None => future::pending().await,
-        }
-    };
-    let stdio = async {
-        if args.stdio.is_some() {
-            // Whoever serves lines writes nothing else there.
-            let (read, write) = (tokio::io::stdin(), tokio::io::stdout());
-            let served = gateway.serve_lines(Scope::Pool, read, write).await;
-            served
-                .map_err(|error| Failure::internal(text!("standard output: {}", error.to_string())))
-        } else {
-            future::pending().await
-        }
-    };
-    #[cfg(unix)]
-    let sockets = try_join_all(args.socket.iter().map(|path| serve_socket(&gateway, path)));
-    #[cfg(unix)]
-    let sockets = async {
-        match args.socket {
-            Some(_) => sockets.await.map(drop),
-            None => future::pending().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let sockets = future::pending::<Result<(), Failure>>();
-    tokio::select! {
-        served = http => served?,
-        served = stdio => served?,
-        served = sockets => served?,
+    let mut fronts: FuturesUnordered<LocalBoxFuture<'_, Result<(), Failure>>> =
+        FuturesUnordered::new();
+    if let Some(address) = address {
+        let front = serve_http(&gateway, address, options, server, speaks_tls);
+        fronts.push(Box::pin(front));
     }
-    Ok(Exit::Good)
+    if args.stdio.is_some() {
+        fronts.push(Box::pin(serve_stdio(&gateway)));
+    }
+    #[cfg(unix)]
+    if let Some(path) = &args.socket {
+        fronts.push(Box::pin(serve_socket(&gateway, path)));
+    }
+    let served = async {
+        // The first front to end ends the others, unless all of them are ending.
+        while let Some(served) = fronts.next().await {
+            served?;
+            if !gateway.is_draining() {
+                break;
+            }
+        }
+        Ok(Exit::Good)
+    };
+    let patience = args.drain.unwrap_or(DRAIN_TIMEOUT);
+    let drained = async {
+        app.on_end().cancelled().await;
+        out::tell(&text!(
+            "ending; requests that run have {} left\n",
+            humantime::format_duration(patience).to_string()
+        ));
+        if !gateway.drain(patience).await {
+            tracing::warn!("requests that did not end in time were cancelled");
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        served = served => served,
+        () = drained => Ok(Exit::Good),
+        () = all(following) => Ok(Exit::Good),
+    }
 }
 
-/// Where HTTP is served, if it is.
-fn address(args: &ServeArgs, access: &AccessKeys) -> Result<Option<SocketAddr>, Failure> {
-    #[cfg(unix)]
-    let other = args.stdio.is_some() || args.socket.is_some();
-    #[cfg(not(unix))]
-    let other = args.stdio.is_some();
-    let address = match args.listen {
-        None if other => return Ok(None),
-        None => DEFAULT_ADDRESS
-            .parse()
-            .map_err(|_| Failure::internal(text!("{} is no address", DEFAULT_ADDRESS)))?,
-        Some(address) => address,
-    };
-    if !address.ip().is_loopback() && access.is_empty() {
-        return Err(Failure::usage(text!(
-            "{} can be reached from other machines: give the keys of those who may use it with \
-             --keys, or listen on 127.0.0.1",
-            address.to_string()
-        )));
+impl ServeArgs {
+    /// The file of keys, if one is used.
+    fn keys_file(&self) -> Result<Option<PathBuf>, Failure> {
+        match &self.keys {
+            Some(path) if path.as_os_str().is_empty() => keys::default_file().map(Some),
+            path => Ok(path.clone()),
+        }
     }
-    Ok(Some(address))
+
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::new();
+        if let Some(rate) = self.rate {
+            limits = limits.with_rate(rate);
+        }
+        if let Some(in_flight) = self.in_flight {
+            limits = limits.with_in_flight(in_flight);
+        }
+        if let Some(bytes) = self.max_body {
+            limits = limits.with_max_body_bytes(bytes);
+        }
+        limits
+    }
+
+    /// Where HTTP is served, if it is.
+    fn address(&self) -> Result<Option<SocketAddr>, Failure> {
+        #[cfg(unix)]
+        let other = self.stdio.is_some() || self.socket.is_some();
+        #[cfg(not(unix))]
+        let other = self.stdio.is_some();
+        let address = match self.listen {
+            None if other => return Ok(None),
+            None => DEFAULT_ADDRESS
+                .parse()
+                .map_err(|_| Failure::internal(text!("{} is no address", DEFAULT_ADDRESS)))?,
+            Some(address) => address,
+        };
+        if !address.ip().is_loopback() && self.keys.is_none() {
+            return Err(Failure::usage(text!(
+                "{} can be reached from other machines: give the keys of those who may use it with \
+                 --keys, or listen on 127.0.0.1",
+                address.to_string()
+            )));
+        }
+        Ok(Some(address))
+    }
 }
 
 /// Servers connect behind the gateway, which is there at once.
@@ -209,48 +313,8 @@ fn in_background(specs: &mut [ServerSpec]) {
     }
 }
 
-/// Makes a key.
-async fn issue(name: String, path: PathBuf) -> Outcome {
-    let failed = |error: &mcpool::Error| Failure::usage(text!("--issue-key: {}", error.message()));
-    let (key, line) = AccessKeys::issue(&name).map_err(|error| failed(&error))?;
-    off_thread(move || append(&path, &line)).await??;
-    out::print_line(&text!("{}", key.expose()))?;
-    Ok(Exit::Good)
-}
-
-fn append(path: &Path, line: &str) -> Result<(), Failure> {
-    use std::io::Write as _;
-    let mut file = private(path)?;
-    file.write_all(format!("{line}\n").as_bytes())
-        .map_err(|error| not_used(path, &error))
-}
-
-/// A file that is written at its end, the user's alone when it is made.
-fn private(path: &Path) -> Result<std::fs::File, Failure> {
-    let mut options = std::fs::OpenOptions::new();
-    options.create(true).append(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map_err(|error| not_used(path, &error))
-}
-
-fn not_used(path: &Path, why: &dyn std::fmt::Display) -> Failure {
-    Failure::usage(text!("{}: {}", path.display().to_string(), why.to_string()))
-}
-
-fn read_access(path: &Path) -> Result<AccessKeys, Failure> {
-    let keys = AccessKeys::read(&read(path)?).map_err(|error| not_used(path, &error.message()))?;
-    if keys.is_empty() {
-        return Err(not_used(
-            path,
-            &"there is no key in it: make one with --issue-key",
-        ));
-    }
-    Ok(keys)
-}
-
 fn open_audit(path: &Path) -> Result<Arc<Mutex<std::fs::File>>, Failure> {
-    Ok(Arc::new(Mutex::new(private(path)?)))
+    Ok(Arc::new(Mutex::new(files::private(path)?)))
 }
 
 /// Writes an entry as one line. A line of the system's cache does not block.
@@ -265,39 +329,42 @@ fn write_entry(file: &Mutex<std::fs::File>, entry: &AuditEntry) {
     }
 }
 
-fn read_keys(path: &Path) -> Result<SealingKeys, Failure> {
-    let failed = |why: &dyn std::fmt::Display| not_used(path, why);
-    let text = read(path)?;
-    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
-    let keys = SealingKeys::from_text(lines.next().unwrap_or_default());
-    let keys = keys.map_err(|error| failed(&error.message()))?;
-    lines
-        .try_fold(keys, |keys, older| keys.with_older(older))
-        .map_err(|error| failed(&error.message()))
+/// Follows files. Never ends.
+async fn all(following: Vec<LocalBoxFuture<'_, ()>>) {
+    futures::future::join_all(following).await;
+    std::future::pending().await
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
-    use std::io::Read as _;
-    let mut text = String::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_KEY_FILE).read_to_string(&mut text))
-        .map_err(|error| not_used(path, &error))?;
-    Ok(text)
+async fn serve_stdio(gateway: &Gateway) -> Result<(), Failure> {
+    // Whoever serves lines writes nothing else there.
+    let (read, write) = (tokio::io::stdin(), tokio::io::stdout());
+    let served = gateway.serve_lines(Scope::Pool, read, write).await;
+    served.map_err(|error| Failure::internal(text!("standard output: {}", error.to_string())))
 }
 
 async fn serve_http(
     gateway: &Gateway,
     address: SocketAddr,
     options: HttpOptions,
+    server: HttpServer,
+    speaks_tls: bool,
 ) -> Result<(), Failure> {
     let failed = |error: std::io::Error| {
         Failure::usage(text!("{}: {}", address.to_string(), error.to_string()))
     };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    out::tell(&text!("serving at http://{}/mcp\n", address.to_string()));
+    let scheme = if speaks_tls { "https" } else { "http" };
+    out::tell(&text!(
+        "serving at {}://{}/mcp\n",
+        scheme,
+        address.to_string()
+    ));
     let router = gateway.router(options);
-    axum::serve(listener, router).await.map_err(failed)
+    server
+        .serve(gateway, listener, router)
+        .await
+        .map_err(failed)
 }
 
 #[cfg(unix)]
@@ -328,8 +395,11 @@ async fn serve_socket(gateway: &Gateway, path: &Path) -> Result<(), Failure> {
                 });
             }
             Some(_) = clients.join_next() => {}
+            () = gateway.drained() => break,
         }
     }
+    while clients.join_next().await.is_some() {}
+    Ok(())
 }
 
 /// Takes a socket away when it is served no more.

@@ -1,14 +1,23 @@
 //! `mcpool serve`
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    os::unix::fs::PermissionsExt as _,
-    process::Stdio,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    process::{Child, Stdio},
+    sync::mpsc,
 };
 
+use nix::{
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        signal::{Signal, kill},
+    },
+    unistd::Pid,
+};
 use serde_json::{Value, json};
 
-use crate::support::{Place, good};
+use crate::support::{PATIENCE, Place, good, processes_with, scripted, until};
 
 #[test]
 fn a_client_at_standard_input_is_served() {
@@ -57,21 +66,261 @@ fn other_machines_are_served_with_keys_alone() {
     std::fs::write(place.path().join("keys"), "# none yet\n").unwrap();
     let run = place.run(&["serve", "--listen", "0.0.0.0:0", "--keys", "keys"]);
     assert_eq!(run.code(), 2);
-    assert!(run.stderr().contains("--issue-key"), "{}", run.stderr());
+    assert!(run.stderr().contains("key add"), "{}", run.stderr());
 }
 
 #[test]
-fn a_key_is_shown_once_and_kept_as_its_hash() {
+fn a_key_is_shown_once_kept_as_its_hash_and_taken_away() {
     let place = Place::empty();
-    let run = place.run(&["serve", "--keys", "keys", "--issue-key", "ada"]);
+    let run = place.run(&[
+        "serve",
+        "key",
+        "add",
+        "ada",
+        "--profile",
+        "p",
+        "--rate",
+        "5",
+    ]);
     assert_eq!(run.code(), 0, "{}", run.stderr());
     let key = run.stdout().trim().to_owned();
     assert!(key.starts_with("mcpool_"), "{key}");
-    let file = place.path().join("keys");
+    let file = place.path().join("config/mcpool/gateway-keys");
     let kept = std::fs::read_to_string(&file).unwrap();
     assert!(
-        kept.starts_with("ada sha256:") && !kept.contains(&key),
+        kept.starts_with("ada sha256:") && kept.ends_with(" profile=p rate=5\n"),
         "{kept}"
     );
+    assert!(!kept.contains(&key));
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    // By hand, without a line break at its end.
+    std::fs::write(&file, format!("# ours\n{}", kept.trim_end())).unwrap();
+    let run = place.run(&[
+        "serve",
+        "key",
+        "add",
+        "bob",
+        "--expires",
+        "2020-01-01T00:00:00Z",
+    ]);
+    assert_eq!(run.code(), 0, "{}", run.stderr());
+    let listed = place.run(&["serve", "key", "list"]).stdout();
+    assert!(listed.contains("profile=p rate=5"), "{listed}");
+    assert!(listed.contains("(expired)"), "{listed}");
+    let run = place.run(&["serve", "key", "remove", "eve"]);
+    assert_eq!(run.code(), 2);
+    let run = place.run(&["serve", "key", "remove", "ada"]);
+    assert_eq!(run.code(), 0, "{}", run.stderr());
+    let left = std::fs::read_to_string(&file).unwrap();
+    assert!(left.starts_with("# ours\nbob sha256:"), "{left}");
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let run = place.run(&["serve", "key", "add", "two words"]);
+    assert_eq!(run.code(), 2);
+}
+
+/// A gateway at a port of its own, and its address.
+fn serving(place: &Place, args: &[&str]) -> (Child, String, mpsc::Receiver<String>) {
+    let mut all = vec!["serve", "--listen", "127.0.0.1:0"];
+    all.extend(args);
+    let mut command = place.command(&all);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let at = lines
+        .find_map(|line| {
+            let line = line.unwrap();
+            let rest = line.strip_prefix("serving at http://")?;
+            Some(rest.strip_suffix("/mcp").unwrap().to_owned())
+        })
+        .expect("it serves");
+    // It goes on to write there.
+    let (sender, said) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            // The test has ended, perhaps.
+            let _ = sender.send(line);
+        }
+    });
+    (child, at, said)
+}
+
+/// One HTTP request on a connection of its own; the whole answer.
+fn http(address: &str, head: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "{head}\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// A message to the pool.
+fn post(address: &str, headers: &str, message: &Value) -> String {
+    let head = format!("POST /mcp HTTP/1.1{headers}");
+    http(address, &head, &message.to_string())
+}
+
+fn initialize() -> Value {
+    json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": {"name": "t", "version": "1"}}})
+}
+
+#[test]
+fn sigterm_lets_calls_end_and_a_second_signal_does_not() {
+    let mark = format!("mark-drain-{}", std::process::id());
+    // The call ends when this file is there.
+    let on_call = format!(
+        ": {mark}; {}",
+        r#"touch running; while ! [ -e go ]; do sleep 0.05; done
+        printf '{"jsonrpc":"2.0","id":%s,"result":{"content":[{"type":"text","text":"done"}]}}\n' "$id""#
+    );
+    for patient in [true, false] {
+        let place = Place::with(json!({"slow": scripted(&on_call)}));
+        let (mut child, address, _said) = serving(&place, &[]);
+        let begun = post(&address, "", &initialize());
+        let session = begun
+            .lines()
+            .find_map(|line| line.strip_prefix("mcp-session-id: "))
+            .unwrap();
+        let headers = format!("\r\nmcp-session-id: {}", session.trim());
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+            "name": "slow__t", "arguments": {}}});
+        let running = std::thread::spawn({
+            let (address, headers) = (address.clone(), headers.clone());
+            move || post(&address, &headers, &call)
+        });
+        until("the call runs", || {
+            place.path().join("running").exists().then_some(())
+        });
+        let end = |signal| kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+        end(Signal::SIGTERM);
+        until("new requests are refused", || {
+            let refused = post(&address, &headers, &initialize());
+            let is_refused = refused.starts_with("HTTP/1.1 503 ");
+            is_refused.then(|| assert!(refused.contains("retry-after: 5"), "{refused}"))
+        });
+        if patient {
+            std::fs::write(place.path().join("go"), "").unwrap();
+            let answer = running.join().unwrap();
+            assert!(answer.contains(r#""text":"done""#), "{answer}");
+        } else {
+            end(Signal::SIGINT);
+            // The connection broke off.
+            let _ = running.join();
+        }
+        let status = until("it ends", || child.try_wait().unwrap());
+        assert_eq!(status.code(), Some(if patient { 143 } else { 130 }));
+        until("its server has ended", || {
+            (processes_with(&mark) == 0).then_some(())
+        });
+    }
+}
+
+#[test]
+fn keys_are_read_again_when_their_file_changes() {
+    let place = Place::with(json!({}));
+    let add = |name: &str| {
+        let run = place.run(&["serve", "key", "add", name, "--keys", "keys"]);
+        format!("\r\nauthorization: Bearer {}", run.stdout().trim())
+    };
+    let ada = add("ada");
+    let (mut child, address, said) = serving(&place, &["--keys", "keys"]);
+    let status = |key: &str| post(&address, key, &initialize())[9..12].to_owned();
+    assert_eq!(status(&ada), "200");
+    assert_eq!(status(""), "401");
+    let bob = add("bob");
+    until("the new key is good", || {
+        (status(&bob) == "200").then_some(())
+    });
+    let run = place.run(&["serve", "key", "remove", "ada", "--keys", "keys"]);
+    assert_eq!(run.code(), 0);
+    until("the old key is not", || {
+        (status(&ada) == "401").then_some(())
+    });
+    // A file that is broken changes nothing.
+    std::fs::write(place.path().join("keys"), "what is this\n").unwrap();
+    while !said
+        .recv_timeout(PATIENCE)
+        .unwrap()
+        .contains("stays in use")
+    {}
+    assert_eq!(status(&bob), "200");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn ten_thousand_idle_connections_hold_up_nobody() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    // As many as the machine allows: some descriptors are needed for other things.
+    let many = usize::try_from(hard.saturating_sub(1_000))
+        .unwrap()
+        .min(10_000);
+    let place = Place::with(json!({}));
+    let most = many.to_string();
+    let (mut child, address, _said) = serving(&place, &["--max-connections", &most]);
+    let probe = || http(&address, "GET /healthz HTTP/1.1", "");
+    let mut idle = Vec::new();
+    for count in 1..many {
+        idle.push(TcpStream::connect(&address).unwrap());
+        // The kernel holds some hundreds that wait to be accepted.
+        if count % 256 == 0 {
+            assert!(probe().ends_with("alive\n"));
+        }
+    }
+    until("the last place is free", || {
+        probe().ends_with("alive\n").then_some(())
+    });
+    idle.push(TcpStream::connect(&address).unwrap());
+    until("there is no place", || {
+        let mut one_more = TcpStream::connect(&address).unwrap();
+        one_more.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut first = [0; 12];
+        one_more.read_exact(&mut first).unwrap();
+        (&first == b"HTTP/1.1 503").then_some(())
+    });
+    idle.clear();
+    until("there is place again", || {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        let mut answer = String::new();
+        let _ = write!(
+            stream,
+            "GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        );
+        let _ = stream.read_to_string(&mut answer);
+        answer.ends_with("alive\n").then_some(())
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_socket_is_its_users_alone_and_goes_with_the_program() {
+    let place = Place::with(json!({"demo": good()}));
+    let mut child = place
+        .command(&["serve", "--socket", "gateway"])
+        .spawn()
+        .unwrap();
+    let path = place.path().join("gateway");
+    let mut stream = until("it serves", || UnixStream::connect(&path).ok());
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    writeln!(stream, "{}", initialize()).unwrap();
+    let mut line = String::new();
+    BufReader::new(&stream).read_line(&mut line).unwrap();
+    assert!(line.contains(r#""protocolVersion":"2025-11-25""#), "{line}");
+    kill(
+        Pid::from_raw(child.id().try_into().unwrap()),
+        Signal::SIGTERM,
+    )
+    .unwrap();
+    let status = until("it ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(143));
+    assert!(!path.exists());
 }

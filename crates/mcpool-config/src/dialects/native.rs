@@ -40,7 +40,7 @@ fn locate(root: &Node, place: &Place<'_>) -> Located {
 }
 
 /// Keys at the top that only our files have.
-const OUR_KEYS: &[&str] = &["defaults", "imports", "budget", "credentials"];
+const OUR_KEYS: &[&str] = &["defaults", "imports", "budget", "credentials", "profiles"];
 
 /// Fields of a server that no host knows.
 const OUR_FIELDS: &[&str] = &[

@@ -1,7 +1,7 @@
 //! What loading gave.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,7 +13,7 @@ use crate::{
     dialects::Dialect,
     expand::{Consent, Pins, Resolver},
     merge::{Entry, Layer},
-    settings::{BudgetSettings, CredentialStore},
+    settings::{BudgetSettings, CredentialStore, ProfileSettings},
     source::Source,
 };
 
@@ -30,6 +30,7 @@ pub struct Loaded {
     places: HashMap<ServerName, usize>,
     budget: BudgetSettings,
     credentials: Option<CredentialStore>,
+    profiles: BTreeMap<String, ProfileSettings>,
     sources: Vec<Arc<Source>>,
     documents: Vec<Document>,
 }
@@ -70,6 +71,7 @@ impl Loaded {
             problems,
             budget: layer.budget,
             credentials: layer.credentials,
+            profiles: layer.profiles,
             sources,
             documents,
         }
@@ -165,6 +167,13 @@ impl Loaded {
     #[must_use]
     pub fn credentials(&self) -> Option<CredentialStore> {
         self.credentials
+    }
+
+    /// The profiles that `mcpool serve` serves, by name. Of two with one name that of the later
+    /// file counts, as a whole.
+    #[must_use]
+    pub fn profiles(&self) -> &BTreeMap<String, ProfileSettings> {
+        &self.profiles
     }
 
     /// The connect budget of the files; `None` when they say nothing.

@@ -12,7 +12,7 @@ pub(super) async fn alive() -> &'static str {
     "alive\n"
 }
 
-/// Ready when every server is that is marked as required.
+/// Ready when every server is that is marked as required, until the gateway is drained.
 pub(super) async fn ready(State(front): State<Arc<Front>>) -> (StatusCode, &'static str) {
     let manager = &front.gateway.0.manager;
     let waits = manager.names().iter().any(|name| {
@@ -28,7 +28,7 @@ pub(super) async fn ready(State(front): State<Arc<Front>>) -> (StatusCode, &'sta
                 .status()
                 .is_ok_and(|status| status.state == StateKind::Ready)
     });
-    if waits || manager.is_shut_down() {
+    if waits || manager.is_shut_down() || front.gateway.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
     } else {
         (StatusCode::OK, "ready\n")

@@ -1,7 +1,7 @@
 //! POST: a message of a client, and what answers it (MCP 2025-11-25 and 2026-07-28, "Streamable
 //! HTTP").
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -26,9 +26,13 @@ use crate::{
     era,
     flights::Flight,
     gateway::Gateway,
+    limits::Turn,
     outlet::{MESSAGE_QUEUE, Outlet},
     session::Session,
 };
+
+/// When a client with too many requests under way may send the next.
+const A_WHILE: Duration = Duration::from_secs(1);
 
 /// The refusal of a whole POST.
 type Refused = (StatusCode, RpcError);
@@ -40,7 +44,8 @@ pub(super) async fn serve(front: Arc<Front>, visitor: Visitor, request: Request)
     if let Err(refused) = negotiated(&parts.headers) {
         return refuse(refused);
     }
-    let text = match read(body, front.max_body_bytes).await {
+    let max = visitor.allowance.limits().max_body_bytes();
+    let text = match read(body, max, front.body_timeout).await {
         Ok(text) => text,
         Err(refused) => return refuse(refused),
     };
@@ -104,8 +109,15 @@ fn accepts(headers: &HeaderMap, kind: &str) -> bool {
         })
 }
 
-async fn read(body: Body, max: usize) -> Result<String, Refused> {
-    let bytes = match Limited::new(body, max).collect().await {
+async fn read(body: Body, max: usize, timeout: Duration) -> Result<String, Refused> {
+    let whole = tokio::time::timeout(timeout, Limited::new(body, max).collect());
+    let Ok(whole) = whole.await else {
+        return Err((
+            StatusCode::REQUEST_TIMEOUT,
+            RpcError::new(RpcError::INVALID_REQUEST, "the body came too slowly"),
+        ));
+    };
+    let bytes = match whole {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
             return Err((
@@ -138,6 +150,7 @@ async fn one(
     message: Message,
 ) -> Response {
     match message {
+        Message::Request(request) if front.gateway.is_draining() => reply::draining(&request.id),
         Message::Request(request) if is_modern(headers, &request) => {
             modern(front, visitor, headers, request).await
         }
@@ -252,6 +265,9 @@ async fn modern(
     if let Err(error) = mirrored(&front, &visitor, headers, &request).await {
         return refuse(error);
     }
+    let Some(turn) = visitor.allowance.begin() else {
+        return reply::too_many(&request.id, A_WHILE);
+    };
     let client = Client {
         version: ProtocolVersion::LATEST,
         capabilities: declared.capabilities,
@@ -259,6 +275,7 @@ async fn modern(
         scope: visitor.scope,
         log_level: declared.log_level,
         listener: None,
+        _turn: Some(Arc::new(turn)),
     };
     let owner: Arc<str> = "".into();
     let running = Exchange::begin(front, client, request, owner, None);
@@ -300,20 +317,20 @@ async fn legacy(
     headers: &HeaderMap,
     request: ServerRequest,
 ) -> Response {
-    let (client, session) = match of_session(&front, visitor, headers, &request) {
+    let Some(turn) = visitor.allowance.begin() else {
+        return reply::too_many(&request.id, A_WHILE);
+    };
+    let (client, session) = match of_session(&front, visitor, turn, headers, &request) {
         Ok(of_session) => of_session,
         Err((status, error)) => return reply::refused(status, &request.id, error),
     };
     let owner: Arc<str> = session.id.into();
     let flight = match front.flights.enter(&owner, &request.id) {
         Ok(flight) => flight,
-        Err(error) => {
-            let status = match error.code {
-                RpcError::INTERNAL => StatusCode::TOO_MANY_REQUESTS,
-                _ => StatusCode::BAD_REQUEST,
-            };
-            return reply::refused(status, &request.id, error);
+        Err(error) if error.code == RpcError::INTERNAL => {
+            return reply::too_many(&request.id, A_WHILE);
         }
+        Err(error) => return reply::refused(StatusCode::BAD_REQUEST, &request.id, error),
     };
     let running = Exchange::begin(front, client, request, owner, Some(flight));
     running.respond(accepts(headers, "text/event-stream")).await
@@ -323,6 +340,7 @@ async fn legacy(
 fn of_session(
     front: &Front,
     visitor: Visitor,
+    turn: Turn,
     headers: &HeaderMap,
     request: &ServerRequest,
 ) -> Result<(Client, Session), Refused> {
@@ -355,6 +373,7 @@ fn of_session(
         scope: visitor.scope,
         log_level: None,
         listener,
+        _turn: Some(Arc::new(turn)),
     };
     Ok((client, session))
 }
@@ -366,6 +385,9 @@ fn batch(
     headers: &HeaderMap,
     members: Vec<Result<Message, NotAMessage>>,
 ) -> Response {
+    if front.gateway.is_draining() {
+        return reply::draining(&Raw::null());
+    }
     let session = match standing::session(&front, &visitor, headers) {
         Ok(session) => session,
         Err((status, error)) => return reply::refused(status, &Raw::null(), error),
@@ -386,13 +408,14 @@ fn batch(
                 return refuse("`initialize` is no part of a batch");
             }
             Ok(Message::Request(request)) => {
-                let begun = of_session(&front, visitor.clone(), headers, &request).and_then(
-                    |(client, _)| {
-                        let flight = front.flights.enter(&owner, &request.id);
-                        let flight = flight.map_err(|error| (StatusCode::BAD_REQUEST, error))?;
-                        Ok((client, flight))
-                    },
-                );
+                let turn = visitor.allowance.begin().ok_or_else(too_many);
+                let begun = turn.and_then(|turn| {
+                    let visitor = visitor.clone();
+                    let (client, _) = of_session(&front, visitor, turn, headers, &request)?;
+                    let flight = front.flights.enter(&owner, &request.id);
+                    let flight = flight.map_err(|error| (StatusCode::BAD_REQUEST, error))?;
+                    Ok((client, flight))
+                });
                 match begun {
                     Ok((client, flight)) => {
                         let owner = Arc::clone(&owner);
@@ -413,6 +436,12 @@ fn batch(
         true => reply::accepted(),
         false => reply::events(stream::select_all(streams)),
     }
+}
+
+/// The refusal of one request of a batch.
+fn too_many() -> Refused {
+    let error = RpcError::new(RpcError::INTERNAL, "too many requests are under way");
+    (StatusCode::TOO_MANY_REQUESTS, error)
 }
 
 /// What came of a request; `None` when its client cancelled it.

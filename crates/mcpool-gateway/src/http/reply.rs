@@ -12,8 +12,13 @@ use axum::{
 use futures::{Stream, StreamExt as _};
 use mcpool_core::{Raw, RpcError, encode_response};
 
+use crate::drain;
+
 /// How often a comment keeps an event stream alive on its way through proxies.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// When a client that was refused by a gateway that ends may come again: by then another runs.
+const RESTART: Duration = Duration::from_secs(5);
 
 /// A JSON-RPC message as the whole answer.
 pub(super) fn json(status: StatusCode, message: String) -> Response {
@@ -49,6 +54,30 @@ pub(super) fn unauthorized() -> Response {
     response
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, challenge);
+    response
+}
+
+/// The client asks for more than it may (RFC 6585, section 4).
+pub(super) fn too_many(id: &Raw, wait: Duration) -> Response {
+    let error = RpcError::new(
+        RpcError::INTERNAL,
+        "too many requests: this one was not run, and may be sent again later",
+    );
+    later(refused(StatusCode::TOO_MANY_REQUESTS, id, error), wait)
+}
+
+/// The gateway takes no more requests.
+pub(super) fn draining(id: &Raw) -> Response {
+    let refusal = refused(StatusCode::SERVICE_UNAVAILABLE, id, drain::refusal());
+    later(refusal, RESTART)
+}
+
+/// Says when to come again (RFC 9110, section 10.2.3).
+fn later(mut response: Response, wait: Duration) -> Response {
+    let seconds = wait.as_millis().div_ceil(1_000).max(1);
+    if let Ok(seconds) = HeaderValue::from_str(&seconds.to_string()) {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
     response
 }
 

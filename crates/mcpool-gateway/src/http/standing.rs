@@ -13,7 +13,7 @@ use axum::{
     http::{HeaderMap, HeaderName, StatusCode},
     response::{IntoResponse as _, Response},
 };
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use mcpool_core::{Inbox, Incoming, Raw, RpcError, encode_notification};
 use tokio::{sync::OwnedMutexGuard, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -163,7 +163,8 @@ pub(super) fn open(front: &Front, visitor: &Visitor, headers: &HeaderMap) -> Res
         kept.replaced = CancellationToken::new();
         (Arc::clone(&kept.inbox), kept.replaced.clone())
     };
-    reply::events(stream::unfold(
+    let ended = front.gateway.0.drain.ended().clone();
+    let messages = stream::unfold(
         (None, inbox, replaced),
         |(held, inbox, replaced)| async move {
             let next = async {
@@ -186,7 +187,8 @@ pub(super) fn open(front: &Front, visitor: &Visitor, headers: &HeaderMap) -> Res
             let next = replaced.run_until_cancelled(next).await.flatten();
             next.map(|(line, held)| (line, (Some(held), inbox, replaced)))
         },
-    ))
+    );
+    reply::events(messages.take_until(ended.cancelled_owned()))
 }
 
 /// DELETE: ends a session.

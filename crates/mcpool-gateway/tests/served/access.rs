@@ -2,35 +2,22 @@
 
 use std::sync::{Arc, Mutex};
 
-use mcpool_gateway::{AccessKeys, AuditEntry, AuditOutcome, Gateway, HttpOptions, SealingKeys};
+use mcpool_core::ToolFilter;
+use mcpool_gateway::{
+    AccessKeys, AuditEntry, AuditOutcome, Gateway, Grant, HttpOptions, HttpServer, Profile,
+    SealingKeys,
+};
 use mcpool_testkit::Era;
-use reqwest::{RequestBuilder, StatusCode};
-use serde_json::{Value, json};
+use reqwest::StatusCode;
+use serde_json::json;
 
-use crate::support::{Served, by_hand};
-
-fn post(served: &Served, key: &str, body: &Value) -> RequestBuilder {
-    let request = by_hand()
-        .post(served.url("/mcp"))
-        .header("accept", "application/json, text/event-stream")
-        .json(body);
-    match key {
-        "" => request,
-        key => request.bearer_auth(key),
-    }
-}
-
-fn initialize() -> Value {
-    json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
-        "protocolVersion": "2025-11-25", "capabilities": {},
-        "clientInfo": {"name": "t", "version": "1"}}})
-}
+use crate::support::{Served, by_hand, initialize, ping, status};
 
 #[tokio::test]
 async fn a_key_is_asked_for_and_a_session_is_its_owners() {
     let served = Served::one(Era::Legacy).await;
-    let (ada, of_ada) = AccessKeys::issue("ada").unwrap();
-    let (bob, of_bob) = AccessKeys::issue("bob").unwrap();
+    let (ada, of_ada) = AccessKeys::issue(&Grant::new("ada").unwrap());
+    let (bob, of_bob) = AccessKeys::issue(&Grant::new("bob").unwrap());
     let keys = AccessKeys::read(&format!("{of_ada}\n{of_bob}")).unwrap();
     let entries: Arc<Mutex<Vec<AuditEntry>>> = Arc::default();
     let kept = Arc::clone(&entries);
@@ -41,24 +28,25 @@ async fn a_key_is_asked_for_and_a_session_is_its_owners() {
     let options = HttpOptions::new().with_keys(keys);
     let served = Served::on_socket(gateway, served.manager.clone(), served.servers, options).await;
     for key in ["", "mcpool_guess"] {
-        let refused = post(&served, key, &initialize()).send().await.unwrap();
+        let refused = served
+            .post("/mcp", key, &initialize())
+            .send()
+            .await
+            .unwrap();
         assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(
             refused.headers()["www-authenticate"],
             "Bearer realm=\"mcpool\""
         );
     }
-    let begun = post(&served, ada.expose(), &initialize())
-        .send()
-        .await
-        .unwrap();
-    let session = begun.headers()["mcp-session-id"]
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let session = served.token("/mcp", ada.expose()).await;
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
         "name": "files__fail", "arguments": {"message": "no"}}});
-    let with = |key: &str| post(&served, key, &call).header("mcp-session-id", &session);
+    let with = |key: &str| {
+        served
+            .post("/mcp", key, &call)
+            .header("mcp-session-id", &session)
+    };
     // A stolen token is nothing to another principal.
     let stolen = with(bob.expose()).send().await.unwrap();
     assert_eq!(stolen.status(), StatusCode::NOT_FOUND);
@@ -78,6 +66,64 @@ async fn a_key_is_asked_for_and_a_session_is_its_owners() {
         written["ms"].is_u64() && written["bytes_out"].as_u64() > Some(20),
         "{written}"
     );
+}
+
+#[tokio::test]
+async fn keys_that_are_taken_away_are_refused_from_the_next_request_on() {
+    let served = Served::one(Era::Legacy).await;
+    let (ada, line) = AccessKeys::issue(&Grant::new("ada").unwrap());
+    let keys = AccessKeys::read(&line).unwrap();
+    let options = HttpOptions::new().with_keys(keys.clone());
+    let served = served.again(options, HttpServer::new()).await;
+    let session = served.token("/mcp", ada.expose()).await;
+    let with = |key: &str| {
+        let request = served.post("/mcp", key, &ping());
+        status(request.header("mcp-session-id", &session))
+    };
+    assert_eq!(with(ada.expose()).await, StatusCode::OK);
+    // None at all is not the same as not asking for any.
+    keys.replace(&AccessKeys::default());
+    assert_eq!(with(ada.expose()).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(with("").await, StatusCode::UNAUTHORIZED);
+    let (new, line) = AccessKeys::issue(&Grant::new("ada").unwrap());
+    keys.replace(&AccessKeys::read(&line).unwrap());
+    assert_eq!(with(new.expose()).await, StatusCode::OK);
+    assert_eq!(with(ada.expose()).await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_key_with_a_profile_opens_that_alone() {
+    let served = Served::one(Era::Legacy).await;
+    let grant = Grant::new("ada").unwrap().with_profile("reading").unwrap();
+    let (key, line) = AccessKeys::issue(&grant);
+    let lost = Grant::new("bob").unwrap().with_profile("gone").unwrap();
+    let (lost, other) = AccessKeys::issue(&lost);
+    let echo = ToolFilter::allow(["files__echo"]);
+    let options = HttpOptions::new()
+        .with_keys(AccessKeys::read(&format!("{line}\n{other}")).unwrap())
+        .with_profile(Profile::new("reading").with_tools(echo))
+        .with_profile(Profile::new("writing"));
+    let served = served.again(options, HttpServer::new()).await;
+    for path in ["/mcp/writing", "/servers/files/mcp"] {
+        let request = served.post(path, key.expose(), &initialize());
+        assert_eq!(status(request).await, StatusCode::FORBIDDEN, "{path}");
+    }
+    let request = served.post("/mcp", lost.expose(), &initialize());
+    assert_eq!(status(request).await, StatusCode::FORBIDDEN);
+    for path in ["/mcp", "/mcp/reading"] {
+        let session = served.token(path, key.expose()).await;
+        let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+        let list = served.post(path, key.expose(), &list);
+        let list = list
+            .header("mcp-session-id", &session)
+            .send()
+            .await
+            .unwrap();
+        let list: serde_json::Value = list.json().await.unwrap();
+        let tools = list["result"]["tools"].as_array().unwrap();
+        assert_eq!(tools.len(), 1, "{path}: {list}");
+        assert_eq!(tools[0]["name"], "files__echo");
+    }
 }
 
 #[tokio::test]

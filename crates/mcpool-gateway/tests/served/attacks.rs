@@ -1,59 +1,34 @@
 //! What clients must not be able to do.
 
-use mcpool_gateway::{Gateway, HttpOptions, SealingKeys};
+use mcpool_gateway::{Gateway, HttpOptions, Limits, SealingKeys};
 use mcpool_testkit::Era;
-use reqwest::{RequestBuilder, StatusCode};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{Served, by_hand};
-
-fn post(served: &Served, path: &str, body: &Value) -> RequestBuilder {
-    by_hand()
-        .post(served.url(path))
-        .header("accept", "application/json, text/event-stream")
-        .json(body)
-}
-
-fn initialize() -> Value {
-    json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
-        "protocolVersion": "2025-11-25", "capabilities": {},
-        "clientInfo": {"name": "t", "version": "1"}}})
-}
-
-async fn token(served: &Served, path: &str) -> String {
-    let begun = post(served, path, &initialize()).send().await.unwrap();
-    assert_eq!(begun.status(), StatusCode::OK);
-    begun.headers()["mcp-session-id"]
-        .to_str()
-        .unwrap()
-        .to_owned()
-}
-
-fn ping() -> Value {
-    json!({"jsonrpc": "2.0", "id": 1, "method": "ping"})
-}
-
-async fn status(request: RequestBuilder) -> StatusCode {
-    request.send().await.unwrap().status()
-}
+use crate::support::{Served, by_hand, initialize, ping, status};
 
 #[tokio::test]
 async fn foreign_names_are_refused() {
     let served = Served::one(Era::Legacy).await;
     for (header, value) in [("host", "evil.example"), ("origin", "http://evil.example")] {
-        let request = post(&served, "/mcp", &initialize()).header(header, value);
+        let request = served.post("/mcp", "", &initialize()).header(header, value);
         assert_eq!(status(request).await, StatusCode::FORBIDDEN, "{header}");
     }
-    let request = post(&served, "/mcp", &initialize()).header("origin", "http://localhost:1");
+    let request = served
+        .post("/mcp", "", &initialize())
+        .header("origin", "http://localhost:1");
     assert_eq!(status(request).await, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn a_session_is_good_where_it_was_made_and_until_it_is_ended() {
     let served = Served::one(Era::Legacy).await;
-    let token = token(&served, "/mcp").await;
-    let with =
-        |token: &str, path: &str| post(&served, path, &ping()).header("mcp-session-id", token);
+    let token = served.token("/mcp", "").await;
+    let with = |token: &str, path: &str| {
+        served
+            .post(path, "", &ping())
+            .header("mcp-session-id", token)
+    };
     assert_eq!(status(with(&token, "/mcp")).await, StatusCode::OK);
     // Another part of the pool, a changed token, none.
     assert_eq!(
@@ -68,7 +43,7 @@ async fn a_session_is_good_where_it_was_made_and_until_it_is_ended() {
     };
     assert_eq!(status(with(&changed, "/mcp")).await, StatusCode::NOT_FOUND);
     assert_eq!(
-        status(post(&served, "/mcp", &ping())).await,
+        status(served.post("/mcp", "", &ping())).await,
         StatusCode::BAD_REQUEST
     );
     // Another gateway with the same key goes on with it; one with another key does not.
@@ -84,7 +59,9 @@ async fn a_session_is_good_where_it_was_made_and_until_it_is_ended() {
             HttpOptions::new(),
         )
         .await;
-        let request = post(&other, "/mcp", &ping()).header("mcp-session-id", &token);
+        let request = other
+            .post("/mcp", "", &ping())
+            .header("mcp-session-id", &token);
         assert_eq!(status(request).await, wanted, "{key}");
     }
     let delete = by_hand()
@@ -98,11 +75,11 @@ async fn a_session_is_good_where_it_was_made_and_until_it_is_ended() {
 async fn bodies_are_bounded_and_of_one_type() {
     let served = Served::one(Era::Legacy).await;
     let gateway = served.gateway.clone();
-    let options = HttpOptions::new().with_max_body_bytes(1_000);
+    let options = HttpOptions::new().with_limits(Limits::new().with_max_body_bytes(1_000));
     let small = Served::on_socket(gateway, served.manager.clone(), Vec::new(), options).await;
     let mut long = initialize();
     long["params"]["clientInfo"]["name"] = json!("x".repeat(2_000));
-    let request = post(&small, "/mcp", &long);
+    let request = small.post("/mcp", "", &long);
     assert_eq!(status(request).await, StatusCode::PAYLOAD_TOO_LARGE);
     let plain = by_hand().post(small.url("/mcp"));
     let request = plain
@@ -141,7 +118,7 @@ async fn paths_lead_to_what_is_there() {
         "/",
         "/servers/%2e%2e%2fmcp/mcp",
     ] {
-        let request = post(&served, path, &initialize());
+        let request = served.post(path, "", &initialize());
         assert_eq!(status(request).await, StatusCode::NOT_FOUND, "{path}");
     }
     let put = by_hand().put(served.url("/mcp"));

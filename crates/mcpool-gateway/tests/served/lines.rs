@@ -8,7 +8,7 @@ use tokio::io::{
     AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, ReadHalf, WriteHalf,
 };
 
-use crate::support::{PATIENCE, Served};
+use crate::support::{PATIENCE, Served, tool_call};
 
 /// A client that writes and reads lines by hand.
 struct ByHand {
@@ -173,4 +173,33 @@ async fn lines_that_are_none_are_refused_and_the_next_is_served() {
     let mut line = String::new();
     client.read.read_line(&mut line).await.unwrap();
     assert_eq!(line.trim(), r#"{"jsonrpc":"2.0","id":1e400,"result":{}}"#);
+}
+
+#[tokio::test]
+async fn a_gateway_that_ends_answers_what_runs_and_closes_the_stream() {
+    let served = Served::one(Era::Legacy).await;
+    let mut client = ByHand::connect(&served);
+    client.initialize("2025-11-25").await;
+    client
+        .say(&tool_call(1, "files__ask", json!({"method": "roots/list"})).to_string())
+        .await;
+    let asked = client.hear().await.unwrap();
+    let gateway = served.gateway.clone();
+    let ending = tokio::spawn(async move { gateway.drain(PATIENCE).await });
+    while !served.gateway.is_draining() {
+        tokio::task::yield_now().await;
+    }
+    let late = client
+        .ask(tool_call(2, "files__echo", json!({"message": "hi"})))
+        .await;
+    assert_eq!(
+        (&late["id"], &late["error"]["code"]),
+        (&json!(2), &json!(-32603))
+    );
+    let answer = client
+        .ask(json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"roots": []}}))
+        .await;
+    assert_eq!(answer["id"], 1);
+    assert!(ending.await.unwrap());
+    assert_eq!(client.hear().await, None);
 }

@@ -8,10 +8,11 @@ use mcpool_core::{
     Client, ClientFactory as _, ConnectOptions, HttpSpec, ProtocolChoice, ProtocolVersion, Raw,
     RpcError, ServerName, ServerRequest, ServerRequestHandler, ServerSpec, Verbs as _,
 };
-use mcpool_gateway::{Gateway, HttpOptions, Relay, SealingKeys};
+use mcpool_gateway::{Gateway, HttpOptions, HttpServer, Relay, SealingKeys};
 use mcpool_manager::ConnectionManager;
 use mcpool_testkit::{Behavior, Era, fixtures::http::HttpFixture};
-use serde_json::Value;
+use reqwest::{RequestBuilder, StatusCode};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -65,10 +66,32 @@ impl Served {
         servers: Vec<HttpFixture>,
         options: HttpOptions,
     ) -> Self {
+        let server = HttpServer::new();
+        Self::by_server(gateway, manager, servers, options, server).await
+    }
+
+    /// The same pool behind another gateway, with these options.
+    pub(crate) async fn again(self, options: HttpOptions, server: HttpServer) -> Self {
+        let gateway = Gateway::builder(self.manager.clone())
+            .with_keys(SealingKeys::random())
+            .build();
+        Self::by_server(gateway, self.manager, self.servers, options, server).await
+    }
+
+    async fn by_server(
+        gateway: Gateway,
+        manager: ConnectionManager,
+        servers: Vec<HttpFixture>,
+        options: HttpOptions,
+        server: HttpServer,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let router = gateway.router(options);
-        let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let serving = tokio::spawn({
+            let gateway = gateway.clone();
+            async move { server.serve(&gateway, listener, router).await.unwrap() }
+        });
         Self {
             gateway,
             manager,
@@ -80,6 +103,38 @@ impl Served {
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// A POST of a message, by hand; a key of "" is none.
+    pub(crate) fn post(&self, path: &str, key: &str, body: &Value) -> RequestBuilder {
+        let request = by_hand()
+            .post(self.url(path))
+            .header("accept", "application/json, text/event-stream")
+            .json(body);
+        match key {
+            "" => request,
+            key => request.bearer_auth(key),
+        }
+    }
+
+    /// Begins a session and gives its token.
+    pub(crate) async fn token(&self, path: &str, key: &str) -> String {
+        let begun = self.post(path, key, &initialize()).send().await.unwrap();
+        assert_eq!(begun.status(), StatusCode::OK);
+        begun.headers()["mcp-session-id"]
+            .to_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// Waits until a server has seen so many calls.
+    pub(crate) async fn seen(&self, what: &str, count: u64) {
+        let wait = async {
+            while self.servers[0].seen()[what] != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap();
     }
 
     /// A client of the whole pool.
@@ -102,6 +157,26 @@ impl Served {
             .await
             .unwrap()
     }
+}
+
+/// The first message of an older client.
+pub(crate) fn initialize() -> Value {
+    json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {"elicitation": {}, "roots": {}},
+        "clientInfo": {"name": "t", "version": "1"}}})
+}
+
+pub(crate) fn ping() -> Value {
+    json!({"jsonrpc": "2.0", "id": 1, "method": "ping"})
+}
+
+pub(crate) fn tool_call(id: u64, tool: &str, arguments: Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {
+        "name": tool, "arguments": arguments}})
+}
+
+pub(crate) async fn status(request: RequestBuilder) -> StatusCode {
+    request.send().await.unwrap().status()
 }
 
 /// An HTTP client for requests that are written by hand.
@@ -140,7 +215,7 @@ impl ServerRequestHandler for Answers {
             .params
             .as_ref()
             .map_or(Value::Null, |params| params.parse().unwrap());
-        Ok(Raw::of(&serde_json::json!({
+        Ok(Raw::of(&json!({
             "asked": request.method,
             "by": params["_meta"]["mcpool/server"],
         }))

@@ -1,0 +1,212 @@
+//! `mcpool serve key`: the keys of those who may use the gateway.
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use clap::{Args, Subcommand};
+use mcpool::gateway::{AccessKeys, Grant};
+use serde_json::json;
+
+use super::{Outcome, files};
+use crate::{
+    config_files::user_file,
+    exit::{Exit, Failure},
+    global::parse_duration,
+    off_thread::off_thread,
+    render::{out, table},
+    text,
+};
+
+/// The file of keys, in the directory of the user's config.
+const FILE: &str = "gateway-keys";
+
+/// `mcpool serve key`
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key and show it, once: the file keeps its SHA-256
+    Add(AddArgs),
+    /// Show whose keys there are, and what they allow
+    List(FileArgs),
+    /// Take every key of NAME away; a gateway that runs refuses them from then on
+    Remove {
+        /// Whose
+        name: String,
+        #[command(flatten)]
+        file: FileArgs,
+    },
+}
+
+/// Which file.
+#[derive(Debug, Args)]
+pub(crate) struct FileArgs {
+    /// The file of keys; default: mcpool/gateway-keys in the user's config directory
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+}
+
+/// `mcpool serve key add`
+#[derive(Debug, Args)]
+pub(crate) struct AddArgs {
+    /// Whose it is: one word, which the audit shows
+    name: String,
+    /// The one profile that may be used with it
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// HTTP requests a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// Requests under way at once
+    #[arg(long, value_name = "N")]
+    in_flight: Option<usize>,
+    /// Bytes of the body of a request
+    #[arg(long, value_name = "BYTES")]
+    max_body: Option<usize>,
+    /// When it ends: a time from now ("90d") or a moment ("2027-01-01T00:00:00Z")
+    #[arg(long, value_name = "TIME", value_parser = parse_expiry)]
+    expires: Option<SystemTime>,
+    #[command(flatten)]
+    file: FileArgs,
+}
+
+/// Runs it.
+pub(super) async fn run(command: KeyCommand, json: bool) -> Outcome {
+    match command {
+        KeyCommand::Add(args) => add(args, json).await,
+        KeyCommand::List(file) => list(file, json).await,
+        KeyCommand::Remove { name, file } => remove(name, file).await,
+    }
+}
+
+/// The file of keys that is used when none is named.
+pub(super) fn default_file() -> Result<PathBuf, Failure> {
+    user_file()
+        .and_then(|file| Some(file.parent()?.join(FILE)))
+        .ok_or_else(|| Failure::usage(text!("there is no config directory: name a file")))
+}
+
+impl FileArgs {
+    fn path(self) -> Result<PathBuf, Failure> {
+        self.keys.map_or_else(default_file, Ok)
+    }
+}
+
+async fn add(args: AddArgs, json: bool) -> Outcome {
+    let refused = |error: mcpool::Error| Failure::usage(text!("{}", error.message()));
+    let mut grant = Grant::new(&args.name).map_err(refused)?;
+    if let Some(profile) = &args.profile {
+        grant = grant.with_profile(profile).map_err(refused)?;
+    }
+    if let Some(rate) = args.rate {
+        grant = grant.with_rate(rate);
+    }
+    if let Some(in_flight) = args.in_flight {
+        grant = grant.with_in_flight(in_flight);
+    }
+    if let Some(bytes) = args.max_body {
+        grant = grant.with_max_body_bytes(bytes);
+    }
+    if let Some(at) = args.expires {
+        grant = grant.with_expiry(at);
+    }
+    let (key, line) = AccessKeys::issue(&grant);
+    let path = args.file.path()?;
+    off_thread(move || append(&path, &line)).await??;
+    if json {
+        out::document(&json!({"name": args.name, "key": key.expose()}))?;
+    } else {
+        out::print_line(&text!("{}", key.expose()))?;
+    }
+    Ok(Exit::Good)
+}
+
+async fn list(file: FileArgs, json: bool) -> Outcome {
+    let path = file.path()?;
+    let grants = off_thread(move || files::access(&path, &files::read(&path)?)).await??;
+    let grants = grants.grants();
+    let expires = |grant: &Grant| {
+        let at = grant.expires()?;
+        Some(humantime::format_rfc3339_seconds(at).to_string())
+    };
+    if json {
+        let keys = grants.iter().map(|grant| {
+            json!({"name": grant.name(), "profile": grant.profile(), "expires_at": expires(grant),
+                "allows": grant.to_string()})
+        });
+        out::document(&json!({ "keys": keys.collect::<Vec<_>>() }))?;
+        return Ok(Exit::Good);
+    }
+    let mut table = table::Table::new(&["NAME", "ALLOWS"]);
+    for grant in &grants {
+        let text = grant.to_string();
+        let allows = text.split_once(' ').map_or("everything", |(_, rest)| rest);
+        let state = match grant.expires() {
+            Some(at) if at <= SystemTime::now() => format!("{allows} (expired)"),
+            _ => allows.to_owned(),
+        };
+        table.row([grant.name(), &state]);
+    }
+    out::print(&table.to_text_or(text!("there are no keys\n")))
+}
+
+async fn remove(name: String, file: FileArgs) -> Outcome {
+    let path = file.path()?;
+    let shown = name.clone();
+    let removed = off_thread(move || take_away(&path, &name)).await??;
+    if !removed {
+        return Err(Failure::usage(text!("there is no key of {}", shown)));
+    }
+    Ok(Exit::Good)
+}
+
+fn append(path: &Path, line: &str) -> Result<(), Failure> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| files::not_used(folder, &error))?;
+    }
+    let mut file = files::private(path)?;
+    // What somebody wrote by hand may lack its last line break.
+    let before = files::read(path)?;
+    let separator = if before.is_empty() || before.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
+    file.write_all(format!("{separator}{line}\n").as_bytes())
+        .map_err(|error| files::not_used(path, &error))
+}
+
+/// Writes the file without the lines of this name; whether there were any. Comments stay.
+fn take_away(path: &Path, name: &str) -> Result<bool, Failure> {
+    let text = files::read(path)?;
+    // Nothing is lost of a file that is something else.
+    files::access(path, &text)?;
+    let is_theirs = |line: &&str| line.split_whitespace().next() == Some(name);
+    let (theirs, others): (Vec<&str>, Vec<&str>) = text.lines().partition(is_theirs);
+    if theirs.is_empty() {
+        return Ok(false);
+    }
+    let rest: String = others.iter().map(|line| format!("{line}\n")).collect();
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    let failed = |error: std::io::Error| files::not_used(path, &error);
+    // Left by one that was killed, perhaps.
+    let _ = std::fs::remove_file(&beside);
+    files::private(&beside)?
+        .write_all(rest.as_bytes())
+        .map_err(failed)?;
+    std::fs::rename(&beside, path).map_err(failed)?;
+    Ok(true)
+}
+
+fn parse_expiry(text: &str) -> Result<SystemTime, String> {
+    if let Ok(at) = humantime::parse_rfc3339_weak(text) {
+        return Ok(at);
+    }
+    let after: Duration = parse_duration(text)?;
+    SystemTime::now()
+        .checked_add(after)
+        .ok_or_else(|| "that is too far away".to_owned())
+}

@@ -1,0 +1,206 @@
+//! How much one principal may ask for: requests at once, requests a second, bytes of a body.
+//!
+//! What is refused here reaches no server, so it counts against the health of none.
+
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use governor::{
+    DefaultDirectRateLimiter, Quota, RateLimiter,
+    clock::{Clock as _, DefaultClock},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Requests of one principal that are under way at once, unless it is set.
+const MAX_REQUESTS: usize = 4_096;
+
+/// HTTP requests of one principal a second, unless it is set. A program that goes wrong in a loop
+/// is slowed down; nobody who works is.
+const RATE_LIMIT: u32 = 50_000;
+
+/// Bytes of the body of a request, unless it is set.
+const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+
+/// Principals whose use is counted at once. The one that was idle for the longest time is
+/// forgotten first.
+const MAX_PRINCIPALS: usize = 10_000;
+
+/// What one principal may ask for. Where no keys are asked for, all clients together are one.
+///
+/// ```
+/// use mcpool_gateway::Limits;
+///
+/// let limits = Limits::new().with_in_flight(32).with_rate(100);
+/// assert_ne!(limits, Limits::default());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Limits {
+    in_flight: usize,
+    rate: NonZeroU32,
+    max_body_bytes: usize,
+}
+
+impl Limits {
+    /// The defaults: 4 096 requests at once, 50 000 a second, bodies of 16 MiB.
+    pub fn new() -> Self {
+        Self {
+            in_flight: MAX_REQUESTS,
+            rate: at_least_one(RATE_LIMIT),
+            max_body_bytes: MAX_BODY_BYTES,
+        }
+    }
+
+    /// Sets how many requests may be under way at once; the next is answered with 429. None at all
+    /// counts as 1.
+    pub fn with_in_flight(mut self, requests: usize) -> Self {
+        self.in_flight = requests.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// Sets how many HTTP requests may come in a second, which is also how many may come at one
+    /// moment; the next is answered with 429. None at all counts as 1.
+    pub fn with_rate(mut self, per_second: u32) -> Self {
+        self.rate = at_least_one(per_second);
+        self
+    }
+
+    /// Sets how large the body of a request may be, in bytes; a longer one is answered with 413.
+    pub fn with_max_body_bytes(mut self, bytes: usize) -> Self {
+        self.max_body_bytes = bytes;
+        self
+    }
+
+    pub(crate) fn max_body_bytes(&self) -> usize {
+        self.max_body_bytes
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn at_least_one(rate: u32) -> NonZeroU32 {
+    NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN)
+}
+
+/// The use that principals make of the gateway.
+#[derive(Default)]
+pub(crate) struct Allowances(Mutex<HashMap<Option<Arc<str>>, Entry>>);
+
+struct Entry {
+    allowance: Arc<Allowance>,
+    used: Instant,
+}
+
+/// What one principal has left.
+pub(crate) struct Allowance {
+    limits: Limits,
+    rate: DefaultDirectRateLimiter,
+    in_flight: Arc<Semaphore>,
+}
+
+/// A request that is under way, for as long as this lives.
+pub(crate) type Turn = OwnedSemaphorePermit;
+
+impl Allowances {
+    /// What a principal has left. Other limits than before begin with nothing used.
+    pub(crate) fn of(&self, principal: Option<&Arc<str>>, limits: Limits) -> Arc<Allowance> {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let principal = principal.cloned();
+        let now = Instant::now();
+        if let Some(entry) = entries.get_mut(&principal)
+            && entry.allowance.limits == limits
+        {
+            entry.used = now;
+            return Arc::clone(&entry.allowance);
+        }
+        if entries.len() >= MAX_PRINCIPALS {
+            let oldest = entries.iter().min_by_key(|(_, entry)| entry.used);
+            let oldest = oldest.map(|(principal, _)| principal.clone());
+            oldest.map(|principal| entries.remove(&principal));
+        }
+        let allowance = Arc::new(Allowance {
+            limits,
+            rate: RateLimiter::direct(Quota::per_second(limits.rate)),
+            in_flight: Arc::new(Semaphore::new(limits.in_flight)),
+        });
+        let entry = Entry {
+            allowance: Arc::clone(&allowance),
+            used: now,
+        };
+        entries.insert(principal, entry);
+        allowance
+    }
+}
+
+impl Allowance {
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Counts an HTTP request.
+    ///
+    /// # Errors
+    /// How long it has to wait.
+    pub(crate) fn count(&self) -> Result<(), Duration> {
+        let refused = self.rate.check();
+        refused.map_err(|until| until.wait_time_from(DefaultClock::default().now()))
+    }
+
+    /// Begins a request; `None` when too many are under way.
+    pub(crate) fn begin(&self) -> Option<Turn> {
+        Arc::clone(&self.in_flight).try_acquire_owned().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_principal_has_its_own() {
+        let allowances = Allowances::default();
+        let limits = Limits::new().with_in_flight(1).with_rate(2);
+        let (ada, bob): (Arc<str>, Arc<str>) = ("ada".into(), "bob".into());
+        let of_ada = allowances.of(Some(&ada), limits);
+        let turn = of_ada.begin();
+        assert!(turn.is_some());
+        assert!(allowances.of(Some(&ada), limits).begin().is_none());
+        assert!(allowances.of(Some(&bob), limits).begin().is_some());
+        assert!(allowances.of(None, limits).begin().is_some());
+        drop(turn);
+        assert!(of_ada.begin().is_some());
+        assert_eq!((of_ada.count(), of_ada.count()), (Ok(()), Ok(())));
+        let wait = of_ada.count().unwrap_err();
+        assert!(
+            wait > Duration::ZERO && wait <= Duration::from_secs(1),
+            "{wait:?}"
+        );
+        assert_eq!(allowances.of(Some(&bob), limits).count(), Ok(()));
+    }
+
+    #[test]
+    fn extreme_limits_are_limits() {
+        let limits = Limits::new().with_in_flight(usize::MAX).with_rate(u32::MAX);
+        assert!(Allowances::default().of(None, limits).begin().is_some());
+        let limits = Limits::new().with_in_flight(0).with_rate(0);
+        let allowance = Allowances::default().of(None, limits);
+        assert!(allowance.begin().is_some() && allowance.count().is_ok());
+    }
+
+    #[test]
+    fn a_bounded_number_is_remembered() {
+        let allowances = Allowances::default();
+        for n in 0..=MAX_PRINCIPALS {
+            allowances.of(Some(&n.to_string().into()), Limits::new());
+        }
+        assert_eq!(allowances.0.lock().unwrap().len(), MAX_PRINCIPALS);
+    }
+}

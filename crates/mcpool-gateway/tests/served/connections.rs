@@ -1,0 +1,145 @@
+//! Connections that are slow, idle, too many, or speak TLS.
+
+use std::{sync::Arc, time::Duration};
+
+use mcpool_gateway::{HttpOptions, HttpServer, Tls};
+use mcpool_testkit::Era;
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+use crate::support::{PATIENCE, Served};
+
+/// Short, and long enough for a loaded machine to send a request at once.
+const SHORT: Duration = Duration::from_millis(500);
+
+const PROBE: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+async fn rest(mut stream: impl AsyncRead + Unpin) -> String {
+    let mut text = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut text)).await;
+    // A connection that is reset has ended as well.
+    let _ = read.expect("the connection stays open");
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_ends_its_connection() {
+    let served = Served::one(Era::Legacy).await;
+    let server = HttpServer::new().with_header_timeout(SHORT);
+    let served = served.again(HttpOptions::new(), server).await;
+    for part in ["", "POST /mcp HTTP/1.1\r\nhost: localhost\r\nx-slow: "] {
+        let mut stream = TcpStream::connect(&served.address).await.unwrap();
+        stream.write_all(part.as_bytes()).await.unwrap();
+        let said = rest(stream).await;
+        assert!(!said.contains("200"), "{said}");
+    }
+    // One that has been served is closed when nothing more comes.
+    let mut stream = TcpStream::connect(&served.address).await.unwrap();
+    stream.write_all(PROBE).await.unwrap();
+    assert!(rest(stream).await.ends_with("alive\n"));
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_refused() {
+    let served = Served::one(Era::Legacy).await;
+    let options = HttpOptions::new().with_body_timeout(SHORT);
+    let served = served.again(options, HttpServer::new()).await;
+    let mut stream = TcpStream::connect(&served.address).await.unwrap();
+    let head = "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+        content-length: 100\r\nconnection: close\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let said = rest(stream).await;
+    assert!(said.starts_with("HTTP/1.1 408 "), "{said}");
+    assert!(said.contains("too slowly"), "{said}");
+}
+
+#[tokio::test]
+async fn a_connection_too_many_is_turned_away_until_another_ends() {
+    let served = Served::one(Era::Legacy).await;
+    let server = HttpServer::new().with_max_connections(20);
+    let served = served.again(HttpOptions::new(), server).await;
+    let mut idle = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(&served.address).await.unwrap();
+        stream.write_all(PROBE).await.unwrap();
+        let mut first = [0; 15];
+        stream.read_exact(&mut first).await.unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200 OK");
+        idle.push(stream);
+    }
+    let refused = rest(TcpStream::connect(&served.address).await.unwrap()).await;
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    assert!(refused.contains("retry-after: 1\r\n"), "{refused}");
+    let (head, body) = refused.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.contains(&format!("content-length: {}", body.len())),
+        "{head}"
+    );
+    idle.pop();
+    let admitted = async {
+        loop {
+            let mut stream = TcpStream::connect(&served.address).await.unwrap();
+            let probe = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+            // It may be closed before all of it was written.
+            let _ = stream.write_all(probe).await;
+            if rest(stream).await.starts_with("HTTP/1.1 200 ") {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, admitted).await.unwrap();
+}
+
+#[tokio::test]
+async fn tls_is_spoken_with_the_certificate_of_the_moment() {
+    let pair = || {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        (made.cert, made.signing_key.serialize_pem())
+    };
+    let ((first, first_key), (second, second_key)) = (pair(), pair());
+    let tls =
+        |cert: &rcgen::Certificate, key: &str| Tls::from_pem(cert.pem().as_bytes(), key.as_bytes());
+    assert!(
+        tls(&first, &second_key).is_err(),
+        "they do not belong together"
+    );
+    assert!(Tls::from_pem(b"", first_key.as_bytes()).is_err());
+    let current = tls(&first, &first_key).unwrap();
+    let served = Served::one(Era::Legacy).await;
+    let server = HttpServer::new().with_tls(current.clone());
+    let served = served.again(HttpOptions::new(), server).await;
+    let connect = async |trusted: &rcgen::Certificate| {
+        let mut roots = RootCertStore::empty();
+        roots.add(trusted.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = TcpStream::connect(&served.address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut stream = TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await?;
+        let probe = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        stream.write_all(probe).await?;
+        Ok::<_, std::io::Error>(rest(stream).await)
+    };
+    assert!(connect(&first).await.unwrap().ends_with("alive\n"));
+    assert!(connect(&second).await.is_err());
+    current.replace(&tls(&second, &second_key).unwrap());
+    assert!(connect(&second).await.unwrap().ends_with("alive\n"));
+    assert!(connect(&first).await.is_err());
+    // One that speaks no TLS is not served.
+    let mut plain = TcpStream::connect(&served.address).await.unwrap();
+    plain.write_all(PROBE).await.unwrap();
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, plain.read_to_end(&mut answer)).await;
+    let _ = read.unwrap();
+    assert!(!String::from_utf8_lossy(&answer).contains("alive"));
+}
