@@ -1,10 +1,13 @@
-//! `cargo xtask bench [stdio|http|memory|cli] [--rounds N] [--only TEXT]`: mcpool beside the limit and rmcp, in
+//! `cargo xtask bench [stdio|http|memory|cli|gateway] [--rounds N] [--only TEXT]`: mcpool beside the limit and rmcp, in
 //! release mode.
 
 use crate::{
-    Outcome,
-    tools::{self, cargo},
+    Outcome, clients, servers,
+    tools::{self, cargo, target},
 };
+
+/// A proxy that the gateway is measured beside; the other one is FastMCP's.
+const MCP_PROXY: &[&str] = &["mcp-proxy==0.13.0"];
 
 /// Builds what is measured and runs the benchmark; all arguments go to it.
 pub(crate) fn run(args: &[String]) -> Outcome {
@@ -19,5 +22,13 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         "mcpool-bench",
         "--",
     ];
-    tools::run(cargo(run).args(args))
+    let mut bench = cargo(run);
+    bench.args(args);
+    if args.first().is_some_and(|what| what == "gateway") {
+        let peers = target().join("clients");
+        servers::install_python(&peers.join("fastmcp"), clients::FASTMCP)?;
+        servers::install_python(&peers.join("mcp-proxy"), MCP_PROXY)?;
+        bench.arg("--peers").arg(peers);
+    }
+    tools::run(&mut bench)
 }

@@ -34,7 +34,8 @@ const PROGRAMS: &[&str] = &[
     "@modelcontextprotocol/inspector@2.12.0",
     "node@24",
 ];
-const FASTMCP: &[&str] = &["fastmcp==4.2.3"];
+/// FastMCP: a client, and a proxy that the gateway is measured beside.
+pub(crate) const FASTMCP: &[&str] = &["fastmcp==4.2.3"];
 
 /// The server behind the gateway: its name in the table, and the SDK that it stands on.
 const UPSTREAMS: [(&str, &str); 2] = [("2025-11-25", "python-sdk1"), ("2026-07-28", "python-sdk2")];

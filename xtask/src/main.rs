@@ -40,8 +40,8 @@ cargo xtask COMMAND
                (PATTERN… runs a part)
   clients      clients of other makers at the gateway, against the table in docs/clients.md
                (--update writes the table; PATTERN… runs a part)
-  bench        mcpool beside the limit and rmcp: `bench [stdio|http|memory|cli]`, --rounds N,
-               --only TEXT
+  bench        mcpool beside the limit and rmcp: `bench [stdio|http|memory|cli|gateway]`,
+               --rounds N, --only TEXT
   weight       how many packages each crate brings, against the table in docs/weight.md
                (--update writes it; --binary builds and weighs the program)
 ";

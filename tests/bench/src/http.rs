@@ -29,13 +29,13 @@ use crate::{
     stdio::Call,
 };
 
-struct Server {
+pub(crate) struct HttpServer {
     child: Child,
-    origin: String,
+    pub(crate) origin: String,
 }
 
-impl Server {
-    fn start() -> Outcome<Self> {
+impl HttpServer {
+    pub(crate) fn start() -> Outcome<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .arg("serve-http")
             .stdout(Stdio::piped())
@@ -50,7 +50,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for HttpServer {
     fn drop(&mut self) {
         // It may have ended by itself.
         let _ = self.child.kill();
@@ -59,10 +59,20 @@ impl Drop for Server {
 }
 
 /// Bare reqwest: posts, reads the body, parses it.
-struct Bare {
+pub(crate) struct Bare {
     client: reqwest::Client,
     url: String,
     next: AtomicU64,
+}
+
+impl Bare {
+    pub(crate) fn new(client: reqwest::Client, url: String) -> Self {
+        Self {
+            client,
+            url,
+            next: AtomicU64::new(1),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -89,7 +99,7 @@ impl Contender for Arc<Bare> {
     }
 }
 
-fn pooled() -> Outcome<reqwest::Client> {
+pub(crate) fn pooled() -> Outcome<reqwest::Client> {
     // It may be there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Ok(reqwest::Client::builder()
@@ -99,7 +109,7 @@ fn pooled() -> Outcome<reqwest::Client> {
 }
 
 pub(crate) async fn run(options: &Options) -> Outcome {
-    let server = Server::start()?;
+    let server = HttpServer::start()?;
     let small = "0123456789abcdef";
     let megabyte = "x".repeat(1_000_000);
     for (work, path, text, count, in_flight) in [
@@ -157,11 +167,7 @@ struct Contenders {
 
 impl Contenders {
     async fn connect(url: String) -> Outcome<Self> {
-        let bare = Arc::new(Bare {
-            client: pooled()?,
-            url: url.clone(),
-            next: AtomicU64::new(1),
-        });
+        let bare = Arc::new(Bare::new(pooled()?, url.clone()));
         let config = StreamableHttpClientTransportConfig::with_uri(url.as_str());
         let transport = StreamableHttpClientTransport::with_client(pooled()?, config);
         let rmcp: Rmcp = Arc::new(().serve(transport).await?);

@@ -2,11 +2,12 @@
 //! limit), and rmcp. The contenders take turns, round by round, so that whatever else the machine
 //! does meets all of them; the figures are medians over the rounds.
 //!
-//! `cargo xtask bench [stdio|http|memory|cli] [--rounds N] [--only TEXT]` builds and runs it.
+//! `cargo xtask bench [stdio|http|memory|cli|gateway] [--rounds N] [--only TEXT]` builds and runs it.
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 mod cli;
 mod contender;
+mod gateway;
 mod http;
 mod http_server;
 mod memory;
@@ -48,6 +49,9 @@ fn run(args: &[String]) -> Outcome {
         return runtime.block_on(memory::measure(contender));
     }
     let options = rounds::Options::parse(rest)?;
+    if what == "gateway" {
+        return runtime.block_on(gateway::run(&options));
+    }
     rounds::head();
     match what {
         "stdio" => runtime.block_on(stdio::run(&options)),
@@ -60,8 +64,9 @@ fn run(args: &[String]) -> Outcome {
             memory::run()?;
             cli::run(&options)
         }
-        other => {
-            Err(format!("no such benchmark: {other}; there are stdio, http, memory, cli").into())
-        }
+        other => Err(format!(
+            "no such benchmark: {other}; there are stdio, http, memory, cli, gateway"
+        )
+        .into()),
     }
 }

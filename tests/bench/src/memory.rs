@@ -35,13 +35,13 @@ fn spec(nth: usize) -> Outcome<ServerSpec> {
     Ok(ServerSpec::stdio(format!("s{nth}"), stdio)?)
 }
 
-/// Resident memory in kilobytes, from the kernel.
-fn resident() -> Outcome<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
+/// Resident memory of a process (`self`, or a number) in kilobytes, from the kernel.
+pub(crate) fn resident(process: &str) -> Outcome<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))
-        .ok_or("no VmRSS in /proc/self/status")?;
+        .ok_or("no VmRSS in /proc")?;
     let number = line.split_whitespace().next().ok_or("an empty VmRSS")?;
     Ok(number.parse()?)
 }
@@ -125,7 +125,7 @@ async fn mcpool() -> Outcome<Need> {
     manager.start(vec![spec(0)?]).await?.all_connected()?;
     answer(0).await?;
     tokio::time::sleep(SETTLED).await;
-    let one = resident()?;
+    let one = resident("self")?;
     let all = (0..=MORE).map(spec).collect::<Outcome<_>>()?;
     let began = Instant::now();
     manager.start(all).await?.all_connected()?;
@@ -134,7 +134,7 @@ async fn mcpool() -> Outcome<Need> {
         answer(nth).await?;
     }
     tokio::time::sleep(SETTLED).await;
-    let many = resident()?;
+    let many = resident("self")?;
     let began = Instant::now();
     let report = manager.shutdown(Duration::from_secs(30)).await;
     if !report.forced.is_empty() {
@@ -154,7 +154,7 @@ async fn rmcp() -> Outcome<Need> {
     first.list_all_tools().await?;
     first.call(&megabyte).await?;
     tokio::time::sleep(SETTLED).await;
-    let one = resident()?;
+    let one = resident("self")?;
     let began = Instant::now();
     let all: Vec<Rmcp> = stream::iter(0..MORE)
         .map(|_| async {
@@ -170,7 +170,7 @@ async fn rmcp() -> Outcome<Need> {
         client.call(&megabyte).await?;
     }
     tokio::time::sleep(SETTLED).await;
-    let many = resident()?;
+    let many = resident("self")?;
     let began = Instant::now();
     let ends = all.into_iter().chain([first]).map(|client| async {
         match Arc::try_unwrap(client) {

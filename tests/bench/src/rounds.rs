@@ -1,5 +1,7 @@
 //! Rounds, medians and the table.
 
+use std::path::PathBuf;
+
 use crate::{Outcome, contender::Took};
 
 /// What was asked for on the command line.
@@ -7,20 +9,24 @@ pub(crate) struct Options {
     /// How many rounds are counted.
     pub(crate) rounds: usize,
     only: Option<String>,
+    /// Where the proxies of other makers are installed.
+    pub(crate) peers: Option<PathBuf>,
 }
 
 impl Options {
-    /// Reads `--rounds N` and `--only TEXT`.
+    /// Reads `--rounds N`, `--only TEXT` and `--peers DIR`.
     pub(crate) fn parse(args: &[String]) -> Outcome<Self> {
         let mut options = Self {
             rounds: 15,
             only: None,
+            peers: None,
         };
         for pair in args.chunks(2) {
             match pair {
                 [flag, count] if flag == "--rounds" => options.rounds = count.parse()?,
                 [flag, text] if flag == "--only" => options.only = Some(text.clone()),
-                _ => return Err("the options are --rounds N and --only TEXT".into()),
+                [flag, dir] if flag == "--peers" => options.peers = Some(dir.into()),
+                _ => return Err("the options are --rounds N, --only TEXT and --peers DIR".into()),
             }
         }
         options.rounds = options.rounds.max(1);
@@ -143,7 +149,7 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn time(micros: f64) -> String {
+pub(crate) fn time(micros: f64) -> String {
     if micros < 1_000.0 {
         format!("{micros:.1} µs")
     } else {

@@ -1,0 +1,358 @@
+//! Calls through the gateway, over Streamable HTTP to a server over stdio: beside the limit (bare
+//! HTTP and bare stdio, one after the other) and beside proxies of other makers.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::{Value, json};
+
+use crate::{
+    Outcome,
+    contender::{Contender, calls, one},
+    http::{Bare, HttpServer, pooled},
+    rounds::{Options, median, time},
+    stdio::{Call, Limit},
+};
+
+/// How many clients the gateway has at once.
+const CLIENTS: usize = 1_000;
+/// Connects at a time.
+const AT_ONCE: usize = 50;
+/// How long a proxy may take to listen.
+const START: Duration = Duration::from_secs(30);
+
+/// FastMCP's proxy in front of a command.
+const FASTMCP: &str = r#"
+import sys
+from fastmcp.server import create_proxy
+server = {"command": sys.argv[2], "args": sys.argv[3:]}
+proxy = create_proxy({"mcpServers": {"bench": server}})
+options = {"host": "127.0.0.1", "port": int(sys.argv[1])}
+proxy.run(transport="http", show_banner=False, log_level="error", **options)
+"#;
+
+/// A process that ends with this.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A client of MCP 2025-11-25 that does no more than it must.
+#[derive(Clone)]
+struct Posting {
+    client: reqwest::Client,
+    url: Arc<str>,
+    session: Arc<str>,
+    next: Arc<AtomicU64>,
+}
+
+impl Posting {
+    /// Begins a session.
+    async fn connect(client: &reqwest::Client, url: &str) -> Outcome<Self> {
+        let params = json!({
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": {"name": "bench", "version": "1"},
+        });
+        let initialize =
+            json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
+        let response = post(client, url, "")
+            .body(initialize.to_string())
+            .send()
+            .await?
+            .error_for_status()?;
+        let session = response.headers().get("mcp-session-id");
+        let session = session.map_or(Ok(""), |id| id.to_str())?.to_owned();
+        response.bytes().await?;
+        let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+        let response = post(client, url, &session).body(initialized.to_string());
+        response.send().await?.error_for_status()?;
+        Ok(Self {
+            client: client.clone(),
+            url: url.into(),
+            session: session.into(),
+            next: Arc::new(AtomicU64::new(1)),
+        })
+    }
+
+    /// The stream on which it hears of what belongs to no call.
+    async fn listen(&self) -> Outcome<reqwest::Response> {
+        let request = self.client.get(&*self.url);
+        let request = with_session(request, &self.session).header("accept", "text/event-stream");
+        Ok(request.send().await?.error_for_status()?)
+    }
+}
+
+fn post(client: &reqwest::Client, url: &str, session: &str) -> reqwest::RequestBuilder {
+    with_session(client.post(url), session)
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+}
+
+fn with_session(request: reqwest::RequestBuilder, session: &str) -> reqwest::RequestBuilder {
+    match session {
+        "" => request,
+        session => request
+            .header("mcp-session-id", session)
+            .header("mcp-protocol-version", "2025-11-25"),
+    }
+}
+
+impl Contender for Posting {
+    async fn call(&self, text: &str) -> Outcome {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let response = post(&self.client, &self.url, &self.session)
+            .body(serde_json::to_string(&Call::new(id, text))?)
+            .send()
+            .await?
+            .error_for_status()?;
+        let body = response.bytes().await?;
+        let body = std::str::from_utf8(&body)?;
+        // The last event of a stream, or JSON.
+        let json = body
+            .lines()
+            .rev()
+            .find_map(|line| line.strip_prefix("data: "));
+        let answer: Value = serde_json::from_str(json.unwrap_or(body))?;
+        one(answer["result"]["content"].as_array().ok_or("no result")?)
+    }
+}
+
+pub(crate) async fn run(options: &Options) -> Outcome {
+    let gateway = Gateway::start()?;
+    let pooled = pooled()?;
+    let ours = Posting::connect(&pooled, &gateway.url).await?;
+    let server = HttpServer::start()?;
+    let bare = Arc::new(Bare::new(pooled.clone(), format!("{}/mcp", server.origin)));
+    let mut stdio = Limit::start()?;
+    let mut proxies = Vec::new();
+    if let Some(peers) = &options.peers {
+        for (name, process, url) in [fastmcp(peers)?, mcp_proxy(peers)?] {
+            let client = connected(&pooled, &url).await?;
+            proxies.push((name, client, process));
+        }
+    }
+    let mut head = vec!["work", "gateway", "limit", "× limit"];
+    for (name, ..) in &proxies {
+        head.extend([*name, "× calls/s"]);
+    }
+    print(&head);
+    print(&vec!["---"; head.len()]);
+    let text: Arc<str> = "0123456789abcdef".into();
+    for (work, count, in_flight) in [("one at a time", 1_000, 1), ("32 in flight", 6_400, 32)] {
+        let mut rounds: Vec<Vec<f64>> = Vec::new();
+        // The first round warms up and does not count.
+        for round in 0..=options.rounds {
+            let each = |took: Duration, count: u32| took.as_secs_f64() * 1e6 / f64::from(count);
+            let through = calls(&ours, &text, count, in_flight).await?;
+            let over_http = calls(&bare, &text, count, in_flight).await?;
+            let over_stdio = tokio::task::block_in_place(|| stdio.run(&text, count, in_flight))?;
+            let limit = over_http.time + over_stdio.time;
+            let mut took = vec![each(through.time, count), each(limit, count)];
+            for (_, client, _) in &proxies {
+                // They take a hundred times as long.
+                let few = count / 10;
+                took.push(each(calls(client, &text, few, in_flight).await?.time, few));
+            }
+            if round > 0 {
+                rounds.push(took);
+            }
+        }
+        let figure = |of: &dyn Fn(&[f64]) -> f64| median(rounds.iter().map(|r| of(r)).collect());
+        let mut row = vec![
+            format!("16 B, {work}"),
+            time(figure(&|round| round[0])),
+            time(figure(&|round| round[1])),
+            format!("{:.2}", figure(&|round| round[0] / round[1])),
+        ];
+        for at in 2..2 + proxies.len() {
+            row.push(time(figure(&|round| round[at])));
+            row.push(format!("{:.0}", figure(&|round| round[at] / round[0])));
+        }
+        print(&row.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    drop(proxies);
+    many_clients(&gateway).await
+}
+
+/// A thousand clients, each with a session, a standing stream, and one call.
+async fn many_clients(gateway: &Gateway) -> Outcome {
+    let (_, hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?;
+    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, hard, hard)?;
+    let before = gateway.resident()?;
+    let began = Instant::now();
+    let clients: Vec<_> = stream::iter(0..CLIENTS)
+        .map(|_| async {
+            // Connections of its own, as a process of its own has them.
+            let client = Posting::connect(&pooled()?, &gateway.url).await?;
+            let standing = client.listen().await?;
+            client.call("hello").await?;
+            Outcome::Ok((client, standing))
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let took = began.elapsed();
+    let after = gateway.resident()?;
+    println!(
+        "\n{} clients, each with a session, a standing stream, its own connections and one call: \
+         {:.1} s, {:.1} KB of the gateway each, {} server process(es)",
+        clients.len(),
+        took.as_secs_f64(),
+        (after - before) / 1_000.0,
+        gateway.servers()?,
+    );
+    Ok(())
+}
+
+struct Gateway {
+    process: Running,
+    url: String,
+    _config: tempfile::TempDir,
+}
+
+impl Gateway {
+    /// Starts the program that lies beside this one.
+    fn start() -> Outcome<Self> {
+        let this = std::env::current_exe()?;
+        let dir = tempfile::tempdir()?;
+        let config = dir.path().join("mcp.json");
+        let server = json!({"command": this, "args": ["serve-stdio"]});
+        std::fs::write(
+            &config,
+            json!({"mcpServers": {"bench": server}}).to_string(),
+        )?;
+        let mut process = Command::new(this.with_file_name("mcpool"))
+            .arg("--config")
+            .arg(&config)
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut said = String::new();
+        let output = process.stderr.take().ok_or("no stderr")?;
+        let process = Running(process);
+        BufReader::new(output).read_line(&mut said)?;
+        let address = said.trim().strip_prefix("serving at ");
+        let address = address.and_then(|address| address.strip_suffix("/mcp"));
+        let address = address.ok_or_else(|| format!("the gateway said {said:?}"))?;
+        Ok(Self {
+            process,
+            url: format!("{address}/servers/bench/mcp"),
+            _config: dir,
+        })
+    }
+
+    /// Resident memory in kilobytes, from the kernel.
+    fn resident(&self) -> Outcome<f64> {
+        crate::memory::resident(&self.process.0.id().to_string())
+    }
+
+    /// How many servers run behind it: processes of this program that serve stdio, and whose
+    /// forebear is the gateway.
+    fn servers(&self) -> Outcome<usize> {
+        let mut parents = std::collections::HashMap::new();
+        let mut serving = Vec::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let dir = entry?.path();
+            let Some(pid) = dir
+                .file_name()
+                .and_then(|name| name.to_str()?.parse::<u32>().ok())
+            else {
+                continue;
+            };
+            // A process may end while we look.
+            let Ok(stat) = std::fs::read_to_string(dir.join("stat")) else {
+                continue;
+            };
+            let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+            let parent = after_name
+                .split(' ')
+                .nth(1)
+                .and_then(|ppid| ppid.parse().ok());
+            parents.insert(pid, parent.unwrap_or(0));
+            let command = std::fs::read(dir.join("cmdline")).unwrap_or_default();
+            if command
+                .split(|byte| *byte == 0)
+                .any(|word| word == b"serve-stdio")
+            {
+                serving.push(pid);
+            }
+        }
+        let gateway = self.process.0.id();
+        let descends = |mut pid: u32| {
+            while let Some(parent) = parents.get(&pid) {
+                if *parent == gateway {
+                    return true;
+                }
+                pid = *parent;
+            }
+            false
+        };
+        Ok(serving.into_iter().filter(|pid| descends(*pid)).count())
+    }
+}
+
+type Proxy = (&'static str, Running, String);
+
+fn fastmcp(peers: &Path) -> Outcome<Proxy> {
+    let port = free_port()?;
+    let child = Command::new(peers.join("fastmcp/bin/python"))
+        .args(["-c", FASTMCP, &port])
+        .arg(std::env::current_exe()?)
+        .arg("serve-stdio")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let url = format!("http://127.0.0.1:{port}/mcp");
+    Ok(("FastMCP's proxy", Running(child), url))
+}
+
+fn mcp_proxy(peers: &Path) -> Outcome<Proxy> {
+    let port = free_port()?;
+    let child = Command::new(peers.join("mcp-proxy/bin/mcp-proxy"))
+        .args(["--port", &port, "--log-level", "ERROR", "--"])
+        .arg(std::env::current_exe()?)
+        .arg("serve-stdio")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let url = format!("http://127.0.0.1:{port}/mcp");
+    Ok(("mcp-proxy", Running(child), url))
+}
+
+/// They want to be given a port.
+fn free_port() -> Outcome<String> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    Ok(listener.local_addr()?.port().to_string())
+}
+
+/// A session with a proxy that is still starting.
+async fn connected(client: &reqwest::Client, url: &str) -> Outcome<Posting> {
+    let began = Instant::now();
+    loop {
+        match Posting::connect(client, url).await {
+            Ok(session) => return Ok(session),
+            Err(error) if began.elapsed() > START => return Err(error),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+fn print(cells: &[&str]) {
+    println!("| {} |", cells.join(" | "));
+}
