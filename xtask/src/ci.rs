@@ -6,7 +6,8 @@
 use std::time::Instant;
 
 use crate::{
-    Outcome, circles, clients, conformance, documented, external_types, layers, limits, test,
+    Outcome, circles, clients, conformance, deploy, documented, external_types, layers, limits,
+    test,
     tools::{self, cargo, find_or_install, is_ci},
     weight,
 };
@@ -172,6 +173,11 @@ const LONG: &[Step] = &[
         name: "all-clients",
         what: "every client of docs/clients.md, over each carrier, with servers of both eras",
         run: || clients::run(&[]),
+    },
+    Step {
+        name: "deploy",
+        what: "the systemd unit and the Kubernetes manifests are valid",
+        run: deploy::run,
     },
 ];
 

@@ -9,6 +9,7 @@ mod ci;
 mod circles;
 mod clients;
 mod conformance;
+mod deploy;
 mod documented;
 mod external_types;
 mod layers;
