@@ -35,26 +35,17 @@ const KNOWN: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "mcpool-config",
-        &["diagnose", "excerpt", "render", "source", "summary"],
-    ),
-    (
         "mcpool-core",
         &[
             "auth",
             "error",
-            "event",
-            "message",
             "message::rpc_error",
             "name",
             "raw",
             "spec",
-            "state",
             "transport",
-            "transport::diagnostics",
         ],
     ),
-    ("mcpool-http", &["in_flight", "link"]),
 ];
 
 /// Checks every crate.

@@ -1,10 +1,10 @@
 //! Problems: what is wrong, where, and what to do. Plain data, so that any renderer will do.
 
-use std::{error::Error as StdError, fmt};
+use std::fmt;
 
-use mcpool_core::{Error, ErrorKind, Untrusted};
+use mcpool_core::Untrusted;
 
-use crate::{render, source::Span, summary::ProblemSummary};
+use crate::source::Span;
 
 /// How bad a [`Problem`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -120,12 +120,6 @@ impl Problem {
     pub fn spoils_file(&self) -> bool {
         self.is_error() && self.server.is_none()
     }
-
-    /// Several lines of plain text: the message, the source line with a caret, the help.
-    #[must_use]
-    pub fn render(&self) -> String {
-        render::render(self)
-    }
 }
 
 /// How long a message or a help is shown, in characters.
@@ -153,58 +147,6 @@ impl fmt::Display for Problem {
         f.write_str(&self.message)
     }
 }
-
-/// All problems of a configuration that could not be used: the source of the
-/// [`mcpool_core::Error`] that a strict load gives.
-#[derive(Debug, Clone)]
-pub struct Problems(pub Vec<Problem>);
-
-impl Problems {
-    /// The error for these problems: its message names the first and counts the rest.
-    pub(crate) fn into_error(self) -> Error {
-        let worst = self.0.iter().max_by_key(|problem| problem.severity);
-        let message = match worst {
-            // `max_by_key` gives the last of equals; a person wants the first.
-            Some(worst) => {
-                let first = self
-                    .0
-                    .iter()
-                    .find(|problem| problem.severity == worst.severity)
-                    .unwrap_or(worst);
-                let help = first
-                    .help
-                    .as_ref()
-                    .map(|help| format!("; {help}"))
-                    .unwrap_or_default();
-                match self.0.len() - 1 {
-                    0 => format!("{first}{help}"),
-                    more => format!("{first}{help} (and {more} more; see `mcpool config check`)"),
-                }
-            }
-            None => "the configuration cannot be used".to_owned(),
-        };
-        Error::new(ErrorKind::InvalidSpec, message).with_source(self)
-    }
-}
-
-/// The first of them in one line, and how many more there are.
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let summary = ProblemSummary::of(self.0.iter());
-        for (index, problem) in summary.shown.iter().enumerate() {
-            if index > 0 {
-                f.write_str("; ")?;
-            }
-            write!(f, "{problem}")?;
-        }
-        match summary.left_out() {
-            0 => Ok(()),
-            more => write!(f, "; and {more} more"),
-        }
-    }
-}
-
-impl StdError for Problems {}
 
 /// The known word that a mistyped one probably stands for: the nearest one, when at most a third
 /// of its letters, and at most three, differ; else the only one that begins with it, when it has

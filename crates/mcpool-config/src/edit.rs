@@ -149,7 +149,7 @@ fn parse(text: &str, format: Format, path: Option<&Path>) -> Result<Node> {
     let name = path.map_or_else(|| "the text".into(), Path::to_string_lossy);
     let source = Source::new(name, path, text);
     document::parse(&source, format)
-        .map_err(|problem| crate::diagnose::Problems(vec![*problem]).into_error())
+        .map_err(|problem| crate::problems::Problems(vec![*problem]).into_error())
 }
 
 /// Only files with a plain map of servers in it are written.

@@ -27,6 +27,14 @@ pub struct Excerpt {
     pub position: Position,
 }
 
+impl Span {
+    /// The part of its line around it, to be shown.
+    #[must_use]
+    pub fn excerpt(&self) -> Excerpt {
+        Excerpt::of(self)
+    }
+}
+
 impl Excerpt {
     pub(crate) fn of(span: &Span) -> Self {
         let position = span.position();

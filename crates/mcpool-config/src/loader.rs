@@ -18,7 +18,7 @@ pub(crate) use read_file::MAX_BYTES;
 
 use crate::{
     compile,
-    diagnose::{Problem, Problems, Severity},
+    diagnose::{Problem, Severity},
     dialects::{self, Dialect},
     document::{self, Format},
     expand::{
@@ -29,6 +29,7 @@ use crate::{
     hosts::{self, Folders},
     merge::{Entry, Layer, merge},
     origin::{Fields, Origin, Scope},
+    problems::Problems,
     reader::{self, InputDeclaration},
     settings::{BudgetSettings, ImportOrder},
     source::{Source, Span},

@@ -7,8 +7,15 @@ use mcpool_core::Untrusted;
 
 use crate::{diagnose::Problem, source::Span};
 
-/// The problem with its source line and a caret.
-pub(crate) fn render(problem: &Problem) -> String {
+impl Problem {
+    /// Several lines of plain text: the message, the source line with a caret, the help.
+    #[must_use]
+    pub fn render(&self) -> String {
+        render(self)
+    }
+}
+
+fn render(problem: &Problem) -> String {
     let mut out = String::new();
     // Writing to a `String` cannot fail.
     let _ = write!(out, "{}[{}]: ", problem.severity, problem.code);

@@ -9,7 +9,7 @@ use std::{
 
 use mcpool_core::Untrusted;
 
-use crate::{excerpt::Excerpt, secrets};
+use crate::secrets;
 
 /// The text that a configuration was read from.
 ///
@@ -192,12 +192,6 @@ impl Span {
     #[must_use]
     pub fn position(&self) -> Position {
         self.source.position(self.range.start)
-    }
-
-    /// The part of its line around it, to be shown.
-    #[must_use]
-    pub fn excerpt(&self) -> Excerpt {
-        Excerpt::of(self)
     }
 
     /// The line on which it begins, secrets overwritten: see [`Source::shown_line`].

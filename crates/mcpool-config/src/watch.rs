@@ -22,8 +22,9 @@ use notify::{
 use tokio::sync::mpsc;
 
 use crate::{
-    diagnose::{Problem, Problems},
+    diagnose::Problem,
     loader::{Loaded, Loader},
+    problems::Problems,
     settings::ProfileSettings,
 };
 

@@ -17,6 +17,7 @@ mod auth;
 mod backoff;
 mod client;
 mod delivery;
+mod disconnect;
 mod error;
 mod event;
 mod exhausted;
@@ -51,8 +52,9 @@ pub use client::{
     RequestOptions, Requester, Rounds, ServerCapabilities, ServerNotice,
 };
 pub use delivery::{Delivery, Replay, ToolTraits, is_client_method, is_safe_method, replay};
+pub use disconnect::DisconnectCause;
 pub use error::{Error, ErrorKind, Recovery, Result};
-pub use event::{DisconnectCause, Event, EventKind};
+pub use event::{Event, EventKind};
 pub use exhausted::is_exhausted;
 pub use handler::{Caller, DeclineAll, ServerRequestHandler};
 pub use list::RejectedItem;

@@ -4,12 +4,14 @@ mod diagnostics;
 mod encode;
 mod inbox;
 mod request;
+mod stderr;
 mod tap;
 
-pub use diagnostics::{Diagnostics, StderrLine, TransportMonitor};
+pub use diagnostics::{Diagnostics, TransportMonitor};
 pub use encode::{encode, encode_notification, encode_response};
 pub use inbox::{Inbox, InboxSender, Incoming, MAX_OPEN_SERVER_REQUESTS};
 pub use request::{Progress, RequestClass, RequestSink, WireRequest};
+pub use stderr::StderrLine;
 pub use tap::{Direction, WireEvent, WireTap};
 
 use std::{fmt, sync::Arc};

@@ -8,7 +8,7 @@ use std::{
 use mcpool_core::{Progress, Raw, RequestId, RequestSink, RpcError};
 use tokio::sync::oneshot;
 
-use crate::link::guarded;
+use crate::guarded::guarded;
 
 /// The `result` of an answer, or its error.
 pub(crate) type Outcome = Result<Raw, RpcError>;

@@ -9,12 +9,7 @@ use mcpool_core::{
 };
 use mcpool_http_pool::reqwest::StatusCode;
 
-use crate::{
-    in_flight::Outcome,
-    link::{Link, guarded},
-    post::Post,
-    session::Session,
-};
+use crate::{guarded::guarded, in_flight::Outcome, link::Link, post::Post, session::Session};
 
 /// The request in whose course something is said.
 pub(crate) struct About<'a> {

@@ -38,6 +38,7 @@
 mod aside;
 mod connector;
 mod exchange;
+mod guarded;
 mod headers;
 mod in_flight;
 mod incoming;

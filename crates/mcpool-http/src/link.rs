@@ -2,7 +2,6 @@
 //! noticed.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -21,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{aside::Aside, in_flight::InFlight, notes::Notes};
+use crate::{aside::Aside, guarded::guarded, in_flight::InFlight, notes::Notes};
 
 /// The pauses before each check whether the server can still be reached.
 const REACH_PAUSES: [Duration; 2] = [Duration::ZERO, Duration::from_millis(50)];
@@ -253,16 +252,5 @@ impl std::fmt::Debug for Link {
             .field("peer", &self.peer)
             .field("ended", &self.ended.is_cancelled())
             .finish_non_exhaustive()
-    }
-}
-
-/// Calls code of somebody else's, whose panic is logged and goes no further.
-pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(value) => Some(value),
-        Err(_) => {
-            tracing::error!(transport = "http", "a sink or tap panicked");
-            None
-        }
     }
 }

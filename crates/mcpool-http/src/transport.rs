@@ -29,8 +29,9 @@ use tokio::{
 
 use crate::{
     exchange::{self, Answer},
+    guarded::guarded,
     incoming::About,
-    link::{Bounds, Link, guarded},
+    link::{Bounds, Link},
     post::Post,
     refusal::{Lost, Refusal},
     renewal::renewed,

@@ -9,10 +9,11 @@ use std::{
 use mcpool_core::{ConnectBudget, Result, ServerName, ServerSpec};
 
 use crate::{
-    diagnose::{Problem, Problems},
+    diagnose::Problem,
     dialects::Dialect,
     expand::{Consent, Pins, Resolver},
     merge::{Entry, Layer},
+    problems::Problems,
     settings::{BudgetSettings, CredentialStore, ProfileSettings},
     source::Source,
 };

@@ -1,10 +1,11 @@
 //! What is known of a transport, also after its end.
 
-use std::{fmt, time::SystemTime};
+use std::fmt;
 
 use serde::Serialize;
 
-use crate::{Error, TransportKind, Untrusted};
+use super::StderrLine;
+use crate::{Error, TransportKind};
 
 /// What is known of a transport, readable at any time, from any thread, after its end as well.
 pub trait TransportMonitor: Send + Sync + fmt::Debug {
@@ -52,27 +53,4 @@ pub struct Diagnostics {
     pub dropped_notices: u64,
     /// The last error that did not end the connection, in one line (HTTP only).
     pub last_error: Option<String>,
-}
-
-/// One line of a server's stderr.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct StderrLine {
-    /// When it was read.
-    pub at: SystemTime,
-    /// The text, without its line end; bytes that are not UTF-8 are replaced, and what steers a
-    /// terminal is escaped (see [`Untrusted`]).
-    pub text: String,
-}
-
-impl StderrLine {
-    /// A line that was read now.
-    #[must_use]
-    pub fn now(text: impl Into<String>) -> Self {
-        Self {
-            at: SystemTime::now(),
-            // A block, for the tabs of a stack trace.
-            text: Untrusted::block(text.into()).into_clean().into_owned(),
-        }
-    }
 }

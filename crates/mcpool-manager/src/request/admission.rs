@@ -77,8 +77,6 @@ struct Deadline {
     whole: Option<Instant>,
     /// The end of waiting and queueing.
     waiting: Instant,
-    /// How long that is, where the caller gave no end of everything.
-    patience: Duration,
 }
 
 /// Sends a request to a server, within the call's deadline.
@@ -91,13 +89,11 @@ pub(crate) async fn deliver<O: Operation>(
     options: &CallOptions,
 ) -> Result<O::Output> {
     let started = Instant::now();
-    let patience = server.policy(|policy| policy.timeouts.startup);
     let whole = options.timeout.and_then(|t| started.checked_add(t));
-    let deadline = Deadline {
+    let mut deadline = Deadline {
         started,
         whole,
-        waiting: whole.unwrap_or_else(|| after(started, patience)),
-        patience,
+        waiting: whole.unwrap_or_else(|| patience_from(server, started)),
     };
     let mut record = Record {
         server: &server.name,
@@ -105,7 +101,7 @@ pub(crate) async fn deliver<O: Operation>(
         started,
         ended: false,
     };
-    let result = attempts(shared, server, operation, options, deadline)
+    let result = attempts(shared, server, operation, options, &mut deadline)
         .await
         .map_err(|error| {
             error
@@ -115,6 +111,12 @@ pub(crate) async fn deliver<O: Operation>(
     record.ended = true;
     metrics::called(record.server, record.method, started, result.as_ref().err());
     result
+}
+
+/// Until when a request that begins to wait now may do so, where its caller gave no end of
+/// everything.
+fn patience_from(server: &Server, now: Instant) -> Instant {
+    after(now, server.policy(|policy| policy.timeouts.startup))
 }
 
 /// Records a request whose caller went away.
@@ -138,7 +140,7 @@ async fn attempts<O: Operation>(
     server: &Arc<Server>,
     operation: &O,
     options: &CallOptions,
-    mut deadline: Deadline,
+    deadline: &mut Deadline,
 ) -> Result<O::Output> {
     operation.permitted(server)?;
     let mut replayed = false;
@@ -151,15 +153,15 @@ async fn attempts<O: Operation>(
         let inside = match inside {
             Some(inside) => inside,
             // Boxed, as what is rare is: a future is as large as the largest thing in it.
-            None => Box::pin(enter(server, options.not_ready, &deadline)).await?,
+            None => Box::pin(enter(server, options.not_ready, deadline)).await?,
         };
-        let error = match send(&inside, operation, options, &deadline).await {
+        let error = match send(&inside, operation, options, deadline).await {
             Ok(output) => return Ok(output),
             Err(error) => error,
         };
         if deadline.whole.is_none() {
             // The request had its own time; the waiting starts anew.
-            deadline.waiting = after(Instant::now(), deadline.patience);
+            deadline.waiting = patience_from(server, Instant::now());
         }
         let left = deadline.waiting.saturating_duration_since(Instant::now());
         let verdict = replay::decide(
@@ -389,7 +391,6 @@ pub(crate) async fn wait_ready(
         started,
         whole: Some(until),
         waiting: until,
-        patience: Duration::ZERO,
     };
     loop {
         ready(server, not_ready, &deadline).await?;
