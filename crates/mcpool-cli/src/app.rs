@@ -316,14 +316,16 @@ impl App {
     }
 
     /// As [`load`](Self::load), and watches the config from then on, where the system can.
-    pub(crate) async fn load_watched(&self) -> Result<(Vec<ServerSpec>, Option<Watcher>), Failure> {
-        if self.target.is_some() {
-            return Ok((self.load().await?, None));
+    pub(crate) async fn load_watched(&self) -> Result<(Loaded, Option<Watcher>), Failure> {
+        if let Some(target) = &self.target {
+            let loaded = config_files::load_target(target).await?;
+            self.prepare(&loaded).await?;
+            return Ok((loaded, None));
         }
         let (loaded, watcher) = config_files::watched(&self.global).await?;
         config_files::report(&self.global, &loaded.problems, None);
         self.prepare(&loaded).await?;
-        Ok((loaded.servers, watcher))
+        Ok((loaded, watcher))
     }
 
     async fn prepare(&self, loaded: &Loaded) -> Result<(), Failure> {

@@ -12,14 +12,14 @@ use mcpool::{
 pub(crate) async fn follow(
     manager: ConnectionManager,
     mut watcher: Watcher,
-    adjust: impl Fn(&mut Vec<ServerSpec>),
+    adjust: impl Fn(&Loaded, &mut Vec<ServerSpec>),
 ) {
     while let Some(reload) = watcher.next().await {
         let result = match &reload {
             Reload::Applied(loaded) => match admitted(loaded).await {
                 Ok(loaded) => {
                     let mut specs = loaded.servers.clone();
-                    adjust(&mut specs);
+                    adjust(&loaded, &mut specs);
                     manager.apply(specs).await.map(drop)
                 }
                 Err(error) => Err(error),

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use mcpool_core::{Raw, RawObject, Reply, Result, ServerName, model};
 use mcpool_manager::{ConnectionManager, Items, Refresh, ToolSnapshot, naming};
 
-use crate::scope::Scope;
+use crate::{down_servers::DownServers, scope::Scope};
 
 /// Where something is, and what its server calls it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,7 @@ pub(crate) struct Catalog {
     manager: ConnectionManager,
     /// How long a list may wait for servers that are slow.
     patience: Duration,
+    down: DownServers,
 }
 
 /// What may be listed.
@@ -62,30 +63,53 @@ pub(crate) struct Listing {
 }
 
 impl Catalog {
-    pub(crate) fn new(manager: ConnectionManager, patience: Duration) -> Self {
-        Self { manager, patience }
+    pub(crate) fn new(manager: ConnectionManager, patience: Duration, down: DownServers) -> Self {
+        Self {
+            manager,
+            patience,
+            down,
+        }
+    }
+
+    /// Whether anything of this server is listed at the moment.
+    fn lists(&self, server: &ServerName, scope: &Scope) -> bool {
+        let is_up = || {
+            let state = || {
+                Some(
+                    self.manager
+                        .server(server.as_str())
+                        .ok()?
+                        .status()
+                        .ok()?
+                        .state,
+                )
+            };
+            state().is_some_and(|state| self.down.lists(state))
+        };
+        scope.covers(server) && (self.down == DownServers::LastGood || is_up())
     }
 
     /// A list as the result of its request: by server, and in each server's order. A server that
     /// is slow or down has no say in when it comes.
     pub(crate) async fn list(&self, listed: Listed, scope: &Scope) -> Result<Listing> {
+        let lists = |server: &ServerName| self.lists(server, scope);
         let (entries, problems) = match listed {
             Listed::Tools => {
                 let snapshot = self.snapshot(Refresh::IfStale).await;
-                (tools(&snapshot, scope)?, snapshot.problems.to_vec())
+                (tools(&snapshot, scope, lists)?, snapshot.problems.to_vec())
             }
             Listed::Prompts => {
                 let items = self.all_prompts(Refresh::IfStale).await;
-                (prompts(&items, scope)?, items.problems)
+                (prompts(&items, scope, lists)?, items.problems)
             }
             Listed::Resources => {
                 let items = self.resources(Refresh::IfStale).await;
-                let entries = once_each(&items, scope, |resource| &resource.uri);
+                let entries = once_each(&items, lists, |resource| &resource.uri);
                 (entries, items.problems)
             }
             Listed::Templates => {
                 let items = self.templates(Refresh::IfStale).await;
-                let entries = once_each(&items, scope, |template| &template.uri_template);
+                let entries = once_each(&items, lists, |template| &template.uri_template);
                 (entries, items.problems)
             }
         };
@@ -103,6 +127,7 @@ impl Catalog {
         if let Scope::Server(server) = scope {
             return self.of_server(server, name);
         }
+        let name = scope.in_pool(name)?;
         if !scope.permits(name) {
             return None;
         }
@@ -247,24 +272,32 @@ impl Catalog {
 }
 
 /// The tools that a scope shows.
-fn tools(snapshot: &ToolSnapshot, scope: &Scope) -> Result<Vec<Raw>> {
+fn tools(
+    snapshot: &ToolSnapshot,
+    scope: &Scope,
+    lists: impl Fn(&ServerName) -> bool,
+) -> Result<Vec<Raw>> {
     let entries = snapshot.entries.iter();
-    let shown =
-        entries.filter(|entry| scope.covers(&entry.server) && scope.permits(&entry.qualified_name));
-    shown
-        .map(|entry| match scope {
+    entries
+        .filter(|entry| lists(&entry.server) && scope.permits(&entry.qualified_name))
+        .filter_map(|entry| Some((entry, scope.shown(&entry.qualified_name)?)))
+        .map(|(entry, name)| match scope {
             Scope::Server(_) => Ok(entry.tool.raw().clone()),
-            _ => named(entry.tool.raw(), &entry.qualified_name),
+            _ => named(entry.tool.raw(), name),
         })
         .collect()
 }
 
 /// The prompts that a scope shows.
-fn prompts(items: &Items<model::Prompt>, scope: &Scope) -> Result<Vec<Raw>> {
+fn prompts(
+    items: &Items<model::Prompt>,
+    scope: &Scope,
+    lists: impl Fn(&ServerName) -> bool,
+) -> Result<Vec<Raw>> {
     let names = prompt_names(items);
     let prompts = items.entries.iter().zip(names);
     prompts
-        .filter(|((server, _), _)| scope.covers(server))
+        .filter(|((server, _), _)| lists(server))
         .map(|((_, prompt), name)| match scope {
             Scope::Server(_) => Ok(prompt.raw().clone()),
             _ => named(prompt.raw(), &name),
@@ -291,11 +324,15 @@ fn prompt_names(items: &Items<model::Prompt>) -> Vec<String> {
 
 /// The entries of a scope. Of two with one URI the first is shown, which is also the one that is
 /// read.
-fn once_each<T>(items: &Items<T>, scope: &Scope, uri: impl Fn(&T) -> &str) -> Vec<Raw> {
+fn once_each<T>(
+    items: &Items<T>,
+    lists: impl Fn(&ServerName) -> bool,
+    uri: impl Fn(&T) -> &str,
+) -> Vec<Raw> {
     let mut seen = HashSet::new();
     let entries = items.entries.iter();
     entries
-        .filter(|(server, item)| scope.covers(server) && seen.insert(uri(item).to_owned()))
+        .filter(|(server, item)| lists(server) && seen.insert(uri(item).to_owned()))
         .map(|(_, item)| item.raw().clone())
         .collect()
 }

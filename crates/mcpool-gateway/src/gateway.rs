@@ -19,6 +19,7 @@ use crate::{
     audit::{AuditEntry, AuditSink},
     catalog::{Catalog, Listed, Listing},
     client::Client,
+    down_servers::DownServers,
     drain::Drain,
     era::{self, Cache, META_SUBSCRIPTION},
     fault,
@@ -96,6 +97,7 @@ pub struct GatewayBuilder {
     keys: Option<SealingKeys>,
     list_patience: Duration,
     session_lifetime: Duration,
+    down: DownServers,
     audit: Option<AuditSink>,
     name: String,
 }
@@ -130,6 +132,12 @@ impl GatewayBuilder {
         self
     }
 
+    /// Sets what is listed of a server that is down. Default: what was last known of it.
+    pub fn with_down_servers(mut self, listed: DownServers) -> Self {
+        self.down = listed;
+        self
+    }
+
     /// Sets what takes an entry for each request that a server is to answer. It is called on the
     /// task of the request: it must not block.
     pub fn with_audit(mut self, sink: impl Fn(AuditEntry) + Send + Sync + 'static) -> Self {
@@ -148,8 +156,8 @@ impl GatewayBuilder {
     pub fn build(self) -> Gateway {
         let info = json!({"name": self.name, "version": env!("CARGO_PKG_VERSION")});
         Gateway(Arc::new(Inner {
-            catalog: Catalog::new(self.manager.clone(), self.list_patience),
-            hub: Hub::new(self.manager.clone()),
+            catalog: Catalog::new(self.manager.clone(), self.list_patience, self.down),
+            hub: Hub::new(self.manager.clone(), self.down),
             manager: self.manager,
             questions: Arc::default(),
             parking: Arc::default(),
@@ -171,6 +179,7 @@ impl Gateway {
             keys: None,
             list_patience: LIST_PATIENCE,
             session_lifetime: SESSION_LIFETIME,
+            down: DownServers::default(),
             audit: None,
             name: "mcpool".to_owned(),
         }

@@ -5,6 +5,8 @@
 //! | `/mcp` | the pool |
 //! | `/mcp/{profile}` | a profile |
 //! | `/servers/{server}/mcp` | one server under its own names |
+//! | `/metrics` | what is measured, for Prometheus |
+//! | `/.well-known/oauth-protected-resource/…` | where tokens can be had (RFC 9728) |
 //! | `/healthz`, `/readyz` | whether it is there; whether the servers that are required are |
 
 mod headers;
@@ -15,28 +17,30 @@ mod reply;
 mod server;
 mod standing;
 mod tls;
+mod visitor;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::{Path, Request, State},
-    http::{HeaderMap, Method, StatusCode},
+    http::{Method, StatusCode, header},
     middleware,
     response::{IntoResponse as _, Response},
     routing::{any, get},
 };
 use mcpool_core::{RpcError, ServerName};
 
-use self::{origin::Allowed, standing::Standing};
+pub(crate) use self::visitor::Visitor;
+use self::{origin::Allowed, standing::Standing, visitor::Barred};
 pub use self::{server::HttpServer, tls::Tls};
 use crate::{
-    access::{AccessKeys, bearer},
+    access::AccessKeys,
     flights::Flights,
     gateway::Gateway,
-    grant::Grant,
-    limits::{Allowance, Allowances, Limits},
-    scope::{Profile, Scope},
+    limits::{Allowances, Limits},
+    oauth::{self, ResourceServer},
+    scope::{Profiles, Scope},
 };
 
 /// How long the body of a request may take to come, unless it is set.
@@ -46,9 +50,12 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct HttpOptions {
-    profiles: Vec<Profile>,
+    profiles: Profiles,
+    only: Option<Arc<str>>,
     allowed: Allowed,
     keys: Option<AccessKeys>,
+    oauth: Option<ResourceServer>,
+    metrics: Option<Render>,
     limits: Limits,
     body_timeout: Duration,
 }
@@ -58,17 +65,26 @@ impl HttpOptions {
     /// which keeps web pages out (DNS rebinding; MCP 2025-11-25, "Security Warning").
     pub fn new() -> Self {
         Self {
-            profiles: Vec::new(),
+            profiles: Profiles::default(),
+            only: None,
             allowed: Allowed::default(),
             keys: None,
+            oauth: None,
+            metrics: None,
             limits: Limits::new(),
             body_timeout: BODY_TIMEOUT,
         }
     }
 
-    /// Adds a profile: it is served at `/mcp/` and its name.
-    pub fn with_profile(mut self, profile: Profile) -> Self {
-        self.profiles.push(profile);
+    /// Sets the profiles: each is served at `/mcp/` and its name.
+    pub fn with_profiles(mut self, profiles: Profiles) -> Self {
+        self.profiles = profiles;
+        self
+    }
+
+    /// Serves the profile of this name alone, at `/mcp` as well.
+    pub fn with_only(mut self, profile: impl Into<Arc<str>>) -> Self {
+        self.only = Some(profile.into());
         self
     }
 
@@ -84,6 +100,20 @@ impl HttpOptions {
     /// Default: keys are not asked for, and everybody who reaches the gateway may use it.
     pub fn with_keys(mut self, keys: AccessKeys) -> Self {
         self.keys = Some(keys);
+        self
+    }
+
+    /// Takes tokens of an authorization server, beside keys if there are any. Each subject of the
+    /// server is a principal, with the limits of the gateway.
+    pub fn with_oauth(mut self, server: ResourceServer) -> Self {
+        self.oauth = Some(server);
+        self
+    }
+
+    /// Sets what `/metrics` answers, in the text format of Prometheus. A key is asked for as for
+    /// the pool, and one with a profile is not enough. Default: there is no such path.
+    pub fn with_metrics(mut self, render: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.metrics = Some(Render(Arc::new(render)));
         self
     }
 
@@ -107,25 +137,30 @@ impl Default for HttpOptions {
     }
 }
 
+/// Gives what was measured.
+#[derive(Clone)]
+struct Render(Arc<dyn Fn() -> String + Send + Sync>);
+
+impl fmt::Debug for Render {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Render")
+    }
+}
+
 /// What the handlers share.
 pub(crate) struct Front {
     pub(crate) gateway: Gateway,
     pub(crate) flights: Arc<Flights>,
     pub(crate) standing: Standing,
-    profiles: HashMap<String, Arc<Profile>>,
+    profiles: Profiles,
+    only: Option<Arc<str>>,
     allowed: Allowed,
     keys: Option<AccessKeys>,
+    oauth: Option<ResourceServer>,
+    metrics: Option<Render>,
     limits: Limits,
     allowances: Allowances,
     pub(crate) body_timeout: Duration,
-}
-
-/// Who sends a request, and what it is served.
-#[derive(Clone)]
-pub(crate) struct Visitor {
-    pub(crate) scope: Scope,
-    pub(crate) principal: Option<Arc<str>>,
-    pub(crate) allowance: Arc<Allowance>,
 }
 
 impl Gateway {
@@ -135,16 +170,16 @@ impl Gateway {
     /// Requests of older clients go on when their connection breaks (MCP 2025-11-25: a disconnect
     /// is no cancel); those of MCP 2026-07-28 are cancelled with it.
     pub fn router(&self, options: HttpOptions) -> Router {
-        let profiles = options.profiles.into_iter();
         let front = Arc::new(Front {
             gateway: self.clone(),
             flights: Arc::default(),
             standing: Standing::default(),
-            profiles: profiles
-                .map(|profile| (profile.name().to_owned(), Arc::new(profile)))
-                .collect(),
+            profiles: options.profiles,
+            only: options.only,
             allowed: options.allowed,
             keys: options.keys,
+            oauth: options.oauth,
+            metrics: options.metrics,
             limits: options.limits,
             allowances: Allowances::default(),
             body_timeout: options.body_timeout,
@@ -153,6 +188,9 @@ impl Gateway {
             .route("/mcp", any(pool))
             .route("/mcp/{profile}", any(profile))
             .route("/servers/{server}/mcp", any(server))
+            .route("/metrics", get(metrics))
+            .route(oauth::METADATA, get(metadata))
+            .route(&format!("{}/{{*path}}", oauth::METADATA), get(metadata))
             .layer(middleware::from_fn_with_state(
                 Arc::clone(&front),
                 origin::check,
@@ -173,7 +211,7 @@ async fn profile(
     Path(name): Path<String>,
     request: Request,
 ) -> Response {
-    match front.profiles.get(&name).map(Arc::clone) {
+    match front.profiles.get(&name) {
         Some(profile) => serve(front, Scope::Profile(profile), request).await,
         None => nothing_here("there is no such profile"),
     }
@@ -192,9 +230,10 @@ async fn server(
 }
 
 async fn serve(front: Arc<Front>, asked: Scope, request: Request) -> Response {
-    let visitor = match front.visitor(asked, request.headers()) {
+    let path = request.uri().path();
+    let visitor = match front.visitor(asked, path, request.headers()).await {
         Ok(visitor) => visitor,
-        Err(barred) => return barred.into_response(),
+        Err(barred) => return barred.into_response(&front, path),
     };
     if let Err(wait) = visitor.allowance.count() {
         return reply::too_many(&mcpool_core::Raw::null(), wait);
@@ -208,65 +247,28 @@ async fn serve(front: Arc<Front>, asked: Scope, request: Request) -> Response {
     }
 }
 
-impl Front {
-    /// Who sends a request, and what is served then.
-    ///
-    /// # Errors
-    /// The answer to somebody who is unknown, or may not have it.
-    fn visitor(&self, asked: Scope, headers: &HeaderMap) -> Result<Visitor, Barred> {
-        let Some(keys) = &self.keys else {
-            return Ok(Visitor {
-                scope: asked,
-                principal: None,
-                allowance: self.allowances.of(None, self.limits),
-            });
-        };
-        let grant = bearer(headers).and_then(|key| keys.grant(key));
-        let grant = grant.ok_or(Barred::Unknown)?;
-        let scope = self.scope(asked, &grant)?;
-        let principal = Arc::clone(grant.principal());
-        let allowance = self
-            .allowances
-            .of(Some(&principal), grant.limits(self.limits));
-        Ok(Visitor {
-            scope,
-            principal: Some(principal),
-            allowance,
-        })
-    }
-
-    /// What somebody is served who asks for this.
-    fn scope(&self, asked: Scope, grant: &Grant) -> Result<Scope, Barred> {
-        let Some(name) = grant.profile() else {
-            return Ok(asked);
-        };
-        match (asked, self.profiles.get(name)) {
-            (Scope::Pool, Some(profile)) => Ok(Scope::Profile(Arc::clone(profile))),
-            (Scope::Profile(asked), Some(_)) if asked.name() == name => Ok(Scope::Profile(asked)),
-            _ => Err(Barred::Elsewhere),
+/// What is measured, for programs that may have everything.
+async fn metrics(State(front): State<Arc<Front>>, request: Request) -> Response {
+    let Some(render) = &front.metrics else {
+        return nothing_here("nothing is measured");
+    };
+    let path = request.uri().path();
+    match front.visitor(Scope::Pool, path, request.headers()).await {
+        Ok(visitor) if visitor.scope == Scope::Pool => {
+            let kind = "text/plain; version=0.0.4; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], (render.0)()).into_response()
         }
+        Ok(_) => Barred::Elsewhere.into_response(&front, path),
+        Err(barred) => barred.into_response(&front, path),
     }
 }
 
-/// Why somebody is not served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Barred {
-    /// Nobody is known by the request.
-    Unknown,
-    /// It is not what the key is for.
-    Elsewhere,
-}
-
-impl Barred {
-    fn into_response(self) -> Response {
-        match self {
-            Self::Unknown => reply::unauthorized(),
-            Self::Elsewhere => reply::refused(
-                StatusCode::FORBIDDEN,
-                &mcpool_core::Raw::null(),
-                RpcError::new(RpcError::INVALID_REQUEST, "this key is for another part"),
-            ),
-        }
+/// The metadata of the whole gateway as a protected resource, or of what is served at a path.
+async fn metadata(State(front): State<Arc<Front>>, path: Option<Path<String>>) -> Response {
+    let path = path.map_or_else(String::new, |Path(path)| format!("/{path}"));
+    match &front.oauth {
+        Some(oauth) => axum::Json(oauth.metadata(&path)).into_response(),
+        None => nothing_here("tokens of no authorization server are taken"),
     }
 }
 

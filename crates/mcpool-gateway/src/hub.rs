@@ -19,7 +19,7 @@ use mcpool_manager::{ConnectionManager, EventItem, NotReady, ServerHandle};
 use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{level::Level, scope::Scope};
+use crate::{down_servers::DownServers, level::Level, scope::Scope};
 
 /// Resources that one client may be subscribed to.
 pub(crate) const MAX_SUBSCRIPTIONS: usize = 256;
@@ -50,6 +50,7 @@ impl Wants {
 /// The hub of one gateway.
 pub(crate) struct Hub {
     manager: ConnectionManager,
+    down: DownServers,
     listeners: Mutex<HashMap<u64, Entry>>,
     next: AtomicU64,
     /// The tasks that hear the notices of servers.
@@ -72,9 +73,10 @@ pub(crate) struct Listener {
 }
 
 impl Hub {
-    pub(crate) fn new(manager: ConnectionManager) -> Arc<Self> {
+    pub(crate) fn new(manager: ConnectionManager, down: DownServers) -> Arc<Self> {
         Arc::new(Self {
             manager,
+            down,
             listeners: Mutex::default(),
             next: AtomicU64::new(0),
             hearing: Mutex::default(),
@@ -95,17 +97,18 @@ impl Hub {
                     }
                 }
                 // Anything may have changed.
-                EventItem::Missed(_) => {
-                    for list in [List::Tools, List::Prompts, List::Resources] {
-                        hub.changed(None, list);
-                    }
-                }
+                EventItem::Missed(_) => hub.all_changed(None),
                 _ => {}
             }
         }
     }
 
     fn happened(self: &Arc<Self>, server: &ServerName, kind: &EventKind) {
+        if let EventKind::StateChanged { from, to } = kind
+            && self.down.lists(*from) != self.down.lists(*to)
+        {
+            self.all_changed(Some(server));
+        }
         match kind {
             EventKind::ToolsChanged { .. } => self.changed(Some(server), List::Tools),
             EventKind::PromptsChanged => self.changed(Some(server), List::Prompts),
@@ -136,6 +139,12 @@ impl Hub {
         };
         let task = tokio::spawn(hear(Arc::downgrade(self), handle));
         hearing.insert(server.clone(), AbortOnDropHandle::new(task));
+    }
+
+    fn all_changed(&self, server: Option<&ServerName>) {
+        for list in [List::Tools, List::Prompts, List::Resources] {
+            self.changed(server, list);
+        }
     }
 
     fn changed(&self, server: Option<&ServerName>, list: List) {

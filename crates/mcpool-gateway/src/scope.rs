@@ -1,7 +1,11 @@
 //! Which part of the pool a client is served, and under which names.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
+use arc_swap::ArcSwap;
 use mcpool_core::{ServerName, ToolFilter};
 
 /// A part of the pool.
@@ -20,6 +24,7 @@ pub struct Profile {
     name: Arc<str>,
     servers: Option<BTreeSet<ServerName>>,
     tools: ToolFilter,
+    renamed: BTreeMap<String, String>,
 }
 
 impl Profile {
@@ -30,6 +35,7 @@ impl Profile {
             name: name.into(),
             servers: None,
             tools: ToolFilter::default(),
+            renamed: BTreeMap::new(),
         }
     }
 
@@ -44,6 +50,18 @@ impl Profile {
     #[must_use]
     pub fn with_tools(mut self, tools: ToolFilter) -> Self {
         self.tools = tools;
+        self
+    }
+
+    /// Sets other names for tools, by their names in the pool. A tool that has the new name by
+    /// itself is not served then. Default: none.
+    #[must_use]
+    pub fn with_renamed<A: Into<String>, B: Into<String>>(
+        mut self,
+        names: impl IntoIterator<Item = (A, B)>,
+    ) -> Self {
+        let names = names.into_iter().map(|(from, to)| (from.into(), to.into()));
+        self.renamed = names.collect();
         self
     }
 
@@ -65,6 +83,52 @@ impl Profile {
     #[must_use]
     pub fn permits(&self, qualified_name: &str) -> bool {
         self.tools.permits(qualified_name)
+    }
+
+    /// What a tool of the pool is called here; `None` when another has its name.
+    fn shown<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        match self.renamed.get(name) {
+            Some(shown) => Some(shown),
+            None if self.renamed.values().any(|taken| taken == name) => None,
+            None => Some(name),
+        }
+    }
+
+    /// Which tool of the pool is called this here.
+    fn in_pool<'a>(&'a self, shown: &'a str) -> Option<&'a str> {
+        let mut renamed = self.renamed.iter();
+        match renamed.find(|(_, name)| *name == shown) {
+            Some((name, _)) => Some(name),
+            None if self.renamed.contains_key(shown) => None,
+            None => Some(shown),
+        }
+    }
+}
+
+/// The profiles of a gateway, by name. Cloning shares them.
+#[derive(Debug, Clone, Default)]
+pub struct Profiles(Arc<ArcSwap<BTreeMap<String, Arc<Profile>>>>);
+
+impl Profiles {
+    /// Takes the profiles of `other` in place of its own, in every clone. Requests that run go on
+    /// as they began, and so do clients over streams.
+    pub fn replace(&self, other: &Self) {
+        self.0.store(other.0.load_full());
+    }
+
+    /// The profile of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<Profile>> {
+        self.0.load().get(name).map(Arc::clone)
+    }
+}
+
+impl FromIterator<Profile> for Profiles {
+    /// Of two with one name the later one counts.
+    fn from_iter<T: IntoIterator<Item = Profile>>(profiles: T) -> Self {
+        let profiles = profiles.into_iter();
+        let named = profiles.map(|profile| (profile.name().to_owned(), Arc::new(profile)));
+        Self(Arc::new(ArcSwap::from_pointee(named.collect())))
     }
 }
 
@@ -99,6 +163,22 @@ impl Scope {
         }
     }
 
+    /// What a tool is called here, by its name in the pool; `None` when it is not served.
+    pub(crate) fn shown<'a>(&'a self, qualified_name: &'a str) -> Option<&'a str> {
+        match self {
+            Self::Profile(profile) => profile.shown(qualified_name),
+            _ => Some(qualified_name),
+        }
+    }
+
+    /// The name in the pool of a tool that is called this here.
+    pub(crate) fn in_pool<'a>(&'a self, shown: &'a str) -> Option<&'a str> {
+        match self {
+            Self::Profile(profile) => profile.in_pool(shown),
+            _ => Some(shown),
+        }
+    }
+
     /// The text that names it in a session token.
     pub(crate) fn key(&self) -> String {
         match self {
@@ -106,5 +186,36 @@ impl Scope {
             Self::Profile(profile) => format!("profile {}", profile.name()),
             Self::Server(server) => format!("server {server}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_renamed_tool_has_one_name() {
+        let profile = Profile::new("p").with_renamed([("a__x", "look"), ("a__y", "b__z")]);
+        for (pool, shown) in [
+            ("a__x", Some("look")),
+            ("a__y", Some("b__z")),
+            // Its name is taken.
+            ("b__z", None),
+            ("c__z", Some("c__z")),
+        ] {
+            assert_eq!(profile.shown(pool), shown, "{pool}");
+            if let Some(shown) = shown {
+                assert_eq!(profile.in_pool(shown), Some(pool));
+            }
+        }
+        assert_eq!(profile.in_pool("a__x"), None);
+    }
+
+    #[test]
+    fn profiles_are_replaced_everywhere() {
+        let profiles: Profiles = [Profile::new("a")].into_iter().collect();
+        let shared = profiles.clone();
+        profiles.replace(&[Profile::new("b")].into_iter().collect());
+        assert!(shared.get("a").is_none() && shared.get("b").is_some());
     }
 }

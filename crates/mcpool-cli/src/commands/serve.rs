@@ -13,9 +13,14 @@ use std::{
 use clap::{Args, Subcommand, ValueEnum};
 use futures::{StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered};
 use mcpool::{
-    ServerSpec, StartMode,
-    gateway::{AuditEntry, Gateway, HttpOptions, HttpServer, Limits, Relay, Scope},
+    ServerName, ServerSpec, StartMode, ToolFilter,
+    config::Loaded,
+    gateway::{
+        AuditEntry, DownServers, Gateway, HttpOptions, HttpServer, Limits, Profile, Profiles,
+        Relay, ResourceServer, Scope,
+    },
 };
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -39,6 +44,9 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:7332";
 
 /// How long requests may take to end, unless it is set. Kubernetes kills 30 s after its SIGTERM.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// How often measurements are put together that nobody has asked for.
+const TIDY_PAUSE: Duration = Duration::from_secs(5);
 
 /// `mcpool serve`
 #[derive(Debug, Args)]
@@ -99,6 +107,33 @@ pub(crate) struct ServeArgs {
     /// Write a JSON line to this file for each request that a server is to answer
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
+    /// Serve this profile of the config alone
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// What is listed of servers that are down: what was last known, or nothing
+    #[arg(long, value_name = "WHAT", default_value = "last-good")]
+    listed: Listed,
+    /// Measure, and answer Prometheus at /metrics
+    #[arg(long)]
+    metrics: bool,
+    /// Take the tokens of this authorization server, by its issuer URL
+    #[arg(long, value_name = "URL", requires = "oauth_resource")]
+    oauth_issuer: Option<String>,
+    /// The scheme and host by which clients reach the gateway; tokens must be made for it, or for a
+    /// URL of it
+    #[arg(long, value_name = "URL", requires = "oauth_issuer")]
+    oauth_resource: Option<String>,
+    /// Another audience of tokens that are taken
+    #[arg(long, value_name = "TEXT", requires = "oauth_issuer")]
+    oauth_audience: Vec<String>,
+    /// A scope that every token must have
+    #[arg(
+        long,
+        value_name = "SCOPE",
+        requires = "oauth_issuer",
+        value_delimiter = ','
+    )]
+    oauth_scope: Vec<String>,
     /// What servers may ask clients for
     #[arg(
         long,
@@ -117,6 +152,24 @@ enum ServeCommand {
         #[command(subcommand)]
         command: KeyCommand,
     },
+}
+
+/// What is listed of servers that are down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Listed {
+    /// What was last known
+    LastGood,
+    /// Nothing
+    Ready,
+}
+
+impl From<Listed> for DownServers {
+    fn from(listed: Listed) -> Self {
+        match listed {
+            Listed::LastGood => Self::LastGood,
+            Listed::Ready => Self::Hidden,
+        }
+    }
 }
 
 /// What servers may ask clients for.
@@ -196,18 +249,36 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
         Some(path) => Some(off_thread(move || open_audit(&path)).await??),
         None => None,
     };
-    let (mut specs, watcher) = app.load_watched().await?;
+    let recorder = args.recorder()?;
+    let (loaded, watcher) = app.load_watched().await?;
+    let profiles = profiles(&loaded);
+    let scope = args.scope(&profiles)?;
+    let mut specs = loaded.servers;
     in_background(&mut specs);
     let manager = app.managed(specs).await?;
     let global = app.global.clone();
+    let followed = profiles.clone();
     let _reloading = watcher.map(|watcher| {
-        let follow = reload::follow(manager.clone(), watcher, move |specs| {
+        let follow = reload::follow(manager.clone(), watcher, move |loaded, specs| {
+            followed.replace(&self::profiles(loaded));
             in_background(specs);
             global.set_connect_timeout(specs);
         });
         AbortOnDropHandle::new(tokio::spawn(follow))
     });
-    let mut builder = Gateway::builder(manager.clone());
+    options = options.with_profiles(profiles);
+    if let Some(profile) = &args.profile {
+        options = options.with_only(profile.as_str());
+    }
+    if let Some(recorder) = recorder {
+        let render = recorder.clone();
+        options = options.with_metrics(move || render.render());
+        following.push(Box::pin(tidy(recorder)));
+    }
+    if let Some(server) = args.oauth()? {
+        options = options.with_oauth(server);
+    }
+    let mut builder = Gateway::builder(manager.clone()).with_down_servers(args.listed.into());
     if let Some(keys) = sealing {
         builder = builder.with_keys(keys);
     }
@@ -222,11 +293,11 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
         fronts.push(Box::pin(front));
     }
     if args.stdio.is_some() {
-        fronts.push(Box::pin(serve_stdio(&gateway)));
+        fronts.push(Box::pin(serve_stdio(&gateway, scope.clone())));
     }
     #[cfg(unix)]
     if let Some(path) = &args.socket {
-        fronts.push(Box::pin(serve_socket(&gateway, path)));
+        fronts.push(Box::pin(serve_socket(&gateway, path, scope.clone())));
     }
     let served = async {
         // The first front to end ends the others, unless all of them are ending.
@@ -266,6 +337,42 @@ impl ServeArgs {
         }
     }
 
+    /// What clients over streams are served.
+    fn scope(&self, profiles: &Profiles) -> Result<Scope, Failure> {
+        let Some(name) = &self.profile else {
+            return Ok(Scope::Pool);
+        };
+        profiles.get(name).map(Scope::Profile).ok_or_else(|| {
+            let hint = text!("profiles stand in your own config, under `profiles`");
+            Failure::usage(text!("there is no profile {}", name)).with_hint(hint)
+        })
+    }
+
+    /// What takes the measurements, if anything is measured. Before the first connect.
+    fn recorder(&self) -> Result<Option<PrometheusHandle>, Failure> {
+        let recorder = self
+            .metrics
+            .then(|| PrometheusBuilder::new().install_recorder());
+        recorder
+            .transpose()
+            .map_err(|error| Failure::internal(text!("--metrics: {}", error.to_string())))
+    }
+
+    /// The authorization server, if tokens are taken.
+    fn oauth(&self) -> Result<Option<ResourceServer>, Failure> {
+        let (Some(issuer), Some(resource)) = (&self.oauth_issuer, &self.oauth_resource) else {
+            return Ok(None);
+        };
+        let server = ResourceServer::new(issuer, resource)
+            .map_err(|error| Failure::usage(text!("--oauth-issuer: {}", error.message())))?;
+        let server = self
+            .oauth_audience
+            .iter()
+            .fold(server, ResourceServer::with_audience);
+        let scopes = self.oauth_scope.iter();
+        Ok(Some(scopes.fold(server, ResourceServer::with_scope)))
+    }
+
     fn limits(&self) -> Limits {
         let mut limits = Limits::new();
         if let Some(rate) = self.rate {
@@ -293,7 +400,7 @@ impl ServeArgs {
                 .map_err(|_| Failure::internal(text!("{} is no address", DEFAULT_ADDRESS)))?,
             Some(address) => address,
         };
-        if !address.ip().is_loopback() && self.keys.is_none() {
+        if !address.ip().is_loopback() && self.keys.is_none() && self.oauth_issuer.is_none() {
             return Err(Failure::usage(text!(
                 "{} can be reached from other machines: give the keys of those who may use it with \
                  --keys, or listen on 127.0.0.1",
@@ -329,16 +436,44 @@ fn write_entry(file: &Mutex<std::fs::File>, entry: &AuditEntry) {
     }
 }
 
+/// The profiles of a config.
+fn profiles(loaded: &Loaded) -> Profiles {
+    let profiles = loaded.profiles().iter().map(|(name, settings)| {
+        let mut tools = ToolFilter::default().with_deny(settings.deny.iter().map(String::as_str));
+        tools.allow.clone_from(&settings.allow);
+        let profile = Profile::new(name.as_str())
+            .with_tools(tools)
+            .with_renamed(settings.rename.clone());
+        match &settings.servers {
+            // The reader of the config has let good names through alone.
+            Some(names) => {
+                profile.with_servers(names.iter().filter_map(|name| ServerName::new(name).ok()))
+            }
+            None => profile,
+        }
+    });
+    profiles.collect()
+}
+
+/// Keeps what is measured small. Never ends.
+async fn tidy(recorder: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(TIDY_PAUSE);
+    loop {
+        ticks.tick().await;
+        recorder.run_upkeep();
+    }
+}
+
 /// Follows files. Never ends.
 async fn all(following: Vec<LocalBoxFuture<'_, ()>>) {
     futures::future::join_all(following).await;
     std::future::pending().await
 }
 
-async fn serve_stdio(gateway: &Gateway) -> Result<(), Failure> {
+async fn serve_stdio(gateway: &Gateway, scope: Scope) -> Result<(), Failure> {
     // Whoever serves lines writes nothing else there.
     let (read, write) = (tokio::io::stdin(), tokio::io::stdout());
-    let served = gateway.serve_lines(Scope::Pool, read, write).await;
+    let served = gateway.serve_lines(scope, read, write).await;
     served.map_err(|error| Failure::internal(text!("standard output: {}", error.to_string())))
 }
 
@@ -368,7 +503,7 @@ async fn serve_http(
 }
 
 #[cfg(unix)]
-async fn serve_socket(gateway: &Gateway, path: &Path) -> Result<(), Failure> {
+async fn serve_socket(gateway: &Gateway, path: &Path, scope: Scope) -> Result<(), Failure> {
     use std::os::unix::fs::PermissionsExt as _;
     let failed = |error: std::io::Error| {
         Failure::usage(text!(
@@ -387,11 +522,11 @@ async fn serve_socket(gateway: &Gateway, path: &Path) -> Result<(), Failure> {
         tokio::select! {
             accepted = listener.accept() => {
                 let (client, _) = accepted.map_err(failed)?;
-                let gateway = gateway.clone();
+                let (gateway, scope) = (gateway.clone(), scope.clone());
                 clients.spawn(async move {
                     let (read, write) = client.into_split();
                     // A client that breaks off ends its own connection only.
-                    let _ = gateway.serve_lines(Scope::Pool, read, write).await;
+                    let _ = gateway.serve_lines(scope, read, write).await;
                 });
             }
             Some(_) = clients.join_next() => {}

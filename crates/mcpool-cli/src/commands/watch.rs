@@ -32,7 +32,8 @@ const REDRAW: Duration = Duration::from_millis(250);
 
 /// Runs it until a key or a signal ends it.
 pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
-    let (mut specs, watcher) = app.load_watched().await?;
+    let (loaded, watcher) = app.load_watched().await?;
+    let mut specs = loaded.servers;
     if let Some(name) = &args.server
         && !specs.iter().any(|spec| spec.name.as_str() == name)
     {
@@ -44,7 +45,7 @@ pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
     let manager = app.managed(specs).await?;
     let _reloading = watcher.map(|watcher| {
         let global = app.global.clone();
-        let follow = reload::follow(manager.clone(), watcher, move |specs| {
+        let follow = reload::follow(manager.clone(), watcher, move |_, specs| {
             adjust(specs, &args);
             global.set_connect_timeout(specs);
         });

@@ -324,3 +324,51 @@ fn a_socket_is_its_users_alone_and_goes_with_the_program() {
     assert_eq!(status.code(), Some(143));
     assert!(!path.exists());
 }
+
+#[test]
+fn a_profile_of_the_config_is_served_and_followed_and_measured() {
+    let place = Place::with(json!({"demo": good()}));
+    let write = |rename: &str| {
+        let config = json!({
+            "mcpServers": {"demo": good()},
+            "profiles": {"sums": {"allow": ["demo__add"], "rename": {"demo__add": rename}}},
+        });
+        std::fs::write(place.path().join("servers.json"), config.to_string()).unwrap();
+    };
+    write("plus");
+    let run = place.run(&["serve", "--profile", "other"]);
+    assert_eq!(run.code(), 2);
+    let (mut child, address, _said) = serving(&place, &["--profile", "sums", "--metrics"]);
+    let begun = post(&address, "", &initialize());
+    let session = begun
+        .lines()
+        .find_map(|line| line.strip_prefix("mcp-session-id: "))
+        .unwrap();
+    let headers = format!("\r\nmcp-session-id: {}", session.trim());
+    let call = |name: &str| {
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+            "name": name, "arguments": {"a": 1, "b": 2}}});
+        post(&address, &headers, &call)
+    };
+    assert!(call("plus").contains(r#""text":"3""#));
+    assert!(call("demo__add").contains("-32602"));
+    write("sum");
+    until("the new name is good", || {
+        call("sum").contains(r#""text":"3""#).then_some(())
+    });
+    assert!(call("plus").contains("-32602"));
+    // What is measured is of the whole pool, and this is a part.
+    let refused = http(&address, "GET /metrics HTTP/1.1", "");
+    assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (mut child, address, _said) = serving(&place, &["--metrics"]);
+    until("it is connected", || {
+        let measured = http(&address, "GET /metrics HTTP/1.1", "");
+        measured
+            .contains("mcpool_up{server=\"demo\"} 1")
+            .then_some(())
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

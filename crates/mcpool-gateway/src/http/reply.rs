@@ -20,6 +20,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// When a client that was refused by a gateway that ends may come again: by then another runs.
 const RESTART: Duration = Duration::from_secs(5);
 
+/// When tokens that could not be checked may be sent again.
+const KEYS_PAUSE: Duration = Duration::from_secs(10);
+
 /// A JSON-RPC message as the whole answer.
 pub(super) fn json(status: StatusCode, message: String) -> Response {
     (
@@ -46,15 +49,16 @@ pub(super) fn events(messages: impl Stream<Item = String> + Send + 'static) -> R
         .into_response()
 }
 
-/// Nobody is known by this request (RFC 6750, section 3).
-pub(super) fn unauthorized() -> Response {
-    let error = RpcError::new(RpcError::INVALID_REQUEST, "a key of this gateway is needed");
-    let mut response = refused(StatusCode::UNAUTHORIZED, &Raw::null(), error);
-    let challenge = HeaderValue::from_static("Bearer realm=\"mcpool\"");
-    response
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, challenge);
-    response
+/// Tokens cannot be checked at the moment.
+pub(super) fn no_keys() -> Response {
+    let error = RpcError::new(
+        RpcError::INTERNAL,
+        "the keys of the authorization server cannot be had at the moment",
+    );
+    later(
+        refused(StatusCode::SERVICE_UNAVAILABLE, &Raw::null(), error),
+        KEYS_PAUSE,
+    )
 }
 
 /// The client asks for more than it may (RFC 6585, section 4).

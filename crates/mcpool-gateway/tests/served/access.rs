@@ -101,8 +101,14 @@ async fn a_key_with_a_profile_opens_that_alone() {
     let echo = ToolFilter::allow(["files__echo"]);
     let options = HttpOptions::new()
         .with_keys(AccessKeys::read(&format!("{line}\n{other}")).unwrap())
-        .with_profile(Profile::new("reading").with_tools(echo))
-        .with_profile(Profile::new("writing"));
+        .with_profiles(
+            [
+                Profile::new("reading").with_tools(echo),
+                Profile::new("writing"),
+            ]
+            .into_iter()
+            .collect(),
+        );
     let served = served.again(options, HttpServer::new()).await;
     for path in ["/mcp/writing", "/servers/files/mcp"] {
         let request = served.post(path, key.expose(), &initialize());

@@ -12,4 +12,6 @@ mod ending;
 mod eras;
 mod limits;
 mod lines;
+mod oauth;
+mod profiles;
 mod support;

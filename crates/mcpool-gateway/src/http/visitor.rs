@@ -1,0 +1,120 @@
+//! Who sends a request, and what is served then.
+
+use std::sync::Arc;
+
+use axum::{
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use mcpool_core::{Raw, RpcError};
+
+use super::{Front, reply};
+use crate::{access::bearer, grant::Grant, limits::Allowance, oauth::Refusal, scope::Scope};
+
+/// Who sends a request, and what it is served.
+#[derive(Clone)]
+pub(crate) struct Visitor {
+    pub(crate) scope: Scope,
+    pub(crate) principal: Option<Arc<str>>,
+    pub(crate) allowance: Arc<Allowance>,
+}
+
+impl Front {
+    /// Who sends a request to a path, and what is served then.
+    ///
+    /// # Errors
+    /// Why it is not served.
+    pub(super) async fn visitor(
+        &self,
+        asked: Scope,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Result<Visitor, Barred> {
+        let grant = self.grant(path, headers).await?;
+        let scope = self.scope(asked, grant.as_ref())?;
+        let principal = grant.as_ref().map(|grant| Arc::clone(grant.principal()));
+        let limits = match &grant {
+            Some(grant) => grant.limits(self.limits),
+            None => self.limits,
+        };
+        let allowance = self.allowances.of(principal.as_ref(), limits);
+        Ok(Visitor {
+            scope,
+            principal,
+            allowance,
+        })
+    }
+
+    /// What the bearer of a token may have; `Ok(None)` where none is asked for.
+    async fn grant(&self, path: &str, headers: &HeaderMap) -> Result<Option<Grant>, Barred> {
+        if self.keys.is_none() && self.oauth.is_none() {
+            return Ok(None);
+        }
+        let token = bearer(headers).ok_or(Barred::Unknown)?;
+        if let Some(grant) = self.keys.as_ref().and_then(|keys| keys.grant(token)) {
+            return Ok(Some(grant));
+        }
+        match &self.oauth {
+            Some(oauth) => {
+                let granted = oauth.grant(token, path).await;
+                granted.map(Some).map_err(Barred::Token)
+            }
+            None => Err(Barred::Unknown),
+        }
+    }
+
+    /// What somebody is served who asks for this.
+    fn scope(&self, asked: Scope, grant: Option<&Grant>) -> Result<Scope, Barred> {
+        let of_grant = grant.and_then(Grant::profile);
+        let name = match (self.only.as_deref(), of_grant) {
+            (None, None) => return Ok(asked),
+            (Some(only), Some(name)) if only != name => return Err(Barred::Elsewhere),
+            (Some(name), _) | (None, Some(name)) => name,
+        };
+        match (asked, self.profiles.get(name)) {
+            (Scope::Pool, Some(profile)) => Ok(Scope::Profile(profile)),
+            (Scope::Profile(asked), Some(_)) if asked.name() == name => Ok(Scope::Profile(asked)),
+            _ => Err(Barred::Elsewhere),
+        }
+    }
+}
+
+/// Why somebody is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Barred {
+    /// Nobody is known by the request.
+    Unknown,
+    /// Its token is not taken.
+    Token(Refusal),
+    /// It is not what the key is for.
+    Elsewhere,
+}
+
+impl Barred {
+    pub(super) fn into_response(self, front: &Front, path: &str) -> Response {
+        let (status, why) = match self {
+            Self::Unknown => (StatusCode::UNAUTHORIZED, "a key or token is needed"),
+            Self::Token(Refusal::Invalid) => (StatusCode::UNAUTHORIZED, "this token is not good"),
+            Self::Token(Refusal::Scope) => (StatusCode::FORBIDDEN, "this token lacks a scope"),
+            Self::Token(Refusal::Unavailable) => return reply::no_keys(),
+            Self::Elsewhere => (StatusCode::FORBIDDEN, "this is served to others"),
+        };
+        let error = RpcError::new(RpcError::INVALID_REQUEST, why);
+        let mut response = reply::refused(status, &Raw::null(), error);
+        let refusal = match self {
+            Self::Token(refusal) => Some(refusal),
+            _ => None,
+        };
+        let challenge = match &front.oauth {
+            Some(oauth) => HeaderValue::from_str(&oauth.challenge(path, refusal)).ok(),
+            // RFC 6750, section 3.
+            None => Some(HeaderValue::from_static("Bearer realm=\"mcpool\"")),
+        };
+        if let Some(challenge) = challenge.filter(|_| self != Self::Elsewhere) {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
