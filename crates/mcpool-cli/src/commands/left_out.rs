@@ -1,9 +1,10 @@
 //! What could not be used of the servers' lists: named on standard error, and in `--json`.
 
-use mcpool::{ConnectionManager, Listing, Refresh, RejectedItem};
+use mcpool::{ConnectionManager, Error, Listing, Refresh, RejectedItem, ServerName};
 use serde_json::{Value, json};
 
 use crate::{
+    app::Attempt,
     render::{out, text::Text},
     text,
 };
@@ -97,6 +98,32 @@ impl LeftOut {
 /// All of them, for programs.
 pub(super) fn to_json(left_out: &[LeftOut]) -> Value {
     left_out.iter().map(LeftOut::to_json).collect()
+}
+
+/// All of them for programs, and the whole lists of servers that could not be connected, or did not
+/// list: people read of those in the errors.
+pub(super) fn with_missing(
+    list: &'static str,
+    left_out: &[LeftOut],
+    attempts: &[Attempt],
+    unlisted: &[Error],
+) -> Value {
+    let missing = |server: Option<&ServerName>, error: &Error| {
+        LeftOut {
+            server: server.map(ToString::to_string).unwrap_or_default(),
+            list,
+            name: None,
+            reason: error.message().to_owned(),
+        }
+        .to_json()
+    };
+    let unreached = attempts.iter().filter_map(|attempt| {
+        let error = attempt.result.as_ref().err()?;
+        Some(missing(Some(&attempt.server), error))
+    });
+    let unlisted = unlisted.iter().map(|error| missing(error.server(), error));
+    let left_out = left_out.iter().map(LeftOut::to_json);
+    left_out.chain(unreached).chain(unlisted).collect()
 }
 
 /// Names them on standard error.

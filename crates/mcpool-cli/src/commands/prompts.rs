@@ -51,7 +51,8 @@ pub(crate) async fn run(app: &App, args: PromptsArgs) -> Outcome {
     }
     if app.global.json {
         let prompts: Vec<Value> = prompts.iter().map(prompt_json).collect();
-        out::answer(&json!({ "prompts": prompts, "left_out": left_out::to_json(&left_out) }))?;
+        let left_out = left_out::with_missing("prompts/list", &left_out, &attempts, &failed);
+        out::answer(&json!({ "prompts": prompts, "left_out": left_out }))?;
     } else {
         let mut table = table::Table::of_answers(&["SERVER", "PROMPT", "ARGUMENTS", "DESCRIPTION"]);
         for (server, prompt) in &prompts {

@@ -62,10 +62,8 @@ pub(crate) async fn run(
     }
     if app.global.json {
         let resources: Vec<Value> = entries.iter().map(entry_json).collect();
-        out::answer(&json!({
-            "resources": resources,
-            "left_out": left_out::to_json(&left_out),
-        }))?;
+        let left_out = left_out::with_missing("resources/list", &left_out, &attempts, &failed);
+        out::answer(&json!({ "resources": resources, "left_out": left_out }))?;
     } else {
         let mut table = table::Table::of_answers(&["SERVER", "URI", "NAME", "TYPE", "DESCRIPTION"]);
         for entry in &entries {

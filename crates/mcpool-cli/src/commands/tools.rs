@@ -48,6 +48,7 @@ pub(crate) async fn run(app: &App, args: ToolsArgs) -> Outcome {
     let attempts = app.connect_all(manager).await;
     let snapshot = manager.tools(Refresh::IfStale).await;
     let left_out = left_out::of_tools(manager).await;
+    let unlisted = unlisted(&attempts, &snapshot);
     let mut entries: Vec<&ToolEntry> = snapshot.entries.iter().collect();
     let tool = named.as_ref().and_then(|named| named.tool.as_deref());
     if let Some(tool) = tool {
@@ -61,7 +62,8 @@ pub(crate) async fn run(app: &App, args: ToolsArgs) -> Outcome {
     }
     if app.global.json {
         let tools: Vec<Value> = entries.iter().map(|entry| to_json(entry)).collect();
-        out::answer(&json!({ "tools": tools, "left_out": left_out::to_json(&left_out) }))?;
+        let left_out = left_out::with_missing("tools/list", &left_out, &attempts, &unlisted);
+        out::answer(&json!({ "tools": tools, "left_out": left_out }))?;
     } else if args.schema {
         for entry in &entries {
             let described: Value = entry.tool.raw().parse()?;
@@ -82,7 +84,7 @@ pub(crate) async fn run(app: &App, args: ToolsArgs) -> Outcome {
     }
     left_out::tell(&left_out);
     let exit = app.report_attempts(&attempts);
-    let exit = super::report_lists(app, exit, &unlisted(&attempts, &snapshot))?;
+    let exit = super::report_lists(app, exit, &unlisted)?;
     match tool {
         Some(tool) if entries.is_empty() && exit == Exit::Good => {
             let known: Vec<&str> = snapshot.entries.iter().map(|entry| &*entry.name).collect();

@@ -94,3 +94,28 @@ fn a_prompt_is_checked_before_it_is_asked_for() {
         );
     }
 }
+
+#[test]
+fn a_list_for_programs_says_which_servers_it_lacks() {
+    let refusal = json!({"error": {"code": -32603, "message": "no disk"}});
+    let refused = ["tools/list", "resources/list", "prompts/list"].map(|m| (m, refusal.clone()));
+    let place = Place::empty();
+    let mute = canned::server(place.path(), "mute", b"", &refused);
+    place.write(json!({"absent": {"command": "no-such-program"}, "mute": mute}));
+    for list in ["tools", "resources", "prompts"] {
+        let document = place.run(&[list, "--json"]).json(4);
+        let said = |server: &str| {
+            let all = document["left_out"].as_array().unwrap();
+            let mut of_server = all.iter().filter(|entry| entry["server"] == server);
+            let entry = of_server.next().unwrap_or_else(|| panic!("{document}"));
+            assert!(of_server.next().is_none(), "{document}");
+            assert_eq!(
+                (&entry["list"], &entry["name"]),
+                (&json!(format!("{list}/list")), &json!(null))
+            );
+            entry["reason"].as_str().unwrap().to_owned()
+        };
+        assert!(said("absent").contains("was not found"), "{document}");
+        assert!(said("mute").contains("no disk"), "{document}");
+    }
+}
