@@ -1,10 +1,17 @@
 //! What one key allows, and the line that keeps it.
 
-use std::{fmt::Write as _, sync::Arc, time::SystemTime};
+use std::{
+    fmt::Write as _,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use mcpool_core::{Error, ErrorKind, Result};
 
 use crate::limits::Limits;
+
+/// 9999-12-31T23:59:59Z, the last second of RFC 3339.
+const LAST_OF_9999: Duration = Duration::from_secs(253_402_300_799);
 
 /// Who somebody is, and what he may ask for.
 ///
@@ -75,9 +82,13 @@ impl Grant {
         self
     }
 
-    /// Sets when it ends. Default: never.
+    /// Sets when it ends. Default: never. A time that RFC 3339 cannot say counts as the nearest that
+    /// it can: 1970 at the earliest, 9999 at the latest.
     pub fn with_expiry(mut self, at: SystemTime) -> Self {
-        self.expires = Some(at);
+        let since = at
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        self.expires = Some(SystemTime::UNIX_EPOCH + since.min(LAST_OF_9999));
         self
     }
 
@@ -165,4 +176,25 @@ fn word(text: &str) -> Result<Arc<str>> {
         ErrorKind::InvalidArgument,
         "a name is one word that does not begin with `#`",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_expiry_can_be_written_and_read() {
+        let day = Duration::from_secs(86_400);
+        for at in [
+            SystemTime::UNIX_EPOCH - day,
+            SystemTime::UNIX_EPOCH,
+            SystemTime::UNIX_EPOCH + LAST_OF_9999 + day,
+        ] {
+            let grant = Grant::new("ada").unwrap().with_expiry(at);
+            let text = grant.to_string();
+            let mut words = text.split(' ');
+            let name = words.next().unwrap();
+            assert_eq!(Grant::read(name, words), Some(grant), "{text}");
+        }
+    }
 }

@@ -9,6 +9,7 @@
 //! | `/.well-known/oauth-protected-resource/…` | where tokens can be had (RFC 9728) |
 //! | `/healthz`, `/readyz` | whether it is there; whether the servers that are required are |
 
+mod body;
 mod headers;
 mod health;
 mod origin;

@@ -25,6 +25,13 @@ const RATE_LIMIT: u32 = 50_000;
 /// Bytes of the body of a request, unless it is set.
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 
+/// Bytes that the bodies of one principal's requests take together, from their first byte to the
+/// end of the request; more where one body alone may be longer.
+const MAX_BODIES_BYTES: usize = 256 * 1024 * 1024;
+
+/// In what steps that is counted.
+const BLOCK_BYTES: usize = 4 * 1024;
+
 /// Principals whose use is counted at once. The one that was idle for the longest time is
 /// forgotten first.
 const MAX_PRINCIPALS: usize = 10_000;
@@ -78,6 +85,13 @@ impl Limits {
     pub(crate) fn max_body_bytes(&self) -> usize {
         self.max_body_bytes
     }
+
+    /// Blocks for all bodies together.
+    fn bodies(&self) -> usize {
+        let bytes = self.max_body_bytes.max(MAX_BODIES_BYTES);
+        let most = Semaphore::MAX_PERMITS.min(u32::MAX as usize);
+        bytes.div_ceil(BLOCK_BYTES).min(most)
+    }
 }
 
 impl Default for Limits {
@@ -104,10 +118,20 @@ pub(crate) struct Allowance {
     limits: Limits,
     rate: DefaultDirectRateLimiter,
     in_flight: Arc<Semaphore>,
+    /// Blocks of memory for bodies.
+    bodies: Arc<Semaphore>,
 }
 
 /// A request that is under way, for as long as this lives.
-pub(crate) type Turn = OwnedSemaphorePermit;
+#[derive(Debug)]
+pub(crate) struct Turn {
+    _place: OwnedSemaphorePermit,
+    _room: Option<Arc<Room>>,
+}
+
+/// Memory for a body, for as long as this lives.
+#[derive(Debug, Default)]
+pub(crate) struct Room(Option<OwnedSemaphorePermit>);
 
 impl Allowances {
     /// What a principal has left. Other limits than before begin with nothing used.
@@ -130,6 +154,7 @@ impl Allowances {
             limits,
             rate: RateLimiter::direct(Quota::per_second(limits.rate)),
             in_flight: Arc::new(Semaphore::new(limits.in_flight)),
+            bodies: Arc::new(Semaphore::new(limits.bodies())),
         });
         let entry = Entry {
             allowance: Arc::clone(&allowance),
@@ -154,9 +179,33 @@ impl Allowance {
         refused.map_err(|until| until.wait_time_from(DefaultClock::default().now()))
     }
 
-    /// Begins a request; `None` when too many are under way.
-    pub(crate) fn begin(&self) -> Option<Turn> {
-        Arc::clone(&self.in_flight).try_acquire_owned().ok()
+    /// Begins a request whose body takes this room; `None` when too many are under way.
+    pub(crate) fn begin(&self, room: Option<Arc<Room>>) -> Option<Turn> {
+        let place = Arc::clone(&self.in_flight).try_acquire_owned().ok()?;
+        Some(Turn {
+            _place: place,
+            _room: room,
+        })
+    }
+
+    /// Makes room for so many bytes of one body in all; `false` when there is none.
+    pub(crate) fn widen(&self, room: &mut Room, bytes: usize) -> bool {
+        let has = room.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = bytes.div_ceil(BLOCK_BYTES).saturating_sub(has);
+        if more == 0 {
+            return true;
+        }
+        let Ok(more) = u32::try_from(more) else {
+            return false;
+        };
+        let Ok(more) = Arc::clone(&self.bodies).try_acquire_many_owned(more) else {
+            return false;
+        };
+        match &mut room.0 {
+            Some(held) => held.merge(more),
+            None => room.0 = Some(more),
+        }
+        true
     }
 }
 
@@ -170,13 +219,13 @@ mod tests {
         let limits = Limits::new().with_in_flight(1).with_rate(2);
         let (ada, bob): (Arc<str>, Arc<str>) = ("ada".into(), "bob".into());
         let of_ada = allowances.of(Some(&ada), limits);
-        let turn = of_ada.begin();
+        let turn = of_ada.begin(None);
         assert!(turn.is_some());
-        assert!(allowances.of(Some(&ada), limits).begin().is_none());
-        assert!(allowances.of(Some(&bob), limits).begin().is_some());
-        assert!(allowances.of(None, limits).begin().is_some());
+        assert!(allowances.of(Some(&ada), limits).begin(None).is_none());
+        assert!(allowances.of(Some(&bob), limits).begin(None).is_some());
+        assert!(allowances.of(None, limits).begin(None).is_some());
         drop(turn);
-        assert!(of_ada.begin().is_some());
+        assert!(of_ada.begin(None).is_some());
         assert_eq!((of_ada.count(), of_ada.count()), (Ok(()), Ok(())));
         let wait = of_ada.count().unwrap_err();
         assert!(
@@ -187,12 +236,29 @@ mod tests {
     }
 
     #[test]
+    fn bodies_take_room_together_until_their_requests_end() {
+        let limits = Limits::new().with_max_body_bytes(MAX_BODIES_BYTES);
+        let allowance = Allowances::default().of(None, limits);
+        let (mut first, mut second) = (Room::default(), Room::default());
+        assert!(
+            allowance.widen(&mut first, 1) && allowance.widen(&mut first, MAX_BODIES_BYTES / 2)
+        );
+        assert!(allowance.widen(&mut second, MAX_BODIES_BYTES / 2));
+        assert!(!allowance.widen(&mut second, MAX_BODIES_BYTES / 2 + 1));
+        let turn = allowance.begin(Some(Arc::new(first)));
+        assert!(!allowance.widen(&mut second, MAX_BODIES_BYTES));
+        drop(turn);
+        assert!(allowance.widen(&mut second, MAX_BODIES_BYTES));
+        assert!(!allowance.widen(&mut second, usize::MAX));
+    }
+
+    #[test]
     fn extreme_limits_are_limits() {
         let limits = Limits::new().with_in_flight(usize::MAX).with_rate(u32::MAX);
-        assert!(Allowances::default().of(None, limits).begin().is_some());
+        assert!(Allowances::default().of(None, limits).begin(None).is_some());
         let limits = Limits::new().with_in_flight(0).with_rate(0);
         let allowance = Allowances::default().of(None, limits);
-        assert!(allowance.begin().is_some() && allowance.count().is_ok());
+        assert!(allowance.begin(None).is_some() && allowance.count().is_ok());
     }
 
     #[test]

@@ -4,13 +4,11 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    body::Body,
     extract::Request,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
 };
 use futures::{Stream, StreamExt as _, stream};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use mcpool_core::{
     Message, NotAMessage, ParsedLine, ProtocolVersion, Raw, ResponseId, RpcError, ServerRequest,
     encode_response, parse_line,
@@ -20,7 +18,7 @@ use tokio::{
     task::{AbortHandle, JoinHandle},
 };
 
-use super::{Front, Visitor, headers, reply, standing};
+use super::{Front, Visitor, body, headers, reply, standing};
 use crate::{
     client::Client,
     era,
@@ -35,18 +33,24 @@ use crate::{
 const A_WHILE: Duration = Duration::from_secs(1);
 
 /// The refusal of a whole POST.
-type Refused = (StatusCode, RpcError);
+pub(super) type Refused = (StatusCode, RpcError);
 
 /// Serves a POST.
-pub(super) async fn serve(front: Arc<Front>, visitor: Visitor, request: Request) -> Response {
+pub(super) async fn serve(front: Arc<Front>, mut visitor: Visitor, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let refuse = |(status, error): Refused| reply::refused(status, &Raw::null(), error);
     if let Err(refused) = negotiated(&parts.headers) {
         return refuse(refused);
     }
-    let max = visitor.allowance.limits().max_body_bytes();
-    let text = match read(body, max, front.body_timeout).await {
-        Ok(text) => text,
+    let text = match body::read(body, &visitor.allowance, front.body_timeout).await {
+        Ok(read) => {
+            visitor.room = Some(read.room);
+            read.text
+        }
+        // It was not run for want of room, which may be there soon.
+        Err(refused @ (StatusCode::TOO_MANY_REQUESTS, _)) => {
+            return reply::later(refuse(refused), A_WHILE);
+        }
         Err(refused) => return refuse(refused),
     };
     let bad =
@@ -107,40 +111,6 @@ fn accepts(headers: &HeaderMap, kind: &str) -> bool {
                 || range.eq_ignore_ascii_case(kind)
                 || range.strip_suffix("/*") == Some(family)
         })
-}
-
-async fn read(body: Body, max: usize, timeout: Duration) -> Result<String, Refused> {
-    let whole = tokio::time::timeout(timeout, Limited::new(body, max).collect());
-    let Ok(whole) = whole.await else {
-        return Err((
-            StatusCode::REQUEST_TIMEOUT,
-            RpcError::new(RpcError::INVALID_REQUEST, "the body came too slowly"),
-        ));
-    };
-    let bytes = match whole {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            return Err((
-                StatusCode::PAYLOAD_TOO_LARGE,
-                RpcError::new(
-                    RpcError::INVALID_REQUEST,
-                    format!("the body is longer than {max} bytes"),
-                ),
-            ));
-        }
-        Err(_) => {
-            return Err((
-                StatusCode::BAD_REQUEST,
-                RpcError::new(RpcError::PARSE, "the body broke off"),
-            ));
-        }
-    };
-    String::from_utf8(bytes.into()).map_err(|_| {
-        (
-            StatusCode::BAD_REQUEST,
-            RpcError::new(RpcError::PARSE, "the body is not UTF-8"),
-        )
-    })
 }
 
 async fn one(
@@ -265,7 +235,7 @@ async fn modern(
     if let Err(error) = mirrored(&front, &visitor, headers, &request).await {
         return refuse(error);
     }
-    let Some(turn) = visitor.allowance.begin() else {
+    let Some(turn) = visitor.begin() else {
         return reply::too_many(&request.id, A_WHILE);
     };
     let client = Client {
@@ -317,7 +287,7 @@ async fn legacy(
     headers: &HeaderMap,
     request: ServerRequest,
 ) -> Response {
-    let Some(turn) = visitor.allowance.begin() else {
+    let Some(turn) = visitor.begin() else {
         return reply::too_many(&request.id, A_WHILE);
     };
     let (client, session) = match of_session(&front, visitor, turn, headers, &request) {
@@ -408,7 +378,7 @@ fn batch(
                 return refuse("`initialize` is no part of a batch");
             }
             Ok(Message::Request(request)) => {
-                let turn = visitor.allowance.begin().ok_or_else(too_many);
+                let turn = visitor.begin().ok_or_else(too_many);
                 let begun = turn.and_then(|turn| {
                     let visitor = visitor.clone();
                     let (client, _) = of_session(&front, visitor, turn, headers, &request)?;

@@ -77,7 +77,7 @@ pub(super) fn draining(id: &Raw) -> Response {
 }
 
 /// Says when to come again (RFC 9110, section 10.2.3).
-fn later(mut response: Response, wait: Duration) -> Response {
+pub(super) fn later(mut response: Response, wait: Duration) -> Response {
     let seconds = wait.as_millis().div_ceil(1_000).max(1);
     if let Ok(seconds) = HeaderValue::from_str(&seconds.to_string()) {
         response.headers_mut().insert(header::RETRY_AFTER, seconds);

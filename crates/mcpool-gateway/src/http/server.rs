@@ -19,6 +19,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
+use tokio_io_timeout::TimeoutStream;
 
 use super::tls::Tls;
 use crate::gateway::Gateway;
@@ -29,6 +30,9 @@ const MAX_CONNECTIONS: usize = 10_000;
 /// How long a client may take to send the head of a request, and to begin the next one on a
 /// connection, unless it is set.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a client may take to read what it is sent, unless it is set.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -63,15 +67,18 @@ pub struct HttpServer {
     tls: Option<Tls>,
     max_connections: usize,
     header_timeout: Duration,
+    write_timeout: Duration,
 }
 
 impl HttpServer {
-    /// Plain HTTP/1.1; 10 000 connections; 60 s for the head of a request.
+    /// Plain HTTP/1.1; 10 000 connections; 60 s for the head of a request, and for a client that
+    /// does not read.
     pub fn new() -> Self {
         Self {
             tls: None,
             max_connections: MAX_CONNECTIONS,
             header_timeout: HEADER_TIMEOUT,
+            write_timeout: WRITE_TIMEOUT,
         }
     }
 
@@ -92,6 +99,13 @@ impl HttpServer {
     /// on its connection; then the connection is closed. Default 60 s.
     pub fn with_header_timeout(mut self, timeout: Duration) -> Self {
         self.header_timeout = timeout;
+        self
+    }
+
+    /// Sets how long a client may read nothing of what it is sent; then the connection is closed.
+    /// Default 60 s.
+    pub fn with_write_timeout(mut self, timeout: Duration) -> Self {
+        self.write_timeout = timeout;
         self
     }
 
@@ -171,6 +185,9 @@ impl Connection {
     async fn serve(self, stream: TcpStream) {
         // Answers are small, and somebody waits for each.
         let _ = stream.set_nodelay(true);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.server.write_timeout));
+        let stream = Box::pin(stream);
         match &self.server.tls {
             None => self.speak(stream).await,
             Some(tls) => {

@@ -9,7 +9,13 @@ use axum::{
 use mcpool_core::{Raw, RpcError};
 
 use super::{Front, reply};
-use crate::{access::bearer, grant::Grant, limits::Allowance, oauth::Refusal, scope::Scope};
+use crate::{
+    access::bearer,
+    grant::Grant,
+    limits::{Allowance, Room, Turn},
+    oauth::Refusal,
+    scope::Scope,
+};
 
 /// Who sends a request, and what it is served.
 #[derive(Clone)]
@@ -17,6 +23,15 @@ pub(crate) struct Visitor {
     pub(crate) scope: Scope,
     pub(crate) principal: Option<Arc<str>>,
     pub(crate) allowance: Arc<Allowance>,
+    /// What the body of its request takes.
+    pub(crate) room: Option<Arc<Room>>,
+}
+
+impl Visitor {
+    /// Begins a request; `None` when too many are under way.
+    pub(super) fn begin(&self) -> Option<Turn> {
+        self.allowance.begin(self.room.clone())
+    }
 }
 
 impl Front {
@@ -42,6 +57,7 @@ impl Front {
             scope,
             principal,
             allowance,
+            room: None,
         })
     }
 

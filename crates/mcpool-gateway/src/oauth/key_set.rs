@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwapOption;
 use jsonwebtoken::{
     Algorithm, DecodingKey,
     jwk::{AlgorithmParameters, Jwk, JwkSet, PublicKeyUse},
@@ -29,15 +30,14 @@ const FETCH_PAUSE: Duration = Duration::from_secs(10);
 pub(super) struct KeySet {
     issuer: Url,
     client: Client,
-    state: Mutex<State>,
+    keys: ArcSwapOption<Keys>,
+    /// When a fetch last ended. Who holds it fetches.
+    tried: Mutex<Option<Instant>>,
 }
 
-#[derive(Default)]
-struct State {
-    keys: Option<Arc<JwkSet>>,
-    /// When a fetch was last begun, and when one last succeeded.
-    tried: Option<Instant>,
-    fetched: Option<Instant>,
+struct Keys {
+    keys: JwkSet,
+    fetched: Instant,
 }
 
 impl KeySet {
@@ -64,7 +64,8 @@ impl KeySet {
         Ok(Self {
             issuer,
             client,
-            state: Mutex::default(),
+            keys: ArcSwapOption::empty(),
+            tried: Mutex::default(),
         })
     }
 
@@ -78,37 +79,51 @@ impl KeySet {
         id: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<Option<DecodingKey>> {
-        // Held while they are fetched: whoever comes meanwhile waits for the same keys.
-        let mut state = self.state.lock().await;
-        let is_fresh = state.fetched.is_some_and(|at| at.elapsed() < KEYS_LIFETIME);
-        let known = state
-            .keys
-            .as_ref()
-            .and_then(|keys| find(keys, id, algorithm));
-        if is_fresh && known.is_some() {
-            return Ok(known);
+        // A key that is known waits for no fetch: made-up tokens hold up none that are good.
+        if let Some(known) = self.known(id, algorithm) {
+            return Ok(Some(known));
         }
-        if state.tried.is_some_and(|at| at.elapsed() < FETCH_PAUSE) {
-            return match (is_fresh, &state.keys) {
-                (true, Some(_)) => Ok(None),
-                _ => Err(Error::new(
+        // Held while they are fetched: whoever comes meanwhile waits for the same keys.
+        let mut tried = self.tried.lock().await;
+        if let Some(known) = self.known(id, algorithm) {
+            return Ok(Some(known));
+        }
+        let is_fresh = self.fresh().is_some();
+        if tried.is_some_and(|at| at.elapsed() < FETCH_PAUSE) {
+            return match is_fresh {
+                true => Ok(None),
+                false => Err(Error::new(
                     ErrorKind::NotConnected,
                     "they were not had just now",
                 )),
             };
         }
-        state.tried = Some(Instant::now());
-        match self.fetch().await {
+        let fetched = self.fetch().await;
+        // From its end on: a fetch may take longer than the pause.
+        *tried = Some(Instant::now());
+        match fetched {
             Ok(keys) => {
                 let found = find(&keys, id, algorithm);
-                state.keys = Some(Arc::new(keys));
-                state.fetched = Some(Instant::now());
+                self.keys.store(Some(Arc::new(Keys {
+                    keys,
+                    fetched: Instant::now(),
+                })));
                 Ok(found)
             }
             // What is known of fresh keys is still true.
             Err(_) if is_fresh => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The keys, unless they are too old.
+    fn fresh(&self) -> Option<Arc<Keys>> {
+        let keys = self.keys.load_full();
+        keys.filter(|keys| keys.fetched.elapsed() < KEYS_LIFETIME)
+    }
+
+    fn known(&self, id: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
+        find(&self.fresh()?.keys, id, algorithm)
     }
 
     async fn fetch(&self) -> Result<JwkSet> {

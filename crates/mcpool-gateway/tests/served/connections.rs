@@ -58,6 +58,36 @@ async fn a_body_that_does_not_come_is_refused() {
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_read_loses_its_connection() {
+    let served = Served::one(Era::Legacy).await;
+    let server = HttpServer::new()
+        .with_max_connections(1)
+        .with_write_timeout(SHORT);
+    let served = served.again(HttpOptions::new(), server).await;
+    let mut deaf = TcpStream::connect(&served.address).await.unwrap();
+    // Until the answers fill the buffers of both ends, and nothing is read any more.
+    while let Ok(written) =
+        tokio::time::timeout(SHORT / 2, deaf.write_all(&PROBE.repeat(100))).await
+    {
+        if written.is_err() {
+            break;
+        }
+    }
+    // Its place is free again.
+    let admitted = async {
+        loop {
+            let mut stream = TcpStream::connect(&served.address).await.unwrap();
+            let probe = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+            let _ = stream.write_all(probe).await;
+            if rest(stream).await.starts_with("HTTP/1.1 200 ") {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, admitted).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_connection_too_many_is_turned_away_until_another_ends() {
     let served = Served::one(Era::Legacy).await;
     let server = HttpServer::new().with_max_connections(20);
