@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use mcpool_core::{
@@ -23,10 +23,12 @@ use crate::{
     drain::Drain,
     era::{self, Cache, META_SUBSCRIPTION},
     fault,
+    guests::{Guests, Visit},
     hub::{Hub, Wants},
     level::Level,
     outlet::{Outlet, Questions},
     parking::Parking,
+    pulse::Pulse,
     scope::Scope,
     seal::SealingKeys,
     session::Session,
@@ -84,6 +86,10 @@ pub(crate) struct Inner {
     pub(crate) keys: SealingKeys,
     pub(crate) session_lifetime: Duration,
     pub(crate) audit: Option<AuditSink>,
+    /// How the calls of clients go, and who they are: for people who look.
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) guests: Guests,
+    pub(crate) since: SystemTime,
     /// Who serves, as the protocol's `Implementation`.
     pub(crate) server_info: Raw,
     /// Passes on what servers say; started with the first client.
@@ -155,6 +161,7 @@ impl GatewayBuilder {
     #[must_use]
     pub fn build(self) -> Gateway {
         let info = json!({"name": self.name, "version": env!("CARGO_PKG_VERSION")});
+        let pulse = Arc::new(Pulse::new());
         Gateway(Arc::new(Inner {
             catalog: Catalog::new(self.manager.clone(), self.list_patience, self.down),
             hub: Hub::new(self.manager.clone(), self.down),
@@ -164,7 +171,10 @@ impl GatewayBuilder {
             drain: Drain::default(),
             keys: self.keys.unwrap_or_else(SealingKeys::random),
             session_lifetime: self.session_lifetime,
-            audit: self.audit,
+            audit: Some(counted(Arc::clone(&pulse), self.audit)),
+            pulse,
+            guests: Guests::default(),
+            since: SystemTime::now(),
             server_info: Raw::of(&info).unwrap_or_else(|_| Raw::empty_object()),
             running: OnceLock::new(),
         }))
@@ -242,6 +252,7 @@ impl Gateway {
             #[serde(default)]
             capabilities: RawObject,
         }
+        let whole = params;
         let params: Params = params
             .ok_or_else(|| fault::invalid("`initialize` needs parameters"))?
             .parse()
@@ -249,6 +260,14 @@ impl Gateway {
         let version = era::negotiate(&params.protocol_version, Self::speaks(http));
         let lifetime = self.0.session_lifetime;
         let session = Session::begin(version, &params.capabilities, principal, scope, lifetime);
+        let visit = Visit {
+            session: Some(&session.id),
+            protocol: &session.version,
+            carrier: if http { "http" } else { "stream" },
+            principal,
+            scope: scope.key(),
+        };
+        self.0.guests.began(&visit, whole);
         let mut result = RawObject::new();
         let mut set = |name: &str, value: Option<Raw>| {
             if let Some(value) = value {
@@ -514,6 +533,16 @@ impl Gateway {
         // The client has gone, or the gateway ends.
         Ok(Raw::empty_object())
     }
+}
+
+/// What takes the entries of requests: they are counted, and given to the audit if there is one.
+fn counted(pulse: Arc<Pulse>, audit: Option<AuditSink>) -> AuditSink {
+    Arc::new(move |entry| {
+        pulse.count(&entry);
+        if let Some(audit) = &audit {
+            audit(entry);
+        }
+    })
 }
 
 /// What a listen stream carries.

@@ -7,12 +7,16 @@
 //! | `/servers/{server}/mcp` | one server under its own names |
 //! | `/metrics` | what is measured, for Prometheus |
 //! | `/.well-known/oauth-protected-resource/…` | where tokens can be had (RFC 9728) |
+//! | `/` | a page that shows what the pool does, for a person |
+//! | `/api/v1/…` | what the page shows, and its actions, for programs |
 //! | `/healthz`, `/readyz` | whether it is there; whether the servers that are required are |
 
+mod api;
 mod body;
 mod headers;
 mod health;
 mod origin;
+mod page;
 mod post;
 mod reply;
 mod server;
@@ -20,7 +24,7 @@ mod standing;
 mod tls;
 mod visitor;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -28,9 +32,10 @@ use axum::{
     http::{Method, StatusCode, header},
     middleware,
     response::{IntoResponse as _, Response},
-    routing::{any, get},
+    routing::{any, get, post},
 };
 use mcpool_core::{RpcError, ServerName};
+use tokio::sync::Semaphore;
 
 pub(crate) use self::visitor::Visitor;
 use self::{origin::Allowed, standing::Standing, visitor::Barred};
@@ -59,6 +64,7 @@ pub struct HttpOptions {
     metrics: Option<Render>,
     limits: Limits,
     body_timeout: Duration,
+    operators: BTreeSet<String>,
 }
 
 impl HttpOptions {
@@ -74,6 +80,7 @@ impl HttpOptions {
             metrics: None,
             limits: Limits::new(),
             body_timeout: BODY_TIMEOUT,
+            operators: BTreeSet::new(),
         }
     }
 
@@ -115,6 +122,13 @@ impl HttpOptions {
     /// the pool, and one with a profile is not enough. Default: there is no such path.
     pub fn with_metrics(mut self, render: impl Fn() -> String + Send + Sync + 'static) -> Self {
         self.metrics = Some(Render(Arc::new(render)));
+        self
+    }
+
+    /// Adds a principal that may reconnect, enable and disable servers over the API and the page,
+    /// which changes the pool for all. Without keys everybody may.
+    pub fn with_operator(mut self, principal: impl Into<String>) -> Self {
+        self.operators.insert(principal.into());
         self
     }
 
@@ -162,6 +176,8 @@ pub(crate) struct Front {
     limits: Limits,
     allowances: Allowances,
     pub(crate) body_timeout: Duration,
+    operators: BTreeSet<String>,
+    event_streams: Arc<Semaphore>,
 }
 
 impl Gateway {
@@ -184,6 +200,8 @@ impl Gateway {
             limits: options.limits,
             allowances: Allowances::default(),
             body_timeout: options.body_timeout,
+            operators: options.operators,
+            event_streams: Arc::new(Semaphore::new(api::MAX_EVENT_STREAMS)),
         });
         Router::new()
             .route("/mcp", any(pool))
@@ -192,6 +210,15 @@ impl Gateway {
             .route("/metrics", get(metrics))
             .route(oauth::METADATA, get(metadata))
             .route(&format!("{}/{{*path}}", oauth::METADATA), get(metadata))
+            .route("/", get(page::html))
+            .route("/page.js", get(page::script))
+            .route("/tools.js", get(page::tools_script))
+            .route("/page.css", get(page::style))
+            .route("/api/v1/status", get(api::status))
+            .route("/api/v1/clients", get(api::clients))
+            .route("/api/v1/events", get(api::events))
+            .route("/api/v1/servers/{server}/tools", get(api::tools))
+            .route("/api/v1/servers/{server}/{action}", post(api::act))
             .layer(middleware::from_fn_with_state(
                 Arc::clone(&front),
                 origin::check,

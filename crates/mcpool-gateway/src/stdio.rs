@@ -6,7 +6,8 @@ use std::{io, sync::Arc, time::Duration};
 use futures::StreamExt as _;
 use mcpool_core::{
     Inbox, Incoming, Message, NotAMessage, Notification, ParsedLine, ProtocolVersion, Raw,
-    ResponseId, RpcError, ServerRequest, encode_notification, encode_response, parse_line,
+    RawObject, ResponseId, RpcError, ServerRequest, encode_notification, encode_response,
+    parse_line,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
@@ -20,6 +21,7 @@ use crate::{
     drain, era,
     flights::Flights,
     gateway::Gateway,
+    guests::Visit,
     hub::{Listener, Wants},
     outlet::{MESSAGE_QUEUE, Outlet},
     scope::Scope,
@@ -65,6 +67,14 @@ impl Gateway {
                 read
             }
             written = &mut writer => written,
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some((session, _)) = &self.session {
+            self.gateway.0.guests.left(&session.id);
         }
     }
 }
@@ -212,6 +222,7 @@ impl Connection {
     /// Who asks: the session, or the request itself from MCP 2026-07-28 on.
     fn client(&self, request: &ServerRequest) -> Result<Client, RpcError> {
         let meta = era::meta(request.params.as_ref());
+        self.seen(&meta);
         if let Some((session, listener)) = &self.session
             && era::version(&meta).is_none()
         {
@@ -242,6 +253,21 @@ impl Connection {
             listener: None,
             _turn: None,
         })
+    }
+
+    /// Remembers the client for people who look.
+    fn seen(&self, meta: &RawObject) {
+        let session = self.session.as_ref().map(|(session, _)| session);
+        let session = session.filter(|_| era::version(meta).is_none());
+        let latest = ProtocolVersion::LATEST;
+        let visit = Visit {
+            session: session.map(|session| &*session.id),
+            protocol: session.map_or(&latest, |session| &session.version),
+            carrier: "stream",
+            principal: None,
+            scope: self.scope.key(),
+        };
+        self.gateway.0.guests.seen(&visit, meta);
     }
 
     fn told(&self, notification: &Notification) {

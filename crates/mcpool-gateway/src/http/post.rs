@@ -10,8 +10,8 @@ use axum::{
 };
 use futures::{Stream, StreamExt as _, stream};
 use mcpool_core::{
-    Message, NotAMessage, ParsedLine, ProtocolVersion, Raw, ResponseId, RpcError, ServerRequest,
-    encode_response, parse_line,
+    Message, NotAMessage, ParsedLine, ProtocolVersion, Raw, RawObject, ResponseId, RpcError,
+    ServerRequest, encode_response, parse_line,
 };
 use tokio::{
     sync::mpsc,
@@ -24,6 +24,7 @@ use crate::{
     era,
     flights::Flight,
     gateway::Gateway,
+    guests::Visit,
     limits::Turn,
     outlet::{MESSAGE_QUEUE, Outlet},
     session::Session,
@@ -235,6 +236,14 @@ async fn modern(
     if let Err(error) = mirrored(&front, &visitor, headers, &request).await {
         return refuse(error);
     }
+    let visit = Visit {
+        session: None,
+        protocol: &ProtocolVersion::LATEST,
+        carrier: "http",
+        principal: visitor.principal.as_deref(),
+        scope: visitor.scope.key(),
+    };
+    front.gateway.0.guests.seen(&visit, &meta);
     let Some(turn) = visitor.begin() else {
         return reply::too_many(&request.id, A_WHILE);
     };
@@ -328,6 +337,14 @@ fn of_session(
             ),
         ));
     }
+    let visit = Visit {
+        session: Some(&session.id),
+        protocol: &session.version,
+        carrier: "http",
+        principal: visitor.principal.as_deref(),
+        scope: visitor.scope.key(),
+    };
+    front.gateway.0.guests.seen(&visit, &RawObject::new());
     let sets = matches!(
         request.method.as_str(),
         "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe"

@@ -196,6 +196,7 @@ pub(super) fn end(front: &Front, visitor: &Visitor, headers: &HeaderMap) -> Resp
     match session(front, visitor, headers) {
         Ok(session) => {
             front.standing.end(&session);
+            front.gateway.0.guests.left(&session.id);
             StatusCode::NO_CONTENT.into_response()
         }
         Err((status, error)) => reply::refused(status, &Raw::null(), error),

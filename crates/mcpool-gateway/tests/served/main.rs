@@ -14,4 +14,5 @@ mod limits;
 mod lines;
 mod oauth;
 mod profiles;
+mod page;
 mod support;

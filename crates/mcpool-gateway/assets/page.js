@@ -1,0 +1,335 @@
+// The page: draws what the API says. Text of servers is set as text, never as HTML.
+import { api, clean, el, onKey, Refused } from "./tools.js";
+import { showTools } from "./tools.js";
+
+const MAX_EVENTS = 300;
+const POLL_MS = 2000;
+const SVG = "http://www.w3.org/2000/svg";
+
+const $ = (id) => document.getElementById(id);
+let status = null;
+let chosen = null;
+let toolsOf = null;
+let events = [];
+let soon = null;
+let streaming = null;
+
+const WORDS = {
+  ready: ["ready", "good"], connecting: ["connecting", "warn"], backoff: ["reconnecting", "warn"],
+  auth_required: ["login needed", "bad"], dormant: ["failed", "bad"], disabled: ["disabled", "off"],
+  idle: ["not connected", "off"], closed: ["closed", "off"],
+};
+
+function stateOf(server) {
+  const [word, kind] = WORDS[server.state] ?? [server.state, "off"];
+  return el("span", `state ${kind}`, word);
+}
+
+function clock(at) {
+  return at ? new Date(at).toLocaleTimeString([], { hour12: false }) : "–";
+}
+
+function ago(at) {
+  if (!at) return "–";
+  const s = Math.max(0, Math.round((Date.now() - new Date(at)) / 1000));
+  if (s < 60) return `${s} s ago`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ago`;
+  return s < 86400 ? `${Math.floor(s / 3600)} h ago` : `${Math.floor(s / 86400)} d ago`;
+}
+
+function ms(us) {
+  if (us == null) return "–";
+  return us < 1000 ? `${us} µs` : us < 1e6 ? `${(us / 1000).toPrecision(3)} ms` : `${(us / 1e6).toPrecision(3)} s`;
+}
+
+const sum = (numbers) => numbers.reduce((all, one) => all + one, 0);
+
+function svg(name, attributes) {
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  return node;
+}
+
+function plot(width, height, label) {
+  const node = svg("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": label });
+  node.append(svg("line", { class: "base", x1: 0, x2: width, y1: height - .5, y2: height - .5 }));
+  return node;
+}
+
+// Calls of each span as bars, what failed in its own colour.
+function bars(calls, width, height, label) {
+  const node = plot(width, height, label);
+  const most = Math.max(1, ...calls.calls);
+  const step = width / calls.calls.length;
+  calls.calls.forEach((count, at) => {
+    const bar = (kind, many) => {
+      if (!many) return;
+      const h = Math.max(1, (many / most) * (height - 2));
+      node.append(svg("rect", { class: kind, x: at * step, y: height - h, width: Math.max(1, step - .6), height: h }));
+    };
+    bar("bar", count);
+    bar("failed", calls.failed[at]);
+  });
+  return node;
+}
+
+// The mean of each span as a line, its slowest call as a bar behind it.
+function latency(calls, width, height, label) {
+  const node = plot(width, height, label);
+  const most = Math.max(1, ...calls.max_us.map((us) => us ?? 0));
+  const step = width / calls.mean_us.length;
+  const y = (us) => height - 1 - (us / most) * (height - 4);
+  let line = [];
+  const draw = () => {
+    if (line.length > 1) node.append(svg("polyline", { class: "mean", points: line.join(" ") }));
+    else if (line.length) {
+      const [x, top] = line[0].split(",").map(Number);
+      node.append(svg("rect", { class: "dot", x: x - step / 2, y: top - .5, width: step, height: 1.5 }));
+    }
+    line = [];
+  };
+  calls.mean_us.forEach((mean, at) => {
+    if (mean == null) return draw();
+    const top = y(calls.max_us[at]);
+    node.append(svg("rect", { class: "max", x: at * step, y: top, width: Math.max(1, step - .6), height: height - top }));
+    line.push(`${(at + .5) * step},${y(mean)}`);
+  });
+  draw();
+  return node;
+}
+
+function minutes(calls) {
+  return (calls.calls.length * calls.span_ms) / 60000;
+}
+
+function mean(calls) {
+  const all = sum(calls.calls);
+  if (!all) return null;
+  return Math.round(sum(calls.mean_us.map((us, at) => (us ?? 0) * calls.calls[at])) / all);
+}
+
+function whyOf(server) {
+  if (server.state === "ready" || server.state === "disabled") return "";
+  return server.last_error?.message ?? "";
+}
+
+function drawList() {
+  const list = $("list");
+  const had = document.activeElement?.dataset?.server;
+  list.replaceChildren(...status.servers.map((server) => {
+    const row = el("button", "row");
+    row.type = "button";
+    row.dataset.server = server.name;
+    row.setAttribute("aria-current", String(server.name === chosen));
+    const head = el("span", "name", server.name);
+    const rate = sum(server.calls.calls) / minutes(server.calls);
+    const facts = el("span", "facts");
+    facts.append(stateOf(server), ` · ${server.tools} tools · ${rate ? rate.toPrecision(2) : 0}/min · ${ms(mean(server.calls))}`);
+    row.append(head, facts, bars(server.calls, 90, 26, `calls of ${clean(server.name)}`));
+    row.lastChild.setAttribute("width", 90);
+    row.lastChild.setAttribute("height", 26);
+    const why = whyOf(server);
+    if (why) row.append(el("span", "why", why));
+    row.addEventListener("click", () => { location.hash = `#server=${encodeURIComponent(server.name)}`; });
+    const item = el("li");
+    item.append(row);
+    return item;
+  }));
+  if (!status.servers.length) list.append(el("li", "hint", "No server is configured."));
+  if (had) list.querySelector(`[data-server="${CSS.escape(had)}"]`)?.focus();
+}
+
+function fact(list, name, value) {
+  if (value === "" || value == null) return;
+  list.append(el("dt", "", name), el("dd", "", String(value)));
+}
+
+function drawDetail() {
+  const server = status.servers.find((one) => one.name === chosen);
+  $("server-head").textContent = server ? clean(server.name) : "No server";
+  const detail = $("detail");
+  if (!server) { detail.replaceChildren(); $("tools").replaceChildren(); toolsOf = null; return; }
+  const facts = el("dl");
+  facts.append(el("dt", "", "state"), el("dd"));
+  facts.lastChild.append(stateOf(server));
+  fact(facts, "why", whyOf(server));
+  fact(facts, "next attempt", server.next_retry_at && `${clock(server.next_retry_at)} (number ${server.attempt + 1})`);
+  fact(facts, "connected", server.connected_at && `${ago(server.connected_at)}, in ${server.connect_ms ?? "–"} ms`);
+  fact(facts, "over", [server.transport, server.protocol].filter(Boolean).join(", MCP "));
+  fact(facts, "heartbeat", server.last_heartbeat && `${ago(server.last_heartbeat)}, ${ms(server.heartbeat_latency_us)}`);
+  fact(facts, "missed", server.consecutive_misses || "");
+  fact(facts, "last end", server.last_disconnect && `${server.last_disconnect.cause.replaceAll("_", " ")}, ${ago(server.last_disconnect.at)}`);
+  fact(facts, "in flight", server.in_flight || "");
+  fact(facts, "processes", server.instances.map((one) => one.pid).filter(Boolean).join(", "));
+  fact(facts, "left out", server.rejected ? `${server.rejected} entries of its lists` : "");
+  fact(facts, "calls", `${server.calls.total} in all, ${server.calls.failed_total} failed`);
+  const had = detail.contains(document.activeElement) ? document.activeElement.dataset.action : null;
+  const controls = el("p", "controls");
+  const actions = server.enabled ? [["reconnect", "Reconnect"], ["probe", "Probe"], ["disable", "Disable"]] : [["enable", "Enable"]];
+  for (const [action, word] of status.operator ? actions : []) {
+    const button = el("button", "", word);
+    button.type = "button";
+    button.dataset.action = action;
+    button.addEventListener("click", () => act(server.name, action));
+    controls.append(button);
+  }
+  const said = el("span", "hint", acted.server === server.name ? acted.said : "");
+  said.setAttribute("role", "status");
+  controls.append(said);
+  const plots = el("div", "plots");
+  const figure = (node, words) => {
+    const one = el("figure");
+    one.append(node, el("figcaption", "", words));
+    plots.append(one);
+  };
+  const span = minutes(server.calls);
+  figure(bars(server.calls, 300, 60, "calls"), `calls of the last ${span} min: ${sum(server.calls.calls)}, of these failed: ${sum(server.calls.failed)}`);
+  figure(latency(server.calls, 300, 60, "latency"), `mean ${ms(mean(server.calls))}, slowest ${ms(server.calls.max_us.reduce((a, b) => Math.max(a, b ?? 0), 0) || null)}`);
+  detail.replaceChildren(facts, controls, plots);
+  if (server.stderr_tail.length) {
+    detail.append(el("h3", "", "Last lines of its stderr"), el("pre", "", server.stderr_tail.join("\n")));
+  }
+  if (had) detail.querySelector(`[data-action="${CSS.escape(had)}"]`)?.focus();
+  const mark = `${server.name} ${server.state} ${server.tools}`;
+  if (toolsOf !== mark) { toolsOf = mark; showTools($("tools"), server.name); }
+}
+
+let acted = { server: null, said: "" };
+
+async function act(server, action) {
+  acted = { server, said: `${action} …` };
+  drawDetail();
+  try {
+    const done = await api(`servers/${encodeURIComponent(server)}/${action}`, {});
+    acted.said = done.ok ? `${action}: done` : `${action}: ${done.error.message}`;
+  } catch (error) {
+    acted.said = `${action}: ${error.message}`;
+  }
+  refresh();
+}
+
+function drawEvents() {
+  const only = $("only").checked;
+  const beats = $("beats").checked;
+  const shown = events.filter((event) =>
+    (!only || event.server === chosen) && (beats || event.event !== "heartbeat_ok"));
+  $("events").replaceChildren(...shown.slice(0, 100).map((event) => {
+    const item = el("li");
+    const time = el("time", "", clock(event.at));
+    const bad = event.error || ["missed", "disconnected", "heartbeat_missed", "catalog_stale"].includes(event.event);
+    item.append(time, el("span", "", event.server ?? "all"), el("span", bad ? "bad" : "", words(event)));
+    return item;
+  }));
+  if (!shown.length) $("events").append(el("li", "hint", "Nothing yet."));
+}
+
+// An event in words: its kind, then what belongs to it.
+function words(event) {
+  const skip = ["at", "server", "event", "error"];
+  const rest = Object.entries(event).filter(([name]) => !skip.includes(name)).map(([name, value]) => {
+    const text = Array.isArray(value) ? value.map((one) => one?.name ?? one).join(" ") : value !== null && typeof value === "object" ? JSON.stringify(value) : value;
+    return text === "" || text == null ? "" : `${name} ${text}`;
+  });
+  const error = event.error ? `: ${event.error.message}` : "";
+  return [event.event.replaceAll("_", " "), ...rest.filter(Boolean)].join(", ") + error;
+}
+
+function drawClients(clients) {
+  $("clients").replaceChildren(...clients.map((client) => {
+    const row = el("tr");
+    const name = [client.name ?? "unnamed", client.version].filter(Boolean).join(" ");
+    const who = client.principal ? `${name} (${client.principal})` : name;
+    for (const text of [who, client.protocol, client.carrier, client.scope, client.requests, ago(client.last_seen)]) {
+      row.append(el("td", "", String(text)));
+    }
+    return row;
+  }));
+}
+
+function draw() {
+  const ready = status.servers.filter((server) => server.state === "ready").length;
+  const enabled = status.servers.filter((server) => server.enabled).length;
+  $("summary").textContent = `${ready} of ${enabled} servers ready · version ${status.version} · started ${ago(status.since)}`;
+  document.title = `mcpool ${ready}/${enabled}`;
+  drawList();
+  drawDetail();
+}
+
+async function refresh() {
+  try {
+    const [now, { clients }] = await Promise.all([api("status"), api("clients")]);
+    status = now;
+    $("login").hidden = true;
+    $("main").hidden = false;
+    if (!status.servers.some((server) => server.name === chosen)) choose();
+    draw();
+    drawClients(clients);
+    if (!streaming) stream();
+  } catch (error) {
+    if (error instanceof Refused) return askKey(error);
+    linked(false);
+  }
+}
+
+function choose() {
+  const named = new URLSearchParams(location.hash.slice(1)).get("server");
+  const known = status?.servers.some((server) => server.name === named);
+  chosen = known ? named : status?.servers[0]?.name ?? null;
+}
+
+function askKey(error) {
+  $("main").hidden = true;
+  $("refused").textContent = onKey() ? error.message : "";
+  if ($("login").hidden) { $("login").hidden = false; $("key").focus(); }
+  $("link").textContent = "a key is needed";
+}
+
+function linked(is) {
+  $("link").textContent = is ? "live" : "connection lost, trying again";
+  $("link").classList.toggle("lost", !is);
+}
+
+// Events over fetch, because EventSource cannot send a key.
+async function stream() {
+  const mine = (streaming = {});
+  try {
+    const response = await api("events", undefined, true);
+    linked(true);
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      rest += value;
+      const parts = rest.split("\n\n");
+      rest = parts.pop();
+      for (const part of parts) take(part);
+    }
+  } catch {
+    // Tried again below.
+  }
+  if (streaming === mine) { linked(false); setTimeout(() => { streaming = null; refresh(); }, POLL_MS); }
+}
+
+function take(part) {
+  const of = (name) => part.split("\n").find((line) => line.startsWith(`${name}:`))?.slice(name.length + 1).trim();
+  const data = of("data");
+  if (!data || of("event") === "begun") return;
+  const event = JSON.parse(data);
+  events.unshift(event.missed !== undefined ? { at: new Date(), event: "missed", events: event.missed } : event);
+  events.length = Math.min(events.length, MAX_EVENTS);
+  drawEvents();
+  if (event.event !== "heartbeat_ok" && !soon) soon = setTimeout(() => { soon = null; refresh(); }, 150);
+}
+
+$("login").addEventListener("submit", (submit) => {
+  submit.preventDefault();
+  onKey($("key").value);
+  $("key").value = "";
+  refresh();
+});
+for (const box of ["only", "beats"]) $(box).addEventListener("change", drawEvents);
+addEventListener("hashchange", () => { choose(); if (status) { draw(); drawEvents(); $("server").focus(); } });
+setInterval(() => { if (!document.hidden && !$("main").hidden) refresh(); }, POLL_MS);
+drawEvents();
+refresh();

@@ -1,0 +1,316 @@
+//! The API, version 1: what the pool does now, what happens in it, and what one can do about it.
+//! Calls are not here: they go over MCP.
+//!
+//! | request | what |
+//! |---|---|
+//! | `GET /api/v1/status` | every server, with how its calls go |
+//! | `GET /api/v1/servers/{server}/tools` | the result of `tools/list` under its own names |
+//! | `GET /api/v1/clients` | who is connected |
+//! | `GET /api/v1/events` | what happens from now on, as an event stream |
+//! | `POST /api/v1/servers/{server}/{action}` | `reconnect`, `probe`, `enable`, `disable` |
+//!
+//! Answers of a later version 1 may have further members. An error is `{"error": "…"}` with the
+//! status that fits.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{
+        IntoResponse as _, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures::{StreamExt as _, stream};
+use mcpool_core::{ServerName, units};
+use mcpool_manager::{EventItem, ServerHandle, ServerStatus};
+use serde::{Serialize, Serializer};
+use serde_json::json;
+
+use super::{Front, Visitor};
+use crate::{access::Nobody, catalog::Listed, pulse::Calls, scope::Scope};
+
+/// The version of the API.
+const VERSION: u32 = 1;
+
+/// Event streams that are open at once.
+pub(super) const MAX_EVENT_STREAMS: usize = 64;
+
+/// How often a comment keeps an event stream alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+type Answer = Result<Response, Response>;
+
+fn failed(status: StatusCode, why: impl Into<String>) -> Response {
+    (status, Json(json!({ "error": why.into() }))).into_response()
+}
+
+/// Who asks.
+///
+/// # Errors
+/// 401 without a key that is known, where keys are asked for.
+fn visitor(front: &Front, headers: &HeaderMap) -> Result<Visitor, Response> {
+    match front.keys.of_request(headers) {
+        Ok(principal) => Ok(Visitor {
+            scope: Scope::Pool,
+            principal,
+        }),
+        Err(Nobody) => Err(super::reply::unauthorized()),
+    }
+}
+
+/// A server that the visitor may see.
+fn server(front: &Front, visitor: &Visitor, name: &str) -> Result<ServerHandle, Response> {
+    let found = ServerName::new(name)
+        .ok()
+        .filter(|name| visitor.scope.covers(name));
+    found
+        .and_then(|name| front.gateway.0.manager.server(name.as_str()).ok())
+        .filter(|server| server.status().is_ok())
+        .ok_or_else(|| failed(StatusCode::NOT_FOUND, "there is no such server"))
+}
+
+/// Whether this visitor may change the pool that others use too: everybody without keys, and with
+/// keys those that were named.
+fn is_operator(front: &Front, visitor: &Visitor) -> bool {
+    match &visitor.principal {
+        None => front.keys.is_empty(),
+        Some(principal) => front.operators.contains(&**principal),
+    }
+}
+
+#[derive(Serialize)]
+struct Server {
+    #[serde(flatten)]
+    status: ServerStatus,
+    calls: Calls,
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    api: u32,
+    version: &'static str,
+    #[serde(serialize_with = "units::time")]
+    since: std::time::SystemTime,
+    pid: u32,
+    principal: Option<&'a str>,
+    /// Whether this visitor may change things.
+    operator: bool,
+    servers: Vec<Server>,
+}
+
+pub(super) async fn status(State(front): State<Arc<Front>>, headers: HeaderMap) -> Answer {
+    let visitor = visitor(&front, &headers)?;
+    let manager = &front.gateway.0.manager;
+    let pulse = &front.gateway.0.pulse;
+    pulse.keep(&manager.names());
+    let servers = manager
+        .status_all()
+        .into_iter()
+        .filter(|status| visitor.scope.covers(&status.name))
+        .map(|status| Server {
+            calls: pulse.of(&status.name),
+            status,
+        })
+        .collect();
+    let status = Status {
+        api: VERSION,
+        version: env!("CARGO_PKG_VERSION"),
+        since: front.gateway.0.since,
+        pid: std::process::id(),
+        principal: visitor.principal.as_deref(),
+        operator: is_operator(&front, &visitor),
+        servers,
+    };
+    Ok(Json(status).into_response())
+}
+
+pub(super) async fn tools(
+    State(front): State<Arc<Front>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    let visitor = visitor(&front, &headers)?;
+    let server = server(&front, &visitor, &name)?;
+    let scope = Scope::Server(mcpool_core::Requester::server(&server).clone());
+    match front.gateway.0.catalog.list(Listed::Tools, &scope).await {
+        Ok(list) => {
+            let kind = [(header::CONTENT_TYPE, "application/json")];
+            Ok((kind, list.result.get().to_owned()).into_response())
+        }
+        Err(error) => Err(failed(StatusCode::BAD_GATEWAY, error.to_string())),
+    }
+}
+
+pub(super) async fn clients(State(front): State<Arc<Front>>, headers: HeaderMap) -> Answer {
+    let visitor = visitor(&front, &headers)?;
+    let everybody = is_operator(&front, &visitor);
+    let mut clients = front.gateway.0.guests.all();
+    clients.retain(|guest| everybody || guest.principal == visitor.principal);
+    Ok(Json(json!({ "clients": clients })).into_response())
+}
+
+pub(super) async fn events(State(front): State<Arc<Front>>, headers: HeaderMap) -> Answer {
+    let visitor = visitor(&front, &headers)?;
+    let permit = Arc::clone(&front.event_streams).try_acquire_owned();
+    let permit = permit.map_err(|_| {
+        failed(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{MAX_EVENT_STREAMS} event streams are open"),
+        )
+    })?;
+    let events = front.gateway.0.manager.events();
+    let scope = visitor.scope;
+    let shown = events.filter_map(move |item| {
+        let event = match &item {
+            EventItem::Event(event) => {
+                let may_see = match &event.server {
+                    Some(server) => scope.covers(server),
+                    None => scope == Scope::Pool,
+                };
+                let text = may_see.then(|| serde_json::to_string(event).ok()).flatten();
+                text.map(|text| Event::default().data(text))
+            }
+            // The reader was too slow, and is told so.
+            EventItem::Missed(missed) => {
+                let text = json!({ "missed": missed }).to_string();
+                Some(Event::default().event("missed").data(text))
+            }
+            _ => None,
+        };
+        std::future::ready(event.map(Ok::<_, Infallible>))
+    });
+    // The first word tells the reader that it misses nothing from now on.
+    let begun = stream::iter([Ok(Event::default().event("begun").data("{}"))]);
+    let all = begun.chain(shown).map(move |event| {
+        let _held = &permit;
+        event
+    });
+    Ok(Sse::new(all)
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response())
+}
+
+/// What came of an action.
+#[derive(Serialize)]
+struct Done {
+    ok: bool,
+    #[serde(serialize_with = "said", skip_serializing_if = "Option::is_none")]
+    error: Option<mcpool_core::Error>,
+}
+
+fn said<S: Serializer>(error: &Option<mcpool_core::Error>, s: S) -> Result<S::Ok, S::Error> {
+    error.serialize(s)
+}
+
+pub(super) async fn act(
+    State(front): State<Arc<Front>>,
+    Path((name, action)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Answer {
+    meant(&headers)?;
+    let visitor = visitor(&front, &headers)?;
+    let server = server(&front, &visitor, &name)?;
+    if !is_operator(&front, &visitor) {
+        return Err(failed(
+            StatusCode::FORBIDDEN,
+            "this key may not change what others use too",
+        ));
+    }
+    tracing::info!(server = %name, %action, principal = visitor.principal.as_deref(), "an action of a client");
+    let done = match action.as_str() {
+        "reconnect" => match server.disconnect().await {
+            Ok(()) => server.connect().await,
+            Err(error) => Err(error),
+        },
+        "probe" => server.health_check().await.map(drop),
+        "enable" => server.enable().await,
+        "disable" => server.disable().await,
+        _ => return Err(failed(StatusCode::NOT_FOUND, "there is no such action")),
+    };
+    let error = done.err();
+    let ok = error.is_none();
+    Ok(Json(Done { ok, error }).into_response())
+}
+
+/// Whether an action is meant by who sends it, and is no trick of another page: it must say that
+/// it is JSON, which a form cannot and a script of another origin may not without leave; and an
+/// `Origin` must be this very one, port included.
+fn meant(headers: &HeaderMap) -> Result<(), Response> {
+    let is_json = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .and_then(|kind| kind.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
+    if !is_json {
+        return Err(failed(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "an action is sent as application/json",
+        ));
+    }
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let is_ours = headers.get_all(header::ORIGIN).iter().all(|origin| {
+        let origin = origin.to_str().unwrap_or_default();
+        let of = origin.split_once("://").map(|(_, host)| host);
+        of.is_some() && of.map(str::to_ascii_lowercase) == host.map(str::to_ascii_lowercase)
+    });
+    if is_ours {
+        Ok(())
+    } else {
+        Err(failed(
+            StatusCode::FORBIDDEN,
+            "an action must come from the gateway's own page",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_action_of_another_page_is_refused() {
+        let status = |headers: &[(&'static str, &'static str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(*name, value.parse().unwrap());
+            }
+            meant(&map).err().map(|refused| refused.status().as_u16())
+        };
+        let (host, json) = (
+            ("host", "localhost:1"),
+            ("content-type", "application/json; charset=utf-8"),
+        );
+        assert_eq!(status(&[host, json]), None);
+        assert_eq!(
+            status(&[host, json, ("origin", "http://LOCALHOST:1")]),
+            None
+        );
+        for origin in [
+            "http://localhost:2",
+            "http://localhost",
+            "null",
+            "http://evil.example",
+            "localhost:1",
+        ] {
+            assert_eq!(
+                status(&[host, json, ("origin", origin)]),
+                Some(403),
+                "{origin}"
+            );
+        }
+        assert_eq!(status(&[json, ("origin", "null")]), Some(403));
+        for kind in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "text/application/json",
+        ] {
+            assert_eq!(status(&[host, ("content-type", kind)]), Some(415), "{kind}");
+        }
+        assert_eq!(status(&[host]), Some(415));
+    }
+}
