@@ -22,6 +22,8 @@ use mcpool::{
 
 use tokio_util::sync::CancellationToken;
 
+#[cfg(all(unix, feature = "gateway"))]
+use crate::pool;
 use crate::{
     config_files, credentials,
     exit::{Exit, Failure, unknown},
@@ -63,6 +65,12 @@ pub(crate) struct App {
     /// The command line or the URL of each server, secrets overwritten.
     reached_by: OnceLock<HashMap<ServerName, String>>,
     config_broken: AtomicBool,
+    /// Whether the connections of a gateway that runs are used.
+    #[cfg(all(unix, feature = "gateway"))]
+    borrows: bool,
+    /// What that gateway says of the servers whose connections are used.
+    #[cfg(all(unix, feature = "gateway"))]
+    lent: OnceLock<HashMap<String, pool::Seen>>,
 }
 
 /// A tool that the command line names.
@@ -101,7 +109,24 @@ impl App {
             problems: OnceLock::new(),
             reached_by: OnceLock::new(),
             config_broken: AtomicBool::new(false),
+            #[cfg(all(unix, feature = "gateway"))]
+            borrows: false,
+            #[cfg(all(unix, feature = "gateway"))]
+            lent: OnceLock::new(),
         }
+    }
+
+    /// Uses the connections of a gateway that runs, or not.
+    #[cfg(all(unix, feature = "gateway"))]
+    pub(crate) fn with_borrowing(mut self, borrows: bool) -> Self {
+        self.borrows = borrows && !self.global.direct && self.target.is_none();
+        self
+    }
+
+    /// What a gateway that runs says of this server, whose connection is used.
+    #[cfg(all(unix, feature = "gateway"))]
+    pub(crate) fn lent(&self, server: &str) -> Option<&pool::Seen> {
+        self.lent.get()?.get(server)
     }
 
     /// With the questions of servers that a person is there to answer.
@@ -312,7 +337,26 @@ impl App {
             None => config_files::load(&self.global).await?,
         };
         self.prepare(&loaded).await?;
+        #[cfg(all(unix, feature = "gateway"))]
+        let loaded = self.borrow_from_pool(loaded).await;
         Ok(loaded.servers)
+    }
+
+    /// Puts the connections of a gateway that runs in the place of the servers that it has.
+    #[cfg(all(unix, feature = "gateway"))]
+    async fn borrow_from_pool(&self, mut loaded: Loaded) -> Loaded {
+        if self.borrows
+            && let Some(pool) = pool::find(&self.global).await
+        {
+            let lent = pool.lend(&mut loaded.servers);
+            tracing::info!(
+                pid = pool.pid,
+                servers = lent.len(),
+                "the connections of a gateway are used"
+            );
+            self.lent.get_or_init(|| lent);
+        }
+        loaded
     }
 
     /// As [`load`](Self::load), and watches the config from then on, where the system can.

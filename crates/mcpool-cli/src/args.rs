@@ -62,6 +62,21 @@ impl Command {
     }
 }
 
+impl Command {
+    /// Whether it uses the connections of a gateway that runs.
+    #[cfg(all(unix, feature = "gateway"))]
+    pub(crate) fn borrows(&self) -> bool {
+        matches!(
+            self,
+            Self::Call(_)
+                | Self::Tools(_)
+                | Self::Status { .. }
+                | Self::Resources { .. }
+                | Self::Prompts { .. }
+        )
+    }
+}
+
 impl Cli {
     /// Reads the command line of the process; help is as wide as the terminal.
     pub(crate) fn from_process() -> Result<Self, clap::Error> {
@@ -181,6 +196,16 @@ Examples:
     /// Serve all servers as one MCP server: over stdio, HTTP, a unix socket
     #[cfg(feature = "gateway")]
     Serve(Box<crate::commands::serve::ServeArgs>),
+    /// Start a gateway in the background: `call`, `tools` and `status` then use its connections
+    #[cfg(all(unix, feature = "gateway"))]
+    #[command(after_help = "\
+Examples:
+  mcpool up
+  mcpool up --listen 127.0.0.1:7332   its page in the browser, and MCP over HTTP, as well")]
+    Up(crate::commands::up::UpArgs),
+    /// End the gateway in the background
+    #[cfg(all(unix, feature = "gateway"))]
+    Down,
     /// Measure how fast a server answers through mcpool
     #[command(after_help = "\
 Examples:

@@ -18,6 +18,8 @@ mod logging;
 mod named;
 mod off_thread;
 mod open_files;
+#[cfg(all(unix, feature = "gateway"))]
+mod pool;
 mod processes;
 mod questions;
 mod reload;
@@ -104,6 +106,8 @@ async fn run(
     let app = App::new(cli.global, target, guardian)
         .with_wire(wire)
         .with_asking(asking);
+    #[cfg(all(unix, feature = "gateway"))]
+    let app = app.with_borrowing(cli.command.borrows());
     // The signal by which the command is ending by itself.
     let mut ending = None;
     let exit = {

@@ -124,7 +124,8 @@ function drawList() {
     const head = el("span", "name", server.name);
     const rate = sum(server.calls.calls) / minutes(server.calls);
     const facts = el("span", "facts");
-    facts.append(stateOf(server), ` · ${server.tools} tools · ${rate ? rate.toPrecision(2) : 0}/min · ${ms(mean(server.calls))}`);
+    const calls = rate ? ` · ${rate.toPrecision(2)} calls/min, ${ms(mean(server.calls))}` : "";
+    facts.append(stateOf(server), ` · ${server.tools} ${server.tools === 1 ? "tool" : "tools"}${calls}`);
     row.append(head, facts, bars(server.calls, 90, 26, `calls of ${clean(server.name)}`));
     row.lastChild.setAttribute("width", 90);
     row.lastChild.setAttribute("height", 26);

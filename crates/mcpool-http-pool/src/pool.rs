@@ -43,6 +43,8 @@ pub struct ClientSettings {
     pub ca_file: Option<PathBuf>,
     /// The proxy; `None` is what the environment says.
     pub proxy: Option<String>,
+    /// The unix socket that every request goes over.
+    pub unix_socket: Option<PathBuf>,
     /// How long name resolution, TCP and TLS may take.
     pub connect_timeout: Duration,
     /// Whether TLS must work. Without it a system without root certificates is no error.
@@ -59,9 +61,10 @@ impl ClientSettings {
         Self {
             ca_file: spec.ca_file.clone(),
             proxy: spec.proxy.clone(),
+            unix_socket: spec.unix_socket.clone(),
             connect_timeout: spec.connect_timeout,
             tls: url.scheme() == "https",
-            direct: spec.proxy.is_none() && is_loopback(url),
+            direct: spec.proxy.is_none() && (spec.unix_socket.is_some() || is_loopback(url)),
         }
     }
 }
@@ -105,6 +108,7 @@ impl fmt::Debug for ClientSettings {
         f.debug_struct("ClientSettings")
             .field("ca_file", &self.ca_file)
             .field("proxy", &self.proxy.as_ref().map(|_| "[set]"))
+            .field("unix_socket", &self.unix_socket)
             .field("connect_timeout", &self.connect_timeout)
             .field("tls", &self.tls)
             .field("direct", &self.direct)
@@ -454,6 +458,18 @@ fn builder(settings: &ClientSettings, tls: rustls::ClientConfig) -> Result<reqwe
         builder = builder.proxy(proxy);
     } else if settings.direct {
         builder = builder.no_proxy();
+    }
+    match &settings.unix_socket {
+        #[cfg(unix)]
+        Some(path) => builder = builder.unix_socket(path.as_path()),
+        #[cfg(not(unix))]
+        Some(_) => {
+            return Err(Error::new(
+                ErrorKind::InvalidSpec,
+                "there are no unix sockets on this system",
+            ));
+        }
+        None => {}
     }
     Ok(builder)
 }

@@ -64,6 +64,8 @@ impl Command {
             Self::Auth { command } => command.server_mut(),
             #[cfg(feature = "gateway")]
             Self::Serve(_) => None,
+            #[cfg(all(unix, feature = "gateway"))]
+            Self::Up(_) | Self::Down => None,
             Self::Demo
             | Self::List
             | Self::Config { .. }
@@ -112,6 +114,8 @@ impl Command {
             Self::Shell(args) => args.server.replace(name).is_none(),
             #[cfg(feature = "gateway")]
             Self::Serve(_) => false,
+            #[cfg(all(unix, feature = "gateway"))]
+            Self::Up(_) | Self::Down => false,
             // A login is for a URL.
             Self::Login(_) | Self::Logout { .. } | Self::Auth { .. } => false,
             Self::Demo

@@ -3,7 +3,7 @@
 use std::{pin::pin, time::Duration};
 
 use mcpool::{
-    CallOptions, Refresh, Reply, RequestOptions, Requester as _, ServerHandle, Verbs as _,
+    CallOptions, Raw, Refresh, Reply, RequestOptions, Requester as _, ServerHandle, Verbs as _,
     model::CallToolResult,
 };
 use serde_json::{Value, json};
@@ -55,8 +55,19 @@ pub(crate) async fn one(
     let result = with_activity(app, server.clone(), tool, arguments, timeout).await?;
     show(&result, form, files)?;
     match result.is_error {
-        Some(true) => Ok(Exit::ToolError),
+        Some(true) => Ok(of_gateway(result.raw()).unwrap_or(Exit::ToolError)),
         _ => Ok(Exit::Good),
+    }
+}
+
+/// The exit code of a call that a gateway could not make, or of which it knows no outcome: such a
+/// result says so in its `_meta`.
+fn of_gateway(result: &Raw) -> Option<Exit> {
+    let result: Value = result.parse().ok()?;
+    match result["_meta"]["mcpool/delivery"].as_str()? {
+        "unknown" => Some(Exit::OutcomeUnknown),
+        "not_sent" | "rejected" => Some(Exit::Unreachable),
+        _ => None,
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) mod serve;
 pub(crate) mod shell;
 mod status;
 pub(crate) mod tools;
+#[cfg(all(unix, feature = "gateway"))]
+pub(crate) mod up;
 mod watch;
 
 use mcpool::{Client, Error};
@@ -49,6 +51,10 @@ pub(crate) async fn run(app: &App, command: Command) -> Outcome {
         Command::Watch(args) => watch::run(app, args).await,
         #[cfg(feature = "gateway")]
         Command::Serve(args) => serve::run(app, *args).await,
+        #[cfg(all(unix, feature = "gateway"))]
+        Command::Up(args) => up::up(app, args).await,
+        #[cfg(all(unix, feature = "gateway"))]
+        Command::Down => up::down(app).await,
         Command::Bench(args) => bench::run(app, args).await,
         Command::Config { command } => config::run(app, command).await,
         Command::Trust(args) => config::trust(app, args).await,

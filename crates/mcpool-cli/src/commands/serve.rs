@@ -71,6 +71,10 @@ pub(crate) struct ServeArgs {
     #[cfg(unix)]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Serve this user at this socket, apart from the terminal, as `mcpool up` does
+    #[cfg(unix)]
+    #[arg(long, value_name = "PATH", hide = true)]
+    background: Option<PathBuf>,
     /// Another name by which clients reach the HTTP server, such as that of a proxy in front
     #[arg(long, value_name = "HOST")]
     host: Vec<String>,
@@ -539,7 +543,7 @@ async fn serve_socket(gateway: &Gateway, path: &Path, scope: Scope) -> Result<()
 
 /// Takes a socket away when it is served no more.
 #[cfg(unix)]
-struct Removed(PathBuf);
+pub(super) struct Removed(pub(super) PathBuf);
 
 #[cfg(unix)]
 impl Drop for Removed {

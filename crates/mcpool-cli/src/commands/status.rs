@@ -1,5 +1,8 @@
 //! `mcpool status`: connects to every server and shows how it went.
 
+#[cfg(all(unix, feature = "gateway"))]
+use std::time::Duration;
+
 use mcpool::{
     ConnectionManager, Error, ErrorKind, Refresh, ServerStatus, StateKind, TransportKind,
 };
@@ -58,6 +61,13 @@ pub(crate) async fn run(app: &App, server: Option<&str>) -> Outcome {
         let login_helps = app.login_helps(&row.status.name);
         let judge = |error: &Error| verdict::on(&spec, error, login_helps);
         row.verdict = row.error.as_ref().map(judge);
+        #[cfg(all(unix, feature = "gateway"))]
+        if let Some(seen) = app.lent(row.status.name.as_str()) {
+            // How the gateway has it, not how the gateway is reached.
+            row.status.transport = seen.transport;
+            row.status.protocol.clone_from(&seen.protocol);
+            row.status.connect_time = seen.connect_ms.map(Duration::from_millis);
+        }
     }
     if app.global.json {
         let servers: Vec<Value> = rows.iter().map(row_json).collect();

@@ -18,3 +18,5 @@ mod serve;
 mod signals;
 mod support;
 mod transcript;
+#[cfg(feature = "gateway")]
+mod up;

@@ -21,6 +21,9 @@ pub struct HttpSpec {
     pub ca_file: Option<PathBuf>,
     /// The proxy for this server. Default: what the environment says.
     pub proxy: Option<String>,
+    /// The unix socket that the server listens on; the URL says the path and the `Host`. No proxy
+    /// is asked. Where there are no unix sockets, connecting fails. Default `None`.
+    pub unix_socket: Option<PathBuf>,
     /// How its credentials are obtained; `None` is as [`OAuthSpec::default`].
     pub oauth: Option<Box<OAuthSpec>>,
     /// Whether credentials may go over plain `http` to another host than this one: the tokens of
@@ -41,6 +44,7 @@ impl HttpSpec {
             read_idle_timeout: None,
             ca_file: None,
             proxy: None,
+            unix_socket: None,
             oauth: None,
             allow_cleartext_credentials: false,
         }
@@ -50,6 +54,13 @@ impl HttpSpec {
     #[must_use]
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<Secret>) -> Self {
         self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets the unix socket that the server listens on.
+    #[must_use]
+    pub fn with_unix_socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.unix_socket = Some(path.into());
         self
     }
 
@@ -105,6 +116,7 @@ impl fmt::Debug for HttpSpec {
             .field("read_idle_timeout", &self.read_idle_timeout)
             .field("ca_file", &self.ca_file)
             .field("proxy", &self.proxy.as_ref().map(|_| "[set]"))
+            .field("unix_socket", &self.unix_socket)
             .field("oauth", &self.oauth)
             .field(
                 "allow_cleartext_credentials",

@@ -1,0 +1,264 @@
+//! `mcpool up` and `mcpool down`: a gateway of the user's own in the background.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    net::SocketAddr,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use axum::serve::Listener;
+use clap::Args;
+use mcpool::gateway::{Gateway, HttpOptions};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
+    net::{UnixListener, UnixStream, unix},
+};
+
+use super::Outcome;
+use crate::{
+    app::App,
+    config_files::{self, off_thread},
+    exit::Failure,
+    pool,
+    render::out,
+    text,
+};
+
+/// How long the gateway may take until it listens. Its servers connect after that.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long it may take to end: what runs may finish, then its servers are closed.
+const END_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the gateway says on its standard output once it listens.
+const READY: &str = "ready";
+
+/// Bytes of the end of its log that are shown when it did not start.
+const MAX_LOG_SHOWN: usize = 4 * 1024;
+
+/// `mcpool up`
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// Serve Streamable HTTP and the page at this address too, such as 127.0.0.1:7332
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+}
+
+/// Starts a gateway, unless one runs, and waits until it listens.
+pub(crate) async fn up(app: &App, args: UpArgs) -> Outcome {
+    let files = config_files::find(&app.global)?;
+    // What is wrong with the config, or has to be asked, is told here and now.
+    let loaded = config_files::load(&app.global).await?;
+    config_files::report(&app.global, &loaded.problems, None);
+    let socket =
+        pool::socket_of(&files).map_err(|error| failed("the runtime directory", &error))?;
+    if let Some(running) = pool::find(&app.global).await {
+        return out::print(&text!(
+            "a gateway runs already, as process {}, at {}\n",
+            running.pid,
+            running.socket
+        ));
+    }
+    let log = log_file(&socket).map_err(|error| failed("the log file", &error))?;
+    let mut child = spawn(app, &args, &socket, &log).map_err(|error| failed("mcpool", &error))?;
+    let stdout = child.stdout.take();
+    let mut starting = Starting(Some(child));
+    let ready = async {
+        let mut line = String::new();
+        if let Some(stdout) = stdout {
+            BufReader::new(stdout.take(64)).read_line(&mut line).await?;
+        }
+        Ok::<_, io::Error>(line.trim() == READY)
+    };
+    match tokio::time::timeout(START_TIMEOUT, ready).await {
+        Ok(Ok(true)) => drop(starting.0.take()),
+        _ => {
+            drop(starting);
+            let why = tail(&log).unwrap_or_default();
+            return Err(Failure::usage(text!("the gateway did not start:\n{}", why))
+                .with_hint(text!("its log is {}", log)));
+        }
+    }
+    let mut text = text!("a gateway runs at {}\n", socket);
+    if let Some(address) = args.listen {
+        text.push(&text!("its page is at http://{}/\n", address.to_string()));
+    }
+    text.push(&text!("its log is {}; `mcpool down` ends it\n", log));
+    out::print(&text)
+}
+
+/// The program once more, apart from this terminal.
+fn spawn(app: &App, args: &UpArgs, socket: &Path, log: &Path) -> io::Result<tokio::process::Child> {
+    let mut command = tokio::process::Command::new(std::env::current_exe()?);
+    for file in &app.global.config {
+        command.arg("--config").arg(file);
+    }
+    if let Some(filter) = &app.global.log {
+        command.arg("--log").arg(filter);
+    }
+    if app.global.verbose > 0 {
+        command.arg(format!("-{}", "v".repeat(usize::from(app.global.verbose))));
+    }
+    command.arg("serve").arg("--background").arg(socket);
+    if let Some(address) = args.listen {
+        command.arg("--listen").arg(address.to_string());
+    }
+    let log = OpenOptions::new().append(true).open(log)?;
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+}
+
+/// A fresh log, the user's alone. The one before it stays beside it.
+fn log_file(socket: &Path) -> io::Result<PathBuf> {
+    let folder = pool::state()?;
+    std::fs::create_dir_all(&folder)?;
+    let name = socket.file_stem().unwrap_or_default().to_string_lossy();
+    let log = folder.join(format!("gateway-{name}.log"));
+    match std::fs::rename(&log, log.with_extension("log.1")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&log)?;
+    Ok(log)
+}
+
+fn tail(log: &Path) -> io::Result<String> {
+    let text = std::fs::read(log)?;
+    let from = text.len().saturating_sub(MAX_LOG_SHOWN);
+    Ok(String::from_utf8_lossy(text.get(from..).unwrap_or_default()).into_owned())
+}
+
+/// Ends the gateway and waits until it has.
+pub(crate) async fn down(app: &App) -> Outcome {
+    let files = config_files::find(&app.global)?;
+    let socket =
+        pool::socket_of(&files).map_err(|error| failed("the runtime directory", &error))?;
+    let Ok(mut stream) = UnixStream::connect(&socket).await else {
+        return out::print(&text!("no gateway runs for this config\n"));
+    };
+    let peer = stream.peer_cred().ok().filter(|_| pool::is_ours(&stream));
+    // Who listens there is known to the system, so it is not to be asked.
+    let Some(pid) = peer.and_then(|peer| peer.pid()).filter(|pid| *pid > 1) else {
+        return Err(Failure::usage(text!(
+            "{} is not served by this user",
+            socket
+        )));
+    };
+    kill(Pid::from_raw(pid), Signal::SIGTERM)
+        .map_err(|error| failed("the gateway", &io::Error::from(error)))?;
+    // The connection lives as long as the process does.
+    let ended = async {
+        let lock = lock_of(&socket);
+        let mut byte = [0];
+        while stream.read(&mut byte).await.is_ok_and(|read| read > 0) {}
+        off_thread(move || File::open(lock).and_then(|lock| fs4::FileExt::lock_shared(&lock))).await
+    };
+    match tokio::time::timeout(END_TIMEOUT, ended).await {
+        Ok(_) => out::print(&text!("the gateway has ended\n")),
+        Err(_) => Err(Failure::usage(text!(
+            "the gateway, process {}, has not ended yet",
+            pid
+        ))),
+    }
+}
+
+/// Leaves the session of the terminal that it was started from: what is typed there is not for it,
+/// nor is the end of that session.
+pub(super) fn detach() {
+    // One that leads a session already is as far away as can be.
+    let _ = nix::unistd::setsid();
+}
+
+/// Ends a gateway that is on its way, unless it was let go.
+struct Starting(Option<tokio::process::Child>);
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            // It has ended already, perhaps.
+            let _ = child.start_kill();
+        }
+    }
+}
+
+/// Serves the user at a socket until a signal ends it. The lock beside the socket says that
+/// somebody does; what is there without a lock was left by a process that was killed.
+pub(super) async fn serve(gateway: &Gateway, socket: PathBuf) -> Result<(), Failure> {
+    let claimed = claim(&socket).map_err(|error| failed("the socket", &error))?;
+    let Some((_lock, listener)) = claimed else {
+        return Err(Failure::usage(text!("another gateway runs at {}", socket)));
+    };
+    let _removed = super::serve::Removed(socket);
+    out::print_line(&text!("{}", READY))?;
+    let router = gateway.router(HttpOptions::new());
+    axum::serve(OfUser(listener), router)
+        .await
+        .map_err(|error| failed("the socket", &error))
+}
+
+/// Binds the socket, unless somebody serves it.
+fn claim(socket: &Path) -> io::Result<Option<(File, UnixListener)>> {
+    let mut options = OpenOptions::new();
+    let lock = options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(lock_of(socket))?;
+    if fs4::FileExt::try_lock(&lock).is_err() {
+        return Ok(None);
+    }
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket)?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    Ok(Some((lock, listener)))
+}
+
+fn lock_of(socket: &Path) -> PathBuf {
+    socket.with_extension("lock")
+}
+
+/// Accepts this user alone.
+struct OfUser(UnixListener);
+
+impl Listener for OfUser {
+    type Io = UnixStream;
+    type Addr = unix::SocketAddr;
+
+    async fn accept(&mut self) -> (UnixStream, unix::SocketAddr) {
+        loop {
+            let accepted = Listener::accept(&mut self.0).await;
+            if pool::is_ours(&accepted.0) {
+                return accepted;
+            }
+            tracing::warn!("another user was turned away");
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<unix::SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+fn failed(what: &'static str, error: &io::Error) -> Failure {
+    Failure::usage(text!("{}: {}", what, error.to_string()))
+}

@@ -1,0 +1,187 @@
+//! `mcpool up`, `mcpool down`, and the commands that use what runs between them.
+
+use std::{
+    os::unix::{fs::PermissionsExt as _, net::UnixListener},
+    path::PathBuf,
+    process::Command,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::{Value, json};
+
+use crate::support::{Place, Run, good, scripted, until};
+
+/// A place with a runtime directory of its own, whose gateway is ended with it.
+struct Home(Place);
+
+impl Home {
+    fn with(servers: Value) -> Self {
+        let place = Place::with(servers);
+        std::fs::create_dir(place.path().join("run")).unwrap();
+        Self(place)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.0.command(args);
+        command.env("XDG_RUNTIME_DIR", self.0.path().join("run"));
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Run {
+        Run::of(&mut self.command(args))
+    }
+
+    fn sockets(&self) -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir(self.0.path().join("run/mcpool")) else {
+            return Vec::new();
+        };
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths
+            .filter(|path| path.extension().is_some_and(|end| end == "sock"))
+            .collect()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = self.command(&["down"]).output();
+    }
+}
+
+/// The process of the server that a call is answered by.
+fn pid(home: &Home, args: &[&str]) -> String {
+    let run = home.run(args);
+    assert_eq!(run.code(), 0, "{}", run.stderr());
+    run.stdout().trim().to_owned()
+}
+
+/// A server that answers each call with its own process id. In a config `$$` is one `$`.
+fn says_pid() -> Value {
+    scripted(
+        r#"printf '{"jsonrpc":"2.0","id":%s,"result":{"content":[{"type":"text","text":"%s"}]}}\n' "$id" $$$$"#,
+    )
+}
+
+#[test]
+fn commands_use_the_connections_of_a_gateway_that_runs() {
+    let home = Home::with(json!({"s": says_pid(), "demo": good()}));
+    let cold = pid(&home, &["call", "s", "t"]);
+    let up = home.run(&["up"]);
+    assert_eq!(up.code(), 0, "{}", up.stderr());
+    assert!(up.stdout().contains("a gateway runs at"), "{}", up.stdout());
+    let socket = home.sockets().pop().unwrap();
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(
+        (mode(&socket), mode(socket.parent().unwrap())),
+        (0o600, 0o700)
+    );
+    // The first call may find the server on its way, and goes there by itself.
+    let warm = until("the gateway has its server", || {
+        let one = pid(&home, &["call", "s", "t"]);
+        (one == pid(&home, &["call", "s", "t"])).then_some(one)
+    });
+    assert_ne!(cold, warm);
+    assert_ne!(pid(&home, &["call", "s", "t", "--direct"]), warm);
+    assert_eq!(pid(&home, &["call", "s", "t"]), warm);
+    let sum = home.run(&["call", "demo", "add", "a=1", "b=2"]);
+    assert_eq!(
+        (sum.code(), sum.stdout().trim()),
+        (0, "3"),
+        "{}",
+        sum.stderr()
+    );
+    let tools = home.run(&["tools", "demo"]);
+    assert!(tools.stdout().contains("add(a: "), "{}", tools.stdout());
+    // How the gateway has them, not how the gateway is reached.
+    let status: Value = serde_json::from_str(&home.run(&["status", "--json"]).stdout()).unwrap();
+    assert_eq!(status["servers"][0]["transport"], "stdio", "{status}");
+    let again = home.run(&["up"]);
+    assert!(
+        again.stdout().contains("runs already"),
+        "{}",
+        again.stdout()
+    );
+    let down = home.run(&["down"]);
+    assert!(
+        down.stdout().contains("has ended"),
+        "{}{}",
+        down.stdout(),
+        down.stderr()
+    );
+    assert!(home.sockets().is_empty());
+    assert!(home.run(&["down"]).stdout().contains("no gateway runs"));
+    assert_ne!(pid(&home, &["call", "s", "t"]), warm);
+}
+
+#[test]
+fn another_config_has_another_gateway_and_a_broken_one_none() {
+    let home = Home::with(json!({"demo": good()}));
+    assert_eq!(home.run(&["up"]).code(), 0);
+    std::fs::write(home.0.path().join("other.json"), r#"{"mcpServers":{}}"#).unwrap();
+    let mut down = home.command(&["down"]);
+    down.args(["--config", "other.json"]);
+    assert!(Run::of(&mut down).stdout().contains("no gateway runs"));
+    std::fs::write(home.0.path().join("other.json"), "{").unwrap();
+    let mut up = Command::new(crate::support::PROGRAM);
+    up.args(["up", "--config", "other.json"])
+        .current_dir(home.0.path())
+        .env("XDG_RUNTIME_DIR", home.0.path().join("run"))
+        .env("XDG_STATE_HOME", home.0.path().join("state"))
+        .env("HOME", home.0.path());
+    let up = Run::of(&mut up);
+    assert_eq!(up.code(), 2, "{}", up.stderr());
+    assert_eq!(home.sockets().len(), 1);
+}
+
+#[test]
+fn what_a_killed_gateway_leaves_is_in_nobodys_way() {
+    let home = Home::with(json!({"demo": good()}));
+    assert_eq!(home.run(&["up"]).code(), 0);
+    let socket = home.sockets().pop().unwrap();
+    let again = home.run(&["up"]).stdout();
+    let id = again
+        .split("process ")
+        .nth(1)
+        .and_then(|rest| rest.split(',').next());
+    kill(Pid::from_raw(id.unwrap().parse().unwrap()), Signal::SIGKILL).unwrap();
+    // Nobody listens there any more: the socket is there, and the commands go without.
+    let sum = home.run(&["call", "demo", "add", "a=1", "b=2"]);
+    assert_eq!(
+        (sum.code(), sum.stdout().trim()),
+        (0, "3"),
+        "{}",
+        sum.stderr()
+    );
+    assert!(socket.exists());
+    let up = home.run(&["up"]);
+    assert!(
+        up.stdout().contains("a gateway runs at"),
+        "{}{}",
+        up.stdout(),
+        up.stderr()
+    );
+}
+
+#[test]
+fn a_gateway_of_another_version_is_named_and_not_used() {
+    let home = Home::with(json!({"demo": good()}));
+    assert_eq!(home.run(&["up"]).code(), 0);
+    let socket = home.sockets().pop().unwrap();
+    home.run(&["down"]);
+    let listener = UnixListener::bind(&socket).unwrap();
+    let other = std::thread::spawn(move || {
+        use std::io::{Read as _, Write as _};
+        let (mut client, _) = listener.accept().unwrap();
+        let _ = client.read(&mut [0; 1024]).unwrap();
+        let body = r#"{"api":2,"version":"9.9.9","pid":2,"servers":[]}"#;
+        write!(client, "HTTP/1.0 200 OK\r\n\r\n{body}").unwrap();
+    });
+    let sum = home.run(&["call", "demo", "add", "a=1", "b=2"]);
+    assert_eq!((sum.code(), sum.stdout().trim()), (0, "3"));
+    assert!(sum.stderr().contains("mcpool 9.9.9"), "{}", sum.stderr());
+    other.join().unwrap();
+}
