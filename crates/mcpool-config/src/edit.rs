@@ -1,7 +1,7 @@
 //! Changing a file by hand's rules: comments, order, unknown keys and line ends stay.
 
-mod json;
-mod toml;
+pub(crate) mod json;
+pub(crate) mod toml;
 
 use std::{path::Path, time::Duration};
 

@@ -33,6 +33,7 @@ mod excerpt;
 mod expand;
 mod home;
 mod hosts;
+mod install;
 mod loader;
 mod merge;
 mod origin;
@@ -61,6 +62,7 @@ pub use expand::{
     Resolver, VariableSource,
 };
 pub use hosts::{Folders, HostFile, find, host_files};
+pub use install::{HostServer, HostWriter};
 pub use loader::{Loaded, Loader};
 pub use merge::Entry;
 pub use origin::{Origin, Scope};

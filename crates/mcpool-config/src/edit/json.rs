@@ -67,7 +67,7 @@ pub(super) fn apply(text: &str, edit: &Edit) -> Result<String> {
 }
 
 /// The property that counts, of equal ones.
-fn last(object: &CstObject, name: &str) -> Option<jsonc_parser::cst::CstObjectProp> {
+pub(crate) fn last(object: &CstObject, name: &str) -> Option<jsonc_parser::cst::CstObjectProp> {
     object
         .properties()
         .into_iter()
@@ -75,7 +75,7 @@ fn last(object: &CstObject, name: &str) -> Option<jsonc_parser::cst::CstObjectPr
         .find(|property| property.decoded_name().as_deref() == Some(name))
 }
 
-fn input(value: &Value) -> CstInputValue {
+pub(crate) fn input(value: &Value) -> CstInputValue {
     match value {
         Value::Null => CstInputValue::Null,
         Value::Bool(value) => CstInputValue::Bool(*value),

@@ -84,7 +84,7 @@ pub(super) fn apply(text: &str, edit: &Edit) -> Result<String> {
     })
 }
 
-fn text_is_inline(servers: &dyn TableLike) -> bool {
+pub(crate) fn text_is_inline(servers: &dyn TableLike) -> bool {
     !servers.is_empty() && servers.iter().all(|(_, item)| item.is_inline_table())
 }
 
@@ -98,7 +98,7 @@ fn set(table: &mut dyn TableLike, key: &str, flag: bool) {
 }
 
 /// TOML has no null: it is left out.
-fn convert(json: &Json) -> Option<Value> {
+pub(crate) fn convert(json: &Json) -> Option<Value> {
     Some(match json {
         Json::Null => return None,
         Json::Bool(flag) => Value::from(*flag),

@@ -7,6 +7,7 @@ mod editing;
 mod expansion;
 mod finding;
 mod fuzz;
+mod installing;
 mod layers;
 mod native;
 mod oauth;
