@@ -1,9 +1,11 @@
 //! Puts an entry for a gateway into another host's file, and takes it out again. Everything else
 //! in the file stays as it is: comments, order, unknown keys, line ends.
 //!
-//! Pure: the file system is not touched. [`edit_file`](crate::edit_file) writes mcpool's own files,
-//! of which it knows more; here a host's entries are moved as they are, and never understood.
+//! [`HostWriter`] is pure, and its files are read and written in `file`. [`edit_file`](crate::edit_file)
+//! writes mcpool's own files, of which it knows more; here a host's entries are moved as they are,
+//! and never understood.
 
+mod file;
 mod json;
 mod toml;
 
@@ -11,6 +13,8 @@ use mcpool_core::{Error, ErrorKind, Result, ServerName};
 use serde_json::{Map, Value, json};
 
 use crate::dialects::Dialect;
+
+pub use file::{read_host_file, write_host_file};
 
 /// What a host is to start, or to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -224,10 +228,10 @@ impl HostWriter {
         Ok(format!("{mark}{new}"))
     }
 
-    /// Whether the file is what installing this made of what stood there before, so that nothing
-    /// has changed since.
+    /// Whether the file is what an install made of what stood there before, so that nothing but the
+    /// entry itself has changed since.
     #[must_use]
-    pub fn is_untouched(&self, text: &str, name: &str, server: &HostServer, before: &str) -> bool {
+    pub fn is_untouched(&self, text: &str, name: &str, before: &str) -> bool {
         let (Ok(now), Ok(earlier)) = (self.names(text), self.names(before)) else {
             return false;
         };
@@ -235,8 +239,12 @@ impl HostWriter {
             .into_iter()
             .filter(|old| old != name && !now.contains(old))
             .collect();
-        let made = self.install(before, name, server, &moved);
-        made.is_ok_and(|made| made == text)
+        // What the entry holds does not matter: it is taken out of both.
+        let any = HostServer::Url(String::new());
+        let made = self.install(before, name, &any, &moved);
+        let made = made.and_then(|made| self.uninstall(&made, name, None));
+        let bare = self.uninstall(text, name, None);
+        matches!((made, bare), (Ok(made), Ok(bare)) if made == bare)
     }
 }
 

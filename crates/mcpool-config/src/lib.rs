@@ -62,7 +62,7 @@ pub use expand::{
     Resolver, VariableSource,
 };
 pub use hosts::{Folders, HostFile, find, host_files};
-pub use install::{HostServer, HostWriter};
+pub use install::{HostServer, HostWriter, read_host_file, write_host_file};
 pub use loader::{Loaded, Loader};
 pub use merge::Entry;
 pub use origin::{Origin, Scope};

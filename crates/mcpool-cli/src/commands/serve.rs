@@ -1,6 +1,7 @@
 //! `mcpool serve`: the servers of the config as one MCP server.
 
 mod files;
+mod host;
 mod keys;
 
 use std::{
@@ -26,6 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::{
     files::{Followed, not_used},
+    host::HostCommand,
     keys::KeyCommand,
 };
 use super::Outcome;
@@ -151,6 +153,8 @@ pub(crate) struct ServeArgs {
 /// What else `serve` does.
 #[derive(Debug, Subcommand)]
 enum ServeCommand {
+    #[command(flatten)]
+    Host(HostCommand),
     /// The keys of those who may use the gateway
     Key {
         #[command(subcommand)]
@@ -192,6 +196,7 @@ enum Asked {
 /// Serves until its only client goes, or a signal ends it.
 pub(crate) async fn run(app: &App, args: ServeArgs) -> Outcome {
     match args.command {
+        Some(ServeCommand::Host(command)) => host::run(app, command).await,
         Some(ServeCommand::Key { command }) => keys::run(command, app.global.json).await,
         None => serve(app, args).await,
     }

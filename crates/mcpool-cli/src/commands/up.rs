@@ -24,12 +24,7 @@ use tokio::{
 
 use super::Outcome;
 use crate::{
-    app::App,
-    config_files::{self, off_thread},
-    exit::Failure,
-    pool,
-    render::out,
-    text,
+    app::App, config_files, exit::Failure, off_thread::off_thread, pool, render::out, text,
 };
 
 /// How long the gateway may take until it listens. Its servers connect after that.

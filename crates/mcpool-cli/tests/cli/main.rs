@@ -9,6 +9,8 @@ mod config;
 mod consent;
 mod demo;
 mod endings;
+#[cfg(feature = "gateway")]
+mod host;
 mod output;
 mod questions;
 mod secrecy;

@@ -93,9 +93,9 @@ fn what_has_changed_since_is_kept_when_the_entry_is_taken_out() {
         let writer = writer(host);
         let moved = ["a".to_owned(), "b".to_owned()];
         let new = writer.install(text, "mcpool", &gateway(), &moved).unwrap();
-        assert!(writer.is_untouched(&new, "mcpool", &gateway(), text));
+        assert!(writer.is_untouched(&new, "mcpool", text));
         let touched = writer.install(&new, "later", &gateway(), &[]).unwrap();
-        assert!(!writer.is_untouched(&touched, "mcpool", &gateway(), text));
+        assert!(!writer.is_untouched(&touched, "mcpool", text));
         let back = writer.uninstall(&touched, "mcpool", Some(text)).unwrap();
         let mut names = writer.names(&back).unwrap();
         names.sort();
@@ -180,7 +180,7 @@ fn there_and_back(host: Dialect, text: &str, picks: &[bool], touch: bool) -> boo
     let mut now = writer.names(&new).unwrap();
     assert_eq!(now.pop().as_deref(), Some("mcpool"));
     assert_eq!(now, kept);
-    assert!(writer.is_untouched(&new, "mcpool", &gateway(), text));
+    assert!(writer.is_untouched(&new, "mcpool", text));
     let new = match touch {
         true => writer.install(&new, "later", &gateway(), &[]).unwrap(),
         false => new,

@@ -19,7 +19,7 @@ use axum::{
     extract::{Path, State},
     http::{HeaderMap, StatusCode, header},
     response::{
-        IntoResponse as _, Response,
+        IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
     },
 };
@@ -41,28 +41,46 @@ pub(super) const MAX_EVENT_STREAMS: usize = 64;
 /// How often a comment keeps an event stream alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-type Answer = Result<Response, Response>;
+type Answer = Result<Response, Refused>;
 
-fn failed(status: StatusCode, why: impl Into<String>) -> Response {
-    (status, Json(json!({ "error": why.into() }))).into_response()
+/// Why a request is not served.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// It has no key that is known.
+    NoKey,
+    /// Anything else.
+    Because(StatusCode, String),
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        match self {
+            Self::NoKey => super::reply::unauthorized(),
+            Self::Because(status, why) => (status, Json(json!({ "error": why }))).into_response(),
+        }
+    }
+}
+
+fn failed(status: StatusCode, why: impl Into<String>) -> Refused {
+    Refused::Because(status, why.into())
 }
 
 /// Who asks.
 ///
 /// # Errors
 /// 401 without a key that is known, where keys are asked for.
-fn visitor(front: &Front, headers: &HeaderMap) -> Result<Visitor, Response> {
+fn visitor(front: &Front, headers: &HeaderMap) -> Result<Visitor, Refused> {
     match front.keys.of_request(headers) {
         Ok(principal) => Ok(Visitor {
             scope: Scope::Pool,
             principal,
         }),
-        Err(Nobody) => Err(super::reply::unauthorized()),
+        Err(Nobody) => Err(Refused::NoKey),
     }
 }
 
 /// A server that the visitor may see.
-fn server(front: &Front, visitor: &Visitor, name: &str) -> Result<ServerHandle, Response> {
+fn server(front: &Front, visitor: &Visitor, name: &str) -> Result<ServerHandle, Refused> {
     let found = ServerName::new(name)
         .ok()
         .filter(|name| visitor.scope.covers(name));
@@ -238,7 +256,7 @@ pub(super) async fn act(
 /// Whether an action is meant by who sends it, and is no trick of another page: it must say that
 /// it is JSON, which a form cannot and a script of another origin may not without leave; and an
 /// `Origin` must be this very one, port included.
-fn meant(headers: &HeaderMap) -> Result<(), Response> {
+fn meant(headers: &HeaderMap) -> Result<(), Refused> {
     let is_json = headers
         .get(header::CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok())
@@ -279,7 +297,8 @@ mod tests {
             for (name, value) in headers {
                 map.append(*name, value.parse().unwrap());
             }
-            meant(&map).err().map(|refused| refused.status().as_u16())
+            let refused = meant(&map).err().map(IntoResponse::into_response);
+            refused.map(|refused| refused.status().as_u16())
         };
         let (host, json) = (
             ("host", "localhost:1"),

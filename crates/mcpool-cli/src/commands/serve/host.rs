@@ -1,0 +1,371 @@
+//! `mcpool serve install HOST` and `uninstall`: one entry in a host's file in place of its servers.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use mcpool::config::{
+    Dialect, Edit, Folders, HostServer, HostWriter, Loader, Scope, edit_file, host_files,
+    read_host_file, write_host_file,
+};
+use serde_json::json;
+
+use crate::{
+    app::App,
+    commands::Outcome,
+    config_files,
+    exit::Failure,
+    off_thread::off_thread,
+    render::{out, text::Text},
+    text,
+};
+
+/// What ends the name of the file that keeps what stood there before.
+const BACKUP: &str = ".before-mcpool";
+
+/// What to do with a host's file.
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostCommand {
+    /// Show the entry that points a host at mcpool; with --write put it into the host's file
+    #[command(after_help = "\
+Examples:
+  mcpool serve install cursor                    shows what would be written, and where
+  mcpool serve install cursor --write --adopt    moves its servers to mcpool's file first
+  mcpool serve install codex --url http://127.0.0.1:7332/mcp --write")]
+    Install(InstallArgs),
+    /// Take the entry out of a host's file again, and put back what stood there before
+    Uninstall(UninstallArgs),
+}
+
+/// `mcpool serve install`
+#[derive(Debug, Args)]
+pub(crate) struct InstallArgs {
+    #[command(flatten)]
+    place: HostPlace,
+    /// Let the host connect to this URL of a gateway, instead of starting `mcpool serve --stdio`
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Move the servers of the host into mcpool's own file
+    #[arg(long)]
+    adopt: bool,
+    /// Write it; without this nothing is changed
+    #[arg(long)]
+    write: bool,
+}
+
+/// `mcpool serve uninstall`
+#[derive(Debug, Args)]
+pub(crate) struct UninstallArgs {
+    #[command(flatten)]
+    place: HostPlace,
+    /// Write it; without this nothing is changed
+    #[arg(long)]
+    write: bool,
+}
+
+/// Whose file, and which entry.
+#[derive(Debug, Args)]
+struct HostPlace {
+    /// The host: claude-code, claude-desktop, cursor, vscode, codex, gemini, zed …
+    host: Dialect,
+    /// The host's file; default: the user's own
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// What the entry is called
+    #[arg(long, value_name = "NAME", default_value = "mcpool")]
+    name: String,
+}
+
+impl HostPlace {
+    fn writer(&self) -> Result<HostWriter, Failure> {
+        HostWriter::of(self.host).ok_or_else(|| {
+            let hosts = HostWriter::hosts()
+                .into_iter()
+                .map(|host| text!("{}", host.as_str()));
+            Failure::usage(text!(
+                "mcpool does not write the file of {}: add the entry by hand",
+                self.host.title()
+            ))
+            .with_hint(text!("it writes those of {}", Text::join(hosts, ", ")))
+        })
+    }
+
+    fn path(&self) -> Result<PathBuf, Failure> {
+        if let Some(file) = &self.file {
+            return Ok(file.clone());
+        }
+        let files = host_files(&Folders::of_process()).into_iter();
+        let mut own = files.filter(|file| file.dialect == self.host && file.scope == Scope::User);
+        let first = own.next();
+        // One that is there, else the usual one.
+        let there = first
+            .iter()
+            .chain(&own.collect::<Vec<_>>())
+            .find(|file| file.path.is_file())
+            .cloned();
+        there.or(first).map(|file| file.path).ok_or_else(|| {
+            Failure::usage(text!(
+                "{} has no file of the user's: name one with --file",
+                self.host.title()
+            ))
+        })
+    }
+}
+
+/// Runs one of them.
+pub(crate) async fn run(app: &App, command: HostCommand) -> Outcome {
+    match command {
+        HostCommand::Install(args) => install(app, args).await,
+        HostCommand::Uninstall(args) => uninstall(app, args).await,
+    }
+}
+
+async fn install(app: &App, args: InstallArgs) -> Outcome {
+    let writer = args.place.writer()?;
+    let path = args.place.path()?;
+    let server = server(app, args.url.as_deref())?;
+    let before = read(&path).await?;
+    let old = before.clone().unwrap_or_default();
+    let name = args.place.name.clone();
+    let own = own_file(app)?;
+    let adopted = match args.adopt {
+        true => adopt(&writer, &args.place, &path, &old, &own).await?,
+        false => Adopted::default(),
+    };
+    let new = writer.install(&old, &name, &server, &adopted.moved)?;
+    let example = writer.example(&name, &server)?;
+    if args.write {
+        if !adopted.edits.is_empty() {
+            // First there, then away from here: what happens between loses nothing.
+            let (own, edits) = (own.clone(), adopted.edits.clone());
+            off_thread(move || edit_file(&own, &edits)).await??;
+        }
+        write(&writer, &path, before.clone(), new, &name).await?;
+    }
+    if app.global.json {
+        return out::document(&json!({
+            "host": args.place.host.as_str(),
+            "file": path,
+            "backup": before.is_some().then(|| backup_of(&path)),
+            "entry": example,
+            "own_file": own,
+            "moved": adopted.moved,
+            "left": adopted.left,
+            "written": args.write,
+        }));
+    }
+    let mut text = match args.write {
+        true => text!("written to {}\n", path),
+        false => text!(
+            "nothing was written; with --write this goes into {}:\n\n",
+            path
+        ),
+    };
+    if !args.write {
+        text.push(&text!(
+            "{}\n",
+            crate::render::text::Answer(example.trim_end())
+        ));
+    }
+    if before.is_some() {
+        let verb = if args.write { "is" } else { "will be" };
+        text.push(&text!(
+            "what stood there before {} kept in {}\n",
+            verb,
+            backup_of(&path)
+        ));
+    }
+    if args.adopt {
+        let verb = if args.write {
+            "moved"
+        } else {
+            "would be moved"
+        };
+        text.push(&text!("{} into {}: {}\n", verb, own, list(&adopted.moved)));
+        if !adopted.left.is_empty() {
+            text.push(&text!(
+                "left where they are, because mcpool's file has one of that name, or they cannot be read: {}\n",
+                list(&adopted.left)
+            ));
+        }
+    }
+    if args.write {
+        text.push(&text!("restart {} to use it\n", args.place.host.title()));
+    }
+    out::print(&text)
+}
+
+/// What is moved, and what is not.
+#[derive(Default)]
+struct Adopted {
+    moved: Vec<String>,
+    left: Vec<String>,
+    edits: Vec<Edit>,
+}
+
+async fn adopt(
+    writer: &HostWriter,
+    place: &HostPlace,
+    path: &Path,
+    text: &str,
+    own: &Path,
+) -> Result<Adopted, Failure> {
+    let mut names = writer.names(text)?;
+    names.retain(|name| *name != place.name);
+    if names.is_empty() {
+        return Ok(Adopted::default());
+    }
+    let loader = Loader::new()
+        .with_masker(out::masker().clone())
+        .with_file(path)
+        .with_dialect(place.host);
+    let present = Loader::new().with_user_file(own);
+    let (loaded, present) = off_thread(move || (loader.load(), present.load().ok())).await?;
+    let loaded = loaded?;
+    let is_there = |name: &str| {
+        present
+            .as_ref()
+            .is_some_and(|own| own.entry(name).is_some())
+    };
+    let mut adopted = Adopted::default();
+    for name in names {
+        match loaded.entry(&name).filter(|_| !is_there(&name)) {
+            Some(entry) => {
+                adopted.edits.push(Edit::Add {
+                    name: name.clone(),
+                    // What is relative to the host's file would mean another place in ours.
+                    settings: Box::new(entry.portable().settings),
+                    replace: false,
+                });
+                adopted.moved.push(name);
+            }
+            None => adopted.left.push(name),
+        }
+    }
+    Ok(adopted)
+}
+
+async fn uninstall(app: &App, args: UninstallArgs) -> Outcome {
+    let writer = args.place.writer()?;
+    let path = args.place.path()?;
+    let name = &args.place.name;
+    let text = read(&path).await?.unwrap_or_default();
+    if !writer.names(&text)?.contains(name) {
+        return Err(Failure::usage(text!("{} has no entry {}", path, name)));
+    }
+    let before = read(&backup_of(&path)).await?;
+    let new = match &before {
+        Some(before) if writer.is_untouched(&text, name, before) => before.clone(),
+        _ => writer.uninstall(&text, name, before.as_deref())?,
+    };
+    let back: Vec<String> = {
+        let now = writer.names(&text)?;
+        let names = writer.names(&new)?.into_iter();
+        names.filter(|name| !now.contains(name)).collect()
+    };
+    if args.write {
+        let (target, new) = (path.clone(), new.clone());
+        let backup = before.is_some().then(|| backup_of(&path));
+        off_thread(move || write_host_file(&target, &new)).await??;
+        if let Some(backup) = backup {
+            // It has served.
+            off_thread(move || std::fs::remove_file(&backup))
+                .await?
+                .map_err(|error| not_used(&path, &error))?;
+        }
+    }
+    if app.global.json {
+        return out::document(&json!({
+            "host": args.place.host.as_str(),
+            "file": path,
+            "put_back": back,
+            "written": args.write,
+        }));
+    }
+    let mut text = match args.write {
+        true => text!("the entry {} is out of {}\n", name, path),
+        false => text!(
+            "nothing was written; with --write the entry {} goes out of {}\n",
+            name,
+            path
+        ),
+    };
+    if !back.is_empty() {
+        text.push(&text!(
+            "back in it: {}; mcpool's own file keeps them as well\n",
+            list(&back)
+        ));
+    }
+    out::print(&text)
+}
+
+/// What the host is to start, or to connect to.
+fn server(app: &App, url: Option<&str>) -> Result<HostServer, Failure> {
+    if let Some(url) = url {
+        return Ok(HostServer::Url(url.to_owned()));
+    }
+    let program = std::env::current_exe().map_err(|error| not_used(Path::new("mcpool"), &error))?;
+    let mut words = vec![program.to_string_lossy().into_owned()];
+    // A host starts it somewhere else.
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let own = own_file(app)?;
+    words.push("--config".to_owned());
+    words.push(absolute(&own).to_string_lossy().into_owned());
+    words.extend(["serve", "--stdio"].map(str::to_owned));
+    Ok(HostServer::Command(words))
+}
+
+/// The file that mcpool serves for hosts: the one that was named, else the user's own.
+fn own_file(app: &App) -> Result<PathBuf, Failure> {
+    let named = config_files::named(&app.global).and_then(|named| named.into_iter().next());
+    named.or_else(config_files::user_file).ok_or_else(|| {
+        Failure::usage(text!(
+            "there is no config directory of the user: name a file with --config"
+        ))
+    })
+}
+
+/// Beside the file that it is of.
+fn backup_of(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(BACKUP);
+    path.with_file_name(name)
+}
+
+/// The text of a file; `None` when it is not there.
+async fn read(path: &Path) -> Result<Option<String>, Failure> {
+    let path = path.to_owned();
+    Ok(off_thread(move || read_host_file(&path)).await??)
+}
+
+/// Keeps what stood there before, and writes the new text.
+async fn write(
+    writer: &HostWriter,
+    path: &Path,
+    before: Option<String>,
+    new: String,
+    name: &str,
+) -> Result<(), Failure> {
+    let (target, backup) = (path.to_owned(), backup_of(path));
+    // What stood there before the first install is what uninstalling brings back.
+    let is_second = match &before {
+        Some(before) => backup.exists() && writer.names(before)?.iter().any(|old| old == name),
+        None => true,
+    };
+    let before = before.filter(|_| !is_second);
+    let written = off_thread(move || {
+        before.map_or(Ok(()), |before| write_host_file(&backup, &before))?;
+        write_host_file(&target, &new)
+    });
+    Ok(written.await??)
+}
+
+fn not_used(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::usage(text!("{}: {}", path, error.to_string()))
+}
+
+fn list(names: &[String]) -> Text {
+    if names.is_empty() {
+        return text!("nothing");
+    }
+    Text::join(names.iter().map(|name| text!("{}", name)), ", ")
+}

@@ -1,0 +1,52 @@
+//! The files of hosts: read whole, written whole.
+
+use std::{io, path::Path};
+
+use mcpool_core::{Error, ErrorKind, Result};
+
+use crate::loader::MAX_BYTES;
+
+/// The text of a host's file; `None` when it is not there. Blocks.
+///
+/// # Errors
+/// [`InvalidArgument`](ErrorKind::InvalidArgument) when it cannot be read, is no regular file, is
+/// larger than 16 MiB or is not UTF-8.
+pub fn read_host_file(path: &Path) -> Result<Option<String>> {
+    let bytes = match mcpool_files::read_regular(path, MAX_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fail("read", path, error)),
+    };
+    String::from_utf8(bytes).map(Some).map_err(|error| {
+        fail(
+            "read",
+            path,
+            io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()),
+        )
+    })
+}
+
+/// Writes a host's file, and its directory when it is not there: beside it, synced, renamed,
+/// readable by the owner only, as it may hold secrets. A symbolic link stays one. Blocks.
+///
+/// # Errors
+/// [`InvalidArgument`](ErrorKind::InvalidArgument) when it cannot be written.
+pub fn write_host_file(path: &Path, text: &str) -> Result<()> {
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| fail("create the directory of", path, error))?;
+    }
+    mcpool_files::write_private(&mcpool_files::resolved(path), text)
+        .map_err(|error| fail("write", path, error))
+}
+
+fn fail(what: &str, path: &Path, error: io::Error) -> Error {
+    Error::new(
+        ErrorKind::InvalidArgument,
+        format!("cannot {what} {}: {error}", path.display()),
+    )
+    .with_source(error)
+}
