@@ -48,24 +48,24 @@ export function el(name, kind, text) {
 const sessions = new Map();
 let lastId = 0;
 
-async function post(server, message, session) {
+async function post(at, message, session) {
   const more = { "content-type": "application/json", accept: "application/json, text/event-stream" };
   if (session) Object.assign(more, { "mcp-session-id": session, "mcp-protocol-version": PROTOCOL });
-  const response = await fetch(`servers/${encodeURIComponent(server)}/mcp`, {
+  const response = await fetch(at, {
     method: "POST", headers: headers(more), body: JSON.stringify({ jsonrpc: "2.0", ...message }),
   });
   if (response.status === 401) throw new Refused("this key is not known here");
   return response;
 }
 
-async function begin(server) {
-  const response = await post(server, { id: ++lastId, method: "initialize", params: {
+async function begin(at) {
+  const response = await post(at, { id: ++lastId, method: "initialize", params: {
     protocolVersion: PROTOCOL, capabilities: {}, clientInfo: { name: "page of mcpool", version: "1" } } });
   const answer = await response.json();
   if (answer.error) throw new Error(answer.error.message);
   const session = response.headers.get("mcp-session-id");
-  await post(server, { method: "notifications/initialized" }, session);
-  sessions.set(server, session);
+  await post(at, { method: "notifications/initialized" }, session);
+  sessions.set(at, session);
   return session;
 }
 
@@ -76,11 +76,11 @@ async function answerOf(response, id) {
   return messages.find((message) => message.id === id) ?? { error: { message: "the stream ended without an answer" } };
 }
 
-async function call(server, name, args) {
+async function call(at, name, args) {
   const request = { id: ++lastId, method: "tools/call", params: { name, arguments: args } };
-  let session = sessions.get(server) ?? (await begin(server));
-  let response = await post(server, request, session);
-  if (response.status === 404) response = await post(server, request, (session = await begin(server)));
+  let session = sessions.get(at) ?? (await begin(at));
+  let response = await post(at, request, session);
+  if (response.status === 404) response = await post(at, request, (session = await begin(at)));
   return answerOf(response, request.id);
 }
 
@@ -98,11 +98,11 @@ export async function showTools(place, server) {
   const mark = server + JSON.stringify(list.tools);
   if (place.dataset.mark === mark) return;
   place.dataset.mark = mark;
-  place.replaceChildren(head, ...list.tools.map((tool) => toolOf(server, tool)));
+  place.replaceChildren(head, ...list.tools.map((tool) => toolOf(list.at, tool)));
   if (!list.tools.length) place.append(el("p", "hint", "none are known"));
 }
 
-function toolOf(server, tool) {
+function toolOf(at, tool) {
   const details = el("details");
   const summary = el("summary");
   const about = tool.description ?? "";
@@ -115,7 +115,7 @@ function toolOf(server, tool) {
   details.addEventListener("toggle", () => {
     if (details.open && details.children.length === 1) {
       if (about) details.append(el("p", "about", about));
-      details.append(formOf(server, tool));
+      details.append(formOf(at, tool));
     }
   });
   return details;
@@ -169,7 +169,7 @@ function fieldOf(name, schema, required) {
   return field;
 }
 
-function formOf(server, tool) {
+function formOf(at, tool) {
   const form = el("form");
   const schema = tool.inputSchema ?? {};
   const required = new Set(schema.required ?? []);
@@ -194,7 +194,7 @@ function formOf(server, tool) {
         // A plain assignment of `__proto__` would be lost.
         if (value !== undefined) Object.defineProperty(args, name, { value, enumerable: true, configurable: true, writable: true });
       }
-      const message = await call(server, tool.name, args);
+      const message = await call(at, tool.name, args);
       answer.replaceChildren(...shown(message, performance.now() - begun));
     } catch (error) {
       answer.replaceChildren(el("p", "bad", error.message));

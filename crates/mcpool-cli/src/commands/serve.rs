@@ -77,6 +77,9 @@ pub(crate) struct ServeArgs {
     #[cfg(unix)]
     #[arg(long, value_name = "PATH", hide = true)]
     background: Option<PathBuf>,
+    /// The name of a key that may reconnect, enable and disable servers over the page and its API
+    #[arg(long, value_name = "NAME", requires = "keys")]
+    operator: Vec<String>,
     /// Another name by which clients reach the HTTP server, such as that of a proxy in front
     #[arg(long, value_name = "HOST")]
     host: Vec<String>,
@@ -203,6 +206,10 @@ pub(crate) async fn run(app: &App, args: ServeArgs) -> Outcome {
 }
 
 async fn serve(app: &App, args: ServeArgs) -> Outcome {
+    #[cfg(unix)]
+    if args.background.is_some() {
+        super::up::detach();
+    }
     let may = |what| args.relay.contains(&what);
     app.answer_with(Arc::new(
         Relay::new()
@@ -217,6 +224,10 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
         .iter()
         .fold(HttpOptions::new(), HttpOptions::with_host)
         .with_limits(args.limits());
+    options = args
+        .operator
+        .iter()
+        .fold(options, HttpOptions::with_operator);
     if let Some(path) = args.keys_file()? {
         let file = Followed::read(vec![path.clone()]).await?;
         let keys = files::access(&path, file.text(0))?;
@@ -307,6 +318,10 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     #[cfg(unix)]
     if let Some(path) = &args.socket {
         fronts.push(Box::pin(serve_socket(&gateway, path, scope.clone())));
+    }
+    #[cfg(unix)]
+    if let Some(path) = args.background.clone() {
+        fronts.push(Box::pin(super::up::serve(&gateway, path)));
     }
     let served = async {
         // The first front to end ends the others, unless all of them are ending.
@@ -399,7 +414,7 @@ impl ServeArgs {
     /// Where HTTP is served, if it is.
     fn address(&self) -> Result<Option<SocketAddr>, Failure> {
         #[cfg(unix)]
-        let other = self.stdio.is_some() || self.socket.is_some();
+        let other = self.stdio.is_some() || self.socket.is_some() || self.background.is_some();
         #[cfg(not(unix))]
         let other = self.stdio.is_some();
         let address = match self.listen {

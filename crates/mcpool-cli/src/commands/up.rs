@@ -33,6 +33,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it may take to end: what runs may finish, then its servers are closed.
 const END_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long connections may take to end when the gateway is drained.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// What the gateway says on its standard output once it listens.
 const READY: &str = "ready";
 
@@ -202,9 +205,17 @@ pub(super) async fn serve(gateway: &Gateway, socket: PathBuf) -> Result<(), Fail
     let _removed = super::serve::Removed(socket);
     out::print_line(&text!("{}", READY))?;
     let router = gateway.router(HttpOptions::new());
-    axum::serve(OfUser(listener), router)
-        .await
-        .map_err(|error| failed("the socket", &error))
+    let drained = gateway.clone();
+    let serving = axum::serve(OfUser(listener), router)
+        .with_graceful_shutdown(async move { drained.drained().await });
+    let late = async {
+        gateway.drained().await;
+        tokio::time::sleep(LAST_ANSWERS).await;
+    };
+    tokio::select! {
+        served = serving => served.map_err(|error| failed("the socket", &error)),
+        () = late => Ok(()),
+    }
 }
 
 /// Binds the socket, unless somebody serves it.

@@ -4,7 +4,7 @@
 //! | request | what |
 //! |---|---|
 //! | `GET /api/v1/status` | every server, with how its calls go |
-//! | `GET /api/v1/servers/{server}/tools` | the result of `tools/list` under its own names |
+//! | `GET /api/v1/servers/{server}/tools` | its tools as MCP lists them, and where to call them |
 //! | `GET /api/v1/clients` | who is connected |
 //! | `GET /api/v1/events` | what happens from now on, as an event stream |
 //! | `POST /api/v1/servers/{server}/{action}` | `reconnect`, `probe`, `enable`, `disable` |
@@ -24,13 +24,13 @@ use axum::{
     },
 };
 use futures::{StreamExt as _, stream};
-use mcpool_core::{ServerName, units};
+use mcpool_core::{Raw, RawObject, Requester as _, ServerName, units};
 use mcpool_manager::{EventItem, ServerHandle, ServerStatus};
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
-use super::{Front, Visitor};
-use crate::{access::Nobody, catalog::Listed, pulse::Calls, scope::Scope};
+use super::{Barred, Front, Visitor};
+use crate::{catalog::Listed, fault, pulse::Calls, scope::Scope};
 
 /// The version of the API.
 const VERSION: u32 = 1;
@@ -48,6 +48,8 @@ type Answer = Result<Response, Refused>;
 pub(super) enum Refused {
     /// It has no key that is known.
     NoKey,
+    /// Too many came; one may come after this.
+    TooMany(Duration),
     /// Anything else.
     Because(StatusCode, String),
 }
@@ -56,6 +58,7 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         match self {
             Self::NoKey => super::reply::unauthorized(),
+            Self::TooMany(wait) => super::reply::too_many(&Raw::null(), wait),
             Self::Because(status, why) => (status, Json(json!({ "error": why }))).into_response(),
         }
     }
@@ -65,17 +68,20 @@ fn failed(status: StatusCode, why: impl Into<String>) -> Refused {
     Refused::Because(status, why.into())
 }
 
-/// Who asks.
+/// Who asks: with a key of a profile, for that part of the pool.
 ///
 /// # Errors
-/// 401 without a key that is known, where keys are asked for.
+/// 401 without a key that is known, where keys are asked for; 403 for a key of a profile that is
+/// gone; 429.
 fn visitor(front: &Front, headers: &HeaderMap) -> Result<Visitor, Refused> {
-    match front.keys.of_request(headers) {
-        Ok(principal) => Ok(Visitor {
-            scope: Scope::Pool,
-            principal,
-        }),
-        Err(Nobody) => Err(Refused::NoKey),
+    let visitor = front.visitor(Scope::Pool, headers);
+    let visitor = visitor.map_err(|barred| match barred {
+        Barred::Unknown => Refused::NoKey,
+        Barred::Elsewhere => failed(StatusCode::FORBIDDEN, "there is no such part of the pool"),
+    })?;
+    match visitor.allowance.count() {
+        Ok(()) => Ok(visitor),
+        Err(wait) => Err(Refused::TooMany(wait)),
     }
 }
 
@@ -94,7 +100,7 @@ fn server(front: &Front, visitor: &Visitor, name: &str) -> Result<ServerHandle, 
 /// keys those that were named.
 fn is_operator(front: &Front, visitor: &Visitor) -> bool {
     match &visitor.principal {
-        None => front.keys.is_empty(),
+        None => front.keys.is_none(),
         Some(principal) => front.operators.contains(&**principal),
     }
 }
@@ -152,14 +158,37 @@ pub(super) async fn tools(
 ) -> Answer {
     let visitor = visitor(&front, &headers)?;
     let server = server(&front, &visitor, &name)?;
-    let scope = Scope::Server(mcpool_core::Requester::server(&server).clone());
-    match front.gateway.0.catalog.list(Listed::Tools, &scope).await {
-        Ok(list) => {
-            let kind = [(header::CONTENT_TYPE, "application/json")];
-            Ok((kind, list.result.get().to_owned()).into_response())
+    let catalog = &front.gateway.0.catalog;
+    // Who sees a part of the pool calls there, by the names of the pool.
+    let (scope, at) = match visitor.scope {
+        Scope::Pool => {
+            let own = Scope::Server(server.server().clone());
+            (own, format!("servers/{}/mcp", server.server()))
         }
-        Err(error) => Err(failed(StatusCode::BAD_GATEWAY, error.to_string())),
+        part => (part, "mcp".to_owned()),
+    };
+    let unusable = |why: String| failed(StatusCode::BAD_GATEWAY, why);
+    let list = catalog.list(Listed::Tools, &scope).await;
+    let list = list.map_err(|error| unusable(fault::words(&error)))?;
+    let parsed = RawObject::parse(&list.result).ok();
+    let tools = parsed.and_then(|list| list.get("tools")?.parse::<Vec<Raw>>().ok());
+    let mut tools = tools.ok_or_else(|| unusable("the list cannot be read".to_owned()))?;
+    if !matches!(scope, Scope::Server(_)) {
+        let mut own = Vec::new();
+        for tool in tools {
+            let name = RawObject::parse(&tool).ok();
+            let name = name.and_then(|tool| tool.get("name")?.parse::<String>().ok());
+            let route = match name {
+                Some(name) => catalog.tool(&name, &scope).await,
+                None => None,
+            };
+            if route.is_some_and(|route| route.server == *server.server()) {
+                own.push(tool);
+            }
+        }
+        tools = own;
     }
+    Ok(Json(json!({ "at": at, "tools": tools })).into_response())
 }
 
 pub(super) async fn clients(State(front): State<Arc<Front>>, headers: HeaderMap) -> Answer {
@@ -202,9 +231,12 @@ pub(super) async fn events(State(front): State<Arc<Front>>, headers: HeaderMap) 
     });
     // The first word tells the reader that it misses nothing from now on.
     let begun = stream::iter([Ok(Event::default().event("begun").data("{}"))]);
-    let all = begun.chain(shown).map(move |event| {
-        let _held = &permit;
-        event
+    let gateway = front.gateway.clone();
+    let drained = async move { gateway.0.drain.begun().await };
+    let all = begun.chain(shown).take_until(Box::pin(drained));
+    let all = all.inspect(move |_| {
+        // Held for as long as the stream is.
+        let _ = &permit;
     });
     Ok(Sse::new(all)
         .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))

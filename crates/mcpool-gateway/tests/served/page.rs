@@ -1,7 +1,7 @@
 //! The page and the API beneath it: what they say, to whom, and whom they refuse.
 
 use mcpool_core::{Client, ProtocolVersion};
-use mcpool_gateway::{AccessKeys, HttpOptions};
+use mcpool_gateway::{AccessKeys, Grant, HttpOptions, Profile};
 use mcpool_testkit::{Behavior, Era};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
@@ -219,8 +219,8 @@ async fn an_action_that_another_page_sends_is_refused() {
 #[tokio::test]
 async fn with_keys_everything_but_the_bare_page_asks_for_one_and_operators_are_named() {
     let served = Served::one(Era::Legacy).await;
-    let (ada, of_ada) = AccessKeys::issue("ada").unwrap();
-    let (bob, of_bob) = AccessKeys::issue("bob").unwrap();
+    let (ada, of_ada) = AccessKeys::issue(&Grant::new("ada").unwrap());
+    let (bob, of_bob) = AccessKeys::issue(&Grant::new("bob").unwrap());
     let keys = AccessKeys::read(&format!("{of_ada}\n{of_bob}")).unwrap();
     let options = HttpOptions::new().with_keys(keys).with_operator("ada");
     let served = Served::on_socket(served.gateway, served.manager, served.servers, options).await;
@@ -280,4 +280,120 @@ async fn a_client_that_leaves_is_not_shown_any_more() {
     Client::close(&*client).await;
     let clients = json_of(&served, "/api/v1/clients").await;
     assert_eq!(clients["clients"], json!([]));
+}
+
+#[tokio::test]
+async fn a_key_of_a_profile_sees_its_part_alone() {
+    let served = Served::with(&[
+        ("files", of_era(Era::Legacy)),
+        ("notes", of_era(Era::Modern)),
+    ])
+    .await;
+    let grant = Grant::new("ada").unwrap().with_profile("reading").unwrap();
+    let (ada, line) = AccessKeys::issue(&grant);
+    let only = mcpool_core::ToolFilter::allow(["files__echo"]);
+    let files = mcpool_core::ServerName::new("files").unwrap();
+    let profile = Profile::new("reading")
+        .with_servers([files])
+        .with_tools(only);
+    let options = HttpOptions::new()
+        .with_profile(profile)
+        .with_keys(AccessKeys::read(&line).unwrap());
+    let served = Served::on_socket(served.gateway, served.manager, served.servers, options).await;
+    let get = async |path: &str| {
+        let request = asked(&served, Method::GET, path).bearer_auth(ada.expose());
+        request.send().await.unwrap()
+    };
+    let status: Value = get("/api/v1/status").await.json().await.unwrap();
+    let servers = status["servers"].as_array().unwrap();
+    assert_eq!((servers.len(), &servers[0]["name"]), (1, &json!("files")));
+    assert_eq!(
+        (&status["operator"], &status["principal"]),
+        (&json!(false), &json!("ada"))
+    );
+    // It calls at the pool's own path, by the pool's names.
+    let list: Value = get("/api/v1/servers/files/tools")
+        .await
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(list["at"], "mcp");
+    let tools = list["tools"].as_array().unwrap();
+    assert_eq!((tools.len(), &tools[0]["name"]), (1, &json!("files__echo")));
+    let other = get("/api/v1/servers/notes/tools").await;
+    assert_eq!(other.status(), StatusCode::NOT_FOUND);
+    // What happens at other servers is not told either.
+    let mut stream = get("/api/v1/events").await;
+    let mut seen = String::new();
+    until(&mut stream, &mut seen, "event: begun").await;
+    served
+        .manager
+        .server("notes")
+        .unwrap()
+        .disable()
+        .await
+        .unwrap();
+    served
+        .manager
+        .server("files")
+        .unwrap()
+        .disable()
+        .await
+        .unwrap();
+    until(&mut stream, &mut seen, r#""to":"disabled""#).await;
+    assert!(!seen.contains("notes"), "{seen}");
+}
+
+/// What a browser makes of the page. Text of a client that would be markup is shown as text.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium (`chromium` in PATH)"]
+async fn a_browser_draws_the_page_and_no_markup_of_others() {
+    let served = Served::one(Era::Legacy).await;
+    let name = "<img src=x onerror=\"document.title='pwned'\">";
+    let hostile = asked(&served, Method::POST, "/mcp")
+        .header("accept", "application/json")
+        .json(
+            &json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+            "protocolVersion": "2025-11-25", "capabilities": {},
+            "clientInfo": {"name": name, "version": "1"}}}),
+        );
+    assert_eq!(hostile.send().await.unwrap().status(), StatusCode::OK);
+    let profile = tempfile::tempdir().unwrap();
+    let browser = tokio::process::Command::new("chromium")
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+        ])
+        .args([
+            "--disable-background-networking",
+            "--disable-component-update",
+        ])
+        .args([
+            "--disable-sync",
+            "--disable-quic",
+            "--timeout=5000",
+            "--dump-dom",
+        ])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(served.url("/#server=files"))
+        .kill_on_drop(true)
+        .output();
+    let drawn = tokio::time::timeout(PATIENCE * 3, browser)
+        .await
+        .unwrap()
+        .unwrap();
+    let dom = String::from_utf8_lossy(&drawn.stdout).into_owned();
+    assert!(dom.contains("1 of 1 servers ready"), "{dom}");
+    assert!(dom.contains(r#"data-server="files""#), "{dom}");
+    assert!(
+        dom.contains(">echo</span>"),
+        "the tools are not there: {dom}"
+    );
+    assert!(dom.contains("&lt;img src=x onerror="), "{dom}");
+    assert!(
+        !dom.contains("<img src=x") && !dom.contains("<title>pwned"),
+        "{dom}"
+    );
 }
