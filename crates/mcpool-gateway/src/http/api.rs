@@ -29,7 +29,7 @@ use mcpool_manager::{EventItem, ServerHandle, ServerStatus};
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
-use super::{Barred, Front, Visitor};
+use super::{Front, Visitor};
 use crate::{catalog::Listed, fault, pulse::Calls, scope::Scope};
 
 /// The version of the API.
@@ -37,6 +37,9 @@ const VERSION: u32 = 1;
 
 /// Event streams that are open at once.
 pub(super) const MAX_EVENT_STREAMS: usize = 64;
+
+/// Whose rights count here: those at the path of the pool.
+const POOL: &str = "/mcp";
 
 /// How often a comment keeps an event stream alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -46,8 +49,8 @@ type Answer = Result<Response, Refused>;
 /// Why a request is not served.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// It has no key that is known.
-    NoKey,
+    /// Whoever sends it may not.
+    Barred(Box<Response>),
     /// Too many came; one may come after this.
     TooMany(Duration),
     /// Anything else.
@@ -57,7 +60,7 @@ pub(super) enum Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         match self {
-            Self::NoKey => super::reply::unauthorized(),
+            Self::Barred(response) => *response,
             Self::TooMany(wait) => super::reply::too_many(&Raw::null(), wait),
             Self::Because(status, why) => (status, Json(json!({ "error": why }))).into_response(),
         }
@@ -71,14 +74,11 @@ fn failed(status: StatusCode, why: impl Into<String>) -> Refused {
 /// Who asks: with a key of a profile, for that part of the pool.
 ///
 /// # Errors
-/// 401 without a key that is known, where keys are asked for; 403 for a key of a profile that is
-/// gone; 429.
-fn visitor(front: &Front, headers: &HeaderMap) -> Result<Visitor, Refused> {
-    let visitor = front.visitor(Scope::Pool, headers);
-    let visitor = visitor.map_err(|barred| match barred {
-        Barred::Unknown => Refused::NoKey,
-        Barred::Elsewhere => failed(StatusCode::FORBIDDEN, "there is no such part of the pool"),
-    })?;
+/// As for the pool's own path; 429.
+async fn visitor(front: &Front, headers: &HeaderMap) -> Result<Visitor, Refused> {
+    let visitor = front.visitor(Scope::Pool, POOL, headers).await;
+    let visitor =
+        visitor.map_err(|barred| Refused::Barred(Box::new(barred.into_response(front, POOL))))?;
     match visitor.allowance.count() {
         Ok(()) => Ok(visitor),
         Err(wait) => Err(Refused::TooMany(wait)),
@@ -100,7 +100,8 @@ fn server(front: &Front, visitor: &Visitor, name: &str) -> Result<ServerHandle, 
 /// keys those that were named.
 fn is_operator(front: &Front, visitor: &Visitor) -> bool {
     match &visitor.principal {
-        None => front.keys.is_none(),
+        // Neither keys nor tokens are asked for.
+        None => true,
         Some(principal) => front.operators.contains(&**principal),
     }
 }
@@ -126,7 +127,7 @@ struct Status<'a> {
 }
 
 pub(super) async fn status(State(front): State<Arc<Front>>, headers: HeaderMap) -> Answer {
-    let visitor = visitor(&front, &headers)?;
+    let visitor = visitor(&front, &headers).await?;
     let manager = &front.gateway.0.manager;
     let pulse = &front.gateway.0.pulse;
     pulse.keep(&manager.names());
@@ -156,7 +157,7 @@ pub(super) async fn tools(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Answer {
-    let visitor = visitor(&front, &headers)?;
+    let visitor = visitor(&front, &headers).await?;
     let server = server(&front, &visitor, &name)?;
     let catalog = &front.gateway.0.catalog;
     // Who sees a part of the pool calls there, by the names of the pool.
@@ -192,7 +193,7 @@ pub(super) async fn tools(
 }
 
 pub(super) async fn clients(State(front): State<Arc<Front>>, headers: HeaderMap) -> Answer {
-    let visitor = visitor(&front, &headers)?;
+    let visitor = visitor(&front, &headers).await?;
     let everybody = is_operator(&front, &visitor);
     let mut clients = front.gateway.0.guests.all();
     clients.retain(|guest| everybody || guest.principal == visitor.principal);
@@ -200,7 +201,7 @@ pub(super) async fn clients(State(front): State<Arc<Front>>, headers: HeaderMap)
 }
 
 pub(super) async fn events(State(front): State<Arc<Front>>, headers: HeaderMap) -> Answer {
-    let visitor = visitor(&front, &headers)?;
+    let visitor = visitor(&front, &headers).await?;
     let permit = Arc::clone(&front.event_streams).try_acquire_owned();
     let permit = permit.map_err(|_| {
         failed(
@@ -261,7 +262,7 @@ pub(super) async fn act(
     headers: HeaderMap,
 ) -> Answer {
     meant(&headers)?;
-    let visitor = visitor(&front, &headers)?;
+    let visitor = visitor(&front, &headers).await?;
     let server = server(&front, &visitor, &name)?;
     if !is_operator(&front, &visitor) {
         return Err(failed(

@@ -13,6 +13,6 @@ mod eras;
 mod limits;
 mod lines;
 mod oauth;
-mod profiles;
 mod page;
+mod profiles;
 mod support;

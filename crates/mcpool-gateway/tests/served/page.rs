@@ -297,7 +297,7 @@ async fn a_key_of_a_profile_sees_its_part_alone() {
         .with_servers([files])
         .with_tools(only);
     let options = HttpOptions::new()
-        .with_profile(profile)
+        .with_profiles([profile].into_iter().collect())
         .with_keys(AccessKeys::read(&line).unwrap());
     let served = Served::on_socket(served.gateway, served.manager, served.servers, options).await;
     let get = async |path: &str| {
