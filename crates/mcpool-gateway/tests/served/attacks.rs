@@ -1,11 +1,11 @@
 //! What clients must not be able to do.
 
 use mcpool_gateway::{Gateway, HttpOptions, Limits, SealingKeys};
-use mcpool_testkit::Era;
+use mcpool_testkit::{Behavior, Era};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{Served, by_hand, initialize, ping, status};
+use crate::support::{PATIENCE, Served, by_hand, initialize, ping, status, tool_call};
 
 #[tokio::test]
 async fn foreign_names_are_refused() {
@@ -123,4 +123,85 @@ async fn paths_lead_to_what_is_there() {
     }
     let put = by_hand().put(served.url("/mcp"));
     assert_eq!(status(put).await, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn a_server_that_floods_holds_up_nobody() {
+    let served = Served::one(Era::Legacy).await;
+    let session = served.token("/mcp", "").await;
+    let with = |body: &Value| {
+        let request = served.post("/mcp", "", body);
+        request.header("mcp-session-id", &session)
+    };
+    let flood = tool_call(1, "files__burst", json!({"count": 20_000}));
+    // Its client reads nothing of it for now.
+    let unread = with(&flood).send().await.unwrap();
+    let token = served.token("/mcp", "").await;
+    let echo = tool_call(1, "files__echo", json!({"message": "hi"}));
+    let other = served.post("/mcp", "", &echo);
+    let other = other.header("mcp-session-id", token);
+    let answer = tokio::time::timeout(PATIENCE, other.send()).await.unwrap();
+    assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    // What was too much is dropped; the answer is not.
+    let text = tokio::time::timeout(PATIENCE, unread.text()).await.unwrap();
+    let text = text.unwrap();
+    let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    // Without anything said before it the answer is the whole body.
+    let last: Value = serde_json::from_str(events.last().unwrap_or(&text)).unwrap();
+    assert_eq!(last["id"], 1);
+    assert!(last["result"].is_object(), "{last}");
+}
+
+#[tokio::test]
+async fn names_that_collide_on_purpose_lead_each_to_its_own_server() {
+    let pool = [("a", Behavior::new()), ("a__b", Behavior::new())];
+    let served = Served::with(&pool).await;
+    let session = served.token("/mcp", "").await;
+    let ask = async |body: Value| {
+        let request = served.post("/mcp", "", &body);
+        let answer = request.header("mcp-session-id", &session).send().await;
+        answer.unwrap().text().await.unwrap()
+    };
+    let list = async || {
+        let list = ask(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})).await;
+        let list: Value = serde_json::from_str(&list).unwrap();
+        let tools = list["result"]["tools"].as_array().unwrap().iter();
+        tools
+            .map(|tool| tool["name"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let before = list().await;
+    // `a` now has a tool that is called as one of `a__b` is.
+    for (path, name) in [
+        ("/servers/a/mcp", "b__echo"),
+        ("/servers/a/mcp", "x\u{1b}[2J"),
+    ] {
+        let token = served.token(path, "").await;
+        let add = served.post(path, "", &tool_call(1, "add_tool", json!({ "name": name })));
+        let added = add.header("mcp-session-id", token).send().await.unwrap();
+        assert_eq!(added.status(), StatusCode::OK);
+        added.bytes().await.unwrap();
+    }
+    let new = async {
+        loop {
+            let names = list().await;
+            if names.len() == before.len() + 2 {
+                break names;
+            }
+        }
+    };
+    let names = tokio::time::timeout(PATIENCE, new).await.unwrap();
+    let unique: std::collections::BTreeSet<&String> = names.iter().collect();
+    assert_eq!(unique.len(), names.len(), "{names:?}");
+    assert!(!names.concat().contains(char::is_control), "{names:?}");
+    let echo = names.iter().filter(|name| name.contains("b__echo"));
+    let echo: Vec<&String> = echo.collect();
+    assert_eq!(echo.len(), 2, "{names:?}");
+    let calls = || [0, 1].map(|at: usize| served.servers[at].seen()["calls"].as_u64().unwrap());
+    let before = calls();
+    for name in echo {
+        ask(tool_call(1, name, json!({"message": "hi"}))).await;
+    }
+    let after = calls();
+    assert_eq!([after[0] - before[0], after[1] - before[1]], [1, 1]);
 }
