@@ -373,7 +373,7 @@ async fn a_browser_draws_the_page_and_no_markup_of_others() {
         .args([
             "--disable-sync",
             "--disable-quic",
-            "--timeout=5000",
+            "--virtual-time-budget=5000",
             "--dump-dom",
         ])
         .arg(format!("--user-data-dir={}", profile.path().display()))
