@@ -115,7 +115,6 @@ async fn paths_lead_to_what_is_there() {
     for path in [
         "/servers/other/mcp",
         "/mcp/profile",
-        "/",
         "/servers/%2e%2e%2fmcp/mcp",
     ] {
         let request = served.post(path, "", &initialize());
