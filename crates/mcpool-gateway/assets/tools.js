@@ -84,28 +84,35 @@ async function call(at, name, args) {
   return answerOf(response, request.id);
 }
 
+// The server whose tools were asked for last: a slower answer for another one is dropped.
+let wanted = null;
+
 export async function showTools(place, server) {
+  wanted = server;
   const head = el("h3", "", "Tools");
   let list;
   try {
     list = await api(`servers/${encodeURIComponent(server)}/tools`);
   } catch (error) {
-    place.dataset.server = server;
+    if (wanted !== server) return;
+    delete place.dataset.mark;
     place.replaceChildren(head, el("p", "hint", error.message));
     return;
   }
+  if (wanted !== server) return;
   // What a person has opened and typed stays, where the tools are the same.
   const mark = server + JSON.stringify(list.tools);
   if (place.dataset.mark === mark) return;
-  place.dataset.mark = mark;
   place.replaceChildren(head, ...list.tools.map((tool) => toolOf(list.at, tool)));
+  place.dataset.mark = mark;
   if (!list.tools.length) place.append(el("p", "hint", "none are known"));
 }
 
 function toolOf(at, tool) {
   const details = el("details");
   const summary = el("summary");
-  const about = tool.description ?? "";
+  // What a server says may be of any shape.
+  const about = typeof tool.description === "string" ? tool.description : "";
   summary.append(el("span", "name", tool.name), el("span", "says", about ? ` — ${about.split(/(?<=[.!?])\s|\n/)[0].slice(0, 160)}` : ""));
   for (const [hint, word] of [["readOnlyHint", "read-only"], ["destructiveHint", "destructive"], ["idempotentHint", "idempotent"]]) {
     if (tool.annotations?.[hint] === true) summary.append(el("span", "badge", word));
@@ -135,7 +142,7 @@ function fieldOf(name, schema, required) {
   const label = el("label", "", required ? `${name} *` : name);
   label.htmlFor = id;
   let input;
-  const choices = schema?.enum ?? (type === "boolean" ? [true, false] : null);
+  const choices = (Array.isArray(schema?.enum) ? schema.enum : null) ?? (type === "boolean" ? [true, false] : null);
   if (choices) {
     input = el("select");
     if (!required || schema.default === undefined) input.append(new Option("", ""));
@@ -172,7 +179,7 @@ function fieldOf(name, schema, required) {
 function formOf(at, tool) {
   const form = el("form");
   const schema = tool.inputSchema ?? {};
-  const required = new Set(schema.required ?? []);
+  const required = new Set(Array.isArray(schema.required) ? schema.required : []);
   const fields = Object.entries(schema.properties ?? {}).map(([name, of]) => [name, fieldOf(name, of, required.has(name))]);
   for (const [, field] of fields) form.append(field);
   if (!fields.length) form.append(el("p", "hint", "No parameters."));

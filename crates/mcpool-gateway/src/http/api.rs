@@ -256,6 +256,39 @@ fn said<S: Serializer>(error: &Option<mcpool_core::Error>, s: S) -> Result<S::Ok
     error.serialize(s)
 }
 
+/// What may be done to a server.
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    Reconnect,
+    Probe,
+    Enable,
+    Disable,
+}
+
+impl Action {
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "reconnect" => Self::Reconnect,
+            "probe" => Self::Probe,
+            "enable" => Self::Enable,
+            "disable" => Self::Disable,
+            _ => return None,
+        })
+    }
+
+    async fn done_to(self, server: &ServerHandle) -> mcpool_core::Result<()> {
+        match self {
+            Self::Reconnect => {
+                server.disconnect().await?;
+                server.connect().await
+            }
+            Self::Probe => server.health_check().await.map(drop),
+            Self::Enable => server.enable().await,
+            Self::Disable => server.disable().await,
+        }
+    }
+}
+
 pub(super) async fn act(
     State(front): State<Arc<Front>>,
     Path((name, action)): Path<(String, String)>,
@@ -270,17 +303,18 @@ pub(super) async fn act(
             "this key may not change what others use too",
         ));
     }
-    tracing::info!(server = %name, %action, principal = visitor.principal.as_deref(), "an action of a client");
-    let done = match action.as_str() {
-        "reconnect" => match server.disconnect().await {
-            Ok(()) => server.connect().await,
-            Err(error) => Err(error),
-        },
-        "probe" => server.health_check().await.map(drop),
-        "enable" => server.enable().await,
-        "disable" => server.disable().await,
-        _ => return Err(failed(StatusCode::NOT_FOUND, "there is no such action")),
-    };
+    let action = Action::named(&action)
+        .ok_or_else(|| failed(StatusCode::NOT_FOUND, "there is no such action"))?;
+    tracing::info!(server = %name, ?action, principal = visitor.principal.as_deref(), "an action of a client");
+    // The client may go in the middle: what was begun is done all the same, or a server that is to
+    // be connected again would stay disconnected.
+    let done = tokio::spawn(async move { action.done_to(&server).await }).await;
+    let done = done.unwrap_or_else(|_| {
+        Err(mcpool_core::Error::new(
+            mcpool_core::ErrorKind::Internal,
+            "the action ended before it was done",
+        ))
+    });
     let error = done.err();
     let ok = error.is_none();
     Ok(Json(Done { ok, error }).into_response())

@@ -144,9 +144,9 @@ async fn a_server_that_floods_holds_up_nobody() {
     // What was too much is dropped; the answer is not.
     let text = tokio::time::timeout(PATIENCE, unread.text()).await.unwrap();
     let text = text.unwrap();
-    let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let mut events = text.lines().filter_map(|line| line.strip_prefix("data: "));
     // Without anything said before it the answer is the whole body.
-    let last: Value = serde_json::from_str(events.last().unwrap_or(&text)).unwrap();
+    let last: Value = serde_json::from_str(events.next_back().unwrap_or(&text)).unwrap();
     assert_eq!(last["id"], 1);
     assert!(last["result"].is_object(), "{last}");
 }
