@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 
 use crate::{
     Outcome,
-    programs::{binary, gateway},
+    programs::{self, binary, gateway},
     servers,
-    tools::{self, cargo, find, root, target},
+    tools::{find, root, target},
 };
 
 const DOCUMENT: &str = "docs/clients.md";
@@ -153,9 +153,7 @@ fn run_those(wanted: &dyn Fn(&str) -> bool, update: bool) -> Outcome {
                 continue;
             }
             if !is_built {
-                // With the features of the other checks, so that nothing is built twice.
-                let build = ["build", "--quiet", "--locked", "--workspace"];
-                tools::run(cargo(build).args(["--all-features", "--bin", "mcpool"]))?;
+                programs::build()?;
                 is_built = true;
             }
             let shown = show(client, carrier, sdk)?;

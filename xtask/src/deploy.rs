@@ -4,9 +4,9 @@ use std::{fs, process::Command};
 
 use crate::{
     Outcome,
-    programs::binary,
+    programs::{self, binary},
     servers,
-    tools::{self, cargo, find, root, target},
+    tools::{self, find, root, target},
 };
 
 const DIR: &str = "crates/mcpool-cli/deploy";
@@ -29,8 +29,7 @@ pub(crate) fn run() -> Outcome {
         return Ok(());
     };
     // It looks whether the program is there, so the unit names the one that was built.
-    let build = ["build", "--quiet", "--locked", "--workspace"];
-    tools::run(cargo(build).args(["--all-features", "--bin", "mcpool"]))?;
+    programs::build()?;
     let unit = fs::read_to_string(dir.join("mcpool.service")).map_err(|e| e.to_string())?;
     let built = binary("mcpool").display().to_string();
     let copy = target().join("mcpool.service");

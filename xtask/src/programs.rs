@@ -7,7 +7,10 @@ use std::{
     thread,
 };
 
-use crate::{Outcome, tools::target};
+use crate::{
+    Outcome,
+    tools::{self, cargo, target},
+};
 
 /// A process that ends with this.
 pub(crate) struct Running(pub(crate) Child);
@@ -18,6 +21,12 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Builds `mcpool` with the features of the other checks, so that nothing is built twice.
+pub(crate) fn build() -> Outcome {
+    let build = ["build", "--quiet", "--locked", "--workspace"];
+    tools::run(cargo(build).args(["--all-features", "--bin", "mcpool"]))
 }
 
 /// A program of the workspace, as the tests build it.

@@ -4,7 +4,7 @@
 use std::{
     io::{BufRead as _, BufReader},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -19,6 +19,7 @@ use crate::{
     Outcome,
     contender::{Contender, calls, one},
     http::{Bare, HttpServer, pooled},
+    process::Running,
     rounds::{Options, median, time},
     stdio::{Call, Limit},
 };
@@ -39,17 +40,6 @@ proxy = create_proxy({"mcpServers": {"bench": server}})
 options = {"host": "127.0.0.1", "port": int(sys.argv[1])}
 proxy.run(transport="http", show_banner=False, log_level="error", **options)
 "#;
-
-/// A process that ends with this.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// A client of MCP 2025-11-25 that does no more than it must.
 #[derive(Clone)]

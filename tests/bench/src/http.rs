@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -25,12 +25,13 @@ use serde::Deserialize;
 use crate::{
     Outcome,
     contender::{Contender, Rmcp, calls, one},
+    process::Running,
     rounds::{Options, Round, Series},
     stdio::Call,
 };
 
 pub(crate) struct HttpServer {
-    child: Child,
+    _process: Running,
     pub(crate) origin: String,
 }
 
@@ -44,17 +45,9 @@ impl HttpServer {
         let output = child.stdout.take().ok_or("no stdout")?;
         BufReader::new(output).read_line(&mut address)?;
         Ok(Self {
-            child,
+            _process: Running(child),
             origin: format!("http://{}", address.trim()),
         })
-    }
-}
-
-impl Drop for HttpServer {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -11,6 +11,7 @@ mod gateway;
 mod http;
 mod http_server;
 mod memory;
+mod process;
 mod rounds;
 mod stdio;
 mod stdio_server;

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{ChildStdin, ChildStdout, Command, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -17,13 +17,14 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Outcome,
     contender::{Begun, Rmcp, Took, calls, one},
+    process::Running,
     rounds::{Options, Round, Series},
     tokio_limit::TokioLimit,
 };
 
 /// The bare minimum: writes a line, reads a line, parses it.
 pub(crate) struct Limit {
-    child: Child,
+    _process: Running,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
     next: u64,
@@ -94,7 +95,7 @@ impl Limit {
         output.read_line(&mut String::new())?;
         input.write_all(INITIALIZED.as_bytes())?;
         Ok(Self {
-            child,
+            _process: Running(child),
             input,
             output,
             next: 0,
@@ -132,14 +133,6 @@ impl Limit {
             self.receive()?;
         }
         began.took()
-    }
-}
-
-impl Drop for Limit {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -51,6 +51,17 @@ impl Drop for Home {
     }
 }
 
+/// A call is answered, whoever has the connection.
+fn adds(home: &Home) {
+    let sum = home.run(&["call", "demo", "add", "a=1", "b=2"]);
+    assert_eq!(
+        (sum.code(), sum.stdout().trim()),
+        (0, "3"),
+        "{}",
+        sum.stderr()
+    );
+}
+
 /// The process of the server that a call is answered by.
 fn pid(home: &Home, args: &[&str]) -> String {
     let run = home.run(args);
@@ -87,13 +98,7 @@ fn commands_use_the_connections_of_a_gateway_that_runs() {
     assert_ne!(cold, warm);
     assert_ne!(pid(&home, &["call", "s", "t", "--direct"]), warm);
     assert_eq!(pid(&home, &["call", "s", "t"]), warm);
-    let sum = home.run(&["call", "demo", "add", "a=1", "b=2"]);
-    assert_eq!(
-        (sum.code(), sum.stdout().trim()),
-        (0, "3"),
-        "{}",
-        sum.stderr()
-    );
+    adds(&home);
     let tools = home.run(&["tools", "demo"]);
     assert!(tools.stdout().contains("add(a: "), "{}", tools.stdout());
     // How the gateway has them, not how the gateway is reached.
@@ -149,13 +154,7 @@ fn what_a_killed_gateway_leaves_is_in_nobodys_way() {
         .and_then(|rest| rest.split(',').next());
     kill(Pid::from_raw(id.unwrap().parse().unwrap()), Signal::SIGKILL).unwrap();
     // Nobody listens there any more: the socket is there, and the commands go without.
-    let sum = home.run(&["call", "demo", "add", "a=1", "b=2"]);
-    assert_eq!(
-        (sum.code(), sum.stdout().trim()),
-        (0, "3"),
-        "{}",
-        sum.stderr()
-    );
+    adds(&home);
     assert!(socket.exists());
     let up = home.run(&["up"]);
     assert!(

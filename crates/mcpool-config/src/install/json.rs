@@ -34,11 +34,7 @@ pub(super) fn replace(
     name: &str,
     entry: &Value,
 ) -> Result<String> {
-    let root = parse(if text.trim().is_empty() {
-        "{\n}\n"
-    } else {
-        text
-    })?;
+    let root = parse_or_begin(text)?;
     let servers = make(&root, key)?;
     remove(&servers, |old| moved.iter().any(|moved| moved == old));
     match last(&servers, name) {
@@ -58,11 +54,7 @@ pub(super) fn restore(
     before: &str,
     gone: &[String],
 ) -> Result<String> {
-    let root = parse(if text.trim().is_empty() {
-        "{\n}\n"
-    } else {
-        text
-    })?;
+    let root = parse_or_begin(text)?;
     let servers = make(&root, key)?;
     remove(&servers, |old| old == name);
     if !gone.is_empty() {
@@ -107,6 +99,14 @@ fn again(text: &str) -> Option<CstInputValue> {
     let source = Source::new("what stood there before", None, text);
     let node = document::parse(&source, Format::Json).ok()?;
     Some(of(&node, text))
+}
+
+/// The file as it is to be edited: an empty one begins with an empty object.
+fn parse_or_begin(text: &str) -> Result<CstRootNode> {
+    match text.trim().is_empty() {
+        true => parse("{\n}\n"),
+        false => parse(text),
+    }
 }
 
 fn parse(text: &str) -> Result<CstRootNode> {

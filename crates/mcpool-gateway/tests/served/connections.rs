@@ -26,6 +26,22 @@ async fn rest(mut stream: impl AsyncRead + Unpin) -> String {
     String::from_utf8(text).unwrap()
 }
 
+/// Connects again and again, until there is a place.
+async fn until_admitted(address: &str) {
+    let admitted = async {
+        loop {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let probe = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+            // It may be closed before all of it was written.
+            let _ = stream.write_all(probe).await;
+            if rest(stream).await.starts_with("HTTP/1.1 200 ") {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, admitted).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_head_that_does_not_come_ends_its_connection() {
     let served = Served::one(Era::Legacy).await;
@@ -74,17 +90,7 @@ async fn a_client_that_does_not_read_loses_its_connection() {
         }
     }
     // Its place is free again.
-    let admitted = async {
-        loop {
-            let mut stream = TcpStream::connect(&served.address).await.unwrap();
-            let probe = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-            let _ = stream.write_all(probe).await;
-            if rest(stream).await.starts_with("HTTP/1.1 200 ") {
-                break;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, admitted).await.unwrap();
+    until_admitted(&served.address).await;
 }
 
 #[tokio::test]
@@ -110,18 +116,7 @@ async fn a_connection_too_many_is_turned_away_until_another_ends() {
         "{head}"
     );
     idle.pop();
-    let admitted = async {
-        loop {
-            let mut stream = TcpStream::connect(&served.address).await.unwrap();
-            let probe = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-            // It may be closed before all of it was written.
-            let _ = stream.write_all(probe).await;
-            if rest(stream).await.starts_with("HTTP/1.1 200 ") {
-                break;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, admitted).await.unwrap();
+    until_admitted(&served.address).await;
 }
 
 #[tokio::test]
