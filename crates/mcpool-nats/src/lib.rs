@@ -1,0 +1,1 @@
+//! Stdio MCP servers on many machines, reached over [NATS](https://nats.io).
