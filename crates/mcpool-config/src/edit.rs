@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long an edit waits for another process that changes the same file.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// One change of a file.
 #[derive(Debug, Clone, PartialEq)]

@@ -15,4 +15,4 @@ mod replace;
 
 pub use lock::{Lock, Locks};
 pub use read::{read_regular, read_stream};
-pub use replace::{located, resolved, write_private};
+pub use replace::{located, resolved, write_keeping_mode, write_private};

@@ -1,7 +1,7 @@
 //! Replacing a file in one step.
 
 use std::{
-    fs::File,
+    fs::{File, Permissions},
     io::{self, Write as _},
     path::{Path, PathBuf},
 };
@@ -14,6 +14,23 @@ use std::{
 /// # Errors
 /// What the system says; the old file is then still there.
 pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    replace(path, text, None)
+}
+
+/// As [`write_private`], but a file that is there already keeps its permissions on Unix: it is
+/// another program's, and others may have to read it.
+///
+/// # Errors
+/// As [`write_private`].
+pub fn write_keeping_mode(path: &Path, text: &str) -> io::Result<()> {
+    let permissions = match std::fs::metadata(path) {
+        Ok(metadata) if cfg!(unix) => Some(metadata.permissions()),
+        _ => None,
+    };
+    replace(path, text, permissions)
+}
+
+fn replace(path: &Path, text: &str, permissions: Option<Permissions>) -> io::Result<()> {
     let folder = folder_of(path);
     // Created with mode 0600 on Unix.
     let mut file = tempfile::Builder::new()
@@ -21,6 +38,9 @@ pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
         .suffix(".tmp")
         .tempfile_in(folder)?;
     file.write_all(text.as_bytes())?;
+    if let Some(permissions) = permissions {
+        file.as_file().set_permissions(permissions)?;
+    }
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     // The rename itself must last as well. Not every file system can do this.
@@ -84,5 +104,20 @@ mod tests {
         let mode = std::fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_file_of_another_program_keeps_its_mode() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let (there, new) = (folder.path().join("there"), folder.path().join("new"));
+        std::fs::write(&there, "old").unwrap();
+        std::fs::set_permissions(&there, Permissions::from_mode(0o664)).unwrap();
+        for (file, wanted) in [(&there, 0o664), (&new, 0o600)] {
+            write_keeping_mode(file, "new").unwrap();
+            let mode = std::fs::metadata(file).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, wanted, "{}", file.display());
+        }
     }
 }

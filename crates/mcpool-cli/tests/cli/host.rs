@@ -87,6 +87,25 @@ fn servers_are_moved_and_come_back() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn the_file_of_a_host_keeps_its_mode() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::with(json!({}));
+    let file = cursor(&place);
+    let mode = || std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o664)).unwrap();
+    for command in ["install", "uninstall"] {
+        let run = place.run(&["serve", command, "cursor", "--write"]);
+        assert_eq!(
+            (run.code(), mode()),
+            (0, 0o664),
+            "{command}: {}",
+            run.stderr()
+        );
+    }
+}
+
 #[test]
 fn a_host_without_a_file_gets_one() {
     let place = Place::with(json!({}));

@@ -3,8 +3,9 @@
 use std::{io, path::Path};
 
 use mcpool_core::{Error, ErrorKind, Result};
+use mcpool_files::Locks;
 
-use crate::loader::MAX_BYTES;
+use crate::{edit::LOCK_PATIENCE, loader::MAX_BYTES};
 
 /// The text of a host's file; `None` when it is not there. Blocks.
 ///
@@ -26,12 +27,18 @@ pub fn read_host_file(path: &Path) -> Result<Option<String>> {
     })
 }
 
-/// Writes a host's file, and its directory when it is not there: beside it, synced, renamed,
-/// readable by the owner only, as it may hold secrets. A symbolic link stays one. Blocks.
+/// Writes a host's file, and its directory when it is not there: locked against other processes of
+/// mcpool, beside it, synced, renamed. It keeps its permissions; a new one is readable by the owner
+/// only, as it may hold secrets. A symbolic link stays one. Blocks, for at most 10 s while another
+/// process changes the same file.
+///
+/// `before` is what was read of it: hosts take no lock, and what one of them has written since is
+/// not written over.
 ///
 /// # Errors
-/// [`InvalidArgument`](ErrorKind::InvalidArgument) when it cannot be written.
-pub fn write_host_file(path: &Path, text: &str) -> Result<()> {
+/// [`InvalidArgument`](ErrorKind::InvalidArgument) when it does not say `before` any more, or cannot
+/// be written; as [`read_host_file`].
+pub fn write_host_file(path: &Path, before: Option<&str>, text: &str) -> Result<()> {
     if let Some(folder) = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -39,8 +46,20 @@ pub fn write_host_file(path: &Path, text: &str) -> Result<()> {
         std::fs::create_dir_all(folder)
             .map_err(|error| fail("create the directory of", path, error))?;
     }
-    mcpool_files::write_private(&mcpool_files::resolved(path), text)
-        .map_err(|error| fail("write", path, error))
+    let target = mcpool_files::resolved(path);
+    let _lock = Locks::of_user()
+        .and_then(|locks| locks.lock(&target, LOCK_PATIENCE))
+        .map_err(|error| fail("lock", path, error))?;
+    if read_host_file(&target)?.as_deref() != before {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!(
+                "{} was changed by another program meanwhile: nothing was written to it; try again",
+                path.display()
+            ),
+        ));
+    }
+    mcpool_files::write_keeping_mode(&target, text).map_err(|error| fail("write", path, error))
 }
 
 fn fail(what: &str, path: &Path, error: io::Error) -> Error {

@@ -5,11 +5,7 @@ use mcpool_core::Result;
 use serde_json::Value;
 
 use super::broken;
-use crate::{
-    document::{self, Format, Node},
-    edit::json::{input, last},
-    source::Source,
-};
+use crate::edit::json::{input, last};
 
 pub(super) fn names(text: &str, key: &[&str]) -> Result<Vec<String>> {
     if text.trim().is_empty() {
@@ -63,42 +59,15 @@ pub(super) fn restore(
         if let Some(earlier) = find(earlier, key)? {
             for name in gone {
                 let value = last(&earlier, name).and_then(|property| property.value());
-                if let Some(value) = value.and_then(|value| again(&value.to_string())) {
-                    servers.append(name, value);
+                if let Some(value) = value {
+                    // A number is written as the text that it is given: so is any value that was
+                    // read from a file, comments and all.
+                    servers.append(name, CstInputValue::Number(value.to_string()));
                 }
             }
         }
     }
     Ok(root.to_string())
-}
-
-/// A value out of another text. Its comments stay behind.
-fn again(text: &str) -> Option<CstInputValue> {
-    fn of(node: &Node, text: &str) -> CstInputValue {
-        match &node.value {
-            document::Value::Null => CstInputValue::Null,
-            document::Value::Bool(flag) => CstInputValue::Bool(*flag),
-            // As it was written, however large or precise.
-            document::Value::Integer(_) | document::Value::Float(_) => {
-                CstInputValue::Number(text.get(node.range.clone()).unwrap_or("0").to_owned())
-            }
-            document::Value::String(text) => CstInputValue::String(text.clone()),
-            document::Value::Array(items) => {
-                CstInputValue::Array(items.iter().map(|item| of(item, text)).collect())
-            }
-            document::Value::Object(members) => {
-                let members = members.iter();
-                CstInputValue::Object(
-                    members
-                        .map(|member| (member.key.clone(), of(&member.value, text)))
-                        .collect(),
-                )
-            }
-        }
-    }
-    let source = Source::new("what stood there before", None, text);
-    let node = document::parse(&source, Format::Json).ok()?;
-    Some(of(&node, text))
 }
 
 /// The file as it is to be edited: an empty one begins with an empty object.

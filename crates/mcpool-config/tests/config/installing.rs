@@ -108,6 +108,19 @@ fn what_has_changed_since_is_kept_when_the_entry_is_taken_out() {
 }
 
 #[test]
+fn what_comes_back_has_its_comments() {
+    let entry = "{\n      \"command\": \"x\", // the good one\n      /* n */ \"n\": 1e400,\n      \"args\": [\n        \"-a\", // why\n      ],\n    }";
+    let text = format!("{{\n  \"mcpServers\": {{\n    \"a\": {entry}\n  }}\n}}\n");
+    let writer = writer(Dialect::Cursor);
+    let moved = ["a".to_owned()];
+    let new = writer.install(&text, "mcpool", &gateway(), &moved).unwrap();
+    let touched = writer.install(&new, "later", &gateway(), &[]).unwrap();
+    let back = writer.uninstall(&touched, "mcpool", Some(&text)).unwrap();
+    assert!(back.contains(&format!("\"a\": {entry}")), "{back}");
+    assert_eq!(writer.names(&back).unwrap(), ["later", "a"]);
+}
+
+#[test]
 fn what_cannot_be_read_is_left_alone() {
     let cursor = writer(Dialect::Cursor);
     for text in [

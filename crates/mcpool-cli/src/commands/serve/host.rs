@@ -248,7 +248,8 @@ async fn uninstall(app: &App, args: UninstallArgs) -> Outcome {
     let writer = args.place.writer()?;
     let path = args.place.path()?;
     let name = &args.place.name;
-    let text = read(&path).await?.unwrap_or_default();
+    let found = read(&path).await?;
+    let text = found.clone().unwrap_or_default();
     if !writer.names(&text)?.contains(name) {
         return Err(Failure::usage(text!("{} has no entry {}", path, name)));
     }
@@ -263,9 +264,9 @@ async fn uninstall(app: &App, args: UninstallArgs) -> Outcome {
         names.filter(|name| !now.contains(name)).collect()
     };
     if args.write {
-        let (target, new) = (path.clone(), new.clone());
+        let (target, old, new) = (path.clone(), found.clone(), new.clone());
         let backup = before.is_some().then(|| backup_of(&path));
-        off_thread(move || write_host_file(&target, &new)).await??;
+        off_thread(move || write_host_file(&target, old.as_deref(), &new)).await??;
         if let Some(backup) = backup {
             // It has served.
             off_thread(move || std::fs::remove_file(&backup))
@@ -351,10 +352,12 @@ async fn write(
         Some(before) => backup.exists() && writer.names(before)?.iter().any(|old| old == name),
         None => true,
     };
-    let before = before.filter(|_| !is_second);
     let written = off_thread(move || {
-        before.map_or(Ok(()), |before| write_host_file(&backup, &before))?;
-        write_host_file(&target, &new)
+        if let Some(before) = before.as_deref().filter(|_| !is_second) {
+            let older = read_host_file(&backup)?;
+            write_host_file(&backup, older.as_deref(), before)?;
+        }
+        write_host_file(&target, before.as_deref(), &new)
     });
     Ok(written.await??)
 }
