@@ -156,7 +156,8 @@ pub trait Connector: Send + Sync + fmt::Debug {
 /// - **Readers never wait for [`incoming`](Self::incoming)**: it is bounded, see [`Inbox`].
 /// - **After [`close`](Self::close)** what is in flight ends with
 ///   [`Closed`](crate::ErrorKind::Closed) and its own delivery. When the server dies, the reason
-///   is gathered for at most 200 ms, then every request ends with it and its own delivery.
+///   is gathered for 200 ms, and longer only where it is sure to come; then every request ends
+///   with it and its own delivery.
 /// - **When the runtime of the connect is gone**, requests fail at once and never hang.
 /// - **Dropping the last reference** releases every task, socket and process, with no runtime
 ///   running as well.

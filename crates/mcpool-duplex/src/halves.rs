@@ -62,8 +62,8 @@ pub trait ReadHalf: Send {
     ///
     /// # Errors
     /// Why the connection has ended, after what came before was put. A reason that takes time to
-    /// find out, such as how a process ended, may be waited for, at most 200 ms. It is not called
-    /// again.
+    /// find out, such as how a process ended, may be waited for: 200 ms, and longer only while it
+    /// is sure to come. It is not called again.
     async fn read(&mut self, frames: &mut Frames) -> Result<()>;
 }
 

@@ -108,6 +108,11 @@ impl StdioMonitor {
         self.closing.load(Ordering::Relaxed)
     }
 
+    /// The leader's process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
     pub(crate) fn set_killed(&self, killed: u64) {
         self.killed.store(killed, Ordering::Relaxed);
     }

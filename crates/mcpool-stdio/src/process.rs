@@ -2,12 +2,13 @@
 
 use std::{io, os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use crate::{
     child::OwnProcess,
     command::Plan,
     guardian::{Guardian, guarded::GuardedProcess},
+    orphans,
     pipes::Streams,
     shutdown::Ladder,
 };
@@ -139,6 +140,12 @@ impl Process {
             Self::Guarded(process) => process.kill(patience),
         }
     }
+}
+
+/// Whether the process of this id has exited, as far as the system shows it: it is a zombie, or gone.
+pub(crate) fn has_exited(id: u32) -> bool {
+    let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
+    cfg!(target_os = "linux") && pid.is_some_and(|pid| orphans::identify(pid).is_none())
 }
 
 /// How a process ended, in words that follow "the server".
