@@ -1,5 +1,7 @@
 //! `mcpool up` and `mcpool down`: a gateway of the user's own in the background.
 
+mod log;
+
 use std::{
     fs::{File, OpenOptions},
     io,
@@ -39,9 +41,6 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// What the gateway says on its standard output once it listens.
 const READY: &str = "ready";
 
-/// Bytes of the end of its log that are shown when it did not start.
-const MAX_LOG_SHOWN: usize = 4 * 1024;
-
 /// `mcpool up`
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
@@ -65,8 +64,10 @@ pub(crate) async fn up(app: &App, args: UpArgs) -> Outcome {
             running.socket
         ));
     }
-    let log = log_file(&socket).map_err(|error| failed("the log file", &error))?;
-    let mut child = spawn(app, &args, &socket, &log).map_err(|error| failed("mcpool", &error))?;
+    let log = log::path_of(&socket).map_err(|error| failed("the log file", &error))?;
+    let written = log::begin(&log).map_err(|error| failed("the log file", &error))?;
+    let mut child =
+        spawn(app, &args, &socket, written).map_err(|error| failed("mcpool", &error))?;
     let stdout = child.stdout.take();
     let mut starting = Starting(Some(child));
     let ready = async {
@@ -80,7 +81,7 @@ pub(crate) async fn up(app: &App, args: UpArgs) -> Outcome {
         Ok(Ok(true)) => drop(starting.0.take()),
         _ => {
             drop(starting);
-            let why = tail(&log).unwrap_or_default();
+            let why = log::tail(&log).unwrap_or_default();
             return Err(Failure::usage(text!("the gateway did not start:\n{}", why))
                 .with_hint(text!("its log is {}", log)));
         }
@@ -94,7 +95,7 @@ pub(crate) async fn up(app: &App, args: UpArgs) -> Outcome {
 }
 
 /// The program once more, apart from this terminal.
-fn spawn(app: &App, args: &UpArgs, socket: &Path, log: &Path) -> io::Result<tokio::process::Child> {
+fn spawn(app: &App, args: &UpArgs, socket: &Path, log: File) -> io::Result<tokio::process::Child> {
     let mut command = tokio::process::Command::new(std::env::current_exe()?);
     for file in &app.global.config {
         command.arg("--config").arg(file);
@@ -109,37 +110,11 @@ fn spawn(app: &App, args: &UpArgs, socket: &Path, log: &Path) -> io::Result<toki
     if let Some(address) = args.listen {
         command.arg("--listen").arg(address.to_string());
     }
-    let log = OpenOptions::new().append(true).open(log)?;
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log)
         .spawn()
-}
-
-/// A fresh log, the user's alone. The one before it stays beside it.
-fn log_file(socket: &Path) -> io::Result<PathBuf> {
-    let folder = pool::state()?;
-    std::fs::create_dir_all(&folder)?;
-    let name = socket.file_stem().unwrap_or_default().to_string_lossy();
-    let log = folder.join(format!("gateway-{name}.log"));
-    match std::fs::rename(&log, log.with_extension("log.1")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&log)?;
-    Ok(log)
-}
-
-fn tail(log: &Path) -> io::Result<String> {
-    let text = std::fs::read(log)?;
-    let from = text.len().saturating_sub(MAX_LOG_SHOWN);
-    Ok(String::from_utf8_lossy(text.get(from..).unwrap_or_default()).into_owned())
 }
 
 /// Ends the gateway and waits until it has.
@@ -202,6 +177,7 @@ pub(super) async fn serve(gateway: &Gateway, socket: PathBuf) -> Result<(), Fail
     let Some((_lock, listener)) = claimed else {
         return Err(Failure::usage(text!("another gateway runs at {}", socket)));
     };
+    let log = log::path_of(&socket).map_err(|error| failed("the log file", &error))?;
     let _removed = super::serve::Removed(socket);
     out::print_line(&text!("{}", READY))?;
     let router = gateway.router(HttpOptions::new());
@@ -215,6 +191,7 @@ pub(super) async fn serve(gateway: &Gateway, socket: PathBuf) -> Result<(), Fail
     tokio::select! {
         served = serving => served.map_err(|error| failed("the socket", &error)),
         () = late => Ok(()),
+        () = log::keep_small(log) => Ok(()),
     }
 }
 

@@ -77,6 +77,31 @@ fn says_pid() -> Value {
 }
 
 #[test]
+fn a_log_that_grows_is_begun_again_while_the_gateway_runs() {
+    let home = Home::with(json!({"demo": good()}));
+    let up = home.run(&["up"]);
+    assert_eq!(up.code(), 0, "{}", up.stderr());
+    let said = up.stdout().to_owned();
+    let log = said.lines().find_map(|line| {
+        let line = line.strip_prefix("its log is ")?;
+        line.split_once(';').map(|(path, _)| PathBuf::from(path))
+    });
+    let log = log.unwrap_or_else(|| panic!("{said}"));
+    let older = log.with_extension("log.1");
+    // As if it had said so much.
+    let grown = std::fs::OpenOptions::new().append(true).open(&log).unwrap();
+    grown.set_len(16 * 1024 * 1024 + 1).unwrap();
+    until("another log is begun", || {
+        let kept = std::fs::metadata(&older).ok()?;
+        let fresh = std::fs::metadata(&log).ok()?;
+        (kept.len() > 16 * 1024 * 1024 && fresh.len() == 0).then_some(())
+    });
+    assert_eq!(home.run(&["down"]).code(), 0);
+    let last = std::fs::read_to_string(&log).unwrap();
+    assert!(last.contains("ending; requests that run"), "{last}");
+}
+
+#[test]
 fn commands_use_the_connections_of_a_gateway_that_runs() {
     let home = Home::with(json!({"s": says_pid(), "demo": good()}));
     let cold = pid(&home, &["call", "s", "t"]);
