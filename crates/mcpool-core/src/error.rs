@@ -183,12 +183,9 @@ impl Error {
     /// The error for a JSON-RPC error object in an answer: the server did answer.
     #[must_use]
     pub fn from_rpc(error: RpcError) -> Self {
-        Self::new(
-            ErrorKind::Rpc,
-            format!("the server answered {}: {}", error.code, error.message),
-        )
-        .with_delivery(Delivery::Answered)
-        .edit(|inner| inner.rpc = Some(error))
+        Self::new(ErrorKind::Rpc, format!("the server answered {error}"))
+            .with_delivery(Delivery::Answered)
+            .edit(|inner| inner.rpc = Some(error))
     }
 
     /// Names the server, unless one is named already.

@@ -157,12 +157,13 @@ pub fn status_error(status: StatusCode, headers: &HeaderMap) -> Error {
     error
 }
 
-/// As [`status_error`], with what the body says, on one line and cut short: its text where it is
-/// text and no page; of a JSON object the member that is meant for people.
+/// As [`status_error`], with what the body says, on one line and cut short: its text; of a page its
+/// title, where that says more than the status; of a JSON object the member that is meant for people.
 #[must_use]
 pub fn refusal_error(status: StatusCode, headers: &HeaderMap, body: &str) -> Error {
     let error = status_error(status, headers);
-    match said(body) {
+    let says = said(body).filter(|says| !is_status(says, status));
+    match says {
         Some(says) => {
             let says = Untrusted::line(&*says).clip(MAX_SAID);
             let message = format!("{}: {}", error.message(), says.quoted());
@@ -176,7 +177,8 @@ pub fn refusal_error(status: StatusCode, headers: &HeaderMap, body: &str) -> Err
 fn said(body: &str) -> Option<Cow<'_, str>> {
     let body = body.trim_start_matches('\u{feff}').trim();
     let says = match body.chars().next()? {
-        '<' | '[' => return None,
+        '[' => return None,
+        '<' => Cow::Owned(title(body)?),
         '{' => Cow::Owned(
             said_in(&serde_json::from_str(body).ok()?)?
                 .trim()
@@ -185,6 +187,34 @@ fn said(body: &str) -> Option<Cow<'_, str>> {
         _ => Cow::Borrowed(body),
     };
     (!says.is_empty() && !says.contains('\0')).then_some(says)
+}
+
+/// Whether a text is that of the status alone, as in "502 Bad Gateway".
+fn is_status(says: &str, status: StatusCode) -> bool {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let words = says.strip_prefix(status.as_str()).unwrap_or(says);
+    words.trim().eq_ignore_ascii_case(reason)
+}
+
+/// The title of a page (HTML standard, section 4.2.2), with the few references that titles have.
+fn title(page: &str) -> Option<String> {
+    let lower = page.to_ascii_lowercase();
+    let begin = lower.find("<title")?;
+    let begin = begin + lower.get(begin..)?.find('>')? + 1;
+    let end = begin + lower.get(begin..)?.find("</title")?;
+    let words: Vec<&str> = page.get(begin..end)?.split_whitespace().collect();
+    let mut title = words.join(" ");
+    for (reference, text) in [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&#39;", "'"),
+        ("&nbsp;", " "),
+        ("&amp;", "&"),
+    ] {
+        title = title.replace(reference, text);
+    }
+    Some(title)
 }
 
 /// The text of a JSON error object: of JSON-RPC, of OAuth (RFC 6749, section 5.2), of RFC 9457, or
@@ -419,6 +449,10 @@ mod tests {
                 "too early",
             ),
             (r#"{"error":"blocked"}"#, "blocked"),
+            (
+                "<!DOCTYPE html>\n<HTML><head><TITLE lang=en>Access denied |\n Acme &amp; Co</TITLE>",
+                "Access denied | Acme & Co",
+            ),
             (r#"{"error":{"type":"x","message":"inner"}}"#, "inner"),
         ] {
             assert_eq!(shown(body), Some(format!("{says:?}")), "{body}");
@@ -427,6 +461,9 @@ mod tests {
             "",
             " \n",
             "<html>no</html>",
+            "<html><title>403 Forbidden</title></html>",
+            "<title> </title>",
+            "<title>no end",
             "[1]",
             "{}",
             "{broken",

@@ -104,9 +104,19 @@ fn code(raw: &Raw) -> Option<i64> {
     })
 }
 
+impl RpcError {
+    /// The message, without the code that servers made with the TypeScript SDK put before it
+    /// (`MCP error -32602: …`).
+    #[must_use]
+    pub fn words(&self) -> &str {
+        let code = format!("MCP error {}: ", self.code);
+        self.message.strip_prefix(&*code).unwrap_or(&self.message)
+    }
+}
+
 impl fmt::Display for RpcError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.message)
+        write!(f, "{}: {}", self.code, self.words())
     }
 }
 
@@ -124,7 +134,10 @@ mod tests {
     fn what_real_servers_send_is_read() {
         let plain = read(r#"{"code":-32601,"message":"no such method","data":{"n":1e999}}"#);
         assert_eq!((plain.code, &*plain.message), (-32601, "no such method"));
-        assert_eq!(plain.data.unwrap().get(), r#"{"n":1e999}"#);
+        assert_eq!(plain.data.as_ref().unwrap().get(), r#"{"n":1e999}"#);
+        assert_eq!(plain.to_string(), "-32601: no such method");
+        let twice = read(r#"{"code":-32602,"message":"MCP error -32602: no such tool"}"#);
+        assert_eq!(twice.to_string(), "-32602: no such tool");
         assert_eq!(read(r#""it broke""#).message, "it broke");
         assert_eq!(read(r#"{"code":"-32000","message":5}"#).code, -32000);
         assert_eq!(read(r#"{"code":"-32000","message":5}"#).message, "5");
