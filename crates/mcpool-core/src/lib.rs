@@ -36,6 +36,7 @@ mod secret;
 mod spec;
 mod state;
 mod surrogates;
+mod trace_context;
 mod transport;
 pub mod units;
 mod untrusted;
@@ -77,6 +78,7 @@ pub use spec::{
     ToolFilter, TransportKind, TransportSpec,
 };
 pub use state::{CoarseState, ServerState, StateKind};
+pub use trace_context::TraceContext;
 pub use transport::{
     ConnectRequest, Connector, Diagnostics, Direction, Inbox, InboxSender, Incoming,
     MAX_OPEN_SERVER_REQUESTS, Progress, RequestClass, RequestSink, StderrLine, Transport,

@@ -5,7 +5,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{ACCEPT, CONTENT_TYPE},
 };
-use mcpool_core::{Delivery, Error, ErrorKind, ProtocolVersion, Result, WireRequest};
+use mcpool_core::{Delivery, Error, ErrorKind, ProtocolVersion, Result, TraceContext, WireRequest};
 
 pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -60,7 +60,8 @@ pub(crate) fn version(version: &ProtocolVersion) -> Option<HeaderValue> {
 /// The headers of one request beside those of its session, which is of this version.
 ///
 /// From MCP 2026-07-28 on ("Streamable HTTP", standard headers) they mirror the method, what it is
-/// for, and annotated parameters.
+/// for, and annotated parameters. The trace that `_meta` names stands in the headers of W3C Trace
+/// Context as well, for what is on the way and reads no bodies.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidArgument`] when a header has a name that HTTP does not allow.
@@ -69,6 +70,13 @@ pub(crate) fn of_request(
     of_session: Option<&ProtocolVersion>,
 ) -> Result<Vec<(HeaderName, HeaderValue)>> {
     let mut headers = Vec::new();
+    let trace = request.meta.and_then(TraceContext::of_meta);
+    let trace = trace.or_else(|| request.params.and_then(TraceContext::of_params));
+    for (name, text) in trace.iter().flat_map(TraceContext::pairs) {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            headers.push((HeaderName::from_static(name), value));
+        }
+    }
     let Some(spoken) = request.version.or(of_session) else {
         return Ok(headers);
     };
@@ -154,6 +162,27 @@ mod tests {
         let request = request.with_version(Some(&latest));
         assert_eq!(shown(&request, None), ["mcp-protocol-version: 2025-11-25"]);
         assert!(shown(&request, Some(&ProtocolVersion::V_2025_11_25)).is_empty());
+    }
+
+    #[test]
+    fn the_trace_of_a_request_stands_in_headers_too() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let meta = |parent: &str| format!(r#"{{"traceparent":"{parent}","tracestate":"a=1"}}"#);
+        let raw = |text: String| Raw::from_text(text).unwrap();
+        let params = raw(format!(r#"{{"_meta":{}}}"#, meta(parent)));
+        let request = WireRequest::new("tools/call", Some(&params));
+        let names = [
+            format!("traceparent: {parent}"),
+            "tracestate: a=1".to_owned(),
+        ];
+        assert_eq!(shown(&request, None), names);
+        // What is put into `_meta` wins, as it does in the body.
+        let other =
+            mcpool_core::RawObject::parse(&raw(meta(&parent.replace("-01", "-00")))).unwrap();
+        let request = request.with_meta(Some(&other));
+        assert_eq!(shown(&request, None)[0], names[0].replace("-01", "-00"));
+        let broken = raw(format!(r#"{{"_meta":{}}}"#, meta("x")));
+        assert!(shown(&WireRequest::new("tools/call", Some(&broken)), None).is_empty());
     }
 
     #[test]
