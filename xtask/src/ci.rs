@@ -175,6 +175,21 @@ const LONG: &[Step] = &[
         run: || clients::run(&[]),
     },
     Step {
+        name: "browser",
+        what: "what Chromium makes of the gateway's page",
+        run: || {
+            tools::run(
+                cargo(["test", "--locked", "--workspace", "--all-features"]).args([
+                    "--test",
+                    "served",
+                    "--",
+                    "--ignored",
+                    "page::a_browser",
+                ]),
+            )
+        },
+    },
+    Step {
         name: "deploy",
         what: "the systemd unit and the Kubernetes manifests are valid",
         run: deploy::run,

@@ -24,7 +24,6 @@ mod processes;
 mod questions;
 mod reload;
 mod render;
-mod search;
 mod shell;
 mod signals;
 mod signature;

@@ -166,15 +166,47 @@ pub(crate) async fn find(global: &Global) -> Option<Pool> {
 }
 
 async fn status(socket: &Path) -> io::Result<Status> {
-    let stream = UnixStream::connect(socket).await?;
-    if !is_ours(&stream) {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            "another user listens there",
-        ));
-    }
-    let body = get(stream, "/api/v1/status").await?;
+    let body = get(connected(socket).await?, "/api/v1/status").await?;
     serde_json::from_slice(&body).map_err(io::Error::from)
+}
+
+/// The names of a server's tools, as the gateway that runs for these flags has them.
+///
+/// # Errors
+/// When none runs, or it does not know the server.
+pub(crate) async fn tools(global: &Global, server: &str) -> io::Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Tools {
+        tools: Vec<Tool>,
+    }
+    #[derive(Deserialize)]
+    struct Tool {
+        name: String,
+    }
+    let files = config_files::find(global).map_err(|failure| {
+        let why = failure.message().as_str().to_owned();
+        io::Error::new(io::ErrorKind::NotFound, why)
+    })?;
+    // It becomes part of a request line.
+    if !server.bytes().all(|byte| byte.is_ascii_graphic()) || server.contains(['/', '?', '#', '%'])
+    {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let stream = connected(&socket_of(&files)?).await?;
+    let body = get(stream, &format!("/api/v1/servers/{server}/tools")).await?;
+    let listed: Tools = serde_json::from_slice(&body)?;
+    Ok(listed.tools.into_iter().map(|tool| tool.name).collect())
+}
+
+async fn connected(socket: &Path) -> io::Result<UnixStream> {
+    let stream = UnixStream::connect(socket).await?;
+    if is_ours(&stream) {
+        return Ok(stream);
+    }
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        "another user listens there",
+    ))
 }
 
 /// The body of a document. HTTP/1.0 ends with its connection, and so needs no library to be read.

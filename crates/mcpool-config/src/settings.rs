@@ -63,6 +63,10 @@ pub struct ProfileSettings {
     /// Other names for tools, by their names in the pool.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rename: BTreeMap<String, String>,
+    /// Whether its clients are shown `find_tools` and `call_tool` in place of all tools. Default: as
+    /// `mcpool serve --tool-search` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_search: Option<bool>,
 }
 
 /// Where tokens are kept.

@@ -247,13 +247,34 @@ function drawClients(clients) {
   }));
 }
 
+// What a model is given: the tools of the pool or a profile, or two that find and call them.
+const shownAs = (part) => (part.tool_search ? "tool search" : "all tools");
+
+function catalog(part) {
+  const of = part.name == null ? "" : ` of the profile ${clean(part.name)}`;
+  const how = part.tool_search ? ", through tool search" : "";
+  return `${part.tools} ${part.tools === 1 ? "tool" : "tools"}${of}, about ${part.tokens_estimate} tokens (estimate)${how}`;
+}
+
+function drawProfiles() {
+  $("parts").hidden = !status.profiles.length;
+  $("profiles").replaceChildren(...status.profiles.map((part) => {
+    const row = el("tr");
+    for (const text of [part.name, `/${part.at}`, part.tools, part.tokens_estimate, shownAs(part)]) {
+      row.append(el("td", "", String(text)));
+    }
+    return row;
+  }));
+}
+
 function draw() {
   const ready = status.servers.filter((server) => server.state === "ready").length;
   const enabled = status.servers.filter((server) => server.enabled).length;
-  $("summary").textContent = `${ready} of ${enabled} servers ready · version ${status.version} · started ${ago(status.since)}`;
+  $("summary").textContent = `${ready} of ${enabled} servers ready · ${catalog(status.serves)} · version ${status.version} · started ${ago(status.since)}`;
   document.title = `mcpool ${ready}/${enabled}`;
   drawList();
   drawDetail();
+  drawProfiles();
 }
 
 async function refresh() {

@@ -7,8 +7,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mcpool_core::{Raw, Result, ServerName, units};
+use mcpool_core::{Raw, Result, ServerName, TraceContext, units};
 use serde::Serialize;
+
+use crate::span::Span;
 
 /// One request of a client. It serialises as one JSON object: `at` in RFC 3339, the time it took
 /// as `ms`.
@@ -102,6 +104,7 @@ impl AuditOutcome {
 pub(crate) struct Record {
     sink: Option<AuditSink>,
     entry: AuditEntry,
+    span: Span,
     started: tokio::time::Instant,
 }
 
@@ -112,23 +115,30 @@ impl Record {
         server: &ServerName,
         method: &str,
         name: &str,
-        bytes_in: usize,
+        params: Option<&Raw>,
     ) -> Self {
+        let entry = AuditEntry {
+            at: SystemTime::now(),
+            principal: principal.map(Arc::clone),
+            server: server.clone(),
+            method: method.to_owned(),
+            name: name.to_owned(),
+            outcome: AuditOutcome::Cancelled,
+            elapsed: Duration::ZERO,
+            bytes_in: params.map_or(0, Raw::len),
+            bytes_out: 0,
+        };
         Self {
             sink: sink.map(Arc::clone),
-            entry: AuditEntry {
-                at: SystemTime::now(),
-                principal: principal.map(Arc::clone),
-                server: server.clone(),
-                method: method.to_owned(),
-                name: name.to_owned(),
-                outcome: AuditOutcome::Cancelled,
-                elapsed: Duration::ZERO,
-                bytes_in,
-                bytes_out: 0,
-            },
+            span: Span::begin(server, method, name, params),
+            entry,
             started: tokio::time::Instant::now(),
         }
+    }
+
+    /// The trace, as the server is told it; `None` where it is told what the client has said.
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        self.span.context()
     }
 
     /// The request has ended so.
@@ -145,6 +155,9 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        let outcome = self.entry.outcome;
+        let is_good = matches!(outcome, AuditOutcome::Good | AuditOutcome::Asks);
+        self.span.end(&outcome, is_good);
         if let Some(sink) = &self.sink {
             self.entry.at = SystemTime::now();
             self.entry.elapsed = self.started.elapsed();

@@ -104,6 +104,13 @@ impl Gateway {
         }
         let handle = self.handle(&server)?;
         let record = self.record(client, request, &server, &own_name);
+        if let Some(trace) = record.trace() {
+            let meta = params.get("_meta").map(RawObject::parse);
+            let mut meta = meta.and_then(Result::ok).unwrap_or_default();
+            trace.put_into(&mut meta);
+            let meta = meta.to_raw().map_err(|error| fault::rpc(&error))?;
+            params.insert("_meta", meta);
+        }
         let outcome = if client.is_modern() {
             let (parking, questions) = mpsc::channel(QUESTION_QUEUE);
             let outgoing = outgoing(handle, request, params, client, outlet, Some(parking))
@@ -194,7 +201,7 @@ impl Gateway {
             server,
             &request.method,
             name,
-            request.params.as_ref().map_or(0, Raw::len),
+            request.params.as_ref(),
         )
     }
 

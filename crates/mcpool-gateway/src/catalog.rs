@@ -3,7 +3,8 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use mcpool_core::{Raw, RawObject, Reply, Result, ServerName, model};
-use mcpool_manager::{ConnectionManager, Items, Refresh, ToolSnapshot, naming};
+use mcpool_manager::{ConnectionManager, Items, Refresh, ToolEntry, ToolSnapshot, naming};
+use serde::Serialize;
 
 use crate::{down_servers::DownServers, scope::Scope};
 
@@ -54,12 +55,92 @@ impl Listed {
     }
 }
 
-/// A list as the result of its request.
+/// A list.
 #[derive(Debug)]
 pub(crate) struct Listing {
-    pub(crate) result: Raw,
+    of: Listed,
+    pub(crate) entries: Vec<Raw>,
     /// Whether every server has its part in it, as new as it can be.
     pub(crate) is_complete: bool,
+}
+
+impl Listing {
+    /// It as the result of its request.
+    pub(crate) fn result(&self) -> Result<Raw> {
+        let mut result = RawObject::new();
+        result.insert(self.of.member(), Raw::of(&self.entries)?);
+        result.to_raw()
+    }
+}
+
+/// The tools of a scope as of one moment.
+#[derive(Debug)]
+pub(crate) struct Tools<'a> {
+    snapshot: Arc<ToolSnapshot>,
+    catalog: &'a Catalog,
+    scope: &'a Scope,
+}
+
+/// What a list of all tools would cost a model that is given it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Cost {
+    /// How many tools there are.
+    pub(crate) tools: usize,
+    /// About how many tokens they take: a quarter of the bytes of their entries. What a model counts
+    /// depends on the model.
+    pub(crate) tokens_estimate: usize,
+}
+
+/// Bytes of JSON that count as one token of a model.
+const BYTES_PER_TOKEN: usize = 4;
+
+impl Tools<'_> {
+    /// Each tool that is served, with the name that it has here.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &ToolEntry)> {
+        let entries = self.snapshot.entries.iter();
+        entries
+            .filter(|entry| {
+                self.catalog.lists(&entry.server, self.scope)
+                    && self.scope.permits(&entry.qualified_name)
+            })
+            .filter_map(|entry| Some((self.scope.shown(&entry.qualified_name)?, entry)))
+    }
+
+    /// The entry of a tool in a list.
+    pub(crate) fn entry(&self, name: &str, tool: &Raw) -> Result<Raw> {
+        match self.scope {
+            Scope::Server(_) => Ok(tool.clone()),
+            _ => named(tool, name),
+        }
+    }
+
+    pub(crate) fn cost(&self) -> Cost {
+        let (tools, bytes) = self
+            .iter()
+            .fold((0, 0_usize), |(tools, bytes), (_, entry)| {
+                (tools + 1, bytes.saturating_add(entry.tool.raw().len()))
+            });
+        Cost {
+            tools,
+            tokens_estimate: bytes / BYTES_PER_TOKEN,
+        }
+    }
+
+    /// Whether every server has its part in them, as new as it can be.
+    pub(crate) fn is_complete(&self) -> bool {
+        let mut problems = self.snapshot.problems.iter();
+        !problems.any(|(server, _)| self.scope.covers(server))
+    }
+
+    fn listing(&self) -> Result<Listing> {
+        let entries = self.iter();
+        let entries = entries.map(|(name, entry)| self.entry(name, entry.tool.raw()));
+        Ok(Listing {
+            of: Listed::Tools,
+            entries: entries.collect::<Result<_>>()?,
+            is_complete: self.is_complete(),
+        })
+    }
 }
 
 impl Catalog {
@@ -89,15 +170,22 @@ impl Catalog {
         scope.covers(server) && (self.down == DownServers::LastGood || is_up())
     }
 
-    /// A list as the result of its request: by server, and in each server's order. A server that
-    /// is slow or down has no say in when it comes.
+    /// The tools of a scope, by server and in each server's order. A server that is slow or down
+    /// has no say in when they come.
+    pub(crate) async fn tools<'a>(&'a self, scope: &'a Scope, refresh: Refresh) -> Tools<'a> {
+        Tools {
+            snapshot: self.snapshot(refresh).await,
+            catalog: self,
+            scope,
+        }
+    }
+
+    /// A list: by server, and in each server's order. A server that is slow or down has no say in
+    /// when it comes.
     pub(crate) async fn list(&self, listed: Listed, scope: &Scope) -> Result<Listing> {
         let lists = |server: &ServerName| self.lists(server, scope);
         let (entries, problems) = match listed {
-            Listed::Tools => {
-                let snapshot = self.snapshot(Refresh::IfStale).await;
-                (tools(&snapshot, scope, lists)?, snapshot.problems.to_vec())
-            }
+            Listed::Tools => return self.tools(scope, Refresh::IfStale).await.listing(),
             Listed::Prompts => {
                 let items = self.all_prompts(Refresh::IfStale).await;
                 (prompts(&items, scope, lists)?, items.problems)
@@ -113,10 +201,9 @@ impl Catalog {
                 (entries, items.problems)
             }
         };
-        let mut result = RawObject::new();
-        result.insert(listed.member(), Raw::of(&entries)?);
         Ok(Listing {
-            result: result.to_raw()?,
+            of: listed,
+            entries,
             is_complete: !problems.iter().any(|(server, _)| scope.covers(server)),
         })
     }
@@ -269,23 +356,6 @@ impl Catalog {
             Err(_) => self.manager.resource_templates(Refresh::Cached).await,
         }
     }
-}
-
-/// The tools that a scope shows.
-fn tools(
-    snapshot: &ToolSnapshot,
-    scope: &Scope,
-    lists: impl Fn(&ServerName) -> bool,
-) -> Result<Vec<Raw>> {
-    let entries = snapshot.entries.iter();
-    entries
-        .filter(|entry| lists(&entry.server) && scope.permits(&entry.qualified_name))
-        .filter_map(|entry| Some((entry, scope.shown(&entry.qualified_name)?)))
-        .map(|(entry, name)| match scope {
-            Scope::Server(_) => Ok(entry.tool.raw().clone()),
-            _ => named(entry.tool.raw(), name),
-        })
-        .collect()
 }
 
 /// The prompts that a scope shows.

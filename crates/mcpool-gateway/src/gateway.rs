@@ -7,8 +7,8 @@ use std::{
 };
 
 use mcpool_core::{
-    Incoming, Notification, ProtocolVersion, Raw, RawObject, Requester as _, RpcError,
-    ServerRequest, encode_notification,
+    Incoming, Notification, ProtocolVersion, Raw, RawObject, RpcError, ServerRequest,
+    encode_notification,
 };
 use mcpool_manager::ConnectionManager;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     audit::{AuditEntry, AuditSink},
-    catalog::{Catalog, Listed, Listing},
+    catalog::{Catalog, Listed},
     client::Client,
     down_servers::DownServers,
     drain::Drain,
@@ -42,9 +42,6 @@ const SESSION_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// For how long a client may keep a list without asking again. It is told of changes all the same.
 const LIST_TTL_MS: u64 = 60_000;
-
-/// Bytes of the instructions of all servers that a client is shown.
-const MAX_INSTRUCTIONS: usize = 16 * 1024;
 
 /// One MCP server made of all servers of a manager.
 ///
@@ -90,6 +87,8 @@ pub(crate) struct Inner {
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) guests: Guests,
     pub(crate) since: SystemTime,
+    /// Whether the pool, and profiles that say nothing of it, have tool search.
+    pub(crate) tool_search: bool,
     /// Who serves, as the protocol's `Implementation`.
     pub(crate) server_info: Raw,
     /// Passes on what servers say; started with the first client.
@@ -106,6 +105,7 @@ pub struct GatewayBuilder {
     down: DownServers,
     audit: Option<AuditSink>,
     name: String,
+    tool_search: bool,
 }
 
 impl fmt::Debug for GatewayBuilder {
@@ -157,6 +157,17 @@ impl GatewayBuilder {
         self
     }
 
+    /// Sets whether clients are shown two tools in place of all: `find_tools`, which finds tools by
+    /// words, and `call_tool`. Worth it where the schemas of all tools take much of a model's
+    /// context. A profile may say otherwise ([`Profile::with_tool_search`]); at the path of one
+    /// server its own tools are shown in any case. Default: all tools.
+    ///
+    /// [`Profile::with_tool_search`]: crate::Profile::with_tool_search
+    pub fn with_tool_search(mut self, searched: bool) -> Self {
+        self.tool_search = searched;
+        self
+    }
+
     /// The gateway. It does nothing until a client is served.
     #[must_use]
     pub fn build(self) -> Gateway {
@@ -175,6 +186,7 @@ impl GatewayBuilder {
             pulse,
             guests: Guests::default(),
             since: SystemTime::now(),
+            tool_search: self.tool_search,
             server_info: Raw::of(&info).unwrap_or_else(|_| Raw::empty_object()),
             running: OnceLock::new(),
         }))
@@ -192,6 +204,7 @@ impl Gateway {
             down: DownServers::default(),
             audit: None,
             name: "mcpool".to_owned(),
+            tool_search: false,
         }
     }
 
@@ -315,6 +328,9 @@ impl Gateway {
                 cache = Cache::Private(LIST_TTL_MS);
                 self.discover(&client.scope, http)?
             }
+            "tools/call" if self.searches(&client.scope) => {
+                self.searched_call(request, client, outlet).await?
+            }
             "tools/call" | "prompts/get" => self.call(request, client, outlet).await?,
             "resources/read" => {
                 cache = Cache::Private(0);
@@ -330,10 +346,10 @@ impl Gateway {
             }
             _ => match Listed::of(method) {
                 Some(listed) => {
-                    let list = self.list(listed, request, client).await?;
+                    let (list, is_complete) = self.list(listed, request, client).await?;
                     // A list that lacks a server is asked for again as soon as the client wants.
-                    cache = Cache::Private(if list.is_complete { LIST_TTL_MS } else { 0 });
-                    list.result
+                    cache = Cache::Private(if is_complete { LIST_TTL_MS } else { 0 });
+                    list
                 }
                 None => return Err(not_offered(method)),
             },
@@ -350,7 +366,7 @@ impl Gateway {
         listed: Listed,
         request: &ServerRequest,
         client: &Client,
-    ) -> Result<Listing, RpcError> {
+    ) -> Result<(Raw, bool), RpcError> {
         #[derive(Deserialize)]
         struct Params {
             #[serde(default)]
@@ -361,82 +377,15 @@ impl Gateway {
         if params.is_some_and(|params| params.is_ok_and(|params| params.cursor.is_some())) {
             return Err(fault::invalid("there is no such cursor"));
         }
-        let list = self.0.catalog.list(listed, &client.scope).await;
+        let (catalog, scope) = (&self.0.catalog, &client.scope);
+        let list = match listed {
+            Listed::Tools if self.searches(scope) => self.search_list(scope).await,
+            _ => {
+                let list = catalog.list(listed, scope).await;
+                list.and_then(|list| Ok((list.result()?, list.is_complete)))
+            }
+        };
         list.map_err(|error| fault::rpc(&error))
-    }
-
-    fn discover(&self, scope: &Scope, http: bool) -> Result<Raw, RpcError> {
-        let mut result = RawObject::new();
-        let versions = Raw::of(Self::speaks(http));
-        result.insert(
-            "supportedVersions",
-            versions.unwrap_or_else(|_| Raw::null()),
-        );
-        result.insert("capabilities", self.capabilities(scope));
-        if let Some(instructions) = self.instructions(scope) {
-            result.insert("instructions", instructions);
-        }
-        result.to_raw().map_err(|error| fault::rpc(&error))
-    }
-
-    /// What is offered. Of a pool that is everything: a server that has it may be added later.
-    fn capabilities(&self, scope: &Scope) -> Raw {
-        let all = json!({
-            "tools": {"listChanged": true},
-            "prompts": {"listChanged": true},
-            "resources": {"subscribe": true, "listChanged": true},
-            "completions": {},
-            "logging": {},
-        });
-        let mut offered = Raw::of(&all).unwrap_or_else(|_| Raw::empty_object());
-        if let Scope::Server(server) = scope
-            && let Ok(handle) = self.0.manager.server(server.as_str())
-            && let Some(info) = handle.info()
-            && let Ok(mut members) = RawObject::parse(&offered)
-        {
-            let of_server = &info.peer.capabilities;
-            members.retain(|name| match name {
-                "tools" => of_server.tools,
-                "prompts" => of_server.prompts,
-                "resources" => of_server.resources,
-                "completions" => of_server.completions,
-                _ => of_server.logging,
-            });
-            if let Ok(members) = members.to_raw() {
-                offered = members;
-            }
-        }
-        offered
-    }
-
-    /// How the servers that are connected want to be used.
-    fn instructions(&self, scope: &Scope) -> Option<Raw> {
-        let mut text = String::new();
-        for name in self.0.manager.names() {
-            let Ok(handle) = self.0.manager.server(name.as_str()) else {
-                continue;
-            };
-            let info = handle.info().filter(|_| scope.covers(&name));
-            let Some(said) = info
-                .as_ref()
-                .and_then(|info| info.peer.instructions.as_ref())
-            else {
-                continue;
-            };
-            if matches!(scope, Scope::Server(_)) {
-                return Raw::of(said).ok();
-            }
-            // Whole ones only: half a sentence may say the opposite.
-            if text.len() + said.len() <= MAX_INSTRUCTIONS {
-                text.push_str(&format!("# {name}\n\n{}\n\n", said.trim()));
-            }
-        }
-        let text = text.trim_end();
-        if text.is_empty() {
-            None
-        } else {
-            Raw::of(text).ok()
-        }
     }
 
     async fn subscription(

@@ -17,6 +17,7 @@ mod headers;
 mod health;
 mod origin;
 mod page;
+mod place;
 mod post;
 mod reply;
 mod server;
@@ -38,7 +39,7 @@ use mcpool_core::{RpcError, ServerName};
 use tokio::sync::Semaphore;
 
 pub(crate) use self::visitor::Visitor;
-use self::{origin::Allowed, standing::Standing, visitor::Barred};
+use self::{origin::Allowed, place::Place, standing::Standing, visitor::Barred};
 pub use self::{server::HttpServer, tls::Tls};
 use crate::{
     access::AccessKeys,
@@ -230,17 +231,18 @@ impl Gateway {
     }
 }
 
-async fn pool(State(front): State<Arc<Front>>, request: Request) -> Response {
-    serve(front, Scope::Pool, request).await
+async fn pool(State(front): State<Arc<Front>>, place: Place, request: Request) -> Response {
+    serve(front, Scope::Pool, place, request).await
 }
 
 async fn profile(
     State(front): State<Arc<Front>>,
     Path(name): Path<String>,
+    place: Place,
     request: Request,
 ) -> Response {
     match front.profiles.get(&name) {
-        Some(profile) => serve(front, Scope::Profile(profile), request).await,
+        Some(profile) => serve(front, Scope::Profile(profile), place, request).await,
         None => nothing_here("there is no such profile"),
     }
 }
@@ -248,20 +250,22 @@ async fn profile(
 async fn server(
     State(front): State<Arc<Front>>,
     Path(name): Path<String>,
+    place: Place,
     request: Request,
 ) -> Response {
     let names = front.gateway.0.manager.names();
     match ServerName::new(&name) {
-        Ok(name) if names.contains(&name) => serve(front, Scope::Server(name), request).await,
+        Ok(name) if names.contains(&name) => {
+            serve(front, Scope::Server(name), place, request).await
+        }
         _ => nothing_here("there is no such server"),
     }
 }
 
-async fn serve(front: Arc<Front>, asked: Scope, request: Request) -> Response {
-    let path = request.uri().path();
-    let visitor = match front.visitor(asked, path, request.headers()).await {
+async fn serve(front: Arc<Front>, asked: Scope, place: Place, request: Request) -> Response {
+    let visitor = match front.visitor(asked, &place, request.headers()).await {
         Ok(visitor) => visitor,
-        Err(barred) => return barred.into_response(&front, path),
+        Err(barred) => return barred.into_response(&front, &place),
     };
     if let Err(wait) = visitor.allowance.count() {
         return reply::too_many(&mcpool_core::Raw::null(), wait);
@@ -276,26 +280,29 @@ async fn serve(front: Arc<Front>, asked: Scope, request: Request) -> Response {
 }
 
 /// What is measured, for programs that may have everything.
-async fn metrics(State(front): State<Arc<Front>>, request: Request) -> Response {
+async fn metrics(State(front): State<Arc<Front>>, place: Place, request: Request) -> Response {
     let Some(render) = &front.metrics else {
         return nothing_here("nothing is measured");
     };
-    let path = request.uri().path();
-    match front.visitor(Scope::Pool, path, request.headers()).await {
+    match front.visitor(Scope::Pool, &place, request.headers()).await {
         Ok(visitor) if visitor.scope == Scope::Pool => {
             let kind = "text/plain; version=0.0.4; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], (render.0)()).into_response()
         }
-        Ok(_) => Barred::Elsewhere.into_response(&front, path),
-        Err(barred) => barred.into_response(&front, path),
+        Ok(_) => Barred::Elsewhere.into_response(&front, &place),
+        Err(barred) => barred.into_response(&front, &place),
     }
 }
 
 /// The metadata of the whole gateway as a protected resource, or of what is served at a path.
-async fn metadata(State(front): State<Arc<Front>>, path: Option<Path<String>>) -> Response {
+async fn metadata(
+    State(front): State<Arc<Front>>,
+    path: Option<Path<String>>,
+    place: Place,
+) -> Response {
     let path = path.map_or_else(String::new, |Path(path)| format!("/{path}"));
     match &front.oauth {
-        Some(oauth) => axum::Json(oauth.metadata(&path)).into_response(),
+        Some(oauth) => axum::Json(oauth.metadata(&place.at(&path).whole())).into_response(),
         None => nothing_here("tokens of no authorization server are taken"),
     }
 }

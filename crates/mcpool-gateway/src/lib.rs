@@ -14,9 +14,16 @@
 //! - **A server that is down** fails its own calls and no others: a call waits for it as the pool
 //!   does, and fails with words that a model understands.
 //! - **What servers ask** reaches the client that made the call, in either era: see [`Relay`].
+//! - **Tool search**, where it is wanted: two tools that find and call all others
+//!   ([`GatewayBuilder::with_tool_search`]).
 //! - **Sessions** of older clients are sealed tokens ([`SealingKeys`]): nothing is stored, so a
 //!   restart with the same key goes on, and so does another replica.
 //! - **Access** over HTTP by [`AccessKeys`], and an [`AuditEntry`] for each request of a client.
+//!
+//! # Traces
+//! The trace that a client names (W3C Trace Context, in `_meta` or in HTTP headers) is passed on to
+//! servers. With the feature `otel` each request has a span in it, recorded by OpenTelemetry's global
+//! tracer; `Traces` exports them.
 //!
 //! # Bounds
 //! `docs/limits.md` lists them.
@@ -37,18 +44,25 @@ mod gateway;
 mod grant;
 mod guests;
 mod http;
+mod https;
 mod hub;
 mod level;
 mod limits;
 mod oauth;
+mod offers;
 mod outlet;
 mod parking;
 mod pulse;
 mod relay;
 mod scope;
 mod seal;
+mod searching;
 mod session;
+mod span;
 mod stdio;
+mod tool_search;
+#[cfg(feature = "otel")]
+mod traces;
 
 pub use access::AccessKeys;
 pub use audit::{AuditEntry, AuditOutcome, AuditSink};
@@ -61,3 +75,5 @@ pub use oauth::ResourceServer;
 pub use relay::Relay;
 pub use scope::{Profile, Profiles, Scope};
 pub use seal::SealingKeys;
+#[cfg(feature = "otel")]
+pub use traces::Traces;

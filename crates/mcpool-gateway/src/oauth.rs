@@ -2,15 +2,19 @@
 //! (MCP 2025-11-25, "Authorization"; RFC 9068, RFC 9728).
 
 mod key_set;
+mod metadata;
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
-use mcpool_core::{Error, ErrorKind, Result, Untrusted};
+use mcpool_core::{Error, ErrorKind, Result, is_unshowable};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use self::key_set::KeySet;
+use self::{
+    key_set::KeySet,
+    metadata::{Metadata, checked},
+};
 use crate::grant::Grant;
 
 /// How far the clocks of two machines may be apart, in seconds.
@@ -48,7 +52,7 @@ pub struct ResourceServer {
     resource: Arc<str>,
     audiences: BTreeSet<String>,
     scopes: BTreeSet<String>,
-    keys: Arc<KeySet>,
+    keys: Arc<KeySet<Metadata>>,
 }
 
 /// A token that is not taken.
@@ -74,8 +78,8 @@ impl ResourceServer {
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) when one of the two is no `https` URL, nor
     /// `http` on this machine.
     pub fn new(issuer: &str, resource: &str) -> Result<Self> {
-        let issuer = key_set::checked(issuer)?;
-        let resource = key_set::checked(resource)?;
+        let issuer = checked(issuer)?;
+        let resource = checked(resource)?;
         if resource.path() != "/" {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
@@ -88,7 +92,7 @@ impl ResourceServer {
             resource: resource.as_str().trim_end_matches('/').into(),
             audiences: BTreeSet::new(),
             scopes: BTreeSet::new(),
-            keys: Arc::new(KeySet::of_issuer(issuer)?),
+            keys: Arc::new(KeySet::new(Metadata::of_issuer(issuer)?)),
         })
     }
 
@@ -119,10 +123,12 @@ impl ResourceServer {
         metadata
     }
 
-    /// What a client is told that has to log in (RFC 6750, section 3; RFC 9728, section 5.1).
-    pub(crate) fn challenge(&self, path: &str, refusal: Option<Refusal>) -> String {
+    /// What a client is told that has to log in (RFC 6750, section 3; RFC 9728, section 5.1). The
+    /// metadata is below the same path as what was asked for, where a router of another program
+    /// has put both.
+    pub(crate) fn challenge(&self, under: &str, path: &str, refusal: Option<Refusal>) -> String {
         let mut challenge = format!(
-            "Bearer realm=\"mcpool\", resource_metadata=\"{}{METADATA}{path}\"",
+            "Bearer realm=\"mcpool\", resource_metadata=\"{}{under}{METADATA}{path}\"",
             self.resource
         );
         match refusal {
@@ -184,12 +190,15 @@ impl ResourceServer {
         {
             return Err(Refusal::Scope);
         }
-        if claims.sub.is_empty() || claims.sub.len() > MAX_SUBJECT {
+        // Two subjects that look alike are two principals, or none: it is not made to fit.
+        if claims.sub.is_empty()
+            || claims.sub.len() > MAX_SUBJECT
+            || claims.sub.contains(is_unshowable)
+        {
             return Err(Refusal::Invalid);
         }
         // The space keeps it apart from the names of keys.
-        let subject = Untrusted::line(&claims.sub);
-        let principal = format!("{} {subject}", self.issuer);
+        let principal = format!("{} {}", self.issuer, claims.sub);
         Ok(Grant::of_principal(principal.into()))
     }
 }

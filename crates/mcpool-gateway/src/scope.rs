@@ -25,6 +25,7 @@ pub struct Profile {
     servers: Option<BTreeSet<ServerName>>,
     tools: ToolFilter,
     renamed: BTreeMap<String, String>,
+    tool_search: Option<bool>,
 }
 
 impl Profile {
@@ -36,6 +37,7 @@ impl Profile {
             servers: None,
             tools: ToolFilter::default(),
             renamed: BTreeMap::new(),
+            tool_search: None,
         }
     }
 
@@ -63,6 +65,20 @@ impl Profile {
         let names = names.into_iter().map(|(from, to)| (from.into(), to.into()));
         self.renamed = names.collect();
         self
+    }
+
+    /// Sets whether its clients find tools by words, in place of a list of all. Default: as the
+    /// gateway has it ([`GatewayBuilder::with_tool_search`](crate::GatewayBuilder::with_tool_search)).
+    #[must_use]
+    pub fn with_tool_search(mut self, searched: bool) -> Self {
+        self.tool_search = Some(searched);
+        self
+    }
+
+    /// Whether its clients find tools by words; `None` when it is as the gateway has it.
+    #[must_use]
+    pub fn tool_search(&self) -> Option<bool> {
+        self.tool_search
     }
 
     /// Its name.
@@ -114,6 +130,12 @@ impl Profiles {
     /// as they began, and so do clients over streams.
     pub fn replace(&self, other: &Self) {
         self.0.store(other.0.load_full());
+    }
+
+    /// All of them, by name.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Profile>> {
+        self.0.load().values().map(Arc::clone).collect()
     }
 
     /// The profile of this name.

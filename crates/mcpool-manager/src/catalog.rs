@@ -4,4 +4,6 @@ pub(crate) mod cache;
 pub(crate) mod fetch;
 pub(crate) mod lists;
 pub mod naming;
+#[cfg(feature = "search")]
+pub mod search;
 pub(crate) mod view;

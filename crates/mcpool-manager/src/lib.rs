@@ -49,6 +49,7 @@
 //! # Features
 //!
 //! - `metrics`: records through the `metrics` facade.
+//! - `search`: the module `search`, which finds tools by words.
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -72,6 +73,8 @@ mod sync {
 
 pub use application::Signal;
 pub use apply::{StartReport, diff::ConfigDiff};
+#[cfg(feature = "search")]
+pub use catalog::search;
 pub use catalog::{
     cache::CachedList,
     lists::Items,

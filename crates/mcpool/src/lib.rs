@@ -234,7 +234,9 @@
 //! | `keyring` | no | tokens in the keyring of the operating system; brings `auth` |
 //! | `blocking` | no | the module `blocking`: the manager for programs without a runtime |
 //! | `metrics` | no | metrics through the `metrics` facade |
+//! | `search` | no | the module `search`: finds tools by words; brings `manager` |
 //! | `gateway` | no | the module `gateway`: the pool as one MCP server; brings `manager` |
+//! | `otel` | no | `gateway::Traces`: OpenTelemetry traces of the gateway; brings `gateway` |
 //! | `mock` | no | the module `mock`: mockall mocks of the seams |
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -279,6 +281,9 @@ pub use mcpool_core::{
     clean_json_pretty, clean_json_text, encode, encode_notification, encode_response,
     is_safe_method, is_unshowable, model, parse_line, replay, units,
 };
+#[cfg(feature = "search")]
+#[doc(inline)]
+pub use mcpool_manager::search;
 #[cfg(feature = "manager")]
 #[doc(inline)]
 pub use mcpool_manager::{

@@ -1,6 +1,7 @@
 //! `mcpool serve`: the servers of the config as one MCP server.
 
 mod files;
+mod fronts;
 mod host;
 mod keys;
 
@@ -17,16 +18,20 @@ use mcpool::{
     ServerName, ServerSpec, StartMode, ToolFilter,
     config::Loaded,
     gateway::{
-        AuditEntry, DownServers, Gateway, HttpOptions, HttpServer, Limits, Profile, Profiles,
-        Relay, ResourceServer, Scope,
+        AccessKeys, AuditEntry, DownServers, Gateway, HttpOptions, HttpServer, Limits, Profile,
+        Profiles, Relay, ResourceServer, Scope, SealingKeys, Tls,
     },
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
+#[cfg(unix)]
+pub(super) use self::fronts::Removed;
+#[cfg(unix)]
+use self::fronts::serve_socket;
 use self::{
-    files::{Followed, not_used},
+    files::{followed, not_used, text_of},
+    fronts::{serve_http, serve_stdio},
     host::HostCommand,
     keys::KeyCommand,
 };
@@ -91,15 +96,8 @@ pub(crate) struct ServeArgs {
     /// token. Without FILE it is the user's. Needed to listen on addresses that other machines reach
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "")]
     keys: Option<PathBuf>,
-    /// HTTP requests a second of each client that is known by a key, or of all others together
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    rate: Option<u32>,
-    /// Requests of each of them under way at once
-    #[arg(long, value_name = "N")]
-    in_flight: Option<usize>,
-    /// Bytes of the body of a request
-    #[arg(long, value_name = "BYTES")]
-    max_body: Option<usize>,
+    #[command(flatten)]
+    limits: LimitFlags,
     /// HTTP connections at once
     #[arg(long, value_name = "N")]
     max_connections: Option<usize>,
@@ -119,12 +117,25 @@ pub(crate) struct ServeArgs {
     /// Serve this profile of the config alone
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
+    /// Show clients two tools in place of all: find_tools, which finds tools by words, and call_tool.
+    /// For pools whose tools would fill a model's context; a profile may say otherwise
+    #[arg(long)]
+    tool_search: bool,
     /// What is listed of servers that are down: what was last known, or nothing
     #[arg(long, value_name = "WHAT", default_value = "last-good")]
     listed: Listed,
+    /// How long a list waits for servers that are slow; then they are listed as last known.
+    /// Default: 5s
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    list_patience: Option<Duration>,
     /// Measure, and answer Prometheus at /metrics
     #[arg(long)]
     metrics: bool,
+    /// Export a span of each request that a server is to answer to this collector, by the base URL of
+    /// its OTLP/HTTP receiver, such as http://127.0.0.1:4318
+    #[cfg(feature = "otel")]
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp: Option<String>,
     /// Take the tokens of this authorization server, by its issuer URL
     #[arg(long, value_name = "URL", requires = "oauth_resource")]
     oauth_issuer: Option<String>,
@@ -151,6 +162,36 @@ pub(crate) struct ServeArgs {
         default_value = "elicitation"
     )]
     relay: Vec<Asked>,
+}
+
+/// What each client that is known by a key may ask for, or all others together.
+#[derive(Debug, Args)]
+struct LimitFlags {
+    /// HTTP requests a second of one client, by its key; those without a key count as one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// Requests of one client under way at once
+    #[arg(long, value_name = "N")]
+    in_flight: Option<usize>,
+    /// Bytes of the body of a request
+    #[arg(long, value_name = "BYTES")]
+    max_body: Option<usize>,
+}
+
+impl LimitFlags {
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::new();
+        if let Some(rate) = self.rate {
+            limits = limits.with_rate(rate);
+        }
+        if let Some(in_flight) = self.in_flight {
+            limits = limits.with_in_flight(in_flight);
+        }
+        if let Some(bytes) = self.max_body {
+            limits = limits.with_max_body_bytes(bytes);
+        }
+        limits
+    }
 }
 
 /// What else `serve` does.
@@ -201,8 +242,27 @@ pub(crate) async fn run(app: &App, args: ServeArgs) -> Outcome {
     match args.command {
         Some(ServeCommand::Host(command)) => host::run(app, command).await,
         Some(ServeCommand::Key { command }) => keys::run(command, app.global.json).await,
-        None => serve(app, args).await,
+        None => traced(app, args).await,
     }
+}
+
+/// Serves, and exports traces where that is wanted.
+#[cfg(feature = "otel")]
+async fn traced(app: &App, args: ServeArgs) -> Outcome {
+    use mcpool::gateway::Traces;
+    let traces = args.otlp.as_deref().map(Traces::export_to).transpose();
+    let traces = traces.map_err(|error| Failure::usage(text!("--otlp: {}", error.message())))?;
+    let outcome = serve(app, args).await;
+    if let Some(traces) = traces {
+        traces.shutdown().await;
+    }
+    outcome
+}
+
+/// Serves.
+#[cfg(not(feature = "otel"))]
+async fn traced(app: &App, args: ServeArgs) -> Outcome {
+    serve(app, args).await
 }
 
 async fn serve(app: &App, args: ServeArgs) -> Outcome {
@@ -223,23 +283,23 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
         .host
         .iter()
         .fold(HttpOptions::new(), HttpOptions::with_host)
-        .with_limits(args.limits());
+        .with_limits(args.limits.limits());
     options = args
         .operator
         .iter()
         .fold(options, HttpOptions::with_operator);
     if let Some(path) = args.keys_file()? {
-        let file = Followed::read(vec![path.clone()]).await?;
-        let keys = files::access(&path, file.text(0))?;
+        let read = {
+            let path = path.clone();
+            move |texts: &[String]| files::access(&path, text_of(texts, 0))
+        };
+        let (keys, changes) = followed(vec![path.clone()], read, AccessKeys::replace).await?;
         if keys.is_empty() {
             let why = "there is no key in it: make one with `mcpool serve key add`";
             return Err(not_used(&path, &why));
         }
-        options = options.with_keys(keys.clone());
-        following.push(Box::pin(file.follow(move |file| {
-            keys.replace(&files::access(&path, file.text(0))?);
-            Ok(())
-        })));
+        options = options.with_keys(keys);
+        following.push(changes);
     }
     let mut server = HttpServer::new();
     if let Some(connections) = args.max_connections {
@@ -247,23 +307,19 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     }
     let speaks_tls = args.tls_cert.is_some();
     if let (Some(cert), Some(key)) = (args.tls_cert.clone(), args.tls_key.clone()) {
-        let file = Followed::read(vec![cert.clone(), key]).await?;
-        let tls = files::tls(&cert, file.text(0), file.text(1))?;
-        server = server.with_tls(tls.clone());
-        following.push(Box::pin(file.follow(move |file| {
-            tls.replace(&files::tls(&cert, file.text(0), file.text(1))?);
-            Ok(())
-        })));
+        let paths = vec![cert.clone(), key];
+        let read = move |texts: &[String]| files::tls(&cert, text_of(texts, 0), text_of(texts, 1));
+        let (tls, changes) = followed(paths, read, Tls::replace).await?;
+        server = server.with_tls(tls);
+        following.push(changes);
     }
     let mut sealing = None;
     if let Some(path) = args.key_file.clone() {
-        let file = Followed::read(vec![path.clone()]).await?;
-        let keys = files::sealing(&path, file.text(0))?;
-        sealing = Some(keys.clone());
-        following.push(Box::pin(file.follow(move |file| {
-            keys.replace(&files::sealing(&path, file.text(0))?);
-            Ok(())
-        })));
+        let paths = vec![path.clone()];
+        let read = move |texts: &[String]| files::sealing(&path, text_of(texts, 0));
+        let (keys, changes) = followed(paths, read, SealingKeys::replace).await?;
+        sealing = Some(keys);
+        following.push(changes);
     }
     let audit = match args.audit.clone() {
         Some(path) => Some(off_thread(move || open_audit(&path)).await??),
@@ -298,7 +354,12 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     if let Some(server) = args.oauth()? {
         options = options.with_oauth(server);
     }
-    let mut builder = Gateway::builder(manager.clone()).with_down_servers(args.listed.into());
+    let mut builder = Gateway::builder(manager.clone())
+        .with_down_servers(args.listed.into())
+        .with_tool_search(args.tool_search);
+    if let Some(patience) = args.list_patience {
+        builder = builder.with_list_patience(patience);
+    }
     if let Some(keys) = sealing {
         builder = builder.with_keys(keys);
     }
@@ -397,20 +458,6 @@ impl ServeArgs {
         Ok(Some(scopes.fold(server, ResourceServer::with_scope)))
     }
 
-    fn limits(&self) -> Limits {
-        let mut limits = Limits::new();
-        if let Some(rate) = self.rate {
-            limits = limits.with_rate(rate);
-        }
-        if let Some(in_flight) = self.in_flight {
-            limits = limits.with_in_flight(in_flight);
-        }
-        if let Some(bytes) = self.max_body {
-            limits = limits.with_max_body_bytes(bytes);
-        }
-        limits
-    }
-
     /// Where HTTP is served, if it is.
     fn address(&self) -> Result<Option<SocketAddr>, Failure> {
         #[cfg(unix)]
@@ -468,6 +515,10 @@ fn profiles(loaded: &Loaded) -> Profiles {
         let profile = Profile::new(name.as_str())
             .with_tools(tools)
             .with_renamed(settings.rename.clone());
+        let profile = match settings.tool_search {
+            Some(searched) => profile.with_tool_search(searched),
+            None => profile,
+        };
         match &settings.servers {
             // The reader of the config has let good names through alone.
             Some(names) => {
@@ -492,83 +543,4 @@ async fn tidy(recorder: PrometheusHandle) {
 async fn all(following: Vec<LocalBoxFuture<'_, ()>>) {
     futures::future::join_all(following).await;
     std::future::pending().await
-}
-
-async fn serve_stdio(gateway: &Gateway, scope: Scope) -> Result<(), Failure> {
-    // Whoever serves lines writes nothing else there.
-    let (read, write) = (tokio::io::stdin(), tokio::io::stdout());
-    let served = gateway.serve_lines(scope, read, write).await;
-    served.map_err(|error| Failure::internal(text!("standard output: {}", error.to_string())))
-}
-
-async fn serve_http(
-    gateway: &Gateway,
-    address: SocketAddr,
-    options: HttpOptions,
-    server: HttpServer,
-    speaks_tls: bool,
-) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| {
-        Failure::usage(text!("{}: {}", address.to_string(), error.to_string()))
-    };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    let scheme = if speaks_tls { "https" } else { "http" };
-    out::tell(&text!(
-        "serving at {}://{}/mcp\n",
-        scheme,
-        address.to_string()
-    ));
-    let router = gateway.router(options);
-    server
-        .serve(gateway, listener, router)
-        .await
-        .map_err(failed)
-}
-
-#[cfg(unix)]
-async fn serve_socket(gateway: &Gateway, path: &Path, scope: Scope) -> Result<(), Failure> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let failed = |error: std::io::Error| {
-        Failure::usage(text!(
-            "{}: {}",
-            path.display().to_string(),
-            error.to_string()
-        ))
-    };
-    let listener = tokio::net::UnixListener::bind(path).map_err(failed)?;
-    let _removed = Removed(path.to_owned());
-    // The user alone: whoever connects has the rights of all servers.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    out::tell(&text!("serving at {}\n", path.display().to_string()));
-    let mut clients = tokio::task::JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                let (client, _) = accepted.map_err(failed)?;
-                let (gateway, scope) = (gateway.clone(), scope.clone());
-                clients.spawn(async move {
-                    let (read, write) = client.into_split();
-                    // A client that breaks off ends its own connection only.
-                    let _ = gateway.serve_lines(scope, read, write).await;
-                });
-            }
-            Some(_) = clients.join_next() => {}
-            () = gateway.drained() => break,
-        }
-    }
-    while clients.join_next().await.is_some() {}
-    Ok(())
-}
-
-/// Takes a socket away when it is served no more.
-#[cfg(unix)]
-pub(super) struct Removed(pub(super) PathBuf);
-
-#[cfg(unix)]
-impl Drop for Removed {
-    fn drop(&mut self) {
-        // Taken away already, perhaps, by whoever made the directory.
-        let _ = std::fs::remove_file(&self.0);
-    }
 }

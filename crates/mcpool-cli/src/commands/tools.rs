@@ -1,7 +1,7 @@
 //! `mcpool tools [SERVER [TOOL]]`: the tools with their parameters, or one tool in full.
 
 use clap::Args;
-use mcpool::{Error, Refresh, ServerName, ToolEntry, ToolSnapshot, Untrusted, model::Tool};
+use mcpool::{Error, Refresh, ServerName, ToolEntry, ToolSnapshot, Untrusted, model::Tool, search};
 use serde_json::{Value, json};
 
 use super::{Outcome, left_out};
@@ -13,7 +13,6 @@ use crate::{
         out, table,
         text::{Answer, AnswerLine, Text},
     },
-    search,
     signature::{self, Parameter},
     text,
 };
@@ -56,7 +55,10 @@ pub(crate) async fn run(app: &App, args: ToolsArgs) -> Outcome {
     }
     let words = args.search.join(" ");
     if !words.is_empty() {
-        let documents = entries.iter().map(|entry| document(entry)).collect();
+        let documents = entries.iter();
+        let documents = documents
+            .map(|entry| search::document(&entry.name, &entry.tool))
+            .collect();
         let found = search::rank(&words, documents).into_iter();
         entries = found.filter_map(|at| entries.get(at).copied()).collect();
     }
@@ -101,13 +103,6 @@ fn unlisted(attempts: &[Attempt], snapshot: &ToolSnapshot) -> Vec<Error> {
         attempt.is_none_or(|attempt| attempt.result.is_ok())
     });
     left.map(|(_, error)| error.clone()).collect()
-}
-
-/// What is searched of a tool. Its name counts twice.
-fn document(entry: &ToolEntry) -> String {
-    let description = entry.tool.description.as_deref().unwrap_or_default();
-    let title = entry.tool.title.as_deref().unwrap_or_default();
-    format!("{0} {0} {title} {description}", entry.name)
 }
 
 fn input_schema(tool: &Tool) -> Value {

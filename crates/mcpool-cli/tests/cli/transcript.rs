@@ -239,7 +239,11 @@ fn the_help_of_each_command() {
     ];
     let commands = commands.iter().map(|command| vec![*command]);
     let below = below.iter().map(|command| vec!["config", *command]);
-    for command in commands.chain(below).chain([vec!["auth", "status"]]) {
+    let keys = ["add", "list", "remove"].map(|command| vec!["serve", "key", command]);
+    let install = ["install", "uninstall"].map(|command| vec!["serve", command]);
+    let deeper = keys.into_iter().chain(install);
+    let deeper = deeper.chain([vec!["auth", "status"]]);
+    for command in commands.chain(below).chain(deeper) {
         let help = shown(&place, &[&command[..], &["--help"]].concat());
         // The options of every command are shown once, above.
         let own = help

@@ -79,7 +79,14 @@ impl Header<'_> {
                          names, no two of them the same"
                     }
                 },
-                _ => "a profile has `servers`, `allow`, `deny` and `rename`",
+                "tool_search" => match value.value {
+                    crate::document::Value::Bool(searched) => {
+                        profile.tool_search = Some(searched);
+                        continue;
+                    }
+                    _ => "`tool_search` is `true` or `false`",
+                },
+                _ => "a profile has `servers`, `allow`, `deny`, `rename` and `tool_search`",
             };
             self.wrong(value, wrong);
             good = false;
@@ -124,7 +131,8 @@ mod tests {
     fn profiles_are_read() {
         let loaded = load(
             r#"{ "reading": { "servers": ["files"], "allow": ["files__read_*"],
-                "deny": ["files__read_secret"], "rename": { "files__read_file": "read" } },
+                "deny": ["files__read_secret"], "rename": { "files__read_file": "read" },
+                "tool_search": true },
                 "all": {} }"#,
         );
         assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
@@ -136,6 +144,7 @@ mod tests {
         );
         assert_eq!(reading.deny, ["files__read_secret"]);
         assert_eq!(reading.rename["files__read_file"], "read");
+        assert_eq!(reading.tool_search, Some(true));
         assert_eq!(loaded.profiles()["all"], Default::default());
     }
 
@@ -149,6 +158,7 @@ mod tests {
             r#"{ "p": { "servers": "files" } }"#,
             r#"{ "p": { "servers": [""] } }"#,
             r#"{ "p": { "allow": [1] } }"#,
+            r#"{ "p": { "tool_search": "yes" } }"#,
             r#"{ "p": { "rename": { "a": "x", "b": "x" } } }"#,
         ] {
             let loaded = load(bad);

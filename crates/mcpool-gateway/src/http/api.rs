@@ -3,7 +3,7 @@
 //!
 //! | request | what |
 //! |---|---|
-//! | `GET /api/v1/status` | every server, with how its calls go |
+//! | `GET /api/v1/status` | every server, with how its calls go; the profiles |
 //! | `GET /api/v1/servers/{server}/tools` | its tools as MCP lists them, and where to call them |
 //! | `GET /api/v1/clients` | who is connected |
 //! | `GET /api/v1/events` | what happens from now on, as an event stream |
@@ -25,12 +25,17 @@ use axum::{
 };
 use futures::{StreamExt as _, stream};
 use mcpool_core::{Raw, RawObject, Requester as _, ServerName, units};
-use mcpool_manager::{EventItem, ServerHandle, ServerStatus};
+use mcpool_manager::{EventItem, Refresh, ServerHandle, ServerStatus};
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
-use super::{Front, Visitor};
-use crate::{catalog::Listed, fault, pulse::Calls, scope::Scope};
+use super::{Front, Visitor, place::Place};
+use crate::{
+    catalog::{Cost, Listed},
+    fault,
+    pulse::Calls,
+    scope::Scope,
+};
 
 /// The version of the API.
 const VERSION: u32 = 1;
@@ -75,10 +80,11 @@ fn failed(status: StatusCode, why: impl Into<String>) -> Refused {
 ///
 /// # Errors
 /// As for the pool's own path; 429.
-async fn visitor(front: &Front, headers: &HeaderMap) -> Result<Visitor, Refused> {
-    let visitor = front.visitor(Scope::Pool, POOL, headers).await;
+async fn visitor(front: &Front, place: Place, headers: &HeaderMap) -> Result<Visitor, Refused> {
+    let pool = place.at(POOL);
+    let visitor = front.visitor(Scope::Pool, &pool, headers).await;
     let visitor =
-        visitor.map_err(|barred| Refused::Barred(Box::new(barred.into_response(front, POOL))))?;
+        visitor.map_err(|barred| Refused::Barred(Box::new(barred.into_response(front, &pool))))?;
     match visitor.allowance.count() {
         Ok(()) => Ok(visitor),
         Err(wait) => Err(Refused::TooMany(wait)),
@@ -123,11 +129,47 @@ struct Status<'a> {
     principal: Option<&'a str>,
     /// Whether this visitor may change things.
     operator: bool,
+    /// What this visitor is served: the pool, or a profile.
+    serves: Part,
+    /// The profiles, for those who may have the whole pool.
+    profiles: Vec<Part>,
     servers: Vec<Server>,
 }
 
-pub(super) async fn status(State(front): State<Arc<Front>>, headers: HeaderMap) -> Answer {
-    let visitor = visitor(&front, &headers).await?;
+/// The pool or a profile, and what its tools cost a model.
+#[derive(Serialize)]
+struct Part {
+    /// Of a profile.
+    name: Option<String>,
+    /// Where it is served, below the path of the gateway.
+    at: String,
+    #[serde(flatten)]
+    cost: Cost,
+    /// Whether clients are shown two tools in place of all these.
+    tool_search: bool,
+}
+
+impl Part {
+    async fn of(front: &Front, scope: &Scope, at: String) -> Self {
+        let catalog = &front.gateway.0.catalog;
+        Self {
+            name: match scope {
+                Scope::Profile(profile) => Some(profile.name().to_owned()),
+                _ => None,
+            },
+            at,
+            cost: catalog.tools(scope, Refresh::Cached).await.cost(),
+            tool_search: front.gateway.searches(scope),
+        }
+    }
+}
+
+pub(super) async fn status(
+    State(front): State<Arc<Front>>,
+    place: Place,
+    headers: HeaderMap,
+) -> Answer {
+    let visitor = visitor(&front, place, &headers).await?;
     let manager = &front.gateway.0.manager;
     let pulse = &front.gateway.0.pulse;
     pulse.keep(&manager.names());
@@ -140,6 +182,14 @@ pub(super) async fn status(State(front): State<Arc<Front>>, headers: HeaderMap) 
             status,
         })
         .collect();
+    let serves = Part::of(&front, &visitor.scope, "mcp".to_owned()).await;
+    let mut profiles = Vec::new();
+    if visitor.scope == Scope::Pool {
+        for profile in front.profiles.all() {
+            let at = format!("mcp/{}", profile.name());
+            profiles.push(Part::of(&front, &Scope::Profile(profile), at).await);
+        }
+    }
     let status = Status {
         api: VERSION,
         version: env!("CARGO_PKG_VERSION"),
@@ -147,6 +197,8 @@ pub(super) async fn status(State(front): State<Arc<Front>>, headers: HeaderMap) 
         pid: std::process::id(),
         principal: visitor.principal.as_deref(),
         operator: is_operator(&front, &visitor),
+        serves,
+        profiles,
         servers,
     };
     Ok(Json(status).into_response())
@@ -155,9 +207,10 @@ pub(super) async fn status(State(front): State<Arc<Front>>, headers: HeaderMap) 
 pub(super) async fn tools(
     State(front): State<Arc<Front>>,
     Path(name): Path<String>,
+    place: Place,
     headers: HeaderMap,
 ) -> Answer {
-    let visitor = visitor(&front, &headers).await?;
+    let visitor = visitor(&front, place, &headers).await?;
     let server = server(&front, &visitor, &name)?;
     let catalog = &front.gateway.0.catalog;
     // Who sees a part of the pool calls there, by the names of the pool.
@@ -168,12 +221,10 @@ pub(super) async fn tools(
         }
         part => (part, "mcp".to_owned()),
     };
-    let unusable = |why: String| failed(StatusCode::BAD_GATEWAY, why);
     let list = catalog.list(Listed::Tools, &scope).await;
-    let list = list.map_err(|error| unusable(fault::words(&error)))?;
-    let parsed = RawObject::parse(&list.result).ok();
-    let tools = parsed.and_then(|list| list.get("tools")?.parse::<Vec<Raw>>().ok());
-    let mut tools = tools.ok_or_else(|| unusable("the list cannot be read".to_owned()))?;
+    let mut tools = list
+        .map_err(|error| failed(StatusCode::BAD_GATEWAY, fault::words(&error)))?
+        .entries;
     if !matches!(scope, Scope::Server(_)) {
         let mut own = Vec::new();
         for tool in tools {
@@ -192,16 +243,24 @@ pub(super) async fn tools(
     Ok(Json(json!({ "at": at, "tools": tools })).into_response())
 }
 
-pub(super) async fn clients(State(front): State<Arc<Front>>, headers: HeaderMap) -> Answer {
-    let visitor = visitor(&front, &headers).await?;
+pub(super) async fn clients(
+    State(front): State<Arc<Front>>,
+    place: Place,
+    headers: HeaderMap,
+) -> Answer {
+    let visitor = visitor(&front, place, &headers).await?;
     let everybody = is_operator(&front, &visitor);
     let mut clients = front.gateway.0.guests.all();
     clients.retain(|guest| everybody || guest.principal == visitor.principal);
     Ok(Json(json!({ "clients": clients })).into_response())
 }
 
-pub(super) async fn events(State(front): State<Arc<Front>>, headers: HeaderMap) -> Answer {
-    let visitor = visitor(&front, &headers).await?;
+pub(super) async fn events(
+    State(front): State<Arc<Front>>,
+    place: Place,
+    headers: HeaderMap,
+) -> Answer {
+    let visitor = visitor(&front, place, &headers).await?;
     let permit = Arc::clone(&front.event_streams).try_acquire_owned();
     let permit = permit.map_err(|_| {
         failed(
@@ -292,10 +351,11 @@ impl Action {
 pub(super) async fn act(
     State(front): State<Arc<Front>>,
     Path((name, action)): Path<(String, String)>,
+    place: Place,
     headers: HeaderMap,
 ) -> Answer {
     meant(&headers)?;
-    let visitor = visitor(&front, &headers).await?;
+    let visitor = visitor(&front, place, &headers).await?;
     let server = server(&front, &visitor, &name)?;
     if !is_operator(&front, &visitor) {
         return Err(failed(

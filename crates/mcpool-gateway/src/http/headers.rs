@@ -1,9 +1,9 @@
 //! The headers of a request of MCP 2026-07-28: each repeats what its body says, and must say the
 //! same ("Standard Request Headers", "Custom Headers from Tool Parameters"). Pure.
 
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use mcpool_core::{ParamHeaders, Raw, RpcError, ServerRequest};
+use mcpool_core::{ParamHeaders, Raw, RawObject, RpcError, ServerRequest, TraceContext};
 use serde::Deserialize;
 
 /// The header that says the version.
@@ -83,6 +83,41 @@ pub(super) fn check_arguments(
         }
     }
     Ok(())
+}
+
+/// A request whose `_meta` says which trace it belongs to, where its headers say so alone: bodies
+/// reach servers over stdio, headers do not.
+pub(super) fn with_trace(headers: &HeaderMap, mut request: ServerRequest) -> ServerRequest {
+    let Some(parent) = headers.get(TraceContext::TRACEPARENT) else {
+        return request;
+    };
+    let said = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+    // It may come in several lines (W3C Trace Context, section 3.3.1).
+    let states = headers.get_all(TraceContext::TRACESTATE).iter();
+    let state: Vec<String> = states.filter_map(said).collect();
+    let Some(trace) = said(parent).and_then(|parent| {
+        let state = state.join(",");
+        TraceContext::new(&parent, Some(&state))
+    }) else {
+        return request;
+    };
+    let params = match &request.params {
+        None => Ok(RawObject::new()),
+        Some(params) if TraceContext::of_params(params).is_some() => return request,
+        Some(params) => RawObject::parse(params),
+    };
+    let traced = params.and_then(|mut params| {
+        let meta = params.get("_meta").map(RawObject::parse);
+        let mut meta = meta.unwrap_or_else(|| Ok(RawObject::new()))?;
+        trace.put_into(&mut meta);
+        params.insert("_meta", meta.to_raw()?);
+        params.to_raw()
+    });
+    // Parameters that are no object are refused later on.
+    if let Ok(params) = traced {
+        request.params = Some(params);
+    }
+    request
 }
 
 /// The plain text of a header's value; `None` for base64 that is none.

@@ -28,6 +28,7 @@ use crate::{
     limits::Turn,
     outlet::{MESSAGE_QUEUE, Outlet},
     session::Session,
+    tool_search,
 };
 
 /// When a client with too many requests under way may send the next.
@@ -123,12 +124,16 @@ async fn one(
     match message {
         Message::Request(request) if front.gateway.is_draining() => reply::draining(&request.id),
         Message::Request(request) if is_modern(headers, &request) => {
+            let request = headers::with_trace(headers, request);
             modern(front, visitor, headers, request).await
         }
         Message::Request(request) if request.method == "initialize" => {
             initialize(&front, &visitor, &request)
         }
-        Message::Request(request) => legacy(front, visitor, headers, request).await,
+        Message::Request(request) => {
+            let request = headers::with_trace(headers, request);
+            legacy(front, visitor, headers, request).await
+        }
         message => {
             // From MCP 2026-07-28 on there is nothing that one could say apart from requests.
             if headers::text(headers, &headers::VERSION) == Some(ProtocolVersion::LATEST.as_str()) {
@@ -279,6 +284,10 @@ async fn mirrored(
     let Ok(Params { name }) = params.parse() else {
         return Ok(());
     };
+    // What is called through a tool of ours mirrors nothing.
+    if front.gateway.searches(&visitor.scope) && tool_search::is_ours(&name) {
+        return Ok(());
+    }
     let catalog = &front.gateway.0.catalog;
     let Some(route) = catalog.tool(&name, &visitor.scope).await else {
         return Ok(());

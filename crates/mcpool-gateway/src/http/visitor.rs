@@ -8,7 +8,7 @@ use axum::{
 };
 use mcpool_core::{Raw, RpcError};
 
-use super::{Front, reply};
+use super::{Front, place::Place, reply};
 use crate::{
     access::bearer,
     grant::Grant,
@@ -42,10 +42,10 @@ impl Front {
     pub(super) async fn visitor(
         &self,
         asked: Scope,
-        path: &str,
+        place: &Place,
         headers: &HeaderMap,
     ) -> Result<Visitor, Barred> {
-        let grant = self.grant(path, headers).await?;
+        let grant = self.grant(place, headers).await?;
         let scope = self.scope(asked, grant.as_ref())?;
         let principal = grant.as_ref().map(|grant| Arc::clone(grant.principal()));
         let limits = match &grant {
@@ -62,7 +62,7 @@ impl Front {
     }
 
     /// What the bearer of a token may have; `Ok(None)` where none is asked for.
-    async fn grant(&self, path: &str, headers: &HeaderMap) -> Result<Option<Grant>, Barred> {
+    async fn grant(&self, place: &Place, headers: &HeaderMap) -> Result<Option<Grant>, Barred> {
         if self.keys.is_none() && self.oauth.is_none() {
             return Ok(None);
         }
@@ -72,7 +72,7 @@ impl Front {
         }
         match &self.oauth {
             Some(oauth) => {
-                let granted = oauth.grant(token, path).await;
+                let granted = oauth.grant(token, &place.whole()).await;
                 granted.map(Some).map_err(Barred::Token)
             }
             None => Err(Barred::Unknown),
@@ -107,7 +107,7 @@ pub(super) enum Barred {
 }
 
 impl Barred {
-    pub(super) fn into_response(self, front: &Front, path: &str) -> Response {
+    pub(super) fn into_response(self, front: &Front, place: &Place) -> Response {
         let (status, why) = match self {
             Self::Unknown => (StatusCode::UNAUTHORIZED, "a key or token is needed"),
             Self::Token(Refusal::Invalid) => (StatusCode::UNAUTHORIZED, "this token is not good"),
@@ -122,7 +122,10 @@ impl Barred {
             _ => None,
         };
         let challenge = match &front.oauth {
-            Some(oauth) => HeaderValue::from_str(&oauth.challenge(path, refusal)).ok(),
+            Some(oauth) => {
+                let challenge = oauth.challenge(&place.under, &place.path, refusal);
+                HeaderValue::from_str(&challenge).ok()
+            }
             // RFC 6750, section 3.
             None => Some(HeaderValue::from_static("Bearer realm=\"mcpool\"")),
         };

@@ -8,17 +8,7 @@ use jsonwebtoken::{
     jwk::{AlgorithmParameters, Jwk, JwkSet, PublicKeyUse},
 };
 use mcpool_core::{Error, ErrorKind, Result};
-use reqwest::{Client, Url, redirect::Policy};
-use rustls::ClientConfig;
-use rustls_platform_verifier::BuilderVerifierExt as _;
-use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{sync::Mutex, time::Instant};
-
-/// How long a document of the authorization server may take.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Bytes of a document.
-const MAX_DOCUMENT: usize = 256 * 1024;
 
 /// How long keys are used before they are fetched again: one that was withdrawn is good no longer.
 const KEYS_LIFETIME: Duration = Duration::from_secs(10 * 60);
@@ -26,10 +16,15 @@ const KEYS_LIFETIME: Duration = Duration::from_secs(10 * 60);
 /// The shortest time between two fetches, so that tokens with made-up keys cause no more.
 const FETCH_PAUSE: Duration = Duration::from_secs(10);
 
+/// Where the keys of an issuer come from.
+pub(super) trait Source: Send + Sync {
+    /// The keys as they are published now.
+    fn fetch(&self) -> impl Future<Output = Result<JwkSet>> + Send;
+}
+
 /// The keys of one issuer.
-pub(super) struct KeySet {
-    issuer: Url,
-    client: Client,
+pub(super) struct KeySet<S> {
+    source: S,
     keys: ArcSwapOption<Keys>,
     /// When a fetch last ended. Who holds it fetches.
     tried: Mutex<Option<Instant>>,
@@ -40,33 +35,13 @@ struct Keys {
     fetched: Instant,
 }
 
-impl KeySet {
-    pub(super) fn of_issuer(issuer: Url) -> Result<Self> {
-        let failed = |error: &dyn std::error::Error| {
-            Error::new(
-                ErrorKind::Internal,
-                format!("no TLS can be spoken: {error}"),
-            )
-        };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_platform_verifier())
-            .map_err(|error| failed(&error))?
-            .with_no_client_auth();
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls)
-            // The issuer is who was named, and nobody else.
-            .redirect(Policy::none())
-            .timeout(FETCH_TIMEOUT)
-            .build()
-            .map_err(|error| failed(&error))?;
-        Ok(Self {
-            issuer,
-            client,
+impl<S: Source> KeySet<S> {
+    pub(super) fn new(source: S) -> Self {
+        Self {
+            source,
             keys: ArcSwapOption::empty(),
             tried: Mutex::default(),
-        })
+        }
     }
 
     /// The key that a token names, if the issuer has it. One that is not known may be new: then
@@ -98,7 +73,7 @@ impl KeySet {
                 )),
             };
         }
-        let fetched = self.fetch().await;
+        let fetched = self.source.fetch().await;
         // From its end on: a fetch may take longer than the pause.
         *tried = Some(Instant::now());
         match fetched {
@@ -125,89 +100,6 @@ impl KeySet {
     fn known(&self, id: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
         find(&self.fresh()?.keys, id, algorithm)
     }
-
-    async fn fetch(&self) -> Result<JwkSet> {
-        #[derive(Deserialize)]
-        struct Metadata {
-            issuer: String,
-            jwks_uri: String,
-        }
-        let mut last = None;
-        for url in self.metadata_urls() {
-            match self.document::<Metadata>(url).await {
-                Ok(found) if same(&found.issuer, self.issuer.as_str()) => {
-                    return self.document(checked(&found.jwks_uri)?).await;
-                }
-                // RFC 8414, section 3.3.
-                Ok(_) => {
-                    return Err(Error::new(
-                        ErrorKind::Protocol,
-                        "the authorization server's metadata names another issuer",
-                    ));
-                }
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| Error::new(ErrorKind::Internal, "there is no metadata")))
-    }
-
-    /// Where metadata may be, in the order of MCP 2025-11-25 ("Authorization Server Metadata
-    /// Discovery").
-    fn metadata_urls(&self) -> Vec<Url> {
-        let path = self.issuer.path().trim_end_matches('/');
-        let paths = [
-            format!("/.well-known/oauth-authorization-server{path}"),
-            format!("/.well-known/openid-configuration{path}"),
-            format!("{path}/.well-known/openid-configuration"),
-        ];
-        let urls = paths.iter().map(|path| {
-            let mut url = self.issuer.clone();
-            url.set_path(path);
-            url
-        });
-        urls.collect()
-    }
-
-    async fn document<T: DeserializeOwned>(&self, url: Url) -> Result<T> {
-        let failed = |error: reqwest::Error| {
-            Error::new(ErrorKind::NotConnected, error.without_url().to_string())
-        };
-        let response = self.client.get(url).send().await.map_err(failed)?;
-        let mut response = response.error_for_status().map_err(failed)?;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > MAX_DOCUMENT {
-                return Err(Error::new(ErrorKind::TooLarge, "the document is too long"));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        serde_json::from_slice(&body)
-            .map_err(|_| Error::new(ErrorKind::Protocol, "the document is not what it should be"))
-    }
-}
-
-/// A URL that nobody on the way can change the answer of.
-pub(super) fn checked(url: &str) -> Result<Url> {
-    let refused = || {
-        let why = "it must be an https URL, or http on this machine, without a query";
-        Error::new(ErrorKind::InvalidArgument, why)
-    };
-    let url = Url::parse(url).map_err(|_| refused())?;
-    let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-    let is_safe = url.scheme() == "https" || (url.scheme() == "http" && is_local);
-    let is_plain = url.query().is_none()
-        && url.fragment().is_none()
-        && url.username().is_empty()
-        && url.password().is_none();
-    if is_safe && is_plain {
-        Ok(url)
-    } else {
-        Err(refused())
-    }
-}
-
-fn same(one: &str, other: &str) -> bool {
-    one.trim_end_matches('/') == other.trim_end_matches('/')
 }
 
 /// The key of this name for this algorithm. Without a name there must be one alone that fits.
@@ -243,4 +135,103 @@ fn fits(key: &Jwk, algorithm: Algorithm) -> bool {
     };
     let signs = !matches!(key.common.public_key_use, Some(PublicKeyUse::Encryption));
     is_kind && signs
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use serde_json::json;
+    use tokio::time::advance;
+
+    use super::*;
+
+    /// Publishes one key under this name, or nothing.
+    struct Published {
+        key: std::sync::Mutex<Option<&'static str>>,
+        fetches: AtomicUsize,
+    }
+
+    impl Source for Published {
+        async fn fetch(&self) -> Result<JwkSet> {
+            self.fetches.fetch_add(1, Ordering::SeqCst);
+            let away = || Error::new(ErrorKind::NotConnected, "it is away");
+            let key = self.key.lock().unwrap().ok_or_else(away)?;
+            // Any point will do: nothing is verified here.
+            let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": key, "use": "sig",
+                "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]});
+            Ok(serde_json::from_value(keys).unwrap())
+        }
+    }
+
+    impl KeySet<Published> {
+        fn of(key: &'static str) -> Self {
+            Self::new(Published {
+                key: std::sync::Mutex::new(Some(key)),
+                fetches: AtomicUsize::new(0),
+            })
+        }
+
+        fn publish(&self, key: Option<&'static str>) {
+            *self.source.key.lock().unwrap() = key;
+        }
+
+        fn fetches(&self) -> usize {
+            self.source.fetches.load(Ordering::SeqCst)
+        }
+
+        /// Whether a key is there; `None` when that cannot be said.
+        async fn has(&self, id: &str) -> Option<bool> {
+            let key = self.key(Some(id), Algorithm::EdDSA).await;
+            key.ok().map(|key| key.is_some())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_are_fetched_when_they_are_old_and_not_before() {
+        let keys = KeySet::of("one");
+        for _ in 0..3 {
+            assert_eq!(keys.has("one").await, Some(true));
+        }
+        assert_eq!(keys.fetches(), 1);
+        advance(KEYS_LIFETIME - Duration::from_millis(1)).await;
+        assert_eq!(keys.has("one").await, Some(true));
+        assert_eq!(keys.fetches(), 1);
+        // What was withdrawn meanwhile is good no longer.
+        keys.publish(Some("two"));
+        advance(Duration::from_millis(1)).await;
+        assert_eq!(keys.has("one").await, Some(false));
+        assert_eq!(keys.fetches(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn made_up_keys_cause_one_fetch_in_each_pause() {
+        let keys = KeySet::of("one");
+        assert_eq!(keys.has("two").await, Some(false));
+        keys.publish(Some("two"));
+        advance(FETCH_PAUSE - Duration::from_millis(1)).await;
+        assert_eq!(keys.has("two").await, Some(false));
+        assert_eq!(keys.fetches(), 1);
+        advance(Duration::from_millis(1)).await;
+        assert_eq!(keys.has("two").await, Some(true));
+        assert_eq!(keys.fetches(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_away_takes_nothing_from_keys_that_are_fresh() {
+        let keys = KeySet::of("one");
+        assert_eq!(keys.has("one").await, Some(true));
+        keys.publish(None);
+        advance(FETCH_PAUSE).await;
+        assert_eq!(keys.has("two").await, Some(false));
+        assert_eq!(keys.has("one").await, Some(true));
+        advance(KEYS_LIFETIME).await;
+        assert_eq!(keys.has("one").await, None);
+        let fetches = keys.fetches();
+        assert_eq!(keys.has("one").await, None);
+        assert_eq!(keys.fetches(), fetches);
+        keys.publish(Some("one"));
+        advance(FETCH_PAUSE).await;
+        assert_eq!(keys.has("one").await, Some(true));
+    }
 }

@@ -15,4 +15,6 @@ mod lines;
 mod oauth;
 mod page;
 mod profiles;
+mod searching;
 mod support;
+mod traces;

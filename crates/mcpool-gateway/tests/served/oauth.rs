@@ -216,6 +216,14 @@ async fn tokens_that_are_not_for_us_are_refused() {
             "a long subject",
             signer.sign(&with(&good, "sub", json!("x".repeat(300)))),
         ),
+        (
+            "a subject that cannot be shown",
+            signer.sign(&with(&good, "sub", json!("ada\u{202e}"))),
+        ),
+        (
+            "a subject of two lines",
+            signer.sign(&with(&good, "sub", json!("ada\nroot"))),
+        ),
         ("another's key", stranger.sign(&good)),
         ("a key that is not published", unknown.sign(&good)),
         ("changed", changed),
@@ -259,6 +267,48 @@ async fn tokens_that_are_not_for_us_are_refused() {
     }
     // Keys that nobody has published are asked for at intervals, not for each token.
     assert_eq!(issuer.published.fetches.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn inside_of_another_router_the_whole_path_counts() {
+    let signer = Signer::new("one");
+    let issuer = Issuer::start(&[&signer]).await;
+    let served = Served::one(Era::Legacy).await;
+    let options = HttpOptions::new().with_oauth(issuer.server());
+    let router = Router::new().nest("/tools", served.gateway.router(options));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let _serving = AbortOnDropHandle::new(serving);
+    let post = |audience: &str| {
+        let token = signer.sign(&with(&issuer.claims(), "aud", json!(audience)));
+        let request = by_hand().post(format!("{url}/tools/mcp"));
+        let request = request.header("accept", "application/json");
+        request.bearer_auth(token).json(&initialize())
+    };
+    let good = post(&format!("{RESOURCE}/tools/mcp"));
+    assert_eq!(status(good).await, StatusCode::OK);
+    let refused = post(&format!("{RESOURCE}/mcp")).send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    // What the refusal names is served, and names what was asked for.
+    let challenge = refused.headers()["www-authenticate"].to_str().unwrap();
+    let path = "/tools/.well-known/oauth-protected-resource/mcp";
+    let named = format!(r#"resource_metadata="{RESOURCE}{path}""#);
+    assert!(challenge.contains(&named), "{challenge}");
+    let metadata = by_hand().get(format!("{url}{path}")).send().await.unwrap();
+    let metadata: Value = metadata.json().await.unwrap();
+    assert_eq!(metadata["resource"], format!("{RESOURCE}/tools/mcp"));
+    // The API asks for a token of the pool's own path.
+    let asked = by_hand().get(format!("{url}/tools/api/v1/clients"));
+    let token = with(
+        &issuer.claims(),
+        "aud",
+        json!(format!("{RESOURCE}/tools/mcp")),
+    );
+    assert_eq!(
+        status(asked.bearer_auth(signer.sign(&token))).await,
+        StatusCode::OK
+    );
 }
 
 #[tokio::test]

@@ -346,7 +346,7 @@ async fn a_key_of_a_profile_sees_its_part_alone() {
 
 /// What a browser makes of the page. Text of a client that would be markup is shown as text.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Chromium (`chromium` in PATH)"]
+#[ignore = "needs Chromium (`chromium` in PATH); `cargo xtask ci --long` runs it"]
 async fn a_browser_draws_the_page_and_no_markup_of_others() {
     let served = Served::one(Era::Legacy).await;
     let name = "<img src=x onerror=\"document.title='pwned'\">";

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::LocalBoxFuture;
 use mcpool::gateway::{AccessKeys, SealingKeys, Tls};
 use tokio::time::MissedTickBehavior;
 
@@ -40,13 +41,17 @@ pub(super) fn tls(path: &Path, chain: &str, key: &str) -> Result<Tls, Failure> {
         .map_err(|error| not_used(path, &error.message()))
 }
 
-/// Reads a file.
+/// Reads a file. One that is too long is refused: half of it would be other keys.
 pub(super) fn read(path: &Path) -> Result<String, Failure> {
     use std::io::Read as _;
     let mut text = String::new();
     std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_KEY_FILE).read_to_string(&mut text))
+        .and_then(|file| file.take(MAX_KEY_FILE + 1).read_to_string(&mut text))
         .map_err(|error| not_used(path, &error))?;
+    if text.len() as u64 > MAX_KEY_FILE {
+        let why = format!("it is longer than {} KiB", MAX_KEY_FILE / 1024);
+        return Err(not_used(path, &why));
+    }
     Ok(text)
 }
 
@@ -64,51 +69,52 @@ pub(super) fn not_used(path: &Path, why: &dyn std::fmt::Display) -> Failure {
     Failure::usage(text!("{}: {}", path.display().to_string(), why.to_string()))
 }
 
-/// Files that belong together, as they were last read.
-pub(super) struct Followed {
+/// What is made of files, and the future that puts what is made of each later change in its place.
+/// The future never ends.
+///
+/// # Errors
+/// When a file cannot be read, or nothing can be made of them.
+pub(super) async fn followed<T, M>(
     paths: Vec<PathBuf>,
-    texts: Vec<String>,
-}
-
-impl Followed {
-    /// Reads them.
-    pub(super) async fn read(paths: Vec<PathBuf>) -> Result<Self, Failure> {
-        let (paths, texts) = off_thread(move || {
-            let texts = read_all(&paths);
-            (paths, texts)
-        })
-        .await?;
-        Ok(Self {
-            paths,
-            texts: texts?,
-        })
-    }
-
-    /// The text of one of them.
-    pub(super) fn text(&self, at: usize) -> &str {
-        self.texts.get(at).map_or("", String::as_str)
-    }
-
-    /// Gives them to `take` whenever they have changed. What cannot be used is told, and what is
-    /// in use stays. Never ends.
-    pub(super) async fn follow(mut self, take: impl Fn(&Self) -> Result<(), Failure>) {
+    make: M,
+    replace: fn(&T, &T),
+) -> Result<(T, LocalBoxFuture<'static, ()>), Failure>
+where
+    T: Clone + 'static,
+    M: Fn(&[String]) -> Result<T, Failure> + 'static,
+{
+    let texts = texts_of(&paths).await?;
+    let made = make(&texts)?;
+    let in_use = made.clone();
+    let following = async move {
+        let mut texts = texts;
+        let mut unread = 0_u32;
         let mut ticks = tokio::time::interval(FILES_PAUSE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let paths = self.paths.clone();
-            let Ok(read) = off_thread(move || read_all(&paths)).await else {
-                continue;
+            let changed = match texts_of(&paths).await {
+                Ok(read) => {
+                    unread = 0;
+                    if read == texts {
+                        continue;
+                    }
+                    texts = read;
+                    make(&texts)
+                }
+                Err(failure) => {
+                    // In the middle of a change a file may be gone, for a moment.
+                    unread = unread.saturating_add(1);
+                    if unread != 2 {
+                        continue;
+                    }
+                    Err(failure)
+                }
             };
-            // In the middle of a change a file may be gone.
-            let Ok(texts) = read else { continue };
-            if texts == self.texts {
-                continue;
-            }
-            self.texts = texts;
-            match take(&self) {
-                Ok(()) => {
-                    let file = self.paths.first().map(|path| path.display().to_string());
+            match changed {
+                Ok(new) => {
+                    replace(&in_use, &new);
+                    let file = paths.first().map(|path| path.display().to_string());
                     tracing::info!(file, "a changed file was read");
                 }
                 // Somebody has just changed it, and does not look into a log.
@@ -118,9 +124,39 @@ impl Followed {
                 )),
             }
         }
-    }
+    };
+    Ok((made, Box::pin(following)))
 }
 
-fn read_all(paths: &[PathBuf]) -> Result<Vec<String>, Failure> {
-    paths.iter().map(|path| read(path)).collect()
+/// One of the texts that were read together.
+pub(super) fn text_of(texts: &[String], at: usize) -> &str {
+    texts.get(at).map_or("", String::as_str)
+}
+
+async fn texts_of(paths: &[PathBuf]) -> Result<Vec<String>, Failure> {
+    let paths = paths.to_owned();
+    off_thread(move || paths.iter().map(|path| read(path)).collect()).await?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_a_file_is_never_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        let line = "# a comment\n";
+        let fits = usize::try_from(MAX_KEY_FILE).unwrap() / line.len();
+        std::fs::write(&path, line.repeat(fits)).unwrap();
+        assert!(read(&path).is_ok());
+        std::fs::write(&path, line.repeat(fits + 1)).unwrap();
+        let refused = read(&path).unwrap_err();
+        let said = refused.to_text();
+        assert!(
+            said.as_str().contains("longer than 64 KiB"),
+            "{}",
+            said.as_str()
+        );
+    }
 }

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use mcpool::gateway::{AccessKeys, Grant};
 use serde_json::json;
 
-use super::{Outcome, files};
+use super::{LimitFlags, Outcome, files};
 use crate::{
     config_files::user_file,
     exit::{Exit, Failure},
@@ -55,15 +55,8 @@ pub(crate) struct AddArgs {
     /// The one profile that may be used with it
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
-    /// HTTP requests a second
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    rate: Option<u32>,
-    /// Requests under way at once
-    #[arg(long, value_name = "N")]
-    in_flight: Option<usize>,
-    /// Bytes of the body of a request
-    #[arg(long, value_name = "BYTES")]
-    max_body: Option<usize>,
+    #[command(flatten)]
+    limits: LimitFlags,
     /// When it ends: a time from now ("90d") or a moment ("2027-01-01T00:00:00Z")
     #[arg(long, value_name = "TIME", value_parser = parse_expiry)]
     expires: Option<SystemTime>,
@@ -99,13 +92,13 @@ async fn add(args: AddArgs, json: bool) -> Outcome {
     if let Some(profile) = &args.profile {
         grant = grant.with_profile(profile).map_err(refused)?;
     }
-    if let Some(rate) = args.rate {
+    if let Some(rate) = args.limits.rate {
         grant = grant.with_rate(rate);
     }
-    if let Some(in_flight) = args.in_flight {
+    if let Some(in_flight) = args.limits.in_flight {
         grant = grant.with_in_flight(in_flight);
     }
-    if let Some(bytes) = args.max_body {
+    if let Some(bytes) = args.limits.max_body {
         grant = grant.with_max_body_bytes(bytes);
     }
     if let Some(at) = args.expires {

@@ -1,0 +1,93 @@
+//! What `mcpool serve` is reached by: standard input and output, an address, a unix socket.
+
+use std::net::SocketAddr;
+#[cfg(unix)]
+use std::path::{Path, PathBuf};
+
+use mcpool::gateway::{Gateway, HttpOptions, HttpServer, Scope};
+use tokio::net::TcpListener;
+
+use crate::{exit::Failure, render::out, text};
+
+pub(super) async fn serve_stdio(gateway: &Gateway, scope: Scope) -> Result<(), Failure> {
+    // Whoever serves lines writes nothing else there.
+    let (read, write) = (tokio::io::stdin(), tokio::io::stdout());
+    let served = gateway.serve_lines(scope, read, write).await;
+    served.map_err(|error| Failure::internal(text!("standard output: {}", error.to_string())))
+}
+
+pub(super) async fn serve_http(
+    gateway: &Gateway,
+    address: SocketAddr,
+    options: HttpOptions,
+    server: HttpServer,
+    speaks_tls: bool,
+) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::usage(text!("{}: {}", address.to_string(), error.to_string()))
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let scheme = if speaks_tls { "https" } else { "http" };
+    out::tell(&text!(
+        "serving at {}://{}/mcp\n",
+        scheme,
+        address.to_string()
+    ));
+    let router = gateway.router(options);
+    server
+        .serve(gateway, listener, router)
+        .await
+        .map_err(failed)
+}
+
+#[cfg(unix)]
+pub(super) async fn serve_socket(
+    gateway: &Gateway,
+    path: &Path,
+    scope: Scope,
+) -> Result<(), Failure> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let failed = |error: std::io::Error| {
+        Failure::usage(text!(
+            "{}: {}",
+            path.display().to_string(),
+            error.to_string()
+        ))
+    };
+    let listener = tokio::net::UnixListener::bind(path).map_err(failed)?;
+    let _removed = Removed(path.to_owned());
+    // The user alone: whoever connects has the rights of all servers.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    out::tell(&text!("serving at {}\n", path.display().to_string()));
+    let mut clients = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let (client, _) = accepted.map_err(failed)?;
+                let (gateway, scope) = (gateway.clone(), scope.clone());
+                clients.spawn(async move {
+                    let (read, write) = client.into_split();
+                    // A client that breaks off ends its own connection only.
+                    let _ = gateway.serve_lines(scope, read, write).await;
+                });
+            }
+            Some(_) = clients.join_next() => {}
+            () = gateway.drained() => break,
+        }
+    }
+    while clients.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Takes a socket away when it is served no more.
+#[cfg(unix)]
+pub(crate) struct Removed(pub(crate) PathBuf);
+
+#[cfg(unix)]
+impl Drop for Removed {
+    fn drop(&mut self) {
+        // Taken away already, perhaps, by whoever made the directory.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
