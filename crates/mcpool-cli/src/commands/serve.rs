@@ -134,7 +134,12 @@ pub(crate) struct ServeArgs {
     /// Export a span of each request that a server is to answer to this collector, by the base URL of
     /// its OTLP/HTTP receiver, such as http://127.0.0.1:4318
     #[cfg(feature = "otel")]
-    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        hide_env_values = true
+    )]
     otlp: Option<String>,
     /// Take the tokens of this authorization server, by its issuer URL
     #[arg(long, value_name = "URL", requires = "oauth_resource")]

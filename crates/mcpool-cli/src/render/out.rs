@@ -114,6 +114,13 @@ pub(super) fn tell_coloured(text: &str) {
     stderr(&net(text, Styles::Colours));
 }
 
+/// What standard error is written to, for who looks how long it is.
+#[cfg(all(unix, feature = "gateway"))]
+pub(crate) fn file_of_stderr() -> io::Result<std::fs::File> {
+    use std::os::fd::AsFd as _;
+    Ok(io::stderr().as_fd().try_clone_to_owned()?.into())
+}
+
 /// Writes to standard error what a person decides by, such as what a project's file wants: cleaned,
 /// and nothing of it masked. Each write is whole characters.
 pub(crate) struct Question;

@@ -4,17 +4,14 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom},
-    os::{
-        fd::AsFd as _,
-        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
-    },
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use tokio::time::MissedTickBehavior;
 
-use crate::{off_thread::off_thread, pool};
+use crate::{off_thread::off_thread, pool, render::out};
 
 /// Bytes of the log from which on another one is begun. Between two looks it may grow past them.
 const MAX_LOG_BYTES: u64 = 16 * 1024 * 1024;
@@ -62,7 +59,7 @@ pub(super) async fn keep_small(log: PathBuf) {
         ticks.tick().await;
         let log = log.clone();
         let turned = off_thread(move || {
-            let written = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+            let written = out::file_of_stderr()?;
             match turned(&written, &log, MAX_LOG_BYTES)? {
                 Some(next) => nix::unistd::dup2_stderr(next).map_err(io::Error::from),
                 None => Ok(()),
