@@ -1,7 +1,7 @@
 //! The third-party servers that `cargo xtask servers` installs.
 
 use std::{
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -18,12 +18,7 @@ impl Servers {
     /// The servers of this workspace: beside the running test, in `target/servers`.
     #[must_use]
     pub fn here() -> Self {
-        let test = std::env::current_exe().unwrap_or_default();
-        let found = test
-            .ancestors()
-            .map(|dir| dir.join("servers"))
-            .find(|dir| dir.is_dir());
-        Self(found.unwrap_or_else(|| "target/servers".into()))
+        Self(mcpool_testkit::machine::servers())
     }
 
     /// A program of an npm package, or `None` after saying that the test is skipped.
@@ -54,18 +49,6 @@ impl Servers {
         }
         crate::skip(what, "not installed; run `cargo xtask servers`");
         None
-    }
-}
-
-/// A port that was free a moment ago.
-///
-/// # Panics
-/// When there is none.
-#[must_use]
-pub fn free_port() -> u16 {
-    match TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|bound| bound.local_addr()) {
-        Ok(address) => address.port(),
-        Err(error) => panic!("no free port: {error}"),
     }
 }
 

