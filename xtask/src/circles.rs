@@ -4,9 +4,6 @@
 //! through the re-exports of the crate to the file that has the item. What a parent says of its
 //! children (`mod`, re-exports) and a child of its parent (`super::`) is their own affair. What
 //! stands inside of a macro's call is not seen.
-//!
-//! The circles that there were when this check began are listed. The list only grows shorter: a
-//! file that joins a circle fails, and so does one that has left and is still listed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,78 +17,19 @@ use crate::{
     sources::{self, Module, Sources, leaves},
 };
 
-/// Files that are in a circle of their crate.
-const KNOWN: &[(&str, &[&str])] = &[
-    (
-        "mcpool-auth",
-        &[
-            "answers",
-            "binding",
-            "documents",
-            "error",
-            "http",
-            "login",
-            "registration",
-        ],
-    ),
-    (
-        "mcpool-core",
-        &[
-            "auth",
-            "error",
-            "message::rpc_error",
-            "name",
-            "raw",
-            "spec",
-            "transport",
-        ],
-    ),
-];
-
 /// Checks every crate.
 pub(crate) fn run() -> Outcome {
-    let mut problems = Vec::new();
-    let mut known = 0;
+    let mut count = 0;
     for sources in sources::crates()? {
-        let listed = KNOWN.iter().find(|(name, _)| *name == sources.name);
-        let listed: BTreeSet<&str> = listed
-            .map_or(&[][..], |(_, files)| files)
-            .iter()
-            .copied()
-            .collect();
-        let in_circles = circles(&sources);
-        known += listed.len();
-        problems.extend(compare(&sources.name, &listed, &in_circles));
-    }
-    for problem in &problems {
-        println!("circles: {problem}");
-    }
-    match problems.len() {
-        0 => {
-            println!("circles: none that is new; {known} files are still in old ones");
-            Ok(())
-        }
-        count => Err(format!("{count} files in circles")),
-    }
-}
-
-fn compare(name: &str, listed: &BTreeSet<&str>, circles: &[Vec<String>]) -> Vec<String> {
-    let mut problems = Vec::new();
-    for circle in circles {
-        for file in circle.iter().filter(|file| !listed.contains(file.as_str())) {
-            problems.push(format!(
-                "{name}: {file} is in a circle: {}",
-                circle.join(", ")
-            ));
+        for circle in circles(&sources) {
+            println!("circles: {}: {}", sources.name, circle.join(", "));
+            count += 1;
         }
     }
-    let there: BTreeSet<&str> = circles.iter().flatten().map(String::as_str).collect();
-    for file in listed.iter().filter(|file| !there.contains(*file)) {
-        problems.push(format!(
-            "{name}: {file} is in no circle any more: take it off the list in xtask/src/circles.rs"
-        ));
+    match count {
+        0 => Ok(()),
+        count => Err(format!("{count} circles of files")),
     }
-    problems
 }
 
 /// What one file says of others.
@@ -284,14 +222,5 @@ mod tests {
             ),
         ]);
         assert_eq!(circles(&sources), Vec::<Vec<String>>::new());
-    }
-
-    #[test]
-    fn the_list_of_old_circles_only_grows_shorter() {
-        let circle = vec![vec!["a".to_owned(), "b".to_owned()]];
-        let listed = BTreeSet::from(["a", "b"]);
-        assert!(compare("x", &listed, &circle).is_empty());
-        assert_eq!(compare("x", &BTreeSet::from(["a"]), &circle).len(), 1);
-        assert_eq!(compare("x", &listed, &[]).len(), 2);
     }
 }

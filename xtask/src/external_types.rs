@@ -22,6 +22,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("*", "serde", "the traits that everybody's types have"),
     ("*", "serde_json::Value", "JSON, as everybody has it"),
     ("*", "futures::Stream", "what everybody's streams are"),
+    ("*", "futures_core::Stream", "the same"),
     ("*", "futures::future::BoxFuture", "a future without a name"),
     ("*", "tokio::time::Instant", "a moment that tests can pause"),
     ("*", "tokio::io", "the traits of byte streams"),
@@ -63,8 +64,18 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ),
     (
         "mcpool-http-pool",
-        "reqwest",
-        "the crate is reqwest, set up for the transports beside it",
+        "http",
+        "the types that all of HTTP shares",
+    ),
+    (
+        "mcpool-http-pool",
+        "reqwest::ClientBuilder",
+        "the feature `reqwest` gives a client to be finished",
+    ),
+    (
+        "mcpool-http-pool",
+        "reqwest::dns::Resolve",
+        "the feature `reqwest` takes a resolver of one's own",
     ),
     ("mcpool-http-pool", "bytes::Bytes", "pieces of a body"),
     ("mcpool-http-pool", "url::Url", "addresses, checked"),

@@ -25,10 +25,10 @@ use crate::{
     dpop::DpopKey,
     error::refused,
     grant::{ClientAuth, Grant, GrantKey, now},
-    http::{OAuthHttp, redacted},
-    login::LoginAgent,
-    registration::ClientIdentity,
+    http::OAuthHttp,
+    login::{LoginAgent, request::ClientIdentity},
     secrets::read_secret,
+    shown::redacted,
     store::TokenStore,
     token::{self, Client, TokenFailure},
 };
@@ -202,8 +202,7 @@ impl Account {
             let (authorization, mut fields) = token::prove(&client);
             fields.extend([("token", token.expose()), ("token_type_hint", hint)]);
             http.post_form(&endpoint, authorization.as_ref(), &fields)
-                .await
-                .map_err(|failure| crate::error::from_http(&failure))?;
+                .await?;
         }
         Ok(())
     }

@@ -7,13 +7,14 @@
 use std::fmt;
 
 use mcpool_core::{Error, ErrorKind, Result, Secret};
+use reqwest::StatusCode;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
 use crate::{
     error::refused,
     grant::{ClientAuth, TokenKind},
-    http::{Answer, shorten},
+    shown::shorten,
 };
 
 /// No token is anywhere near this, and no server takes a header that is.
@@ -55,8 +56,8 @@ pub(crate) struct OAuthErrorAnswer {
 
 impl OAuthErrorAnswer {
     /// Reads the error in an answer; some servers send it with status 200.
-    pub(crate) fn read(answer: &Answer) -> Option<Self> {
-        let fields = fields(&answer.body)?;
+    pub(crate) fn read(status: StatusCode, body: &[u8]) -> Option<Self> {
+        let fields = fields(body)?;
         if fields.contains_key("access_token") || fields.contains_key("client_id") {
             return None;
         }
@@ -71,7 +72,7 @@ impl OAuthErrorAnswer {
         };
         Some(Self {
             is_oauth: own.is_none(),
-            status: answer.status.as_u16(),
+            status: status.as_u16(),
             error: shorten(error.as_deref().unwrap_or("error")),
             description: text(&fields, "error_description")
                 .or(own_text)
@@ -230,8 +231,6 @@ fn scopes(value: &Value) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::{StatusCode, header::HeaderMap};
-
     use super::*;
 
     fn tokens(body: &str) -> Tokens {
@@ -396,12 +395,8 @@ mod tests {
     #[test]
     fn errors_are_found_whatever_their_status_and_form() {
         let read = |status: u16, body: &str| {
-            OAuthErrorAnswer::read(&Answer {
-                status: StatusCode::from_u16(status).unwrap(),
-                headers: HeaderMap::new(),
-                body: body.into(),
-            })
-            .map(|answer| answer.to_string())
+            OAuthErrorAnswer::read(StatusCode::from_u16(status).unwrap(), body.as_bytes())
+                .map(|answer| answer.to_string())
         };
         for (status, body, says) in [
             (

@@ -4,7 +4,7 @@
 use mcpool_core::{Error, OAuthSpec};
 use url::{Origin, Url};
 
-use crate::{error::refused, http::shorten};
+use crate::{error::refused, shown::shorten};
 
 /// Whom a server's credentials are bound to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! Finding the authorization server of an MCP server (RFC 9728, RFC 8414), by rmcp, and checking
 //! what was found.
 
+mod error;
+
 use std::{sync::Arc, time::Duration};
 
 use mcpool_core::{DpopChoice, Error, ErrorKind, OAuthSpec, Result};
@@ -15,9 +17,11 @@ use url::Url;
 
 use crate::{
     binding::{Binding, OtherIssuer},
-    error::{from_discovery, from_http, refused},
+    error::refused,
+    failure::HttpFailure,
     grant::ClientAuth,
-    http::{HttpFailure, OAuthHttp, redacted, shorten},
+    http::OAuthHttp,
+    shown::{redacted, shorten},
 };
 
 /// How long finding an authorization server may take in all: a dozen requests, mostly.
@@ -186,8 +190,7 @@ async fn find(
         .map_err(DiscoveryFailure::OtherIssuer)?;
     let token_endpoint = Url::parse(&metadata.token_endpoint)
         .map_err(|_| refused("the authorization server's token endpoint is not a URL"))?;
-    http.check(&token_endpoint)
-        .map_err(|failure| from_http(&failure))?;
+    http.check(&token_endpoint).map_err(Error::from)?;
 
     // rmcp checked the document that it took; one that it only guessed at and dropped says
     // nothing about this server.
@@ -257,7 +260,7 @@ async fn resolve(
         }
         _ => found,
     };
-    found.map_err(|error| from_discovery(&error, http))
+    found.map_err(|error| error::from_discovery(&error, http))
 }
 
 async fn resolve_as(
@@ -285,10 +288,7 @@ async fn configured_metadata(
     let invalid = |what: String| Error::new(ErrorKind::InvalidSpec, what);
     let place = Url::parse(url)
         .map_err(|_| invalid("the metadata_url of the OAuth settings is not a URL".to_owned()))?;
-    let answer = http
-        .get(&place)
-        .await
-        .map_err(|failure| from_http(&failure))?;
+    let answer = http.get(&place).await?;
     if !answer.status.is_success() {
         return Err(refused(format!(
             "the authorization server's metadata at {} was answered with {}",

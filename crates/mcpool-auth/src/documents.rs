@@ -7,7 +7,8 @@ use url::Url;
 
 use crate::{
     binding::Binding,
-    http::{HttpFailure, redacted, shorten},
+    failure::HttpFailure,
+    shown::{redacted, shorten},
 };
 
 /// Of a longer list of authorization servers the rest is not asked.

@@ -15,11 +15,12 @@ use crate::{
     answers::Tokens,
     discovery::Discovered,
     dpop::DpopKey,
-    error::{from_http, refused},
+    error::refused,
     grant::{ClientAuth, Grant, GrantKey, TokenKind, now},
-    http::{OAuthHttp, shorten},
+    http::OAuthHttp,
     jwt,
     secrets::read_secret,
+    shown::shorten,
     token::{self, Client, TokenFailure},
 };
 
@@ -231,7 +232,7 @@ async fn id_jag(
     .exchange_id_jag(http.as_ref())
     .await
     .map_err(|error| match (http.failure(), error) {
-        (Some(failure), EmaError::RequestFailed(_)) => from_http(&failure),
+        (Some(failure), EmaError::RequestFailed(_)) => failure.into(),
         (_, error) => match http.oauth_error() {
             Some(answer) => refused(format!("enterprise-managed authorization: {answer}")),
             None => refused(format!("enterprise-managed authorization: {error}")),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::StreamExt;
-use mcpool_core::{Masker, Secret, Untrusted};
+use mcpool_core::{Masker, Secret};
 use mcpool_http_pool::RefusedAddress;
 use reqwest::{Method, StatusCode, header};
 use rmcp::transport::auth::{
@@ -19,10 +19,12 @@ use url::{Host, Url, form_urlencoded};
 
 use crate::{
     answers::OAuthErrorAnswer,
-    binding::{Binding, OtherIssuer},
+    binding::Binding,
     client::GuardedClient,
     documents::{self, Document, ResourceMetadata},
     dpop::DpopKey,
+    failure::HttpFailure,
+    shown::{redacted, shorten},
 };
 
 /// No OAuth document is anywhere near this.
@@ -30,8 +32,6 @@ const MAX_BODY: usize = 1024 * 1024;
 const MAX_HOPS: usize = 5;
 /// What a flow may ask in all; an honest one needs a dozen.
 const MAX_REQUESTS: u32 = 64;
-/// How much of a stranger's words is shown.
-const MAX_SHOWN: usize = 200;
 /// How long a name may take that a proxy resolves too.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -52,23 +52,6 @@ struct Flow {
     resource_metadata: Option<ResourceMetadata>,
     oauth_error: Option<OAuthErrorAnswer>,
     failure: Option<HttpFailure>,
-}
-
-/// Why a request did not bring an answer.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(crate) enum HttpFailure {
-    /// It was not sent, or its answer not taken: somebody would get what is not theirs.
-    #[error("{0}")]
-    Refused(String),
-    /// The answer leads to another authorization server than the bound one.
-    #[error("{} is not the bound authorization server", shorten(&.0.found))]
-    OtherIssuer(Box<OtherIssuer>),
-    /// Nobody answered.
-    #[error("{url} cannot be reached: {reason}")]
-    Unreachable { url: String, reason: String },
-    /// The answer makes no sense.
-    #[error("{0}")]
-    BadAnswer(String),
 }
 
 /// An answer, with its body.
@@ -232,8 +215,8 @@ impl OAuthHttp {
                 break;
             };
             let is_new = key.set_nonce(url, nonce);
-            let asked =
-                OAuthErrorAnswer::read(answer).is_some_and(|error| error.error == "use_dpop_nonce");
+            let asked = OAuthErrorAnswer::read(answer.status, &answer.body)
+                .is_some_and(|error| error.error == "use_dpop_nonce");
             if !(is_new && asked) {
                 break;
             }
@@ -250,7 +233,7 @@ impl OAuthHttp {
         match &result {
             Ok(answer) => {
                 flow.failure = None;
-                flow.oauth_error = OAuthErrorAnswer::read(answer);
+                flow.oauth_error = OAuthErrorAnswer::read(answer.status, &answer.body);
             }
             Err(failure) => {
                 tracing::debug!(url = %redacted(url), %failure, "an OAuth request failed");
@@ -451,16 +434,6 @@ fn json_wanted() -> header::HeaderMap {
     header::HeaderMap::from_iter([(header::ACCEPT, json)])
 }
 
-/// A URL that is safe to show.
-pub(crate) fn redacted(url: &Url) -> String {
-    let mut shown = url.clone();
-    shown.set_query(None);
-    shown.set_fragment(None);
-    let _ = shown.set_username("");
-    let _ = shown.set_password(None);
-    shown.into()
-}
-
 fn inside(url: &Url, host: &str) -> HttpFailure {
     HttpFailure::Refused(format!(
         "{} was not asked: {host} resolves to an address inside this network, where the server \
@@ -488,14 +461,6 @@ fn unreachable_or_refused(url: &Url, error: reqwest::Error) -> HttpFailure {
     }
 }
 
-/// One line of a bounded length: it comes from a stranger and goes to a terminal.
-pub(crate) fn shorten(text: &str) -> String {
-    Untrusted::line(text)
-        .clip(MAX_SHOWN)
-        .into_clean()
-        .into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
@@ -505,12 +470,6 @@ mod tests {
 
     use super::*;
     use crate::address::AddressPolicy;
-
-    #[test]
-    fn what_strangers_say_is_one_short_line() {
-        assert_eq!(shorten("a\n\u{1b}[2Jb"), r"a\n\u{1b}[2Jb");
-        assert_eq!(shorten(&"x".repeat(300)).chars().count(), MAX_SHOWN);
-    }
 
     /// A name server that gives each answer once, and the last one for ever.
     struct Rebinding(Mutex<Vec<&'static str>>);

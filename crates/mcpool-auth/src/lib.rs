@@ -50,6 +50,7 @@ mod discovery;
 mod documents;
 mod dpop;
 mod error;
+mod failure;
 mod file_store;
 mod grant;
 mod headless;
@@ -65,6 +66,7 @@ mod private;
 mod redirect_listener;
 mod registration;
 mod secrets;
+mod shown;
 mod store;
 mod token;
 

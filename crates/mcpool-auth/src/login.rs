@@ -1,22 +1,26 @@
 //! A login by a person: the authorization-code flow with PKCE, up to the point where a browser
 //! takes over, and from the redirect on.
 
+pub(crate) mod request;
+
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use mcpool_core::{DpopChoice, Error, OAuthSpec, Result, Secret};
+use mcpool_core::{DpopChoice, Error, Result, Secret};
 use oauth2::{CsrfToken, PkceCodeChallenge, PkceCodeVerifier};
 use url::Url;
 
+use self::request::LoginRequest;
 use crate::{
     answers::Tokens,
     binding::OtherIssuer,
     discovery::Discovered,
     dpop::DpopKey,
-    error::{from_http, no_pkce, refused},
+    error::{no_pkce, refused},
     grant::{Grant, GrantKey, TokenKind, now},
-    http::{OAuthHttp, shorten},
-    registration::{self, ClientIdentity, Known},
+    http::OAuthHttp,
+    registration::{self, Known},
+    shown::shorten,
     token::{self, TokenFailure},
 };
 
@@ -130,17 +134,6 @@ pub(crate) struct PendingLogin {
     pub(crate) prompt: LoginPrompt,
 }
 
-/// Whose login it is, and what for.
-pub(crate) struct LoginRequest<'a> {
-    pub(crate) spec: &'a OAuthSpec,
-    pub(crate) identity: &'a ClientIdentity,
-    pub(crate) key: &'a GrantKey,
-    /// The grant that there was, whose registration may be used again.
-    pub(crate) earlier: Option<&'a Grant>,
-    pub(crate) scopes: Vec<String>,
-    pub(crate) redirect_uri: &'a str,
-}
-
 /// Why a redirect led to no tokens.
 #[derive(Debug)]
 pub(crate) enum LoginFailure {
@@ -201,8 +194,7 @@ pub(crate) async fn begin(
     }
     let mut endpoint = Url::parse(&metadata.authorization_endpoint)
         .map_err(|_| refused("the authorization server's login page is not a URL"))?;
-    http.check(&endpoint)
-        .map_err(|failure| from_http(&failure))?;
+    http.check(&endpoint)?;
 
     let supported = metadata.scopes_supported.as_deref();
     let scopes = with_offline_access(request.scopes.clone(), supported);

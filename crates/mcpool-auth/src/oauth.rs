@@ -15,7 +15,7 @@ use mcpool_core::{
 
 use crate::{
     Grant, GrantKey, LoginAgent, TokenStore, account::Account, grant::now,
-    registration::ClientIdentity,
+    login::request::ClientIdentity,
 };
 
 /// Beyond so many servers, the ones that nobody uses just now are forgotten; what is stored of

@@ -9,20 +9,14 @@ use url::Url;
 use crate::{
     answers::{OAuthErrorAnswer, Registered},
     discovery::Discovered,
-    error::{from_http, refused},
+    error::refused,
     grant::ClientAuth,
-    http::{OAuthHttp, shorten},
-    login::LoginRequest,
+    http::OAuthHttp,
+    login::request::LoginRequest,
     secrets::read_secret,
+    shown::shorten,
     token::Client,
 };
-
-/// What this client is called, and where its metadata document is, unless the spec says.
-#[derive(Debug, Clone)]
-pub(crate) struct ClientIdentity {
-    pub(crate) name: String,
-    pub(crate) metadata_url: Option<String>,
-}
 
 /// The client as an authorization server knows it.
 pub(crate) struct Known {
@@ -156,13 +150,10 @@ async fn register(
     if !scopes.is_empty() {
         document["scope"] = scopes.join(" ").into();
     }
-    let answer = http
-        .post_json(endpoint, &document)
-        .await
-        .map_err(|failure| from_http(&failure))?;
+    let answer = http.post_json(endpoint, &document).await?;
     let status = answer.status.as_u16();
     let what = "the authorization server did not register this client";
-    match OAuthErrorAnswer::read(&answer) {
+    match OAuthErrorAnswer::read(answer.status, &answer.body) {
         None if answer.status.is_success() => {
             let registered = Registered::read(&answer.body)?;
             if let Some(secret) = &registered.secret {

@@ -6,7 +6,6 @@ use url::{Url, form_urlencoded};
 
 use crate::{
     answers::{OAuthErrorAnswer, Tokens},
-    error::from_http,
     grant::{ClientAuth, Grant, now},
     http::OAuthHttp,
 };
@@ -67,9 +66,9 @@ pub(crate) async fn request(
     let answer = http
         .post_form(endpoint, authorization.as_ref(), &fields)
         .await
-        .map_err(|failure| from_http(&failure))?;
+        .map_err(Error::from)?;
     let status = answer.status.as_u16();
-    match OAuthErrorAnswer::read(&answer) {
+    match OAuthErrorAnswer::read(answer.status, &answer.body) {
         None if answer.status.is_success() => Ok(Tokens::read(&answer.body)?),
         Some(error)
             if error.is_oauth

@@ -10,7 +10,6 @@ use std::{
 
 use mcpool_auth::{Browser, InteractiveLogin, LoginPrompt, LoginState};
 use mcpool_core::{ErrorKind, OAuthSpec, Result};
-use mcpool_http_pool::reqwest;
 use support::{follow, in_memory, plain_client, spec, start};
 use tokio::{net::TcpListener, sync::mpsc};
 

@@ -1,8 +1,12 @@
-use std::{fmt, sync::Arc};
+mod provider;
+
+use std::fmt;
 
 use async_trait::async_trait;
 
-use crate::{Result, Secret, ServerSpec};
+pub use provider::AuthenticatorProvider;
+
+use crate::{Result, Secret};
 
 /// A request that is about to be sent to an HTTP server.
 #[derive(Debug, Clone, Copy)]
@@ -85,31 +89,4 @@ pub trait Authenticator: Send + Sync + fmt::Debug {
 
     /// Told of a `DPoP-Nonce` in a good answer, to be used from now on.
     fn observe_nonce(&self, _url: &str, _nonce: &str) {}
-}
-
-/// Knows which server has which [`Authenticator`]. The client factory asks it at each connect.
-#[async_trait]
-pub trait AuthenticatorProvider: Send + Sync {
-    /// What authorizes the HTTP requests to this server; `None` when nothing does.
-    ///
-    /// The spec is resolved: no `${…}` is left in it. Not asked for stdio servers.
-    ///
-    /// # Errors
-    /// When the stored credentials cannot be read.
-    async fn authenticator(&self, spec: &ServerSpec) -> Result<Option<Arc<dyn Authenticator>>>;
-
-    /// Waits until there are other credentials for this server than those that it last refused, or
-    /// until it is worth trying again:
-    /// see [`ClientFactory::credentials_changed`](crate::ClientFactory::credentials_changed).
-    ///
-    /// The spec is resolved. The default waits for ever.
-    async fn credentials_changed(&self, _spec: &ServerSpec) {
-        std::future::pending().await
-    }
-}
-
-impl fmt::Debug for dyn AuthenticatorProvider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AuthenticatorProvider")
-    }
 }

@@ -1,135 +1,15 @@
-use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc, time::Duration};
+mod kind;
+mod masked;
+mod show;
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use std::{borrow::Cow, error::Error as StdError, sync::Arc, time::Duration};
 
-use crate::{Delivery, Masker, Raw, RpcError, Sensitivity, ServerName, StderrLine, Untrusted};
+pub use kind::{ErrorKind, Recovery};
+
+use crate::{Delivery, Raw, RpcError, ServerName, StderrLine, Untrusted};
 
 /// The result of every fallible operation of mcpool.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// What went wrong, in one word that a program can match on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The spec cannot be used: a bad name, URL, header or value, or a transport that was not
-    /// compiled in.
-    InvalidSpec,
-    /// A `${…}` in the spec could not be resolved.
-    Unresolved,
-    /// The command of a stdio server does not exist, or is not executable.
-    CommandNotFound,
-    /// The process of a stdio server could not be started.
-    Spawn,
-    /// The process of a stdio server exited.
-    ProcessExited,
-    /// No connection could be made: name resolution, TCP, TLS.
-    Connect,
-    /// A live connection ended.
-    ConnectionLost,
-    /// An HTTP status that is an error and has no kind of its own.
-    HttpStatus,
-    /// HTTP 429, or 503 with `Retry-After`.
-    RateLimited,
-    /// HTTP 401, or no usable token: somebody has to log in.
-    AuthRequired,
-    /// HTTP 403: the credentials are not enough.
-    Forbidden,
-    /// The time-out of the operation passed.
-    Timeout,
-    /// A message was over the configured size.
-    TooLarge,
-    /// The server broke the protocol.
-    Protocol,
-    /// Client and server have no protocol version in common.
-    VersionMismatch,
-    /// The server answered with a JSON-RPC error: see [`Error::rpc`].
-    Rpc,
-    /// The request may have run and was not replayed, because running it twice may do harm.
-    OutcomeUnknown,
-    /// No server of that name.
-    UnknownServer,
-    /// No tool of that name.
-    UnknownTool,
-    /// The server is disabled.
-    Disabled,
-    /// The server is not connected now.
-    NotConnected,
-    /// The fast attempts are spent; only the slow re-probe goes on.
-    GivenUp,
-    /// Too many calls are in flight and the queue's deadline passed.
-    Overloaded,
-    /// This process is out of a resource of the operating system: descriptors, processes, memory.
-    /// Never evidence against a server.
-    Exhausted,
-    /// The caller, or a disconnect, cancelled the operation.
-    Cancelled,
-    /// The manager or the client is closed for good.
-    Closed,
-    /// The arguments of a verb are wrong.
-    InvalidArgument,
-    /// A bug in mcpool.
-    Internal,
-}
-
-impl ErrorKind {
-    /// The kind as it stands in JSON output, in `snake_case`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidSpec => "invalid_spec",
-            Self::Unresolved => "unresolved",
-            Self::CommandNotFound => "command_not_found",
-            Self::Spawn => "spawn",
-            Self::ProcessExited => "process_exited",
-            Self::Connect => "connect",
-            Self::ConnectionLost => "connection_lost",
-            Self::HttpStatus => "http_status",
-            Self::RateLimited => "rate_limited",
-            Self::AuthRequired => "auth_required",
-            Self::Forbidden => "forbidden",
-            Self::Timeout => "timeout",
-            Self::TooLarge => "too_large",
-            Self::Protocol => "protocol",
-            Self::VersionMismatch => "version_mismatch",
-            Self::Rpc => "rpc",
-            Self::OutcomeUnknown => "outcome_unknown",
-            Self::UnknownServer => "unknown_server",
-            Self::UnknownTool => "unknown_tool",
-            Self::Disabled => "disabled",
-            Self::NotConnected => "not_connected",
-            Self::GivenUp => "given_up",
-            Self::Overloaded => "overloaded",
-            Self::Exhausted => "exhausted",
-            Self::Cancelled => "cancelled",
-            Self::Closed => "closed",
-            Self::InvalidArgument => "invalid_argument",
-            Self::Internal => "internal",
-        }
-    }
-}
-
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What another try takes: see [`Error::recovery`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Recovery {
-    /// Trying again the same way must fail again: something has to be changed first.
-    Never,
-    /// Somebody has to log in first.
-    Login,
-    /// Neither a pause nor a new connection is needed.
-    Now,
-    /// The server asked for this pause.
-    After(Duration),
-    /// A new connection is needed first.
-    Reconnect,
-}
 
 /// The error of every mcpool crate.
 ///
@@ -259,35 +139,6 @@ impl Error {
         inner.message = clean(message);
         inner.source = Some(Arc::new(self));
         Self(Arc::new(inner))
-    }
-
-    /// The error with every [known secret](Masker) taken out of its message, its causes, its
-    /// stderr lines, its challenge and the JSON-RPC error that the server sent.
-    ///
-    /// A chain of causes that holds none stays as it is. One that does is replaced by its texts,
-    /// so nothing in it can be downcast any more.
-    #[must_use]
-    pub fn masked(self, masker: &Masker) -> Self {
-        let mask = |text: &str| masker.mask(text, Sensitivity::Value).into_owned();
-        self.edit(|inner| {
-            inner.message = mask(&inner.message);
-            inner.challenge = inner.challenge.as_deref().map(mask);
-            for line in &mut inner.stderr_tail {
-                line.text = mask(&line.text);
-            }
-            if let Some(rpc) = &mut inner.rpc {
-                rpc.message = mask(&rpc.message);
-                rpc.data = rpc.data.take().and_then(|data| masked_json(data, masker));
-            }
-            inner.raw = inner.raw.take().and_then(|raw| masked_json(raw, masker));
-            if let Some(causes) = inner
-                .source
-                .as_deref()
-                .and_then(|cause| causes(cause, &mask))
-            {
-                inner.source = Some(Arc::new(causes));
-            }
-        })
     }
 
     /// Gives the error another message and keeps the rest.
@@ -460,134 +311,12 @@ impl Error {
     }
 }
 
-/// A payload without the known secrets; untouched when it holds none, `None` when it cannot be
-/// written without them.
-fn masked_json(raw: Raw, masker: &Masker) -> Option<Raw> {
-    match raw.parse::<serde_json::Value>() {
-        Ok(before) => {
-            let mut after = before.clone();
-            masker.mask_json(&mut after, Sensitivity::Value);
-            if after == before {
-                return Some(raw);
-            }
-            Raw::of(&after).ok()
-        }
-        // It holds a number that is no `Value`: by its text.
-        Err(_) => match masker.mask(raw.get(), Sensitivity::Value) {
-            Cow::Borrowed(_) => Some(raw),
-            Cow::Owned(text) => Raw::from_text(text).ok(),
-        },
-    }
-}
-
 /// A message as an error keeps it, whoever wrote its parts.
 fn clean(message: impl Into<String>) -> String {
     Untrusted::line(message.into())
         .clip(Error::MAX_MESSAGE_CHARS)
         .into_clean()
         .into_owned()
-}
-
-/// The texts of a chain of causes, masked; `None` when nothing had to be masked.
-fn causes(first: &(dyn StdError + 'static), mask: &impl Fn(&str) -> String) -> Option<Cause> {
-    let chain: Vec<String> = std::iter::successors(Some(first), |&cause| cause.source())
-        .map(ToString::to_string)
-        .collect();
-    let masked: Vec<String> = chain.iter().map(|text| mask(text)).collect();
-    if masked == chain {
-        return None;
-    }
-    masked.into_iter().rev().fold(None, |below, text| {
-        let source = below.map(Box::new);
-        Some(Cause { text, source })
-    })
-}
-
-/// The text of a cause that held a secret.
-#[derive(Debug)]
-struct Cause {
-    text: String,
-    source: Option<Box<Cause>>,
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl StdError for Cause {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|cause| cause as _)
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.0.server, self.operation()) {
-            (Some(server), Some(operation)) => write!(f, "{server}: {operation}: ")?,
-            (Some(server), None) => write!(f, "{server}: ")?,
-            (None, Some(operation)) => write!(f, "{operation}: ")?,
-            (None, None) => {}
-        }
-        f.write_str(&self.0.message)
-    }
-}
-
-/// One object: `kind`, `message` (with its causes, in one line), `delivery`, `stderr_tail`, and
-/// where they are known `server`, `operation`, `http_status`, `retry_after_ms`, `rpc`.
-impl Serialize for Error {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let inner = &*self.0;
-        let mut out = serializer.serialize_map(None)?;
-        out.serialize_entry("kind", &inner.kind)?;
-        out.serialize_entry("message", &self.with_causes())?;
-        out.serialize_entry("delivery", &self.delivery())?;
-        if let Some(server) = &inner.server {
-            out.serialize_entry("server", server)?;
-        }
-        if let Some(operation) = self.operation() {
-            out.serialize_entry("operation", operation)?;
-        }
-        if let Some(status) = inner.http_status {
-            out.serialize_entry("http_status", &status)?;
-        }
-        if let Some(pause) = inner.retry_after {
-            let ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            out.serialize_entry("retry_after_ms", &ms)?;
-        }
-        if let Some(rpc) = &inner.rpc {
-            out.serialize_entry("rpc", rpc)?;
-        }
-        let lines: Vec<&str> = inner.stderr_tail.iter().map(|l| l.text.as_str()).collect();
-        out.serialize_entry("stderr_tail", &lines)?;
-        out.end()
-    }
-}
-
-impl fmt::Debug for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = f.debug_struct("Error");
-        out.field("kind", &self.0.kind)
-            .field("message", &self.0.message)
-            .field("delivery", &self.delivery());
-        if let Some(server) = &self.0.server {
-            out.field("server", server);
-        }
-        if let Some(operation) = self.operation() {
-            out.field("operation", &operation);
-        }
-        if let Some(status) = self.0.http_status {
-            out.field("http_status", &status);
-        }
-        if let Some(source) = &self.0.source {
-            out.field("source", source);
-        }
-        if !self.0.stderr_tail.is_empty() {
-            out.field("stderr_tail", &self.0.stderr_tail);
-        }
-        out.finish()
-    }
 }
 
 impl StdError for Error {
@@ -597,89 +326,4 @@ impl StdError for Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn display_is_one_line_and_leaves_the_source_to_the_chain() {
-        let error = Error::new(ErrorKind::Connect, "cannot reach the server")
-            .with_server(&"github".parse().unwrap())
-            .with_operation("connect")
-            .with_source(std::io::Error::other("refused"));
-        assert_eq!(
-            error.to_string(),
-            "github: connect: cannot reach the server"
-        );
-        assert_eq!(error.source().unwrap().to_string(), "refused");
-    }
-
-    #[test]
-    fn the_first_server_and_operation_stay() {
-        let error = Error::new(ErrorKind::Timeout, "no answer")
-            .with_operation("tools/call")
-            .with_operation("call");
-        assert_eq!(error.operation(), Some("tools/call"));
-    }
-
-    #[test]
-    fn a_message_is_clean_and_bounded_whoever_wrote_it() {
-        let error = Error::from_rpc(RpcError::new(-32603, "\x1b[2J\n\u{202e}"));
-        assert_eq!(
-            error.message(),
-            r"the server answered -32603: \u{1b}[2J\n\u{202e}"
-        );
-        let error = error.wrap(ErrorKind::Internal, "x".repeat(100_000));
-        assert_eq!(error.message().chars().count(), Error::MAX_MESSAGE_CHARS);
-    }
-
-    #[test]
-    fn known_secrets_are_taken_out_everywhere() {
-        let masker = Masker::new();
-        masker.add("canary-value", Sensitivity::Value);
-        let rpc = RpcError::new(-1, "bad canary-value")
-            .with_data(Raw::of(&serde_json::json!({"canary-value": "canary-value"})).unwrap());
-        let error = Error::from_rpc(rpc)
-            .with_challenge("Bearer error=\"canary-value\"")
-            .with_stderr_tail(vec![StderrLine::now("token canary-value")])
-            .with_source(
-                Error::new(ErrorKind::Connect, "at canary-value")
-                    .with_source(std::io::Error::other("no canary-value")),
-            );
-        let masked = error.masked(&masker);
-        let shown = format!(
-            "{masked} {masked:?} {:?} {:?}",
-            masked.rpc(),
-            masked.challenge()
-        );
-        assert!(!shown.contains("canary"), "{shown}");
-        let cause = masked.source().unwrap();
-        assert_eq!(cause.to_string(), "at [redacted]");
-        assert_eq!(cause.source().unwrap().to_string(), "no [redacted]");
-    }
-
-    #[test]
-    fn causes_without_a_secret_stay_what_they_are() {
-        let masker = Masker::new();
-        masker.add("canary-value", Sensitivity::Value);
-        let error = Error::new(ErrorKind::Spawn, "of canary-value")
-            .with_source(std::io::Error::other("refused"))
-            .masked(&masker);
-        assert_eq!(error.message(), "of [redacted]");
-        assert!(error.source().unwrap().is::<std::io::Error>());
-    }
-
-    #[test]
-    fn defaults_of_delivery_and_recovery() {
-        let lost = Error::new(ErrorKind::ConnectionLost, "gone");
-        assert_eq!(lost.delivery(), Delivery::Unknown);
-        assert_eq!(lost.recovery(), Recovery::Reconnect);
-        let disabled = Error::new(ErrorKind::Disabled, "off");
-        assert_eq!(disabled.delivery(), Delivery::NotSent);
-        assert!(disabled.is_permanent());
-        let limited = Error::new(ErrorKind::RateLimited, "slow down")
-            .with_retry_after(Duration::from_secs(3));
-        assert_eq!(limited.recovery(), Recovery::After(Duration::from_secs(3)));
-        assert_eq!(limited.delivery(), Delivery::Rejected);
-        assert!(!limited.is_permanent());
-    }
-}
+mod tests;

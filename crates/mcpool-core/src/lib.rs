@@ -74,16 +74,15 @@ pub use policy::{
 pub use raw::Raw;
 pub use secret::Secret;
 pub use spec::{
-    EnvInheritance, HttpSpec, ProtocolChoice, ServerSpec, SpecResolver, StartMode, StdioSpec,
-    ToolFilter, TransportKind, TransportSpec,
+    ConnectRequest, Connector, EnvInheritance, HttpSpec, ProtocolChoice, ServerSpec, SpecResolver,
+    StartMode, StdioSpec, ToolFilter, TransportSpec,
 };
 pub use state::{CoarseState, ServerState, StateKind};
 pub use trace_context::TraceContext;
 pub use transport::{
-    ConnectRequest, Connector, Diagnostics, Direction, Inbox, InboxSender, Incoming,
-    MAX_OPEN_SERVER_REQUESTS, Progress, RequestClass, RequestSink, StderrLine, Transport,
-    TransportMonitor, WireEvent, WireRequest, WireTap, encode, encode_notification,
-    encode_response,
+    Diagnostics, Direction, Inbox, InboxSender, Incoming, MAX_OPEN_SERVER_REQUESTS, Progress,
+    RequestClass, RequestSink, StderrLine, Transport, TransportKind, TransportMonitor, WireEvent,
+    WireRequest, WireTap, encode, encode_notification, encode_response,
 };
 pub use untrusted::{
     Quoted, Untrusted, clean_json, clean_json_pretty, clean_json_text, is_unshowable,

@@ -1,5 +1,7 @@
 //! JSON text that is carried as it came.
 
+mod checked;
+
 use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -36,27 +38,6 @@ impl Raw {
     #[must_use]
     pub fn empty_object() -> Self {
         Self(RawValue::from_string("{}".to_owned()).unwrap_or_else(|_| RawValue::NULL.to_owned()))
-    }
-
-    /// Takes over a text.
-    ///
-    /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when it is no JSON value.
-    pub fn from_text(text: String) -> crate::Result<Self> {
-        RawValue::from_string(on_one_line(text))
-            .map(Self)
-            .map_err(not_json)
-    }
-
-    /// Writes a value as JSON.
-    ///
-    /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when it cannot be JSON, such as a
-    /// map whose keys are no strings.
-    pub fn of<T: Serialize + ?Sized>(value: &T) -> crate::Result<Self> {
-        let raw = serde_json::value::to_raw_value(value).map_err(not_json)?;
-        // A `RawValue` inside `value` may hold line breaks.
-        Ok(Self::from_value(raw))
     }
 
     /// Takes over a value of `serde_json`.
@@ -101,23 +82,23 @@ impl Raw {
         &self.0
     }
 
-    /// Reads it as a type. The one place where payloads become types.
-    ///
-    /// Text that `serde_json` refuses only for half a surrogate pair in a string is read with
-    /// U+FFFD in its place.
-    ///
-    /// # Errors
-    /// [`Protocol`](crate::ErrorKind::Protocol) that says what does not fit and where; the error
-    /// holds no text of the value.
-    pub fn parse<T: DeserializeOwned>(&self) -> crate::Result<T> {
-        match serde_json::from_str(self.get()) {
-            Ok(value) => Ok(value),
-            Err(error) => match surrogates::repaired(self.get()) {
-                Cow::Owned(text) => serde_json::from_str(&text),
-                Cow::Borrowed(_) => Err(error),
-            }
-            .map_err(|error| crate::Error::new(crate::ErrorKind::Protocol, error.to_string())),
-        }
+    /// Checks a text.
+    pub(crate) fn read_text(text: String) -> serde_json::Result<Self> {
+        RawValue::from_string(on_one_line(text)).map(Self)
+    }
+
+    /// Writes a value.
+    pub(crate) fn write<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Self> {
+        // A `RawValue` inside `value` may hold line breaks.
+        serde_json::value::to_raw_value(value).map(Self::from_value)
+    }
+
+    /// Reads it as a type; half a surrogate pair in a string is read as U+FFFD.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
+        serde_json::from_str(self.get()).or_else(|error| match surrogates::repaired(self.get()) {
+            Cow::Owned(text) => serde_json::from_str(&text),
+            Cow::Borrowed(_) => Err(error),
+        })
     }
 }
 
@@ -127,13 +108,6 @@ fn on_one_line(text: String) -> String {
     }
     // Inside a string a bare line break is no JSON, so each one stands between tokens.
     text.replace(['\n', '\r'], " ")
-}
-
-fn not_json(error: serde_json::Error) -> crate::Error {
-    crate::Error::new(
-        crate::ErrorKind::InvalidArgument,
-        format!("this is no JSON value: {error}"),
-    )
 }
 
 impl<'de> Deserialize<'de> for Raw {
@@ -155,33 +129,5 @@ impl fmt::Debug for Raw {
     /// Its length alone: a payload may hold a secret, and be large.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Raw({} bytes)", self.len())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn line_breaks_between_tokens_become_spaces_and_nothing_else_changes() {
-        let raw = Raw::from_text("{\r\n  \"a\": 1.0e400,\n\"b\":\"x\\ny\"}".to_owned()).unwrap();
-        assert_eq!(raw.get(), "{    \"a\": 1.0e400, \"b\":\"x\\ny\"}");
-        let inside = Raw::of(&serde_json::from_str::<Box<RawValue>>("[1,\n2]").unwrap()).unwrap();
-        assert_eq!(inside.get(), "[1, 2]");
-    }
-
-    #[test]
-    fn half_a_surrogate_pair_is_read_and_kept() {
-        let raw = Raw::from_text(r#"{"t":"a\ud800b"}"#.to_owned()).unwrap();
-        let value: serde_json::Value = raw.parse().unwrap();
-        assert_eq!(value["t"], "a\u{fffd}b");
-        assert_eq!(raw.get(), r#"{"t":"a\ud800b"}"#);
-    }
-
-    #[test]
-    fn what_is_no_json_is_refused() {
-        for bad in ["", "{", "NaN", "{} {}", "'x'"] {
-            assert!(Raw::from_text(bad.to_owned()).is_err(), "{bad}");
-        }
     }
 }

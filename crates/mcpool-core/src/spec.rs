@@ -1,5 +1,6 @@
 //! What a server is: how to reach it, what it speaks, when it is connected.
 
+mod connector;
 mod http;
 mod secrets;
 mod stdio;
@@ -8,13 +9,13 @@ mod tools;
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
+pub use connector::{ConnectRequest, Connector};
 pub use http::HttpSpec;
 pub use stdio::{EnvInheritance, StdioSpec};
 pub use tools::ToolFilter;
 
-use crate::{Connector, Masker, ProtocolVersion, Result, ServerName, ServerPolicy};
+use crate::{Masker, ProtocolVersion, Result, ServerName, ServerPolicy};
 
 /// Everything that mcpool needs to know of one server.
 ///
@@ -313,40 +314,6 @@ impl TransportSpec {
             Self::Auto(_) => "auto",
             Self::Custom(_) => "custom",
         }
-    }
-}
-
-/// The transport that a connection really uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum TransportKind {
-    /// Standard input and output of a child process.
-    Stdio,
-    /// Legacy HTTP+SSE.
-    Sse,
-    /// Streamable HTTP.
-    Http,
-    /// A transport of a downstream crate.
-    Custom,
-}
-
-impl TransportKind {
-    /// The word for it in JSON and in log fields.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stdio => "stdio",
-            Self::Sse => "sse",
-            Self::Http => "http",
-            Self::Custom => "custom",
-        }
-    }
-}
-
-impl fmt::Display for TransportKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -4,11 +4,11 @@ use std::{io::Write as _, time::Duration};
 
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
+use http::header::CONTENT_ENCODING;
 use mcpool_core::{Delivery, Error, ErrorKind, Result, Untrusted};
-use reqwest::{Response, header::CONTENT_ENCODING};
 use tokio::time::timeout;
 
-use crate::read_error;
+use crate::{Response, error::read_error};
 
 /// A body that nobody wants is read up to here, so that its connection can be used again.
 const DRAIN_LIMIT: usize = 64 * 1024;
@@ -79,9 +79,9 @@ impl Body {
 
 async fn next(response: &mut Response, idle: Option<Duration>) -> Result<Option<Bytes>> {
     let Some(idle) = idle else {
-        return response.chunk().await.map_err(read_error);
+        return response.0.chunk().await.map_err(read_error);
     };
-    match timeout(idle, response.chunk()).await {
+    match timeout(idle, response.0.chunk()).await {
         Ok(chunk) => chunk.map_err(read_error),
         Err(_) => Err(Error::new(
             ErrorKind::Timeout,
@@ -192,7 +192,7 @@ pub async fn drain(mut response: Response) {
     }
     let read_all = async {
         let mut left = DRAIN_LIMIT;
-        while let Ok(Some(chunk)) = response.chunk().await {
+        while let Ok(Some(chunk)) = response.0.chunk().await {
             match left.checked_sub(chunk.len()) {
                 Some(rest) => left = rest,
                 None => break,

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use reqwest::header::{COOKIE, HeaderMap, HeaderValue, SET_COOKIE};
+use http::header::{COOKIE, HeaderMap, HeaderValue, SET_COOKIE};
 use url::{Host, Url};
 
 /// The least that a client should keep (RFC 6265, section 6.1), and the most that this one does.

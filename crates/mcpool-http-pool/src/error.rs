@@ -7,11 +7,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mcpool_core::{Delivery, Error, ErrorKind, HttpSpec, Untrusted, is_exhausted};
-use reqwest::{
+use http::{
     StatusCode,
     header::{HeaderMap, LOCATION, WWW_AUTHENTICATE},
 };
+use mcpool_core::{Delivery, Error, ErrorKind, HttpSpec, Untrusted, is_exhausted};
 use serde_json::Value;
 
 use crate::{Challenge, RefusedAddress, retry_after};
@@ -32,7 +32,7 @@ const MAX_SAID: usize = 500;
 ///
 /// The URL is stripped from the source, as its query may hold a secret.
 #[must_use]
-pub fn request_error(error: reqwest::Error) -> Error {
+pub(crate) fn request_error(error: reqwest::Error) -> Error {
     let error = error.without_url();
     if error.is_builder() {
         return Error::new(ErrorKind::InvalidSpec, "the HTTP request cannot be built")
@@ -88,7 +88,7 @@ pub fn request_error(error: reqwest::Error) -> Error {
 
 /// The error for an answer whose body broke off.
 #[must_use]
-pub fn read_error(error: reqwest::Error) -> Error {
+pub(crate) fn read_error(error: reqwest::Error) -> Error {
     Error::new(
         ErrorKind::ConnectionLost,
         "the connection broke in the middle of an answer",

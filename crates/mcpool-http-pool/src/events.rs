@@ -6,9 +6,9 @@ use bytes::Bytes;
 use eventsource_stream::{Event, Eventsource};
 use futures::{FutureExt, StreamExt};
 use mcpool_core::Result;
-use reqwest::Response;
 
 use crate::{
+    Response,
     body::Body,
     event_cutter::{Cut, EventCutter},
 };

@@ -14,11 +14,13 @@
 //! - [`read_capped`], [`read_refusal`] and [`drain`] read bodies to their end, within a size and a time, so that
 //!   connections are used again;
 //! - [`Events`] reads an event stream under a size cap and an idle timeout;
-//! - [`request_error`], [`refusal_error`] and [`retry_after`] say in mcpool's words what went
+//! - [`refusal_error`], [`status_error`] and [`retry_after`] say in mcpool's words what went
 //!   wrong, and what is known of the request's delivery; [`says_lost_session`] knows the words of
 //!   servers for that.
 //!
-//! It is an internal layer: unlike the crates above it, it shows `reqwest` types.
+//! It is an internal layer. Its signatures have the types of the crate `http`, re-exported here; those
+//! of `reqwest` only with the feature `reqwest`, for a crate that builds a client of its own on these
+//! rules, as the OAuth crate does.
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -36,18 +38,20 @@ mod pin;
 mod pool;
 mod redirect;
 mod resolver;
+mod response;
 mod retry_after;
 mod tls;
 
 pub use address::{AddressClass, is_localhost, is_loopback, normalized};
 pub use body::{check_coding, drain, read_capped, read_refusal, too_large_error};
 pub use challenge::Challenge;
-pub use error::{read_error, refusal_error, request_error, status_error};
+pub use error::{refusal_error, status_error};
 pub use events::{Events, ServerEvent, StreamItem};
 pub use lost_session::says_lost_session;
 pub use peer::{HttpPeer, PeerRequest};
 pub use pool::{ClientSettings, HttpPool, OriginClient, Proxies, USER_AGENT};
 pub use resolver::{CheckedResolver, RefusedAddress};
+pub use response::Response;
 pub use retry_after::retry_after;
 
-pub use reqwest;
+pub use http;

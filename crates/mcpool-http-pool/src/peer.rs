@@ -3,19 +3,19 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
+use http::{
+    Method, StatusCode,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
 use mcpool_core::{
     AuthChallenge, AuthDecision, AuthRequest, Authenticator, ConnectRequest, Delivery, Error,
     ErrorKind, HttpSpec, Result, Secret, ServerName,
-};
-use reqwest::{
-    Method, Response, StatusCode,
-    header::{HeaderMap, HeaderName, HeaderValue},
 };
 use tokio::time::Instant;
 use url::Url;
 
 use crate::{
-    ClientSettings, HttpPool, OriginClient,
+    ClientSettings, HttpPool, OriginClient, Response,
     address::{is_loopback, is_loopback_host},
     cookies::CookieJar,
     drain,
@@ -333,6 +333,7 @@ impl HttpPeer {
             let sent = Instant::now();
             let error = match self.0.client.get().execute(built).await {
                 Ok(response) => {
+                    let response = Response(response);
                     self.0.cookies.keep(&request.url, response.headers());
                     return Ok(response);
                 }

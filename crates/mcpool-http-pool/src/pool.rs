@@ -88,6 +88,7 @@ impl ClientSettings {
     ///
     /// # Errors
     /// As [`HttpPool::client`].
+    #[cfg(feature = "reqwest")]
     pub async fn builder(&self) -> Result<reqwest::ClientBuilder> {
         let settings = self.clone();
         off_thread(move || {
@@ -369,7 +370,7 @@ impl OriginClient {
 
     /// The client to send the next request with. Do not keep it: see [`renew`](Self::renew).
     #[must_use]
-    pub fn get(&self) -> reqwest::Client {
+    pub(crate) fn get(&self) -> reqwest::Client {
         self.current().client.clone()
     }
 

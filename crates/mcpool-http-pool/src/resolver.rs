@@ -42,6 +42,7 @@ impl CheckedResolver {
 
     /// Asks this for addresses instead of the system.
     #[must_use]
+    #[cfg(any(test, feature = "reqwest"))]
     pub fn with_lookup(mut self, lookup: Arc<dyn Resolve>) -> Self {
         self.lookup = lookup;
         self

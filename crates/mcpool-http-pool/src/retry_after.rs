@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use http::header::{HeaderMap, RETRY_AFTER};
 
 /// The longest pause that is believed.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -12,7 +12,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
-/// use mcpool_http_pool::{reqwest::header::HeaderMap, retry_after};
+/// use mcpool_http_pool::{http::HeaderMap, retry_after};
 ///
 /// let mut headers = HeaderMap::new();
 /// headers.insert("retry-after", "120".parse().unwrap());

@@ -8,7 +8,7 @@ use mcpool_core::{
     AuthChallenge, AuthDecision, AuthRequest, Authenticator, ConnectRequest, Delivery, ErrorKind,
     HttpSpec, Result, Secret, TransportSpec,
 };
-use mcpool_http_pool::{HttpPeer, HttpPool, PeerRequest, reqwest::Method};
+use mcpool_http_pool::{HttpPeer, HttpPool, PeerRequest, http::Method};
 
 /// Gives every request a token.
 #[derive(Debug)]

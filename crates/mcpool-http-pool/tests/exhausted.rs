@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use mcpool_core::{ConnectRequest, Delivery, ErrorKind, HttpSpec, TransportSpec};
-use mcpool_http_pool::{HttpPeer, HttpPool, PeerRequest, reqwest::Method};
+use mcpool_http_pool::{HttpPeer, HttpPool, PeerRequest, http::Method};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 #[tokio::test]

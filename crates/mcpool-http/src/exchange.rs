@@ -7,10 +7,7 @@ use http::HeaderValue;
 use mcpool_core::{
     Delivery, Error, ErrorKind, RequestClass, Result, Untrusted, WireRequest, is_safe_method,
 };
-use mcpool_http_pool::{
-    check_coding, drain, read_capped,
-    reqwest::{Response, StatusCode},
-};
+use mcpool_http_pool::{Response, check_coding, drain, http::StatusCode, read_capped};
 use tokio::time::Instant;
 
 use crate::{

@@ -7,7 +7,7 @@ use mcpool_core::{
     Direction, Message, Notification, ParsedLine, Progress, RequestId, RequestSink, ResponseId,
     RpcError, ServerRequest, encode_response, is_client_method, parse_line,
 };
-use mcpool_http_pool::reqwest::StatusCode;
+use mcpool_http_pool::http::StatusCode;
 
 use crate::{guarded::guarded, in_flight::Outcome, link::Link, post::Post, session::Session};
 

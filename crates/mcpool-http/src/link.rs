@@ -13,7 +13,7 @@ use mcpool_core::{
     ConnectRequest, Delivery, Diagnostics, Direction, Error, ErrorKind, InboxSender, RequestId,
     TransportKind, TransportMonitor, WireEvent, WireTap,
 };
-use mcpool_http_pool::{HttpPeer, reqwest::StatusCode};
+use mcpool_http_pool::{HttpPeer, http::StatusCode};
 use tokio::{
     runtime::Handle,
     time::{Instant, sleep, timeout},

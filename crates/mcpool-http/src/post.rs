@@ -5,10 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use mcpool_core::Result;
-use mcpool_http_pool::{
-    PeerRequest, drain, read_refusal,
-    reqwest::{Method, Response},
-};
+use mcpool_http_pool::{PeerRequest, Response, drain, http::Method, read_refusal};
 
 use crate::{
     link::Link,

@@ -3,9 +3,8 @@
 
 use mcpool_core::{Delivery, Error, Message, ParsedLine, RpcError, parse_line};
 use mcpool_http_pool::{
-    refusal_error,
-    reqwest::{StatusCode, header::HeaderMap},
-    retry_after, says_lost_session,
+    http::{StatusCode, header::HeaderMap},
+    refusal_error, retry_after, says_lost_session,
 };
 
 /// Whether a refusal says that the server does not know the session any more. A request that was

@@ -7,7 +7,7 @@ use http::HeaderValue;
 use mcpool_core::{Error, ErrorKind, Result};
 use mcpool_http_pool::{
     Events, PeerRequest, ServerEvent, drain,
-    reqwest::{Method, StatusCode},
+    http::{Method, StatusCode},
     status_error,
 };
 use tokio::time::sleep;

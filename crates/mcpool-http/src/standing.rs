@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 use http::HeaderValue;
 use mcpool_core::{Error, ErrorKind};
 use mcpool_http_pool::{
-    Events, PeerRequest, StreamItem, drain,
-    reqwest::{Method, Response, StatusCode},
+    Events, PeerRequest, Response, StreamItem, drain,
+    http::{Method, StatusCode},
     status_error,
 };
 use tokio::{sync::watch, time::sleep};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use mcpool_core::{Delivery, Error, ErrorKind, Result};
-use mcpool_http_pool::{Events, StreamItem, reqwest::Response, too_large_error};
+use mcpool_http_pool::{Events, Response, StreamItem, too_large_error};
 use tokio::time::Instant;
 
 use crate::{

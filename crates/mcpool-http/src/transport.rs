@@ -21,7 +21,7 @@ use mcpool_core::{
     Result, RpcError, ServerRequest, Transport, TransportMonitor, WireRequest, WireTap, encode,
     encode_notification, encode_response,
 };
-use mcpool_http_pool::{HttpPeer, PeerRequest, drain, reqwest::Method};
+use mcpool_http_pool::{HttpPeer, PeerRequest, drain, http::Method};
 use tokio::{
     runtime::Handle,
     time::{Instant, timeout},

@@ -9,11 +9,12 @@ use mcpool_core::{
 };
 use mcpool_duplex::Duplex;
 use mcpool_http_pool::{
-    Events, HttpPeer, HttpPool, PeerRequest, StreamItem, drain, read_refusal, refusal_error,
-    reqwest::{
-        Method, Response,
+    Events, HttpPeer, HttpPool, PeerRequest, Response, StreamItem, drain,
+    http::{
+        Method,
         header::{ACCEPT, CACHE_CONTROL, HeaderValue},
     },
+    read_refusal, refusal_error,
 };
 use tokio::{sync::mpsc, time::timeout};
 

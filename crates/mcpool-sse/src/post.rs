@@ -17,12 +17,12 @@ use mcpool_core::{
 };
 use mcpool_duplex::{Departure, Outgoing, WriteError, WriteHalf};
 use mcpool_http_pool::{
-    Events, HttpPeer, PeerRequest, read_capped, read_refusal, refusal_error,
-    reqwest::{
-        Method, Response, StatusCode,
+    Events, HttpPeer, PeerRequest, Response,
+    http::{
+        Method, StatusCode,
         header::{ACCEPT, CONTENT_TYPE, HeaderValue},
     },
-    says_lost_session,
+    read_capped, read_refusal, refusal_error, says_lost_session,
 };
 use tokio::{
     runtime::Handle,

@@ -11,7 +11,8 @@ use crate::{
     grant::{Grant, now, union},
     headless,
     login::{
-        self, IssuerChange, LoginAgent, LoginFailure, LoginRequest, PendingLogin, RedirectReceiver,
+        self, IssuerChange, LoginAgent, LoginFailure, PendingLogin, RedirectReceiver,
+        request::LoginRequest,
     },
 };
 

@@ -12,15 +12,13 @@ use mcpool_core::{
     Authenticator, AuthenticatorProvider, ConnectRequest, HttpSpec, OAuthSpec, Result, ServerSpec,
     TransportSpec,
 };
-use mcpool_http_pool::{
-    ClientSettings, HttpPeer, HttpPool, PeerRequest,
-    reqwest::{
-        self, Method,
-        header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION},
-        redirect::Policy,
-    },
-};
+use mcpool_http_pool::{ClientSettings, HttpPeer, HttpPool, PeerRequest};
 use mcpool_testkit::fixtures::authz::{AuthzFixture, AuthzOptions};
+use reqwest::{
+    Method,
+    header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION},
+    redirect::Policy,
+};
 
 pub(crate) const REDIRECT: &str = "http://127.0.0.1:53682/callback";
 
