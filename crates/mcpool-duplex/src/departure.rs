@@ -1,10 +1,7 @@
 //! The moment at which a message is no longer only ours.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -12,6 +9,7 @@ use mcpool_core::{Delivery, RequestSink};
 
 use crate::{
     ending::Ending,
+    sync::atomic::{AtomicBool, Ordering},
     wire::{Wire, guarded},
 };
 

@@ -6,7 +6,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures::FutureExt;
 use mcpool_core::{
     ConnectRequest, Delivery, Error, ErrorKind, Inbox, Notification, Raw, RequestId, RequestSink,
     Result, RpcError, ServerRequest, Transport, TransportKind, TransportMonitor, WireRequest,
@@ -87,7 +86,7 @@ impl Duplex {
         let connection = Arc::new(Connection::new(wire, write, sender, runtime.clone()));
         let reading = read_all(Arc::clone(&connection), Box::new(read));
         Ok(Self {
-            reader: Task::spawn(&runtime, reading.boxed()),
+            reader: Task::spawn(&runtime, Box::pin(reading)),
             connection,
             monitor,
             inbox: Mutex::new(Some(inbox)),
@@ -112,7 +111,7 @@ impl Duplex {
         let patience = self.total.saturating_add(CLOSE_GRACE);
         let task = Task::spawn(
             &self.connection.runtime,
-            async move { closing.run(patience).await }.boxed(),
+            Box::pin(async move { closing.run(patience).await }),
         );
         *close = Some(Close {
             task,

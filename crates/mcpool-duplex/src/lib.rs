@@ -67,9 +67,10 @@ mod wire;
 
 /// What the models of the hand-made atomics replace by that of loom.
 mod sync {
-    pub(crate) use std::sync::atomic;
+    pub(crate) use std::sync::{Mutex, MutexGuard, atomic};
 
-    pub(crate) use futures::task::AtomicWaker;
+    pub(crate) use atomic_waker::AtomicWaker;
+    pub(crate) use tokio::runtime::Handle;
 }
 
 pub use departure::Departure;

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::future::BoxFuture;
+use futures_core::future::BoxFuture;
 use tokio::{runtime::Handle, task::AbortHandle};
 
 /// A task that a runtime drives. Aborting a task only tells its runtime to drop it, which one that

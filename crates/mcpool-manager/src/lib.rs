@@ -69,6 +69,8 @@ mod supervise;
 /// What the models of the hand-made atomics replace by that of loom.
 mod sync {
     pub(crate) use std::sync::atomic;
+
+    pub(crate) use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 }
 
 pub use application::Signal;

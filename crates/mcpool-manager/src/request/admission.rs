@@ -312,28 +312,12 @@ async fn send<O: Operation>(
 async fn enter(server: &Arc<Server>, not_ready: NotReady, deadline: &Deadline) -> Result<Inside> {
     loop {
         ready(server, not_ready, deadline).await?;
-        let turn = server.queue.turn();
-        let Ok(_turn) = tokio::time::timeout_at(deadline.waiting, turn).await else {
-            return Err(overloaded(server, deadline));
-        };
-        loop {
-            // Made before looking, so that no room that is freed meanwhile is missed.
-            let freed = server.queue.freed();
-            match admit(server) {
-                Ok(inside) => return Ok(inside),
-                Err(Refused::Full) => {
-                    // Instances that sleep could help.
-                    server.want();
-                    if tokio::time::timeout_at(deadline.waiting, freed)
-                        .await
-                        .is_err()
-                    {
-                        return Err(overloaded(server, deadline));
-                    }
-                }
-                // Wait for a connection, and let the others wait in their own ways.
-                Err(Refused::Shut) => break,
-            }
+        // Instances that sleep could help.
+        let room = server.queue.room(|| admit(server), || server.want());
+        match tokio::time::timeout_at(deadline.waiting, room).await {
+            Ok(Some(inside)) => return Ok(inside),
+            Ok(None) => {}
+            Err(_) => return Err(overloaded(server, deadline)),
         }
     }
 }

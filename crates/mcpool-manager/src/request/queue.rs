@@ -1,8 +1,13 @@
 //! Where calls wait for room: first come, first served, and free of charge while there is room.
+//! `tests/loom` compiles this file with the atomics of loom and tries the orders of events.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, futures::Notified};
+use crate::{
+    supervise::gate::Refused,
+    sync::{
+        Notify, Semaphore, SemaphorePermit,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 /// The queue in front of one server's instances.
 ///
@@ -26,7 +31,7 @@ impl Default for Queue {
 }
 
 /// Being the first in the queue. Dropping it makes the next one the first.
-pub(crate) struct Turn<'a> {
+struct Turn<'a> {
     _first: Option<SemaphorePermit<'a>>,
     _waiting: Waiting<'a>,
 }
@@ -45,8 +50,31 @@ impl Queue {
         self.waiting.load(Ordering::Acquire) > 0
     }
 
-    /// Waits to be the first. Dropping the future leaves the queue.
-    pub(crate) async fn turn(&self) -> Turn<'_> {
+    /// Waits to be the first, and then for room; `admit` goes in where there is some. Each time
+    /// that there is none, `full` is told. `None` when there is nothing to wait for in a queue: no
+    /// connection is open. Dropping the future leaves the queue.
+    pub(crate) async fn room<T>(
+        &self,
+        mut admit: impl FnMut() -> Result<T, Refused>,
+        mut full: impl FnMut(),
+    ) -> Option<T> {
+        let _turn = self.turn().await;
+        loop {
+            // Made before looking, so that no room that is freed meanwhile is missed.
+            let freed = self.freed.notified();
+            match admit() {
+                Ok(inside) => return Some(inside),
+                Err(Refused::Full) => {
+                    full();
+                    freed.await;
+                }
+                // The others wait for a connection in their own ways.
+                Err(Refused::Shut) => return None,
+            }
+        }
+    }
+
+    async fn turn(&self) -> Turn<'_> {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         let waiting = Waiting(&self.waiting);
         Turn {
@@ -54,11 +82,6 @@ impl Queue {
             _first: self.first.acquire().await.ok(),
             _waiting: waiting,
         }
-    }
-
-    /// The next time that somebody leaves, from the making of this future on.
-    pub(crate) fn freed(&self) -> Notified<'_> {
-        self.freed.notified()
     }
 
     /// Somebody left.

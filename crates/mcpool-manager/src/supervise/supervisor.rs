@@ -232,7 +232,7 @@ impl Supervisor {
         let now = Instant::now();
         let input = Input {
             now,
-            random: rand::random(),
+            random: fastrand::f64(),
             what,
         };
         let before = self.state.phase.clone();

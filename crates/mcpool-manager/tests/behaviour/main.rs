@@ -16,6 +16,7 @@ mod delivery;
 mod events;
 mod forced;
 mod foreign;
+mod health;
 mod herd;
 mod instances;
 mod lifecycle;

@@ -1,14 +1,6 @@
-//! The gate of a connection, in every order of events (loom).
-#![allow(clippy::unwrap_used, missing_docs)]
+//! The gate of a connection.
 
-mod sync {
-    pub(crate) use loom::sync::atomic;
-}
-
-#[path = "../src/supervise/gate.rs"]
-mod gate;
-
-use gate::{Gate, Refused};
+use crate::gate::{Gate, Refused};
 use loom::{
     model::Builder,
     sync::{Arc, Notify},

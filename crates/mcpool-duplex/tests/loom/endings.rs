@@ -1,37 +1,8 @@
-//! The end of a message, in every order of events (loom).
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod sync {
-    use std::task::Waker;
-
-    pub(crate) use loom::sync::atomic;
-
-    /// As that of `futures`, on loom's.
-    #[derive(Debug)]
-    pub(crate) struct AtomicWaker(loom::future::AtomicWaker);
-
-    impl AtomicWaker {
-        pub(crate) fn new() -> Self {
-            Self(loom::future::AtomicWaker::new())
-        }
-
-        pub(crate) fn register(&self, waker: &Waker) {
-            self.0.register_by_ref(waker);
-        }
-
-        pub(crate) fn wake(&self) {
-            self.0.wake();
-        }
-    }
-}
-
-#[path = "../src/ending.rs"]
-mod ending;
-
 use std::future::poll_fn;
 
-use ending::Ending;
 use loom::{future::block_on, sync::Arc, thread};
+
+use crate::ending::Ending;
 
 #[test]
 fn who_waits_for_the_end_is_woken() {
