@@ -198,6 +198,9 @@ const LONG: &[Step] = &[
 
 /// The feature sets that are checked beside "all": (crate, features).
 const FEATURE_SETS: &[(&str, &str)] = &[
+    ("mcpool-config", ""),
+    ("mcpool-config", "edit"),
+    ("mcpool-config", "toml,yaml"),
     ("mcpool-client", ""),
     ("mcpool-client", "stdio"),
     ("mcpool-client", "sse"),

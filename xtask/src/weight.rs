@@ -42,6 +42,7 @@ const fn scale(package: &'static str, features: Features) -> Scale {
 /// The program first; then each library crate as somebody takes it who wants it alone.
 const SCALES: &[Scale] = &[
     scale(PROGRAM, Features::Default),
+    scale(PROGRAM, Features::None),
     scale("mcpool", Features::Default),
     scale("mcpool", Features::Only("manager,stdio")),
     scale("mcpool-core", Features::None),
@@ -52,6 +53,7 @@ const SCALES: &[Scale] = &[
     scale("mcpool-http-pool", Features::Default),
     scale("mcpool-http", Features::Default),
     scale("mcpool-sse", Features::Default),
+    scale("mcpool-config", Features::None),
     scale("mcpool-config", Features::Default),
     scale("mcpool-auth", Features::Default),
     scale("mcpool-client", Features::None),

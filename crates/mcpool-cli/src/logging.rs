@@ -1,9 +1,11 @@
 //! Logging to standard error: off unless asked for.
 
 use tracing_subscriber::{
-    EnvFilter,
     field::MakeExt as _,
+    filter::{LevelFilter, Targets},
     fmt::format::{FormatFields, debug_fn},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
 };
 
 use crate::{
@@ -19,12 +21,16 @@ pub(crate) fn start(global: &Global) -> Result<(), String> {
         (None, 1) => "mcpool=info",
         (None, _) => "mcpool=debug",
     };
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log {filter}: {error}"))?;
+    let filter: Targets = filter
+        .parse()
+        .map_err(|error| format!("--log {filter}: {error}"))?;
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_max_level(LevelFilter::TRACE)
         .fmt_fields(fields())
         .with_writer(|| out::Log)
         .with_ansi(out::takes_colours())
+        .finish()
+        .with(filter)
         .init();
     Ok(())
 }

@@ -194,7 +194,7 @@ async fn keep(link: Arc<Link>, coverage: Coverage, mut report: Option<Granted>) 
             backoff.reset();
         }
         // The policy has no last attempt.
-        let pause = backoff.next_delay(rand::random()).unwrap_or(HEALTHY);
+        let pause = backoff.next_delay(fastrand::f64()).unwrap_or(HEALTHY);
         tokio::select! {
             _ = link.transport.closed() => return,
             () = tokio::time::sleep(pause) => {}

@@ -1,11 +1,14 @@
 //! A document as a tree in which every key and value knows its place, whatever its syntax.
 
 mod json;
+#[cfg(feature = "toml")]
 mod toml;
+#[cfg(feature = "yaml")]
 mod yaml;
 
 use std::{ops::Range, path::Path, sync::Arc};
 
+#[cfg(feature = "edit")]
 pub(crate) use json::options as jsonc_options;
 
 use crate::{
@@ -165,11 +168,28 @@ impl Node {
 pub(crate) fn parse(source: &Arc<Source>, format: Format) -> Result<Node, Box<Problem>> {
     let parsed = match format {
         Format::Json => json::parse(source),
+        #[cfg(feature = "toml")]
         Format::Toml => toml::parse(source),
+        #[cfg(feature = "yaml")]
         Format::Yaml => yaml::parse(source),
+        #[cfg(not(all(feature = "toml", feature = "yaml")))]
+        format => Err(not_built(source, format)),
     };
     // Whatever the parser stumbled over, this is why.
     parsed.map_err(|problem| merge_conflict(source).map_or(problem, Box::new))
+}
+
+/// The problem for a file whose format was left out of this build.
+#[cfg(not(all(feature = "toml", feature = "yaml")))]
+fn not_built(source: &Arc<Source>, format: Format) -> Box<Problem> {
+    let (name, feature) = (format.as_str(), format.as_str().to_ascii_lowercase());
+    Box::new(
+        Problem::error("syntax", format!("this build reads no {name}"))
+            .at(Span::new(source, 0..0))
+            .help(format!(
+                "write it in JSON, or build with the feature `{feature}`"
+            )),
+    )
 }
 
 /// The problem for a file in which a merge was left unresolved.

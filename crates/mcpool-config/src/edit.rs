@@ -1,6 +1,7 @@
 //! Changing a file by hand's rules: comments, order, unknown keys and line ends stay.
 
 pub(crate) mod json;
+#[cfg(feature = "toml")]
 pub(crate) mod toml;
 
 use std::{path::Path, time::Duration};
@@ -77,10 +78,7 @@ fn edit_source(text: &str, format: Format, path: Option<&Path>, edits: &[Edit]) 
         body.to_owned()
     };
     if format == Format::Yaml {
-        return Err(Error::new(
-            ErrorKind::InvalidArgument,
-            "mcpool does not rewrite YAML, which would lose its comments; edit the file by hand, or keep the servers in JSON or TOML",
-        ));
+        return Err(not_written(format));
     }
     for edit in edits {
         if let Edit::Add { name, .. } = edit {
@@ -91,7 +89,9 @@ fn edit_source(text: &str, format: Format, path: Option<&Path>, edits: &[Edit]) 
         check_present(&root, edit)?;
         body = match format {
             Format::Json => json::apply(&body, edit)?,
-            _ => toml::apply(&body, edit)?,
+            #[cfg(feature = "toml")]
+            Format::Toml => toml::apply(&body, edit)?,
+            _ => return Err(not_written(format)),
         };
         verify(&body, format, edit)?;
     }
@@ -150,6 +150,16 @@ fn parse(text: &str, format: Format, path: Option<&Path>) -> Result<Node> {
     let source = Source::new(name, path, text);
     document::parse(&source, format)
         .map_err(|problem| crate::problems::Problems(vec![*problem]).into_error())
+}
+
+fn not_written(format: Format) -> Error {
+    let message = match format {
+        Format::Yaml => {
+            "mcpool does not rewrite YAML, which would lose its comments; edit the file by hand, or keep the servers in JSON or TOML"
+        }
+        _ => "this build writes no TOML: build with the feature `toml`",
+    };
+    Error::new(ErrorKind::InvalidArgument, message)
 }
 
 /// Only files with a plain map of servers in it are written.

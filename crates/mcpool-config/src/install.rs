@@ -7,6 +7,7 @@
 
 mod file;
 mod json;
+#[cfg(feature = "toml")]
 mod toml;
 
 use mcpool_core::{Error, ErrorKind, Result, ServerName};
@@ -82,7 +83,7 @@ fn command(words: &[String]) -> Value {
 
 impl HostWriter {
     /// The writer for a host; `None` for one whose file is not written: YAML, which loses its
-    /// comments, and files of several hosts.
+    /// comments, files of several hosts, and TOML without the feature `toml`.
     #[must_use]
     pub fn of(dialect: Dialect) -> Option<Self> {
         let usual: &[&str] = &["mcpServers"];
@@ -126,7 +127,7 @@ impl HostWriter {
                 }
                 HostServer::Url(url) => json!({ "type": "remote", "url": url, "enabled": true }),
             }),
-            Dialect::Codex => (&["mcp_servers"], plain),
+            Dialect::Codex if cfg!(feature = "toml") => (&["mcp_servers"], plain),
             _ => return None,
         };
         let shape = Shape {
@@ -159,8 +160,9 @@ impl HostWriter {
     pub fn names(&self, text: &str) -> Result<Vec<String>> {
         let (_, body) = split_mark(text);
         match self.shape.is_toml {
+            #[cfg(feature = "toml")]
             true => toml::names(body, self.shape.key),
-            false => json::names(body, self.shape.key),
+            _ => json::names(body, self.shape.key),
         }
     }
 
@@ -181,8 +183,9 @@ impl HostWriter {
         let (mark, body) = split_mark(text);
         let (key, entry) = (self.shape.key, (self.shape.entry)(server));
         let new = match self.shape.is_toml {
+            #[cfg(feature = "toml")]
             true => toml::replace(body, key, moved, name, &entry)?,
-            false => json::replace(body, key, moved, name, &entry)?,
+            _ => json::replace(body, key, moved, name, &entry)?,
         };
         let text = format!("{mark}{new}");
         // Read back: what was asked for, and nothing else, has changed.
@@ -222,8 +225,9 @@ impl HostWriter {
             .map(|before| split_mark(before).1)
             .unwrap_or_default();
         let new = match self.shape.is_toml {
+            #[cfg(feature = "toml")]
             true => toml::restore(body, self.shape.key, name, old, &gone)?,
-            false => json::restore(body, self.shape.key, name, old, &gone)?,
+            _ => json::restore(body, self.shape.key, name, old, &gone)?,
         };
         Ok(format!("{mark}{new}"))
     }

@@ -22,17 +22,31 @@
 //! assert!(rendered.contains("did you mean `command`?"), "{rendered}");
 //! # Ok::<(), mcpool_core::Error>(())
 //! ```
+//!
+//! # Cargo features
+//!
+//! All are on by default; without them files in JSON are read, and nothing is written or watched.
+//!
+//! - `toml`, `yaml`: files in these formats. Without them such a file is a
+//!   [`Problem`] that names the feature.
+//! - `edit`: [`edit_file`] and [`HostWriter`], which change files and keep what they do not change.
+//! - `schema`: [`json_schema`].
+//! - `watch`: [`Watcher`].
+//! - `url`: a URL that cannot be used is a problem with its place. Without it, it is an error when
+//!   the server is connected.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod compile;
 mod diagnose;
 mod dialects;
 mod document;
+#[cfg(feature = "edit")]
 mod edit;
 mod excerpt;
 mod expand;
 mod home;
 mod hosts;
+#[cfg(feature = "edit")]
 mod install;
 mod loader;
 mod merge;
@@ -41,6 +55,7 @@ mod portable;
 mod problems;
 mod reader;
 mod render;
+#[cfg(feature = "schema")]
 mod schema;
 mod secrets;
 pub mod settings;
@@ -50,11 +65,13 @@ mod summary;
 mod template;
 mod trust;
 mod units;
+#[cfg(feature = "watch")]
 mod watch;
 
 pub use diagnose::{Problem, Severity, nearest};
 pub use dialects::Dialect;
 pub use document::Format;
+#[cfg(feature = "edit")]
 pub use edit::{Edit, edit_file, edit_text};
 pub use excerpt::Excerpt;
 pub use expand::{
@@ -62,6 +79,7 @@ pub use expand::{
     Resolver, VariableSource,
 };
 pub use hosts::{Folders, HostFile, find, host_files};
+#[cfg(feature = "edit")]
 pub use install::{HostServer, HostWriter, read_host_file, write_host_file};
 pub use loader::{Loaded, Loader};
 pub use merge::Entry;
@@ -69,6 +87,7 @@ pub use origin::{Origin, Scope};
 pub use portable::Portable;
 pub use problems::Problems;
 pub use reader::InputDeclaration;
+#[cfg(feature = "schema")]
 pub use schema::json_schema;
 pub use source::{Position, Source, Span};
 pub use summary::ProblemSummary;
@@ -78,4 +97,5 @@ pub use trust::{
     TrustStore,
 };
 pub use units::{ByteSize, HumanDuration};
+#[cfg(feature = "watch")]
 pub use watch::{Reload, Watcher};

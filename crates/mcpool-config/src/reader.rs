@@ -9,6 +9,8 @@ mod policies;
 mod process;
 mod profiles;
 mod transport;
+#[cfg(feature = "url")]
+mod url;
 mod values;
 
 use std::{

@@ -6,6 +6,7 @@ mod secrets;
 
 use std::{collections::BTreeMap, fmt};
 
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -16,9 +17,10 @@ pub use secrets::WithoutSecrets;
 pub use oauth::{DpopName, GrantName, IdentityProviderSettings, OAuthSettings};
 
 /// A whole file in the native format.
-#[derive(Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(title = "mcpool configuration")]
+#[cfg_attr(feature = "schema", schemars(title = "mcpool configuration"))]
 #[non_exhaustive]
 pub struct FileSettings {
     /// The address of this schema, for editors.
@@ -47,7 +49,8 @@ pub struct FileSettings {
 }
 
 /// A part of the pool.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ProfileSettings {
@@ -70,7 +73,8 @@ pub struct ProfileSettings {
 }
 
 /// Where tokens are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CredentialStore {
@@ -82,7 +86,8 @@ pub enum CredentialStore {
 }
 
 /// Hosts to import from.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum Imports {
@@ -99,7 +104,8 @@ pub enum Imports {
 }
 
 /// Which of two equally named imports wins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ImportOrder {
@@ -111,7 +117,8 @@ pub enum ImportOrder {
 }
 
 /// How many connects may run at once in the whole process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct BudgetSettings {
@@ -126,7 +133,8 @@ pub struct BudgetSettings {
 /// One server, as it is written. Every field may be left out; strings may hold `${…}`.
 ///
 /// `Debug` shows no value that may be a secret.
-#[derive(Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ServerSettings {
@@ -187,7 +195,7 @@ pub struct ServerSettings {
     pub idle_timeout: Option<HumanDuration>,
     /// How many processes or sessions serve it. Default 1.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1000))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1000)))]
     pub instances: Option<u32>,
     /// `auto`, `legacy`, `modern`, or a protocol version such as `2025-06-18`. Default `auto`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -288,6 +296,7 @@ impl Serialize for HeaderMap {
     }
 }
 
+#[cfg(feature = "schema")]
 impl JsonSchema for HeaderMap {
     fn inline_schema() -> bool {
         true
@@ -303,7 +312,8 @@ impl JsonSchema for HeaderMap {
 }
 
 /// The transports by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum TransportName {
@@ -318,7 +328,8 @@ pub enum TransportName {
 }
 
 /// When a server is connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum StartName {
@@ -331,7 +342,8 @@ pub enum StartName {
 }
 
 /// What a stdio server inherits of the application's environment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum InheritSettings {
@@ -342,7 +354,8 @@ pub enum InheritSettings {
 }
 
 /// The named sets of inherited variables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum InheritName {
@@ -355,7 +368,8 @@ pub enum InheritName {
 }
 
 /// Which tools are shown. Denied wins.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ToolSettings {
@@ -368,7 +382,8 @@ pub struct ToolSettings {
 }
 
 /// Reconnecting: a preset, or numbers.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum Reconnect {
@@ -379,7 +394,8 @@ pub enum Reconnect {
 }
 
 /// The named reconnect policies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ReconnectPreset {
@@ -396,7 +412,8 @@ pub enum ReconnectPreset {
 }
 
 /// The numbers of a reconnect policy.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ReconnectSettings {
@@ -408,7 +425,7 @@ pub struct ReconnectSettings {
     pub base: Option<HumanDuration>,
     /// The growth of each step. Default 2.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1.0))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1.0)))]
     pub factor: Option<f64>,
     /// No delay is longer. Default `30s`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -431,7 +448,8 @@ pub struct ReconnectSettings {
 }
 
 /// The randomness of a delay.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum JitterSettings {
@@ -445,7 +463,8 @@ pub enum JitterSettings {
 }
 
 /// The named kinds of jitter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum JitterName {
@@ -458,7 +477,8 @@ pub enum JitterName {
 }
 
 /// A number of attempts, or no limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum Attempts {
@@ -469,7 +489,8 @@ pub enum Attempts {
 }
 
 /// No limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Unlimited {
@@ -478,7 +499,8 @@ pub enum Unlimited {
 }
 
 /// An interval, or never.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum Interval {
@@ -489,7 +511,8 @@ pub enum Interval {
 }
 
 /// Not at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Never {
@@ -498,7 +521,8 @@ pub enum Never {
 }
 
 /// Heartbeats: on, off, or with numbers.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum Health {
@@ -509,7 +533,8 @@ pub enum Health {
 }
 
 /// The numbers of the heartbeat.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct HealthSettings {
@@ -524,12 +549,13 @@ pub struct HealthSettings {
     pub timeout: Option<HumanDuration>,
     /// How many must fail in a row before a reconnect. Default 2.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub misses: Option<u32>,
 }
 
 /// Sizes and counts.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LimitSettings {
@@ -541,20 +567,21 @@ pub struct LimitSettings {
     pub stderr_lines: Option<u32>,
     /// Requests in flight at once. Default 256.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub max_in_flight: Option<u32>,
     /// The most pages of one list. Default 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub max_pages: Option<u32>,
     /// The most rounds of one multi-round-trip request. Default 10.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub max_rounds: Option<u32>,
 }
 
 /// How a connection is closed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ShutdownSettings {

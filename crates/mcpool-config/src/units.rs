@@ -1,8 +1,10 @@
 //! Durations as `"30s"` and sizes as `"16MiB"`.
 
-use std::{borrow::Cow, fmt, time::Duration};
+#[cfg(feature = "schema")]
+mod schema;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use std::{fmt, time::Duration};
+
 use serde::{Serialize, Serializer};
 
 /// A duration that is written with its unit: `"500ms"`, `"30s"`, `"1m 30s"`, `"2h"`.
@@ -61,24 +63,6 @@ impl Serialize for HumanDuration {
     }
 }
 
-impl JsonSchema for HumanDuration {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Duration".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "pattern": r"^\s*(0|(\d+\s*[a-zA-Zµ]+\s*)+)$",
-            "examples": ["500ms", "30s", "2m", "1h 30m"]
-        })
-    }
-}
-
 /// A number of bytes that is written with its unit: `"64KiB"`, `"16MiB"`, `"1GB"`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
@@ -128,24 +112,6 @@ impl fmt::Debug for ByteSize {
 impl Serialize for ByteSize {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
-    }
-}
-
-impl JsonSchema for ByteSize {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Size".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "pattern": r"^\s*(0|\d+(\.\d+)?\s*[kKmMgGtTpPeE]?[iI]?[bB]?)\s*$",
-            "examples": ["64KiB", "16MiB", "1GB"]
-        })
     }
 }
 

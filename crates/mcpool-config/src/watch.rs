@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::Stream;
+use futures_core::Stream;
 use mcpool_core::{Error, ErrorKind, Result, ServerSpec};
 use notify::{
     EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,

@@ -5,7 +5,7 @@
 //! edits its configuration.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -74,7 +74,7 @@ impl Locks {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         loop {
             let file = options.open(&path)?;
-            match fs4::FileExt::try_lock(&file) {
+            match file.try_lock() {
                 // Who held it before removed the file between our opening and our locking.
                 Ok(()) if !is_at(&file, &path) => {}
                 Ok(()) => {
@@ -83,8 +83,8 @@ impl Locks {
                     let _ = lock.sign();
                     return Ok(Some(lock));
                 }
-                Err(fs4::TryLockError::WouldBlock) => return Ok(None),
-                Err(fs4::TryLockError::Error(error)) => return Err(error),
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error),
             }
         }
     }
@@ -162,7 +162,7 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Where an open file cannot be removed it stays, and is used again.
         let _ = std::fs::remove_file(&self.path);
-        let _ = fs4::FileExt::unlock(&self.file);
+        let _ = self.file.unlock();
     }
 }
 

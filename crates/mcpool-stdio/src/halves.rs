@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
+use futures_core::future::BoxFuture;
 use mcpool_core::{Error, ErrorKind, Result, TransportMonitor};
 use mcpool_duplex::{
     DuplexMonitor, Frames, Outgoing, ReadHalf, WriteError, WriteHalf, lines::LineReader,

@@ -8,6 +8,7 @@
 //! process group is killed.
 
 use std::{
+    hash::{BuildHasher, Hasher, RandomState},
     sync::OnceLock,
     time::{Duration, Instant},
 };
@@ -18,11 +19,9 @@ use rustix::process::Pid;
 pub(crate) fn application_id() -> &'static str {
     static ID: OnceLock<String> = OnceLock::new();
     ID.get_or_init(|| {
-        format!(
-            "{:016x}{:016x}",
-            rand::random::<u64>(),
-            rand::random::<u64>()
-        )
+        // The keys of the hashes are the system's random numbers.
+        let random = || RandomState::new().build_hasher().finish();
+        format!("{:016x}{:016x}", random(), random())
     })
 }
 

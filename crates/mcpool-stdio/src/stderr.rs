@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::{Stream, StreamExt};
+use futures_core::Stream;
 use mcpool_core::{ServerName, StderrLine};
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
@@ -45,7 +45,7 @@ pub struct StderrStream(BroadcastStream<StderrEvent>);
 impl StderrStream {
     /// The next line; `None` at the end. Cancel-safe.
     pub async fn next(&mut self) -> Option<StderrEvent> {
-        StreamExt::next(self).await
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 }
 
@@ -53,7 +53,7 @@ impl Stream for StderrStream {
     type Item = StderrEvent;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<StderrEvent>> {
-        self.0.poll_next_unpin(cx).map(|item| {
+        Pin::new(&mut self.0).poll_next(cx).map(|item| {
             item.map(|item| match item {
                 Ok(event) => event,
                 Err(BroadcastStreamRecvError::Lagged(missed)) => StderrEvent::Missed(missed),
@@ -181,6 +181,8 @@ impl LineSplitter {
 
 #[cfg(test)]
 mod tests {
+    use futures::StreamExt;
+
     use super::*;
 
     fn split(chunks: &[&[u8]]) -> Vec<String> {
@@ -244,7 +246,7 @@ mod tests {
             matches!(stream.next().await, Some(StderrEvent::Line { line, .. }) if line.text == "5")
         );
         fanout.end();
-        assert_eq!(stream.count().await, STREAM_CAPACITY - 1);
+        assert_eq!(StreamExt::count(stream).await, STREAM_CAPACITY - 1);
         assert_eq!(fanout.subscribe().next().await, None);
     }
 }

@@ -227,7 +227,11 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `manager` | yes | `ConnectionManager` and what belongs to it |
-//! | `config` | yes | the module `config` |
+//! | `config` | yes | the module `config`: files in JSON |
+//! | `toml`, `yaml` | no | config files in these formats; each brings `config` |
+//! | `watch` | no | `config::Watcher`, which reads files again when they change; brings `config` |
+//! | `edit` | no | `config::edit_file` and `config::HostWriter`, which change files; brings `config` |
+//! | `schema` | no | `config::json_schema`; brings `config` |
 //! | `stdio`, `http`, `sse` | yes | the transport; `stdio` the module of that name as well |
 //! | `auth` | no | the module `auth`: OAuth |
 //! | `browser` | no | `auth::SystemBrowser`, which opens the user's browser; brings `auth` |

@@ -140,7 +140,7 @@ pub(crate) async fn down(app: &App) -> Outcome {
         let lock = lock_of(&socket);
         let mut byte = [0];
         while stream.read(&mut byte).await.is_ok_and(|read| read > 0) {}
-        off_thread(move || File::open(lock).and_then(|lock| fs4::FileExt::lock_shared(&lock))).await
+        off_thread(move || File::open(lock).and_then(|lock| lock.lock_shared())).await
     };
     match tokio::time::timeout(END_TIMEOUT, ended).await {
         Ok(_) => out::print(&text!("the gateway has ended\n")),
@@ -204,7 +204,7 @@ fn claim(socket: &Path) -> io::Result<Option<(File, UnixListener)>> {
         .truncate(false)
         .mode(0o600)
         .open(lock_of(socket))?;
-    if fs4::FileExt::try_lock(&lock).is_err() {
+    if lock.try_lock().is_err() {
         return Ok(None);
     }
     match std::fs::remove_file(socket) {

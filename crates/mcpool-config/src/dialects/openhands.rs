@@ -73,10 +73,7 @@ fn remote(item: &Node, transport: &str, before: &[Found]) -> Found {
     };
     let word = Node::new(item.range.clone(), Value::String(transport.to_owned()));
     members.push(member("transport", word));
-    let host = url::Url::parse(url)
-        .ok()
-        .and_then(|url| url.host_str().map(str::to_owned))
-        .unwrap_or_else(|| transport.to_owned());
+    let host = host(url).unwrap_or_else(|| transport.to_owned());
     let taken = |name: &str| before.iter().any(|found| found.name == name);
     let mut name = host.clone();
     let mut number = 2;
@@ -89,4 +86,16 @@ fn remote(item: &Node, transport: &str, before: &[Found]) -> Found {
         name_range: item.range.clone(),
         node: Node::new(item.range.clone(), Value::Object(members)),
     }
+}
+
+/// The host that stands in a URL.
+fn host(url: &str) -> Option<String> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit('@').next()?;
+    let end = match host.find(']') {
+        Some(bracket) => bracket + 1,
+        None => host.find(':').unwrap_or(host.len()),
+    };
+    (end > 0).then(|| host[..end].to_ascii_lowercase())
 }

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, StrInput};
+use granit_parser::{Event, Parser, ScalarStyle, StrInput};
 
 use super::{MAX_DEPTH, Member, Node, Value};
 use crate::{
