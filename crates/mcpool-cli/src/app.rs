@@ -1,6 +1,8 @@
 //! What every command needs: the flags, the servers of the config, and the one manager that is
 //! closed at the end whatever happens.
 
+mod select;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{
@@ -12,27 +14,26 @@ use std::{
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use mcpool::{
-    ClientFactory as _, ConnectOptions, ConnectionManager, Error, ReconnectPolicy, Refresh,
-    Requester as _, ServerHandle, ServerName, ServerRequestHandler, ServerSpec, StandardFactory,
-    StartMode, TransportKind,
+    ClientFactory as _, ConnectOptions, ConnectionManager, Error, Requester as _, ServerName,
+    ServerRequestHandler, ServerSpec, StandardFactory, TransportKind,
     auth::OAuth,
-    config::{Loaded, Problem, Watcher, nearest},
+    config::{Loaded, Problem, Watcher},
     stdio::{GuardianProgram, StdioConnector},
 };
-
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use select::Found;
 
 #[cfg(all(unix, feature = "gateway"))]
 use crate::pool;
 use crate::{
     config_files, credentials,
-    exit::{Exit, Failure, unknown},
+    exit::{Exit, Failure},
     global::Global,
-    named::{self, Named},
     off_thread::off_thread,
     questions::{Asking, Questions},
-    render::{out, progress::Connecting, text::Text},
-    targets::{Target, TargetFlags, is_url},
+    render::{out, progress::Connecting},
+    targets::Target,
     text, verdict,
     wire::Wire,
 };
@@ -71,16 +72,6 @@ pub(crate) struct App {
     /// What that gateway says of the servers whose connections are used.
     #[cfg(all(unix, feature = "gateway"))]
     lent: OnceLock<HashMap<String, pool::Seen>>,
-}
-
-/// A tool that the command line names.
-pub(crate) struct Found {
-    /// Its server, connected.
-    pub(crate) server: ServerHandle,
-    /// Its name, as the server has it.
-    pub(crate) tool: String,
-    /// Another server, connected, where one was wanted.
-    pub(crate) beside: Option<ServerHandle>,
 }
 
 /// How the connect of one server went.
@@ -139,146 +130,6 @@ impl App {
     pub(crate) fn with_wire(mut self, wire: Option<Arc<Wire>>) -> Self {
         self.wire = wire;
         self
-    }
-
-    /// The manager with the servers of the config, or with one of them, none connected yet. A
-    /// server that cannot be connected is not tried again: the command wants to know how it is.
-    pub(crate) async fn configured(
-        &self,
-        only: Option<&str>,
-    ) -> Result<&ConnectionManager, Failure> {
-        let mut specs = self.select(only).await?;
-        for spec in &mut specs {
-            spec.policy.reconnect = ReconnectPolicy::never();
-        }
-        self.managed(specs).await
-    }
-
-    /// The servers of the config, or one of them; connected when the command says so.
-    pub(crate) async fn select(&self, only: Option<&str>) -> Result<Vec<ServerSpec>, Failure> {
-        let specs = self.load_for(only).await?;
-        self.narrowed(specs, only)
-    }
-
-    /// As [`load`](Self::load), for a command that names this server.
-    async fn load_for(&self, name: Option<&str>) -> Result<Vec<ServerSpec>, Failure> {
-        let loaded = self.load().await;
-        loaded.map_err(|failure| failure.with_hints(name.and_then(half_a_target)))
-    }
-
-    /// One server of them, or all; connected when the command says so. Says what is wrong with
-    /// what the config has of them.
-    fn narrowed(
-        &self,
-        mut specs: Vec<ServerSpec>,
-        only: Option<&str>,
-    ) -> Result<Vec<ServerSpec>, Failure> {
-        if let Some(name) = only {
-            if !specs.iter().any(|spec| spec.name.as_str() == name) {
-                return Err(self.unknown_server(name, &specs));
-            }
-            specs.retain(|spec| spec.name.as_str() == name);
-        }
-        let is_broken = config_files::report(&self.global, self.problems(), only);
-        self.config_broken.store(is_broken, Ordering::Relaxed);
-        for spec in &mut specs {
-            spec.start = StartMode::Lazy(None);
-        }
-        Ok(specs)
-    }
-
-    /// The one server that these words name, alone or with one of its tools.
-    async fn select_named(
-        &self,
-        first: &str,
-        second: Option<&str>,
-    ) -> Result<(Vec<ServerSpec>, Named), Failure> {
-        let specs = self.load_for(Some(first)).await?;
-        let names: Vec<ServerName> = specs.iter().map(|spec| spec.name.clone()).collect();
-        let named = named::read(first, second, &names);
-        Ok((self.narrowed(specs, Some(&named.server))?, named))
-    }
-
-    /// As [`configured`](Self::configured), for the one server that these words name, alone or
-    /// with one of its tools.
-    pub(crate) async fn configured_named(
-        &self,
-        first: &str,
-        second: Option<&str>,
-    ) -> Result<(&ConnectionManager, Named), Failure> {
-        let (mut specs, named) = self.select_named(first, second).await?;
-        for spec in &mut specs {
-            spec.policy.reconnect = ReconnectPolicy::never();
-        }
-        Ok((self.managed(specs).await?, named))
-    }
-
-    /// The server that these words name, connected, and its tool, by the server's own name for it.
-    /// Where the first word names both, the second is the first argument.
-    pub(crate) async fn connected_tool(
-        &self,
-        first: &str,
-        second: Option<String>,
-        arguments: &mut Vec<String>,
-        beside: Option<&str>,
-    ) -> Result<Found, Failure> {
-        let (mut specs, named) = self.select_named(first, second.as_deref()).await?;
-        if named.in_one_word {
-            arguments.splice(..0, second);
-        }
-        let tool = named.tool.ok_or_else(|| {
-            Failure::usage(text!("which tool of {}?", named.server))
-                .with_hint(text!("`mcpool tools {}` lists them", named.server))
-        })?;
-        let mut other = None;
-        if let Some(beside) = beside {
-            let spec = self.beside(beside, &named.server).await?;
-            other = Some(spec.name.clone());
-            if spec.name.as_str() != named.server {
-                specs.push(spec);
-            }
-        }
-        let manager = self.connect_each(specs).await?;
-        let server = manager.server(&named.server)?;
-        // A qualified name says its tool only beside the list.
-        let listed = server.tools(Refresh::IfStale).await.ok();
-        let own = listed.and_then(|listed| {
-            let mut names = listed.items.iter().map(|known| &known.name);
-            let own = names.find(|own| named::is_named(&tool, &named.server, own));
-            own.map(ToString::to_string)
-        });
-        Ok(Found {
-            server,
-            tool: own.unwrap_or(tool),
-            beside: other
-                .map(|name| manager.server(name.as_str()))
-                .transpose()?,
-        })
-    }
-
-    /// The server that stands beside this one: one of the config, or the one at a URL.
-    async fn beside(&self, word: &str, first: &str) -> Result<ServerSpec, Failure> {
-        let loaded = match is_url(word) {
-            true => {
-                let mut target = Target::of_url(&TargetFlags::default(), word)?;
-                // Two paths of one host have one name.
-                target.distinguish_from(first);
-                config_files::load_target(&target).await?
-            }
-            false => config_files::load(&self.global).await?,
-        };
-        let wanted = match is_url(word) {
-            true => loaded.servers.first(),
-            false => loaded
-                .servers
-                .iter()
-                .find(|spec| spec.name.as_str() == word),
-        };
-        let mut spec = wanted
-            .cloned()
-            .ok_or_else(|| self.unknown_server(word, &loaded.servers))?;
-        spec.start = StartMode::Lazy(None);
-        Ok(spec)
     }
 
     /// Whether the command line describes its server, instead of a config.
@@ -579,24 +430,6 @@ impl App {
         self.problems.get().map_or(&[], Vec::as_slice)
     }
 
-    /// Why a server cannot be used that is not among those of the config.
-    pub(crate) fn unknown_server(&self, name: &str, known: &[ServerSpec]) -> Failure {
-        let problems = self.problems();
-        let is_of_it =
-            |problem: &Problem| problem.is_error() && problem.server.as_deref() == Some(name);
-        if problems.iter().any(is_of_it) {
-            config_files::report(&self.global, problems, Some(name));
-            return Failure::usage(text!(
-                "the server {} cannot be used before its entry in the config is corrected",
-                name
-            ));
-        }
-        let known: Vec<&str> = known.iter().map(|spec| spec.name.as_str()).collect();
-        unknown("server", name, &known)
-            .with_hints(meant_tool(name, &known))
-            .with_hints(half_a_target(name))
-    }
-
     /// Names the servers that could not be connected on standard error, and gives the exit code
     /// that they stand for.
     pub(crate) fn report_attempts(&self, attempts: &[Attempt]) -> Exit {
@@ -613,22 +446,4 @@ impl App {
         }
         self.overall(Exit::of_all(failed().map(Error::kind)))
     }
-}
-
-/// What was probably meant by a word that names a server and its tool, where the server is mistyped.
-fn meant_tool(word: &str, known: &[&str]) -> Option<Text> {
-    let parts = [".", "__"].map(|between| Some((word.split_once(between)?, between)));
-    parts
-        .into_iter()
-        .flatten()
-        .find_map(|((server, tool), between)| {
-            let near = nearest(server, known.iter().copied())?;
-            Some(text!("did you mean `{}{}{}`?", near, *between, tool))
-        })
-}
-
-/// What to write where the name of a server looks like an address or a path.
-fn half_a_target(name: &str) -> Option<Text> {
-    name.contains(['/', ':'])
-        .then(|| text!("a URL is written whole: https://…; a command stands behind --stdio"))
 }

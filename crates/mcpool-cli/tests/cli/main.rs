@@ -2,12 +2,14 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bench;
 mod calls;
 mod canned;
 mod commands;
 mod config;
 mod consent;
 mod demo;
+mod doctor;
 mod endings;
 #[cfg(feature = "gateway")]
 mod host;

@@ -242,3 +242,13 @@ pub(crate) fn processes_with(argument: &str) -> usize {
         });
     found.count()
 }
+
+/// The names of an object's members, in their order.
+pub(crate) fn keys(object: &Value) -> Vec<&str> {
+    object
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
