@@ -24,6 +24,7 @@ use crate::{
     outlet::Outlet,
     parking::{Parked, Running, Step},
     relay::ClientCaller,
+    replica::Replica,
     session::seconds,
 };
 
@@ -51,6 +52,9 @@ struct State {
     /// The call that waits, where one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parked: Option<String>,
+    /// Where it waits, where replicas know each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replica: Option<Replica>,
     /// The server's own state, as JSON text, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     upstream: Option<String>,
@@ -234,6 +238,19 @@ impl Gateway {
         Ok((route.server, route.name))
     }
 
+    /// Where the call is parked that a request goes on with.
+    pub(crate) fn parked_at(&self, request: &ServerRequest) -> Option<Replica> {
+        let params = RawObject::parse(request.params.as_ref()?).ok()?;
+        let state = self.opened(params.get("requestState")?)?;
+        state.parked.and(state.replica)
+    }
+
+    fn opened(&self, sealed: &Raw) -> Option<State> {
+        let text: String = sealed.parse().ok()?;
+        let bytes = self.0.keys.open(PURPOSE, &text)?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
     /// The state that a retry brings back.
     fn state(
         &self,
@@ -245,12 +262,7 @@ impl Gateway {
         let Some(sealed) = params.get("requestState").filter(|_| client.is_modern()) else {
             return Ok(None);
         };
-        let opened = sealed
-            .parse::<String>()
-            .ok()
-            .and_then(|text| self.0.keys.open(PURPOSE, &text))
-            .and_then(|bytes| serde_json::from_slice::<State>(&bytes).ok());
-        let state = opened.ok_or_else(not_ours)?;
+        let state = self.opened(sealed).ok_or_else(not_ours)?;
         let is_theirs = state.principal.as_deref() == client.principal.as_deref()
             && state.method == request.method
             && state.name == name
@@ -276,6 +288,7 @@ impl Gateway {
             method: request.method.clone(),
             name: name.to_owned(),
             server: server.clone(),
+            replica: parked.as_ref().and(self.0.replica.clone()),
             parked,
             upstream: upstream.map(|state| state.get().to_owned()),
             expires: seconds(SystemTime::now()).saturating_add(STATE_LIFETIME.as_secs()),

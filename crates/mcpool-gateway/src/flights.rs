@@ -58,18 +58,25 @@ impl Flights {
 
     /// A client cancels a request of its own; fine when there is none.
     pub(crate) fn cancelled(&self, owner: &str, notification: &Notification) {
+        if let Some(flight) = self.flight(owner, notification) {
+            flight.cancel();
+        }
+    }
+
+    /// Whether a notification cancels a request that is under way here.
+    pub(crate) fn is_flight(&self, owner: &str, notification: &Notification) -> bool {
+        notification.method == "notifications/cancelled"
+            && self.flight(owner, notification).is_some()
+    }
+
+    fn flight(&self, owner: &str, notification: &Notification) -> Option<CancellationToken> {
         #[derive(Deserialize)]
         struct Params {
             #[serde(rename = "requestId")]
             id: Raw,
         }
-        let params = notification.params.as_ref().map(Raw::parse::<Params>);
-        if let Some(Ok(params)) = params
-            && let Some(flights) = self.owners().get(owner)
-            && let Some(flight) = flights.get(params.id.get())
-        {
-            flight.cancel();
-        }
+        let params: Params = notification.params.as_ref()?.parse().ok()?;
+        self.owners().get(owner)?.get(params.id.get()).cloned()
     }
 
     fn owners(&self) -> MutexGuard<'_, HashMap<Arc<str>, HashMap<String, CancellationToken>>> {

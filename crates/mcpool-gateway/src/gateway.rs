@@ -29,6 +29,7 @@ use crate::{
     outlet::{Outlet, Questions},
     parking::Parking,
     pulse::Pulse,
+    replica::Replica,
     scope::Scope,
     seal::SealingKeys,
     session::Session,
@@ -81,6 +82,8 @@ pub(crate) struct Inner {
     pub(crate) parking: Arc<Parking>,
     pub(crate) drain: Drain,
     pub(crate) keys: SealingKeys,
+    /// Where other replicas reach this one.
+    pub(crate) replica: Option<Replica>,
     pub(crate) session_lifetime: Duration,
     pub(crate) audit: Option<AuditSink>,
     /// How the calls of clients go, and who they are: for people who look.
@@ -100,6 +103,7 @@ pub(crate) struct Inner {
 pub struct GatewayBuilder {
     manager: ConnectionManager,
     keys: Option<SealingKeys>,
+    replica: Option<Replica>,
     list_patience: Duration,
     session_lifetime: Duration,
     down: DownServers,
@@ -123,6 +127,22 @@ impl GatewayBuilder {
     pub fn with_keys(mut self, keys: SealingKeys) -> Self {
         self.keys = Some(keys);
         self
+    }
+
+    /// Sets where other gateways of the same pool reach this one: the base URL of its
+    /// [`router`](Gateway::router), at most 200 bytes. They must have the same
+    /// [keys](Self::with_keys) and set an address of their own.
+    ///
+    /// Then any of them may get any request. What is kept by one of them (the standing stream of a
+    /// session up to MCP 2025-11-25, its subscriptions, its log level, its requests under way, the
+    /// answers to what was asked; a parked call of MCP 2026-07-28) is reached by one hop. When its
+    /// gateway is gone, a session goes on at the others without what was kept.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](mcpool_core::ErrorKind::InvalidArgument) when it is no such URL.
+    pub fn with_advertised(mut self, url: &str) -> mcpool_core::Result<Self> {
+        self.replica = Some(Replica::new(url)?);
+        Ok(self)
     }
 
     /// Sets how long a list waits for servers that are slow; after it they are shown as they were
@@ -173,14 +193,16 @@ impl GatewayBuilder {
     pub fn build(self) -> Gateway {
         let info = json!({"name": self.name, "version": env!("CARGO_PKG_VERSION")});
         let pulse = Arc::new(Pulse::new());
+        let keys = self.keys.unwrap_or_else(SealingKeys::random);
         Gateway(Arc::new(Inner {
             catalog: Catalog::new(self.manager.clone(), self.list_patience, self.down),
             hub: Hub::new(self.manager.clone(), self.down),
             manager: self.manager,
-            questions: Arc::default(),
+            questions: Arc::new(Questions::new(keys.clone(), self.replica.clone())),
             parking: Arc::default(),
             drain: Drain::default(),
-            keys: self.keys.unwrap_or_else(SealingKeys::random),
+            keys,
+            replica: self.replica,
             session_lifetime: self.session_lifetime,
             audit: Some(counted(Arc::clone(&pulse), self.audit)),
             pulse,
@@ -199,6 +221,7 @@ impl Gateway {
         GatewayBuilder {
             manager,
             keys: None,
+            replica: None,
             list_patience: LIST_PATIENCE,
             session_lifetime: SESSION_LIFETIME,
             down: DownServers::default(),
@@ -272,7 +295,9 @@ impl Gateway {
             .map_err(|error| fault::invalid(format!("`initialize`: {}", error.message())))?;
         let version = era::negotiate(&params.protocol_version, Self::speaks(http));
         let lifetime = self.0.session_lifetime;
-        let session = Session::begin(version, &params.capabilities, principal, scope, lifetime);
+        let replica = self.0.replica.clone();
+        let capabilities = &params.capabilities;
+        let session = Session::begin(version, capabilities, principal, scope, lifetime, replica);
         let visit = Visit {
             session: Some(&session.id),
             protocol: &session.version,

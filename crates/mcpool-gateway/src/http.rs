@@ -13,6 +13,7 @@
 
 mod api;
 mod body;
+mod forward;
 mod headers;
 mod health;
 mod origin;
@@ -39,7 +40,13 @@ use mcpool_core::{RpcError, ServerName};
 use tokio::sync::Semaphore;
 
 pub(crate) use self::visitor::Visitor;
-use self::{origin::Allowed, place::Place, standing::Standing, visitor::Barred};
+use self::{
+    forward::{Forwarding, Hopped},
+    origin::Allowed,
+    place::Place,
+    standing::Standing,
+    visitor::Barred,
+};
 pub use self::{server::HttpServer, tls::Tls};
 use crate::{
     access::AccessKeys,
@@ -171,6 +178,7 @@ pub(crate) struct Front {
     profiles: Profiles,
     only: Option<Arc<str>>,
     allowed: Allowed,
+    forwarding: Option<Forwarding>,
     keys: Option<AccessKeys>,
     oauth: Option<ResourceServer>,
     metrics: Option<Render>,
@@ -188,8 +196,14 @@ impl Gateway {
     /// Requests of older clients go on when their connection breaks (MCP 2025-11-25: a disconnect
     /// is no cancel); those of MCP 2026-07-28 are cancelled with it.
     pub fn router(&self, options: HttpOptions) -> Router {
+        let replica = self.0.replica.clone();
         let front = Arc::new(Front {
             gateway: self.clone(),
+            forwarding: replica.and_then(|own| {
+                Forwarding::new(own)
+                    .inspect_err(|error| tracing::error!(%error, "requests stay where they came"))
+                    .ok()
+            }),
             flights: Arc::default(),
             standing: Standing::default(),
             profiles: options.profiles,
@@ -267,15 +281,27 @@ async fn serve(front: Arc<Front>, asked: Scope, place: Place, request: Request) 
         Ok(visitor) => visitor,
         Err(barred) => return barred.into_response(&front, &place),
     };
-    if let Err(wait) = visitor.allowance.count() {
+    // One that was sent on by another replica was counted there.
+    if request.extensions().get::<Hopped>().is_none()
+        && let Err(wait) = visitor.allowance.count()
+    {
         return reply::too_many(&mcpool_core::Raw::null(), wait);
     }
     front.gateway.run();
-    match *request.method() {
-        Method::POST => post::serve(front, visitor, request).await,
-        Method::GET => standing::open(&front, &visitor, request.headers()),
-        Method::DELETE => standing::end(&front, &visitor, request.headers()),
-        _ => reply::not_allowed(),
+    let method = request.method().clone();
+    if method == Method::POST {
+        return post::serve(front, visitor, request).await;
+    }
+    if !matches!(method, Method::GET | Method::DELETE) {
+        return reply::not_allowed();
+    }
+    let (parts, _) = request.into_parts();
+    if let Some(answer) = front.session_elsewhere(&visitor, &parts).await {
+        return answer;
+    }
+    match method {
+        Method::GET => standing::open(&front, &visitor, &parts.headers),
+        _ => standing::end(&front, &visitor, &parts.headers),
     }
 }
 

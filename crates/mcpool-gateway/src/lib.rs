@@ -54,6 +54,7 @@ mod outlet;
 mod parking;
 mod pulse;
 mod relay;
+mod replica;
 mod scope;
 mod seal;
 mod searching;

@@ -6,12 +6,18 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use mcpool_core::{Notification, Raw, RawObject, RpcError, encode_notification};
+use mcpool_core::{Notification, Raw, RawObject, Result, RpcError, encode_notification};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::{replica::Replica, seal::SealingKeys};
 
 /// Messages of one request that wait for its stream. Progress and logs over it are dropped, and
 /// questions wait.
 pub(crate) const MESSAGE_QUEUE: usize = 64;
+
+/// How the id of a question begins, and what the rest of it is sealed for.
+const ID_PREFIX: &str = "ask-";
+const PURPOSE: &str = "mcpool question 1";
 
 /// Questions to clients that are open at once, in all. More are refused.
 const MAX_QUESTIONS: usize = 4_096;
@@ -62,7 +68,11 @@ impl Outlet {
     ///
     /// # Errors
     /// The client's refusal, or that it cannot be asked.
-    pub(crate) async fn ask(&self, method: &str, params: Option<&Raw>) -> Result<Raw, RpcError> {
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        params: Option<&Raw>,
+    ) -> std::result::Result<Raw, RpcError> {
         let gone = || RpcError::new(RpcError::INTERNAL, "the client of this request is gone");
         let (id, answer) = self.questions.open(&self.owner)?;
         let mut request = RawObject::new();
@@ -89,22 +99,54 @@ impl Outlet {
 
 /// The questions that clients have not answered yet.
 #[derive(Debug, Default)]
-pub(crate) struct Questions(Mutex<HashMap<String, Waiting>>);
+pub(crate) struct Questions {
+    waiting: Mutex<HashMap<String, Waiting>>,
+    /// Who asks, where there are replicas that may get the answer: sealed into each id.
+    asker: Option<(SealingKeys, Replica)>,
+}
 
 #[derive(Debug)]
 struct Waiting {
     owner: Arc<str>,
-    answer: oneshot::Sender<Result<Raw, RpcError>>,
+    answer: oneshot::Sender<Outcome>,
 }
 
+/// What a client answers.
+type Outcome = std::result::Result<Raw, RpcError>;
+
 /// What comes of a question.
-type Answer = oneshot::Receiver<Result<Raw, RpcError>>;
+type Answer = oneshot::Receiver<Outcome>;
 
 impl Questions {
-    fn open(&self, owner: &Arc<str>) -> Result<(Raw, Answer), RpcError> {
+    pub(crate) fn new(keys: SealingKeys, replica: Option<Replica>) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            asker: replica.map(|replica| (keys, replica)),
+        }
+    }
+
+    /// An id that nobody can guess: the answer comes by a request of its own.
+    fn id(&self) -> Result<Raw> {
+        match &self.asker {
+            None => Raw::of(&format!("{ID_PREFIX}{:032x}", rand::random::<u128>())),
+            Some((keys, replica)) => {
+                let sealed = keys.seal(PURPOSE, replica.as_str().as_bytes())?;
+                Raw::of(&format!("{ID_PREFIX}{sealed}"))
+            }
+        }
+    }
+
+    /// The replica that has asked a question.
+    pub(crate) fn asked_by(&self, id: &Raw) -> Option<Replica> {
+        let (keys, _) = self.asker.as_ref()?;
+        let id: String = id.parse().ok()?;
+        let address = keys.open(PURPOSE, id.strip_prefix(ID_PREFIX)?)?;
+        Replica::new(std::str::from_utf8(&address).ok()?).ok()
+    }
+
+    fn open(&self, owner: &Arc<str>) -> std::result::Result<(Raw, Answer), RpcError> {
         let busy = || RpcError::new(RpcError::INTERNAL, "too many questions are open");
-        // Not to be guessed: the answer comes by a request of its own.
-        let id = Raw::of(&format!("ask-{:032x}", rand::random::<u128>())).map_err(|_| busy())?;
+        let id = self.id().map_err(|_| busy())?;
         let mut waiting = self.waiting();
         if waiting.len() >= MAX_QUESTIONS {
             return Err(busy());
@@ -121,7 +163,7 @@ impl Questions {
     }
 
     /// A client answers. `false` when it was not asked that.
-    pub(crate) fn answered(&self, owner: &str, id: &Raw, outcome: Result<Raw, RpcError>) -> bool {
+    pub(crate) fn answered(&self, owner: &str, id: &Raw, outcome: Outcome) -> bool {
         let mut waiting = self.waiting();
         if waiting.get(id.get()).is_none_or(|w| &*w.owner != owner) {
             return false;
@@ -139,7 +181,7 @@ impl Questions {
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<String, Waiting>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -190,6 +232,18 @@ mod tests {
         assert!(answered("me"));
         assert_eq!(ask.await.unwrap().unwrap(), Raw::empty_object());
         assert!(!answered("me"));
+    }
+
+    #[test]
+    fn a_question_says_who_asks() {
+        let replica = Replica::new("http://10.0.0.7:7332").unwrap();
+        let keys = SealingKeys::random();
+        let mine = Questions::new(keys.clone(), Some(replica.clone()));
+        let others = Questions::new(keys, Some(Replica::new("http://10.0.0.8:7332").unwrap()));
+        let (id, _answer) = mine.open(&"me".into()).unwrap();
+        assert_eq!(others.asked_by(&id), Some(replica));
+        let (alone, _answer) = Questions::default().open(&"me".into()).unwrap();
+        assert_eq!(others.asked_by(&alone), None);
     }
 
     #[tokio::test]

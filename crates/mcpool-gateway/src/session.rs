@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mcpool_core::{ProtocolVersion, Raw, RawObject, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::{scope::Scope, seal::SealingKeys};
+use crate::{replica::Replica, scope::Scope, seal::SealingKeys};
 
 /// What a session token is sealed for.
 const PURPOSE: &str = "mcpool session 1";
 
 /// Bytes of a client's capabilities that a token carries word for word. Of longer ones only the
 /// names are kept.
-const MAX_CAPABILITIES: usize = 1_024;
+const MAX_CAPABILITIES: usize = 768;
 
 /// What was agreed in `initialize`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub(crate) struct Session {
     /// Seconds of the Unix clock.
     #[serde(rename = "e")]
     expires: u64,
+    /// Which replica keeps what is kept of it, where replicas know each other.
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) replica: Option<Replica>,
 }
 
 impl Session {
@@ -45,6 +48,7 @@ impl Session {
         principal: Option<&str>,
         scope: &Scope,
         lifetime: Duration,
+        replica: Option<Replica>,
     ) -> Self {
         Self {
             id: format!("{:032x}", rand::random::<u128>()),
@@ -53,6 +57,7 @@ impl Session {
             principal: principal.map(str::to_owned),
             scope: scope.key(),
             expires: seconds(SystemTime::now()).saturating_add(lifetime.as_secs()),
+            replica,
         }
     }
 
@@ -116,6 +121,7 @@ mod tests {
             Some("ada"),
             &Scope::Pool,
             Duration::from_secs(lifetime),
+            Some(Replica::new(&format!("http://{}.example:7332", "h".repeat(150))).unwrap()),
         )
     }
 
@@ -151,7 +157,7 @@ mod tests {
             Some(&Raw::empty_object())
         );
         assert!(session.seal(&keys).unwrap().len() < 2_048);
-        let most = format!(r#"{{"sampling":{{"x":"{}"}}}}"#, "y".repeat(1_000));
+        let most = format!(r#"{{"sampling":{{"x":"{}"}}}}"#, "y".repeat(750));
         assert!(begin(&most, 60).seal(&keys).unwrap().len() <= 2_048);
     }
 }

@@ -11,7 +11,7 @@ use axum::{
 };
 use mcpool_core::{Raw, RpcError};
 
-use super::{Front, reply};
+use super::{Front, forward::Hopped, reply};
 
 /// The names by which the gateway may be reached: those of this machine, and those that were added.
 #[derive(Debug, Clone, Default)]
@@ -68,9 +68,20 @@ fn name_of(host: &str) -> &str {
 /// Refuses requests by names that are not allowed.
 pub(super) async fn check(
     State(front): State<Arc<Front>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
+    let refused = |why| {
+        let error = RpcError::new(RpcError::INVALID_REQUEST, why);
+        reply::refused(StatusCode::FORBIDDEN, &Raw::null(), error)
+    };
+    if front.arrived(&mut request).is_err() {
+        return refused("this hop is not one of a replica of this gateway");
+    }
+    if request.extensions().get::<Hopped>().is_some() {
+        // It was checked where it came in.
+        return next.run(request).await;
+    }
     let authority = request
         .uri()
         .authority()
@@ -78,14 +89,7 @@ pub(super) async fn check(
     if front.allowed.request(request.headers(), authority) {
         return next.run(request).await;
     }
-    reply::refused(
-        StatusCode::FORBIDDEN,
-        &Raw::null(),
-        RpcError::new(
-            RpcError::INVALID_REQUEST,
-            "this `Host` or `Origin` is not allowed here",
-        ),
-    )
+    refused("this `Host` or `Origin` is not allowed here")
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// When a client with too many requests under way may send the next.
-const A_WHILE: Duration = Duration::from_secs(1);
+pub(super) const A_WHILE: Duration = Duration::from_secs(1);
 
 /// The refusal of a whole POST.
 pub(super) type Refused = (StatusCode, RpcError);
@@ -57,14 +57,18 @@ pub(super) async fn serve(front: Arc<Front>, mut visitor: Visitor, request: Requ
     };
     let bad =
         |code: i64, reason: String| refuse((StatusCode::BAD_REQUEST, RpcError::new(code, reason)));
-    match parse_line(&text) {
-        Err(error) => bad(RpcError::PARSE, error.to_string()),
-        Ok(ParsedLine::One(Err(NotAMessage { reason, .. }))) => {
-            bad(RpcError::INVALID_REQUEST, reason)
-        }
-        Ok(ParsedLine::One(Ok(message))) => one(front, visitor, &parts.headers, message).await,
-        Ok(ParsedLine::Batch(members)) => batch(front, visitor, &parts.headers, members),
-        Ok(_) => bad(RpcError::INVALID_REQUEST, "it is no message".to_owned()),
+    let parsed = match parse_line(&text) {
+        Ok(parsed) => parsed,
+        Err(error) => return bad(RpcError::PARSE, error.to_string()),
+    };
+    if let Some(answer) = front.post_elsewhere(&visitor, &parts, &text, &parsed).await {
+        return answer;
+    }
+    match parsed {
+        ParsedLine::One(Err(NotAMessage { reason, .. })) => bad(RpcError::INVALID_REQUEST, reason),
+        ParsedLine::One(Ok(message)) => one(front, visitor, &parts.headers, message).await,
+        ParsedLine::Batch(members) => batch(front, visitor, &parts.headers, members),
+        _ => bad(RpcError::INVALID_REQUEST, "it is no message".to_owned()),
     }
 }
 
@@ -151,7 +155,7 @@ async fn one(
 }
 
 /// Whether a request is of the era without `initialize`.
-fn is_modern(headers: &HeaderMap, request: &ServerRequest) -> bool {
+pub(super) fn is_modern(headers: &HeaderMap, request: &ServerRequest) -> bool {
     let said = headers::text(headers, &headers::VERSION);
     let is_older = |version: &str| ProtocolVersion::new(version).has_initialize();
     match said {

@@ -15,6 +15,7 @@ mod lines;
 mod oauth;
 mod page;
 mod profiles;
+mod replicas;
 mod searching;
 mod support;
 mod traces;

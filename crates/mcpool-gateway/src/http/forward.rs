@@ -1,0 +1,381 @@
+//! What is kept by one replica reaches it from every other: a session of an older client belongs
+//! to the replica that began it, and so does a call that is parked there. A request for another
+//! replica goes there whole, by one hop, and its answer comes back as it is.
+//!
+//! The hop carries a sealed header, so that nobody else can send one: it says that the request was
+//! checked for its `Host` and counted for its rate, and must not be sent on. The client's own
+//! credentials go along, and are checked again.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
+    response::Response,
+};
+use futures::{Stream, StreamExt as _, stream};
+use mcpool_core::{
+    Delivery, Error, ErrorKind, Message, ParsedLine, Raw, ResponseId, Result, RpcError,
+    ServerRequest, encode_response,
+};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::{Front, Visitor, post, reply, standing};
+use crate::{fault, https, limits::Turn, replica::Replica, seal::SealingKeys, session::seconds};
+
+/// The header of a hop.
+const HOP: HeaderName = HeaderName::from_static("mcpool-hop");
+
+/// What a hop is sealed for.
+const PURPOSE: &str = "mcpool hop 1";
+
+/// How long a connection to another replica may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a replica that could not be reached is not tried again.
+const DOWN_PAUSE: Duration = Duration::from_secs(5);
+
+/// Replicas that are known as down at once.
+const MAX_DOWN: usize = 1_024;
+
+/// How old a hop may be, and how far the clocks of two replicas may be apart.
+const HOP_LIFETIME: Duration = Duration::from_secs(300);
+
+/// When a connection to another replica that is silent is asked for a sign of life.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Headers that belong to a connection, or say how the client reached the first replica.
+const OF_CONNECTION: [HeaderName; 12] = [
+    header::HOST,
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::TE,
+    header::TRAILER,
+    header::EXPECT,
+    header::ORIGIN,
+    header::PROXY_AUTHORIZATION,
+    header::ACCEPT_ENCODING,
+    HOP,
+];
+
+/// The way to other replicas.
+pub(super) struct Forwarding {
+    own: Replica,
+    client: reqwest::Client,
+    down: Mutex<HashMap<Replica, Instant>>,
+}
+
+/// A request that another replica has sent on.
+#[derive(Clone, Copy)]
+pub(super) struct Hopped;
+
+#[derive(Serialize, Deserialize)]
+struct Hop {
+    /// Whom it was sent to.
+    to: Replica,
+    method: String,
+    path: String,
+    /// Seconds of the Unix clock.
+    at: u64,
+}
+
+/// What came of a hop.
+pub(super) enum Sent {
+    Answered(reqwest::Response),
+    /// The replica did not get it, or did not take it.
+    NotRun,
+    /// What became of it is not known.
+    Lost,
+}
+
+impl Forwarding {
+    /// # Errors
+    /// When no TLS can be spoken.
+    pub(super) fn new(own: Replica) -> Result<Self> {
+        let client = https::builder()?
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .tcp_keepalive(KEEP_ALIVE);
+        let client = https::build(client)?;
+        Ok(Self {
+            own,
+            client,
+            down: Mutex::default(),
+        })
+    }
+
+    /// The replica, if it is another one that can be expected to be there.
+    fn other(&self, replica: Replica) -> Option<Replica> {
+        let since = self.down().get(&replica).copied();
+        let is_down = since.is_some_and(|since| since.elapsed() < DOWN_PAUSE);
+        (replica != self.own && !is_down).then_some(replica)
+    }
+
+    fn is_down(&self, replica: Replica) {
+        let mut down = self.down();
+        if down.len() >= MAX_DOWN {
+            down.retain(|_, since| since.elapsed() < DOWN_PAUSE);
+        }
+        if down.len() < MAX_DOWN {
+            down.insert(replica, Instant::now());
+        }
+    }
+
+    fn down(&self) -> MutexGuard<'_, HashMap<Replica, Instant>> {
+        self.down.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send(&self, keys: &SealingKeys, to: Replica, parts: &Parts, body: String) -> Sent {
+        let path = path_of(parts);
+        let Ok(hop) = seal(keys, &to, &parts.method, path) else {
+            return Sent::NotRun;
+        };
+        let mut headers = parts.headers.clone();
+        for name in OF_CONNECTION {
+            headers.remove(name);
+        }
+        headers.insert(HOP, hop);
+        let request = self
+            .client
+            .request(parts.method.clone(), format!("{}{path}", to.as_str()))
+            .headers(headers)
+            .body(body);
+        match request.send().await {
+            // It ends, or cannot check tokens now: either is said before anything is run.
+            Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => Sent::NotRun,
+            Ok(response) => Sent::Answered(response),
+            Err(error) => {
+                let connected = !error.is_connect();
+                let error = error.without_url();
+                tracing::debug!(replica = to.as_str(), %error, "a request did not get through");
+                if connected {
+                    return Sent::Lost;
+                }
+                self.is_down(to);
+                Sent::NotRun
+            }
+        }
+    }
+}
+
+fn path_of(parts: &Parts) -> &str {
+    parts.uri.path_and_query().map_or("/", |path| path.as_str())
+}
+
+fn seal(keys: &SealingKeys, to: &Replica, method: &Method, path: &str) -> Result<HeaderValue> {
+    let hop = Hop {
+        to: to.clone(),
+        method: method.as_str().to_owned(),
+        path: path.to_owned(),
+        at: seconds(SystemTime::now()),
+    };
+    let sealed = keys.seal(PURPOSE, Raw::of(&hop)?.get().as_bytes())?;
+    HeaderValue::from_str(&sealed)
+        .map_err(|_| Error::new(ErrorKind::Internal, "a hop cannot be said in a header"))
+}
+
+impl Front {
+    /// Marks a request that another replica has sent on.
+    ///
+    /// # Errors
+    /// The header of a hop that was not made for this request.
+    pub(super) fn arrived(&self, request: &mut Request) -> std::result::Result<(), HopRefused> {
+        let Some(sealed) = request.headers_mut().remove(HOP) else {
+            return Ok(());
+        };
+        let opened = sealed
+            .to_str()
+            .ok()
+            .and_then(|sealed| self.gateway.0.keys.open(PURPOSE, sealed))
+            .and_then(|bytes| serde_json::from_slice::<Hop>(&bytes).ok());
+        let path = request.uri().path_and_query();
+        let is_good = opened.is_some_and(|hop| {
+            Some(&hop.to) == self.forwarding.as_ref().map(|forwarding| &forwarding.own)
+                && hop.method == request.method().as_str()
+                && Some(hop.path.as_str()) == path.map(|path| path.as_str())
+                && hop.at.abs_diff(seconds(SystemTime::now())) <= HOP_LIFETIME.as_secs()
+        });
+        if !is_good {
+            return Err(HopRefused);
+        }
+        request.extensions_mut().insert(Hopped);
+        Ok(())
+    }
+
+    /// The way to other replicas, for a request that may still go there.
+    fn onward(&self, parts: &Parts) -> Option<&Forwarding> {
+        let forwarding = self.forwarding.as_ref()?;
+        parts
+            .extensions
+            .get::<Hopped>()
+            .is_none()
+            .then_some(forwarding)
+    }
+
+    /// Sends a POST to the replica that it is for; `None` when it is to be served here.
+    pub(super) async fn post_elsewhere(
+        &self,
+        visitor: &Visitor,
+        parts: &Parts,
+        text: &str,
+        parsed: &ParsedLine,
+    ) -> Option<Response> {
+        let forwarding = self.onward(parts)?;
+        let to = forwarding.other(self.replica_of(visitor, &parts.headers, parsed)?)?;
+        let request = match parsed {
+            ParsedLine::One(Ok(Message::Request(request))) => Some(request),
+            _ => None,
+        };
+        let id = request.map_or_else(Raw::null, |request| request.id.clone());
+        let Some(turn) = visitor.begin() else {
+            return Some(reply::too_many(&id, post::A_WHILE));
+        };
+        let sent = forwarding.send(&self.gateway.0.keys, to, parts, text.to_owned());
+        let lost = lost(request);
+        match sent.await {
+            Sent::NotRun => None,
+            Sent::Answered(response) => Some(passed_on(response, Some(turn), Some(lost))),
+            Sent::Lost => Some(reply::json(StatusCode::OK, lost)),
+        }
+    }
+
+    /// Sends a GET or DELETE to the replica of its session; `None` when it is to be served here.
+    pub(super) async fn session_elsewhere(
+        &self,
+        visitor: &Visitor,
+        parts: &Parts,
+    ) -> Option<Response> {
+        let forwarding = self.onward(parts)?;
+        let session = standing::session(self, visitor, &parts.headers).ok()?;
+        let to = forwarding.other(session.replica?)?;
+        let sent = forwarding.send(&self.gateway.0.keys, to, parts, String::new());
+        match sent.await {
+            Sent::Answered(response) => Some(passed_on(response, None, None)),
+            // To open a stream, or to end a session, twice does no harm.
+            Sent::NotRun | Sent::Lost => None,
+        }
+    }
+
+    /// The replica that a message is for, if it is for a certain one.
+    fn replica_of(
+        &self,
+        visitor: &Visitor,
+        headers: &HeaderMap,
+        parsed: &ParsedLine,
+    ) -> Option<Replica> {
+        if let ParsedLine::One(Ok(message)) = parsed {
+            match message {
+                Message::Request(request) if post::is_modern(headers, request) => {
+                    return self.gateway.parked_at(request);
+                }
+                Message::Request(request) if request.method == "initialize" => return None,
+                // Whoever asked it has said so.
+                Message::Response {
+                    id: ResponseId::Foreign(id),
+                    ..
+                } => {
+                    if let Some(replica) = self.gateway.0.questions.asked_by(id) {
+                        return Some(replica);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let session = standing::session(self, visitor, headers).ok()?;
+        if let ParsedLine::One(Ok(Message::Notification(notification))) = parsed
+            && self.flights.is_flight(&session.id, notification)
+        {
+            // Its own replica was down when the request came.
+            return None;
+        }
+        session.replica
+    }
+}
+
+/// A header of a hop that was not made by a replica, or not for this request.
+pub(super) struct HopRefused;
+
+/// What the client is told when the answer of another replica is lost.
+fn lost(request: Option<&ServerRequest>) -> String {
+    let error = Error::new(
+        ErrorKind::ConnectionLost,
+        "the gateway that ran the request was lost",
+    )
+    .with_delivery(Delivery::Unknown);
+    let Some(request) = request else {
+        return encode_response(&Raw::null(), &Err(fault::rpc(&error))).unwrap_or_default();
+    };
+    let outcome: std::result::Result<Raw, RpcError> = match request.method.as_str() {
+        "tools/call" => fault::tool_result(&error).map_err(|error| fault::rpc(&error)),
+        _ => Err(fault::rpc(&error)),
+    };
+    encode_response(&request.id, &outcome).unwrap_or_default()
+}
+
+/// The answer of another replica as that of this one. When its stream of events breaks off, its
+/// last event says that the answer is lost.
+fn passed_on(response: reqwest::Response, turn: Option<Turn>, lost: Option<String>) -> Response {
+    let mut answer = Response::new(Body::empty());
+    *answer.status_mut() = response.status();
+    for (name, value) in response.headers() {
+        if !OF_CONNECTION.contains(name) {
+            answer.headers_mut().append(name, value.clone());
+        }
+    }
+    let is_stream = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    let last = lost
+        .filter(|_| is_stream)
+        .map(|lost| format!("\n\ndata: {lost}\n\n"));
+    *answer.body_mut() = Body::from_stream(to_the_end(response.bytes_stream(), turn, last));
+    answer
+}
+
+/// The pieces of a body. The place among the requests of its principal is held to its end.
+fn to_the_end(
+    pieces: impl Stream<Item = reqwest::Result<Bytes>> + Send + 'static,
+    turn: Option<Turn>,
+    last: Option<String>,
+) -> impl Stream<Item = reqwest::Result<Bytes>> + Send + 'static {
+    stream::unfold(Some((Box::pin(pieces), turn, last)), |reading| async move {
+        let (mut pieces, turn, last) = reading?;
+        match (pieces.next().await?, last) {
+            (Ok(piece), last) => Some((Ok(piece), Some((pieces, turn, last)))),
+            (Err(_), Some(last)) => Some((Ok(last.into()), None)),
+            (Err(error), None) => Some((Err(error), None)),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_that_is_down_is_left_alone_for_a_while() {
+        let own = Replica::new("http://127.0.0.1:1").unwrap();
+        let other = Replica::new("http://127.0.0.1:2").unwrap();
+        let forwarding = Forwarding::new(own.clone()).unwrap();
+        assert_eq!(forwarding.other(own), None);
+        assert_eq!(forwarding.other(other.clone()), Some(other.clone()));
+        forwarding.is_down(other.clone());
+        assert_eq!(forwarding.other(other.clone()), None);
+        tokio::time::advance(DOWN_PAUSE).await;
+        assert_eq!(forwarding.other(other.clone()), Some(other));
+        for number in 0..2 * MAX_DOWN {
+            forwarding.is_down(Replica::new(&format!("http://127.0.0.1:9/{number}")).unwrap());
+        }
+        assert!(forwarding.down().len() <= MAX_DOWN);
+    }
+}
