@@ -92,6 +92,10 @@ pub(crate) struct ServeArgs {
     /// lines; default: a new key, so that sessions end with the program
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// The URL at which other gateways of this pool reach this one, such as http://10.0.0.7:7332; all
+    /// of them need the same --key-file. Then clients may come by any balancer
+    #[arg(long, value_name = "URL", requires = "key_file")]
+    advertise: Option<String>,
     /// A file of keys, made with `mcpool serve key add`: clients over HTTP must send one as a bearer
     /// token. Without FILE it is the user's. Needed to listen on addresses that other machines reach
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "")]
@@ -367,6 +371,11 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     }
     if let Some(keys) = sealing {
         builder = builder.with_keys(keys);
+    }
+    if let Some(url) = &args.advertise {
+        builder = builder
+            .with_advertised(url)
+            .map_err(|error| Failure::usage(text!("--advertise: {}", error.to_string())))?;
     }
     if let Some(audit) = audit {
         builder = builder.with_audit(move |entry| write_entry(&audit, &entry));
