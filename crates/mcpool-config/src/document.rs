@@ -84,6 +84,7 @@ impl Format {
 }
 
 /// How deep values may be nested: more is not a configuration but an attack.
+#[cfg(any(feature = "toml", feature = "yaml"))]
 const MAX_DEPTH: usize = 128;
 
 /// A value and its place.

@@ -14,6 +14,7 @@ use mcpool_core::{Masker, Result, ServerSpec};
 
 pub(crate) use loaded::Document;
 pub use loaded::Loaded;
+#[cfg(feature = "edit")]
 pub(crate) use read_file::MAX_BYTES;
 
 use crate::{

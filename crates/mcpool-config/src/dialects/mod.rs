@@ -54,7 +54,9 @@ use mcpool_core::{Error, ErrorKind};
 
 pub(crate) use located::{Found, Located};
 pub(crate) use recognise::{ends_with, fits, recognise};
-pub(crate) use rules::{BareUrl, COMMON, Folder, Key, Place, Rules, Unit, UserFile, Variable};
+#[cfg(feature = "schema")]
+pub(crate) use rules::COMMON;
+pub(crate) use rules::{BareUrl, Folder, Key, Place, Rules, Unit, UserFile, Variable};
 pub(crate) use unserved::problem as no_servers;
 
 use crate::diagnose::nearest;
