@@ -165,6 +165,7 @@ impl App {
 
     /// From now on the first signal cancels this instead of ending the program, which then ends by
     /// itself.
+    #[cfg(feature = "gateway")]
     pub(crate) fn on_end(&self) -> &CancellationToken {
         self.end.get_or_init(CancellationToken::new)
     }

@@ -169,6 +169,7 @@ impl Failure {
     }
 
     /// What happened, without hints.
+    #[cfg(feature = "gateway")]
     pub(crate) fn message(&self) -> &Text {
         &self.message
     }
