@@ -80,3 +80,8 @@ pub use keyring_store::KeyringStore;
 pub use login::{IssuerChange, LoginAgent, LoginPrompt, RedirectReceiver};
 pub use oauth::{LoginState, LoginStatus, OAuth};
 pub use store::{MemoryStore, StoreLock, TokenStore};
+
+/// Runs the README's example as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -67,3 +67,8 @@ pub use evidence::ConnectFailure;
 pub use factory::StandardFactory;
 pub use isolated::IsolatedClient;
 pub use layers::{AuditLog, TimeoutCap};
+
+/// Runs the README's example as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

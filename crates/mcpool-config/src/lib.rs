@@ -99,3 +99,8 @@ pub use trust::{
 pub use units::{ByteSize, HumanDuration};
 #[cfg(feature = "watch")]
 pub use watch::{Reload, Watcher};
+
+/// Runs the README's example as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -94,3 +94,8 @@ pub use version::ProtocolVersion;
 /// rmcp's payload types: the types of the protocol's parameters and results.
 #[cfg(feature = "model")]
 pub use rmcp::model;
+
+/// Runs the README's example as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

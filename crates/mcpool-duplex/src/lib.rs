@@ -79,3 +79,8 @@ pub use frame::{Frame, Frames};
 pub use halves::{Outgoing, ReadHalf, WriteError, WriteHalf};
 pub use monitor::DuplexMonitor;
 pub use scan::{IdScanner, Ids};
+
+/// Runs the README's example as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

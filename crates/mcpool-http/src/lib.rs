@@ -55,3 +55,8 @@ mod stream;
 mod transport;
 
 pub use connector::HttpConnector;
+
+/// Runs the README's example as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

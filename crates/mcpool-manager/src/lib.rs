@@ -95,3 +95,8 @@ pub use supervise::{
     budget::Budget,
     suspend::{SuspendClock, SystemClock},
 };
+
+/// Runs the README's example as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -61,3 +61,8 @@ pub use monitor::StdioMonitor;
 pub use rmcp_transport::RmcpTransport;
 pub use stderr::{StderrEvent, StderrStream};
 pub use transport::StdioTransport;
+
+/// Runs the README's example as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
