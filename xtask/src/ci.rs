@@ -6,10 +6,10 @@
 use std::time::Instant;
 
 use crate::{
-    Outcome, circles, clients, conformance, deploy, documented, external_types, layers, limits,
-    test,
+    Outcome, api, book, circles, clients, conformance, deploy, documented, examples,
+    external_types, layers, limits, package, test,
     tools::{self, cargo, find_or_install, is_ci},
-    weight,
+    weight, words,
 };
 
 /// One check.
@@ -58,6 +58,11 @@ const STEPS: &[Step] = &[
         name: "test",
         what: "the README's test command: unit, integration, end-to-end and doc tests",
         run: test::run,
+    },
+    Step {
+        name: "examples",
+        what: "every example of the library runs to a good end",
+        run: examples::run,
     },
     Step {
         name: "fuzz",
@@ -116,6 +121,26 @@ const STEPS: &[Step] = &[
                 .env("RUSTDOCFLAGS", "-D warnings"),
             )
         },
+    },
+    Step {
+        name: "book",
+        what: "every link and include of the documents leads somewhere",
+        run: book::run,
+    },
+    Step {
+        name: "words",
+        what: "words that the project no longer uses stay out",
+        run: words::run,
+    },
+    Step {
+        name: "api",
+        what: "docs/api lists the public items as they are",
+        run: || api::run(&[]),
+    },
+    Step {
+        name: "package",
+        what: "the published crates are complete, and can be packaged",
+        run: || package::pack(false),
     },
     Step {
         name: "features",
@@ -188,6 +213,11 @@ const LONG: &[Step] = &[
                 ]),
             )
         },
+    },
+    Step {
+        name: "packages",
+        what: "each published crate builds from its package alone",
+        run: || package::pack(true),
     },
     Step {
         name: "deploy",

@@ -1,9 +1,11 @@
 //! The project's checks and chores: `cargo xtask COMMAND`.
 //!
 //! One list of checks, run the same by a person and by CI. This program compiles before
-//! anything is checked, so it has two dependencies and no more: one reads JSON, one reads Rust.
+//! anything is checked, so it has few dependencies: one reads JSON, the others read and write Rust.
 
+mod api;
 mod bench;
+mod book;
 mod cases;
 mod ci;
 mod circles;
@@ -11,15 +13,21 @@ mod clients;
 mod conformance;
 mod deploy;
 mod documented;
+mod documents;
+mod examples;
 mod external_types;
 mod layers;
 mod limits;
+mod package;
+mod picture;
 mod programs;
+mod release;
 mod servers;
 mod sources;
 mod test;
 mod tools;
 mod weight;
+mod words;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -43,6 +51,10 @@ cargo xtask COMMAND
                (--update writes the table; PATTERN… runs a part)
   bench        mcpool beside the limit and rmcp: `bench [stdio|http|memory|cli|gateway]`,
                --rounds N, --only TEXT
+  api          the public items of each library, against docs/api (--update writes them)
+  package      the crates as they would be published (--long builds each from its package)
+  release      `release --dry-run` goes through the checklist of docs/releasing.md
+  picture      draws docs/watch.svg from a run of `mcpool watch`
   weight       how many packages each crate brings, against the table in docs/weight.md
                (--update writes it; --binary builds and weighs the program)
 ";
@@ -65,6 +77,10 @@ fn main() -> ExitCode {
         "clients" => clients::run(rest),
         "bench" => bench::run(rest),
         "weight" => weight::run(rest),
+        "api" => api::run(rest),
+        "package" => package::run(rest),
+        "release" => release::run(rest),
+        "picture" => picture::run(),
         "help" | "-h" | "--help" => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

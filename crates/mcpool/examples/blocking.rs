@@ -13,16 +13,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let specs = vec![ServerSpec::url("docs", server.url())?];
 
     let pool = BlockingManager::new(Arc::new(StandardFactory::new()))?;
-    pool.try_run(|manager| async move { manager.start(specs).await })?.all_connected()?;
+    pool.try_run(|manager| async move { manager.start(specs).await })?
+        .all_connected()?;
 
     let arguments = json!({"message": "hello"});
-    let reply = pool.try_run(|manager| async move { manager.call("docs__echo", arguments).await })?;
+    let reply =
+        pool.try_run(|manager| async move { manager.call("docs__echo", arguments).await })?;
     println!("{}", reply.raw().get());
 
     // Bounded in time: the call is dropped, and its server is told.
     let hurried = pool.with_timeout(Duration::from_millis(200));
-    let late = hurried.try_run(|manager| async move { manager.call("docs__hang", json!({})).await });
-    assert_eq!(late.err().map(|error| error.kind()), Some(ErrorKind::Timeout));
+    let late =
+        hurried.try_run(|manager| async move { manager.call("docs__hang", json!({})).await });
+    assert_eq!(
+        late.err().map(|error| error.kind()),
+        Some(ErrorKind::Timeout)
+    );
 
     pool.shutdown(Duration::from_secs(5))?;
     Ok(())

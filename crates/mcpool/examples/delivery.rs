@@ -14,7 +14,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = orders.path().to_string_lossy().into_owned();
     let server = StdioFixture::new(Behavior::new().with(|b| b.effects_file = Some(path)));
     let manager = ConnectionManager::new(Arc::new(StandardFactory::new()));
-    manager.start(vec![server.spec("shop")]).await?.all_connected()?;
+    manager
+        .start(vec![server.spec("shop")])
+        .await?
+        .all_connected()?;
 
     // The tool writes the order down, and its server dies before it can answer.
     let order = json!({"key": "one pizza", "then": "crash"});
@@ -26,7 +29,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(error.delivery(), Delivery::Unknown);
 
     // A call that certainly did not run waits for the server to be back.
-    manager.call("shop__count", json!({"key": "one coffee"})).await?;
+    manager
+        .call("shop__count", json!({"key": "one coffee"}))
+        .await?;
     let orders = std::fs::read_to_string(orders.path())?;
     println!("ordered: {}", orders.lines().collect::<Vec<_>>().join(", "));
     assert_eq!(orders, "one pizza\none coffee\n");

@@ -29,7 +29,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let tools = manager.tools(Refresh::IfStale).await;
-    println!("{} tools, such as {}", tools.len(), tools.entries[0].qualified_name);
+    println!(
+        "{} tools, such as {}",
+        tools.len(),
+        tools.entries[0].qualified_name
+    );
 
     let arguments = serde_json::json!({"a": 19, "b": 23});
     let sum = manager.call("local__add", arguments).await?;

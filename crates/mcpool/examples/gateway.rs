@@ -33,7 +33,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tokio::spawn(async move { serve.await });
 
     // Any MCP client in any language. Both servers, of two revisions, are one to it.
-    let client = StandardFactory::new().isolated(&ServerSpec::url("mine", url)?).await?;
+    let client = StandardFactory::new()
+        .isolated(&ServerSpec::url("mine", url)?)
+        .await?;
     for name in ["old__echo", "new__echo"] {
         let reply = client.call_tool(name, json!({"message": name})).await?;
         println!("{}", reply.raw().get());

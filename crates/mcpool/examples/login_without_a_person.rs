@@ -29,7 +29,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let manager = ConnectionManager::new(Arc::new(factory));
     let specs = vec![ServerSpec::http("guarded", http)?];
     manager.start(specs).await?.all_connected()?;
-    println!("logged in; tokens asked for: {}", server.count("client_credentials"));
+    println!(
+        "logged in; tokens asked for: {}",
+        server.count("client_credentials")
+    );
     assert_eq!(server.count("client_credentials"), 1);
 
     manager.shutdown(Duration::from_secs(5)).await;

@@ -15,7 +15,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = StdioFixture::new(Behavior::new());
     let docs = HttpFixture::start(Behavior::new())?;
     let manager = ConnectionManager::new(Arc::new(StandardFactory::new()));
-    manager.start(vec![files.spec("files")]).await?.all_connected()?;
+    manager
+        .start(vec![files.spec("files")])
+        .await?
+        .all_connected()?;
     let before = files.marker().processes();
 
     let wanted = vec![files.spec("files"), ServerSpec::url("docs", docs.url())?];
@@ -26,7 +29,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     manager.apply(wanted).await?;
     manager.server("docs")?.connect().await?;
     assert_eq!(files.marker().processes(), before);
-    println!("{} servers, and the process of files is the same", manager.names().len());
+    println!(
+        "{} servers, and the process of files is the same",
+        manager.names().len()
+    );
 
     manager.shutdown(Duration::from_secs(5)).await;
     Ok(())

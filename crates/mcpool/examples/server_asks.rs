@@ -47,7 +47,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = StdioFixture::new(Behavior::new());
     let factory = StandardFactory::new().with_handler(Arc::new(Typed::new(Person)));
     let manager = ConnectionManager::new(Arc::new(factory));
-    manager.start(vec![server.spec("travel")]).await?.all_connected()?;
+    manager
+        .start(vec![server.spec("travel")])
+        .await?
+        .all_connected()?;
 
     let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}});
     let question = json!({"message": "Where to?", "requestedSchema": schema});

@@ -11,7 +11,10 @@ use mcpool_testkit::{Behavior, fixtures::stdio::StdioFixture};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = StdioFixture::new(Behavior::new());
     let manager = ConnectionManager::new(Arc::new(StandardFactory::new()));
-    manager.start(vec![server.spec("files")]).await?.all_connected()?;
+    manager
+        .start(vec![server.spec("files")])
+        .await?
+        .all_connected()?;
 
     let mut events = manager.events();
     server.kill();
@@ -27,11 +30,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let files = manager.server("files")?;
-    let answer = files.call_tool("echo", serde_json::json!({"message": "still here"})).await?;
+    let answer = files
+        .call_tool("echo", serde_json::json!({"message": "still here"}))
+        .await?;
     println!("{}", answer.raw().get());
 
     let report = manager.shutdown(Duration::from_secs(5)).await;
-    println!("closed {} server, killed {}", report.closed.len(), report.forced.len());
+    println!(
+        "closed {} server, killed {}",
+        report.closed.len(),
+        report.forced.len()
+    );
     assert!(server.marker().processes().is_empty());
     Ok(())
 }

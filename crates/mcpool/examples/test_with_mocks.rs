@@ -11,7 +11,9 @@ use mcpool::{
 
 /// The code under test.
 async fn weather_in(pool: &ConnectionManager, city: &str) -> Result<String, Error> {
-    let reply = pool.call("weather__now", serde_json::json!({"city": city})).await?;
+    let reply = pool
+        .call("weather__now", serde_json::json!({"city": city}))
+        .await?;
     let text = reply.content.first().and_then(|block| block.as_text());
     Ok(text.map_or_else(|| "unknown".to_owned(), |text| text.text.clone()))
 }
@@ -30,7 +32,11 @@ async fn main() -> Result<(), Error> {
         client
     });
     let pool = ConnectionManager::new(Arc::new(factory));
-    pool.start(vec![ServerSpec::url("weather", "https://nowhere.example/mcp")?]).await?;
+    pool.start(vec![ServerSpec::url(
+        "weather",
+        "https://nowhere.example/mcp",
+    )?])
+    .await?;
 
     assert_eq!(weather_in(&pool, "Bern").await?, "fog");
     println!("tested, and nothing was connected");

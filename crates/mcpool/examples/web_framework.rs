@@ -59,7 +59,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = StdioFixture::new(Behavior::new());
     // The same manager however often it is asked for, also in a front end that runs its script
     // again on every click.
-    let pool = || ConnectionManager::global(|| ConnectionManager::new(Arc::new(StandardFactory::new())));
+    let pool =
+        || ConnectionManager::global(|| ConnectionManager::new(Arc::new(StandardFactory::new())));
     pool().start(specs(&server)).await?.all_connected()?;
     pool().start(specs(&server)).await?;
     assert_eq!(server.marker().processes().len(), 1);

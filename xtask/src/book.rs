@@ -1,0 +1,199 @@
+//! `cargo xtask ci book`: the documents hold together.
+//!
+//! Each relative link leads to a file that is there, and to a heading that it has; each include of
+//! the book is there; and each page of `docs/` is in its table of contents. Where `mdbook` is
+//! installed, the book is built as well.
+
+use std::{collections::BTreeSet, path::Path, process::Command};
+
+use crate::{
+    Outcome,
+    documents::{self, Document},
+    tools::{self, find, root},
+};
+
+const SUMMARY: &str = "docs/SUMMARY.md";
+
+/// Checks all documents.
+pub(crate) fn run() -> Outcome {
+    let documents = documents::all()?;
+    let mut problems = Vec::new();
+    for document in &documents {
+        let shown = document.path.display();
+        for target in links(&document.text) {
+            if let Some(problem) = broken(&documents, document, &target) {
+                problems.push(format!("{shown}: {target}: {problem}"));
+            }
+        }
+    }
+    problems.extend(missing_pages(&documents));
+    for problem in &problems {
+        println!("book: {problem}");
+    }
+    if !problems.is_empty() {
+        return Err(format!("{} problems in the documents", problems.len()));
+    }
+    println!(
+        "book: {} documents, every link leads somewhere",
+        documents.len()
+    );
+    match find("mdbook") {
+        Some(mdbook) => tools::run(
+            Command::new(mdbook)
+                .current_dir(root())
+                .args(["build", "docs"]),
+        ),
+        None => Ok(()),
+    }
+}
+
+/// What the inline links, images and includes of a document lead to, code left out.
+fn links(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut in_code = false;
+    for line in text.lines() {
+        if let Some((_, rest)) = line.split_once("{{#include ") {
+            found.extend(rest.split(['}', ':']).next().map(str::to_owned));
+        }
+        if line.trim_start().starts_with("```") {
+            in_code = !in_code;
+        }
+        if in_code {
+            continue;
+        }
+        for part in line.split("](").skip(1) {
+            found.extend(part.split(')').next().map(str::to_owned));
+        }
+    }
+    found
+}
+
+/// What is wrong with a link, if anything is.
+fn broken(documents: &[Document], from: &Document, target: &str) -> Option<String> {
+    if target.contains("://") || target.starts_with("mailto:") {
+        return None;
+    }
+    let (file, heading) = match target.split_once('#') {
+        Some((file, heading)) => (file, Some(heading)),
+        None => (target, None),
+    };
+    let path = match file.is_empty() {
+        true => from.path.clone(),
+        false => normal(&from.path.parent().unwrap_or(Path::new("")).join(file)),
+    };
+    if !root().join(&path).exists() {
+        return Some("there is no such file".to_owned());
+    }
+    let heading = heading?;
+    let document = documents.iter().find(|document| document.path == path)?;
+    (!headings(&document.text).contains(heading)).then(|| "there is no such heading".to_owned())
+}
+
+/// A path without `..`.
+fn normal(path: &Path) -> std::path::PathBuf {
+    let mut normal = std::path::PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => {
+                normal.pop();
+            }
+            part => normal.push(part),
+        }
+    }
+    normal
+}
+
+/// The anchors of the headings, as GitHub and mdbook make them.
+fn headings(text: &str) -> BTreeSet<String> {
+    let mut in_code = false;
+    let mut found = BTreeSet::new();
+    for line in text.lines() {
+        if line.starts_with("```") {
+            in_code = !in_code;
+        }
+        if !in_code && line.starts_with('#') {
+            found.insert(anchor(line.trim_start_matches('#').trim()));
+        }
+    }
+    found
+}
+
+fn anchor(heading: &str) -> String {
+    let lower = heading.to_lowercase();
+    let kept = lower.chars().filter_map(|c| match c {
+        ' ' => Some('-'),
+        c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c),
+        _ => None,
+    });
+    kept.collect()
+}
+
+/// Pages that the table of contents does not have.
+fn missing_pages(documents: &[Document]) -> Vec<String> {
+    let Some(summary) = documents.iter().find(|d| d.path == Path::new(SUMMARY)) else {
+        return vec![format!("{SUMMARY} is missing")];
+    };
+    let listed: BTreeSet<_> = links(&summary.text)
+        .into_iter()
+        .map(|target| Path::new("docs").join(target))
+        .collect();
+    let pages = documents
+        .iter()
+        .filter(|d| d.path.starts_with("docs") && d.path != Path::new(SUMMARY));
+    pages
+        .filter(|page| !listed.contains(&page.path))
+        .map(|page| format!("{} is not in {SUMMARY}", page.path.display()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(path: &str, text: &str) -> Document {
+        Document {
+            path: path.into(),
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn links_are_found_outside_of_code() {
+        let text = "a [b](c.md#d) ![e](f.svg)\n```\n[no](g.md)\n{{#include ../h.rs:i}}\n```\n";
+        assert_eq!(links(text), ["c.md#d", "f.svg", "../h.rs"]);
+    }
+
+    #[test]
+    fn anchors_are_those_of_the_renderers() {
+        assert_eq!(
+            anchor("`health`, `limits`, `shutdown`"),
+            "health-limits-shutdown"
+        );
+        assert_eq!(anchor("Who may use it"), "who-may-use-it");
+    }
+
+    #[test]
+    fn a_link_to_nothing_is_a_problem() {
+        let documents = [document("README.md", "# One\n[x](#one) [y](#two)\n")];
+        assert_eq!(broken(&documents, &documents[0], "#one"), None);
+        assert!(broken(&documents, &documents[0], "#two").is_some());
+        assert!(broken(&documents, &documents[0], "no-such-file.md").is_some());
+        assert_eq!(
+            broken(&documents, &documents[0], "https://example.com"),
+            None
+        );
+    }
+
+    #[test]
+    fn a_page_that_is_not_listed_is_a_problem() {
+        let documents = [
+            document(SUMMARY, "- [A](a.md)\n"),
+            document("docs/a.md", ""),
+            document("docs/b.md", ""),
+        ];
+        assert_eq!(
+            missing_pages(&documents),
+            ["docs/b.md is not in docs/SUMMARY.md"]
+        );
+    }
+}

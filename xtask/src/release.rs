@@ -1,0 +1,85 @@
+//! `cargo xtask release --dry-run`: the checklist of docs/releasing.md, as far as a program can go
+//! through it. It publishes nothing.
+
+use std::{fs, process::Command};
+
+use crate::{
+    Outcome, api, package,
+    tools::{metadata, output, root},
+};
+
+/// Goes through the list and says what is missing.
+pub(crate) fn run(args: &[String]) -> Outcome {
+    if args != ["--dry-run"] {
+        return Err("say --dry-run: publishing is done by hand, as docs/releasing.md says".into());
+    }
+    let metadata = metadata()?;
+    let crates = package::published(&metadata);
+    let Some(version) = crates.first().map(|published| published.version.clone()) else {
+        return Err("no crate is published".to_owned());
+    };
+    let checks: [(&str, Outcome); 5] = [
+        (
+            "every crate has one version",
+            one_version(&crates, &version),
+        ),
+        ("CHANGELOG.md has the version", changelog(&version)),
+        ("the tree is clean, the tag is new", tree(&version)),
+        ("the lists in docs/api are up to date", api::run(&[])),
+        ("every crate packages and builds alone", package::pack(true)),
+    ];
+    let mut missing = 0;
+    println!("\nrelease of {version}:");
+    for (what, outcome) in checks {
+        match outcome {
+            Ok(()) => println!("  done     {what}"),
+            Err(problem) => {
+                missing += 1;
+                println!("  missing  {what}: {problem}");
+            }
+        }
+    }
+    println!("  by hand  cargo xtask ci --long");
+    println!("  by hand  git tag -s v{version} && git push origin v{version}");
+    println!("  by hand  publish in this order:");
+    for published in &crates {
+        println!("             cargo publish --package {}", published.name);
+    }
+    match missing {
+        0 => Ok(()),
+        missing => Err(format!("{missing} points of the checklist are missing")),
+    }
+}
+
+fn one_version(crates: &[package::Published], version: &str) -> Outcome {
+    match crates.iter().find(|published| published.version != version) {
+        None => Ok(()),
+        Some(other) => Err(format!("{} is {}", other.name, other.version)),
+    }
+}
+
+fn changelog(version: &str) -> Outcome {
+    let text = fs::read_to_string(root().join("CHANGELOG.md")).map_err(|e| e.to_string())?;
+    match text.contains(&format!("## [{version}] - ")) {
+        true => Ok(()),
+        false => Err(format!("there is no section \"## [{version}] - DATE\"")),
+    }
+}
+
+fn tree(version: &str) -> Outcome {
+    let mut git = Command::new("git");
+    git.current_dir(root());
+    let changed = output(git.args(["status", "--porcelain"]))?;
+    if !changed.is_empty() {
+        return Err(format!(
+            "{} files are not committed",
+            changed.lines().count()
+        ));
+    }
+    let mut git = Command::new("git");
+    git.current_dir(root());
+    match output(git.args(["tag", "--list", &format!("v{version}")]))?.is_empty() {
+        true => Ok(()),
+        false => Err(format!("the tag v{version} exists")),
+    }
+}

@@ -1,0 +1,118 @@
+//! `cargo xtask ci words`: words that the project no longer uses stay out.
+//!
+//! The documents, the sources and what they print are in plain technical English; `docs/glossary.md`
+//! has its terms. A word comes on this list when the last place that had it was rewritten.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{Outcome, documents, tools::root};
+
+/// What is not written, and what is written for it.
+const REMOVED: &[(&str, &str)] = &[
+    ("afresh", "again"),
+    ("anew", "again"),
+    ("bereave", "kill, end"),
+    ("farewell", "shutdown, close"),
+    ("hither", "here"),
+    ("in vain", "without success"),
+    ("let pass", "allow, ignore"),
+    ("so-many-th", "N-th"),
+    ("tells of", "reports"),
+    ("time-out", "timeout"),
+    ("time-outs", "timeouts"),
+    ("to the letter", "exactly"),
+    ("whosoever", "who, any caller"),
+    ("whoever", "who, any caller"),
+];
+
+/// Where Rust sources are.
+const SOURCES: &[&str] = &["crates", "tests", "xtask"];
+
+/// This list itself.
+const HERE: &str = "xtask/src/words.rs";
+
+/// Checks documents and sources.
+pub(crate) fn run() -> Outcome {
+    let mut count = 0;
+    let mut check = |path: &Path, text: &str| {
+        for (number, line) in text.lines().enumerate() {
+            for (word, instead) in found(line) {
+                println!(
+                    "words: {}:{}: {word} ({instead})",
+                    path.display(),
+                    number + 1
+                );
+                count += 1;
+            }
+        }
+    };
+    for document in documents::all()? {
+        check(&document.path, &document.text);
+    }
+    for directory in SOURCES {
+        for path in sources(&root().join(directory))? {
+            let failed = |error| format!("{}: {error}", path.display());
+            let text = fs::read_to_string(&path).map_err(failed)?;
+            let path = path.strip_prefix(root()).unwrap_or(&path);
+            if path != Path::new(HERE) {
+                check(path, &text);
+            }
+        }
+    }
+    match count {
+        0 => Ok(()),
+        count => Err(format!("{count} places have words that were removed")),
+    }
+}
+
+/// The removed words of a line.
+fn found(line: &str) -> Vec<(&'static str, &'static str)> {
+    let line = line.to_lowercase();
+    let mut found = REMOVED.to_vec();
+    found.retain(|(word, _)| has_word(&line, word));
+    found
+}
+
+/// Whether a text has a word that is not a part of a longer one.
+fn has_word(text: &str, word: &str) -> bool {
+    let inside = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-');
+    text.match_indices(word).any(|(at, _)| {
+        let before = text.get(..at).and_then(|text| text.chars().next_back());
+        let after = text
+            .get(at + word.len()..)
+            .and_then(|text| text.chars().next());
+        !inside(before) && !inside(after)
+    })
+}
+
+/// The Rust files below a directory, build output left out.
+fn sources(directory: &Path) -> Outcome<Vec<PathBuf>> {
+    let failed = |error| format!("{}: {error}", directory.display());
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+            paths.extend(sources(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_words_count() {
+        assert_eq!(found("it starts Anew."), [("anew", "again")]);
+        assert!(found("a timeout, janewood, start_anew").is_empty());
+        assert_eq!(found("the time-out of").len(), 1);
+        assert_eq!(found("its time-outs").len(), 1);
+    }
+}
