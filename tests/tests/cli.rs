@@ -215,7 +215,7 @@ async fn good_servers_are_usable_in_the_time_of_the_slowest_good_one() {
         start.elapsed()
     };
     let (plain, noisy, slow) = tokio::join!(call("plain"), call("noisy"), call("slow"));
-    // The startup time-out, for which the mute one is waited, is 30 s.
+    // The startup timeout, for which the mute one is waited, is 30 s.
     assert!(plain < Duration::from_secs(10), "{plain:?}");
     assert!(noisy < Duration::from_secs(10), "{noisy:?}");
     assert!(slow < SLOWEST + Duration::from_secs(10), "{slow:?}");

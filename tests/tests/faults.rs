@@ -525,7 +525,7 @@ async fn a_stopped_server_is_succeeded_while_it_is_being_ended() {
     let tally = Tally::of(begun, &ended, &journal);
     println!("stopped: {tally}");
     assert!(tally.is_sound(), "{tally}");
-    assert_eq!(tally.not_run, 0, "a call waited in vain: {tally}");
+    assert_eq!(tally.not_run, 0, "a call did not run: {tally}");
     let left = fixture.marker().processes();
     assert!(left.is_empty(), "{left:?}");
 }

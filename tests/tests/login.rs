@@ -257,7 +257,7 @@ fn client_credentials_of_a_config_need_no_login() {
     for secret in server.secrets() {
         assert!(!status.stdout().contains(&secret) && !status.stderr().contains(&secret));
     }
-    // `login` gets tokens anew, without a person.
+    // `login` gets tokens again, without a person.
     let login = cli.run(&["login", "robot"]);
     assert_eq!(login.code(), Some(0), "{}", login.stderr());
     assert!(login.stderr().is_empty(), "{}", login.stderr());

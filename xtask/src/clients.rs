@@ -454,7 +454,7 @@ fn document(table: &str) -> String {
          `cargo xtask clients` runs clients of other makers at `mcpool serve`, over Streamable HTTP \
          and over stdio, with a server behind it that stands on the Python SDK 1.x (sessions, up to \
          2025-11-25) or 2.x (2026-07-28 as well). An SDK does six things: it lists the tools, calls \
-         one, gets its progress, cancels a call (and the server is told), answers a question of the \
+         one, gets its progress, cancels a call (and the server is notified), answers a question of the \
          server (elicitation), and calls on after the server was killed. A program lists and calls. \
          Written by `cargo xtask clients --update`.\n\n{table}"
     )

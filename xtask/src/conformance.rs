@@ -2,7 +2,7 @@
 //!
 //! Every client scenario runs at every wire version that it applies to. A pair is good when the
 //! suite's own exit code is 0 (which covers failed checks, warnings, the client's exit code where
-//! the scenario expects success, and time-outs) **and** at least one check succeeded: the suite
+//! the scenario expects success, and timeouts) **and** at least one check succeeded: the suite
 //! counts a scenario without any check as passed.
 
 mod server;
@@ -32,7 +32,7 @@ const SUITE: &str = "@modelcontextprotocol/conformance";
 const SUITE_VERSION: &str = "0.2.0-alpha.12";
 const NODE_MAJOR: u32 = 22;
 const SCENARIO_TIMEOUT: Duration = Duration::from_secs(60);
-/// A scenario mostly waits for processes to start; more at once only makes time-outs.
+/// A scenario mostly waits for processes to start; more at once only makes timeouts.
 const MAX_PARALLEL: usize = 4;
 const DOCUMENT: &str = "docs/conformance.md";
 /// Vacuous for a client that does not read skills: reported, not counted.
@@ -367,10 +367,10 @@ fn document(table: &str) -> String {
          The official suite, npm `{SUITE}` {SUITE_VERSION}, with `tests/conformance` as its \
          client: a small program on the public API, in automatic mode (transport and protocol \
          era are negotiated, never pinned). Counted strictly: each scenario at each wire version \
-         that it applies to, the suite's exit code, no warning, no time-out, at least one \
+         that it applies to, the suite's exit code, no warning, no timeout, at least one \
          successful check.\n\n\
          `cargo xtask conformance` runs it and fails on anything less than this table; \
-         `cargo xtask conformance --update` writes the table anew.\n\n{table}"
+         `cargo xtask conformance --update` rewrites the table.\n\n{table}"
     )
 }
 

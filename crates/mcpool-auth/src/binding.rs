@@ -14,7 +14,7 @@ pub(crate) enum Binding {
     None,
     /// The issuer of the settings.
     Issuer(String),
-    /// Whoever has the metadata at the configured place: an issuer of this origin.
+    /// Anybody who has the metadata at the configured place: an issuer of this origin.
     Origin(Origin),
     /// The issuer of the login that there is.
     Login(String),

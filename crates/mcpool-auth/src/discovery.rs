@@ -32,7 +32,7 @@ pub(crate) struct Discovered {
     pub(crate) metadata: AuthorizationMetadata,
     /// The issuer; for a server without metadata (MCP 2025-03-26) its own origin.
     pub(crate) issuer: String,
-    /// The `resource` to ask for (RFC 8707): as published, to the letter.
+    /// The `resource` to ask for (RFC 8707): exactly as published.
     pub(crate) resource: String,
     pub(crate) token_endpoint: Url,
     /// Whether both sides take tokens that are bound to a key.

@@ -49,7 +49,7 @@ pub enum ClientAuth {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TokenKind {
-    /// Whoever has it may use it (RFC 6750).
+    /// Anybody who has it may use it (RFC 6750).
     #[default]
     Bearer,
     /// Only with a proof of the key (RFC 9449).

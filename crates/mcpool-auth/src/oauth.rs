@@ -73,7 +73,7 @@ impl OAuth {
     /// Logs in with this agent as soon as a server asks for it, in the middle of a request.
     ///
     /// For agents that answer by themselves. A person may take minutes, and the request that
-    /// waits has a time-out: leave it out then, and call [`login`](Self::login).
+    /// waits has a timeout: leave it out then, and call [`login`](Self::login).
     #[must_use]
     pub fn with_agent(mut self, agent: Arc<dyn LoginAgent>) -> Self {
         self.agent = Some(agent);

@@ -113,7 +113,7 @@ struct OwnRuntime {
     ended: Mutex<Option<ShutdownReport>>,
 }
 
-/// Ends the runtime when the last handle is gone, whoever still waits for events.
+/// Ends the runtime when the last handle is gone, no matter who still waits for events.
 #[derive(Debug)]
 struct LastHandle(CancellationToken);
 
@@ -328,7 +328,7 @@ impl BlockingManager {
     /// `InvalidArgument` on a thread of its own runtime.
     pub fn shutdown(&self, deadline: Duration) -> Result<ShutdownReport> {
         self.wait.outside()?;
-        // Whoever comes second waits here for the first one's end.
+        // A caller that comes second waits here for the first one's end.
         let mut ended = lock(&self.wait.runtime.ended);
         if let Some(report) = &*ended {
             return Ok(report.clone());

@@ -164,7 +164,7 @@ fn no_timeout_panics() {
             std::thread::spawn(move || pool.shutdown(Duration::MAX).unwrap())
         })
         .collect();
-    // Whoever asks at the same time gets the same report.
+    // Anybody who asks at the same time gets the same report.
     for thread in threads {
         assert_eq!(thread.join().unwrap().closed.len(), 1);
     }

@@ -267,7 +267,7 @@ impl App {
     ) -> Result<&ConnectionManager, Failure> {
         self.global.set_connect_timeout(&mut specs);
         let manager = self.manager();
-        // What did not connect is told by the command, in its own words.
+        // What did not connect is reported by the command, in its own words.
         let _report = manager.start(specs).await?;
         Ok(manager)
     }

@@ -86,7 +86,7 @@ pub(crate) async fn watched(global: &Global) -> Result<(Loaded, Option<Watcher>)
     match off_thread(move || Watcher::start(loader)).await? {
         Ok((loaded, watcher)) => Ok((accept(global, loaded).await?, Some(watcher))),
         Err(error) => {
-            // Why it cannot be loaded, if that is why, is told by loading it.
+            // Why it cannot be loaded, if that is why, is reported by loading it.
             let loaded = load(global).await?;
             tracing::warn!(%error, "changes of the config are not seen");
             Ok((loaded, None))

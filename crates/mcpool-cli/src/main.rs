@@ -120,7 +120,7 @@ async fn run(
                         continue;
                     }
                     match ending {
-                        // Whoever asks twice does not want to wait: what is dropped is killed.
+                        // Anybody who asks twice does not want to wait: what is dropped is killed.
                         Some(_) => return signal,
                         None if app.take_end() => ending = Some(signal),
                         None => break signal,

@@ -2,7 +2,7 @@
 //! connections that it has.
 //!
 //! Each set of config files has a socket of its own in a directory of the user's alone. Over it
-//! go MCP, for calls, and the gateway's JSON API. Whoever answers there must run as this user.
+//! go MCP, for calls, and the gateway's JSON API. Anybody who answers there must run as this user.
 
 use std::{
     collections::HashMap,

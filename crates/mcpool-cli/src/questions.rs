@@ -46,9 +46,9 @@ const REJECTED: i64 = -1;
 /// Which questions a person is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asking {
-    /// Forms and addresses: whoever sits at a terminal.
+    /// Forms and addresses: anybody who sits at a terminal.
     Forms,
-    /// The model's part and the working directory as well: whoever asked for it.
+    /// The model's part and the working directory as well: anybody who asked for it.
     Everything,
 }
 

@@ -1,4 +1,4 @@
-//! Follows the config while a command runs: good changes are applied, others are told.
+//! Follows the config while a command runs: good changes are applied, others are reported.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use mcpool::{
     config::{Admission, Loaded, Reload, TrustStore, Watcher},
 };
 
-/// Applies every good change of the config, with the command's own wishes, and tells of every
+/// Applies every good change of the config, with the command's own wishes, and reports every
 /// other. Ends with the watcher.
 pub(crate) async fn follow(
     manager: ConnectionManager,
@@ -34,7 +34,7 @@ pub(crate) async fn follow(
     }
 }
 
-/// Nobody can be asked in the middle: what a project's file wants anew is refused.
+/// Nobody can be asked in the middle: what a project's file wants again is refused.
 async fn admitted(loaded: &Arc<Loaded>) -> Result<Loaded, Error> {
     let loaded = Arc::clone(loaded);
     let admit = move || TrustStore::of_user()?.admit(&loaded);

@@ -54,7 +54,7 @@ impl Clock {
         }
     }
 
-    /// A clock that runs to this moment, whatever the progress and whoever is asked.
+    /// A clock that runs to this moment, whatever the progress and no matter who is asked.
     pub(crate) fn until(deadline: Instant) -> Self {
         Self {
             idle: FAR,

@@ -1,4 +1,4 @@
-//! What was tried while connecting, kept for whoever asks why it went as it did.
+//! What was tried while connecting, kept to explain why it went as it did.
 
 use std::{
     error::Error as StdError,

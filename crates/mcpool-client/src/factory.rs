@@ -70,7 +70,7 @@ impl StandardFactory {
     }
 
     /// Sets what answers the servers' requests: roots, sampling, elicitation. What it declares as
-    /// its capabilities is what servers are told, and all that they may ask. Default:
+    /// its capabilities is what servers are given, and all that they may ask. Default:
     /// [`DeclineAll`].
     #[must_use]
     pub fn with_handler(mut self, handler: Arc<dyn ServerRequestHandler>) -> Self {
@@ -231,7 +231,7 @@ impl ClientFactory for StandardFactory {
             (Some(provider), Ok(spec)) if is_http(&spec.transport) => {
                 provider.credentials_changed(&spec).await;
             }
-            // What cannot be resolved is told by the connect.
+            // What cannot be resolved is reported by the connect.
             _ => std::future::pending().await,
         }
     }
@@ -245,7 +245,7 @@ fn is_http(transport: &TransportSpec) -> bool {
 }
 
 /// How long a connect may take, and which setting says so, by its name in config files. A process may need its start-up time
-/// before it can answer anything; a server behind a URL runs already, and whoever waits less than
+/// before it can answer anything; a server behind a URL runs already, and a caller that waits less than
 /// usual for its answers does not wait longer for the first.
 fn bound(spec: &ServerSpec) -> (Duration, &'static str) {
     let timeouts = &spec.policy.timeouts;

@@ -53,7 +53,7 @@ pub(crate) struct Link {
     agreed: OnceLock<Agreed>,
     in_flight: AtomicUsize,
     shutdown: ShutdownPolicy,
-    /// That of the connect: what the session starts by itself runs there, whoever asks for it.
+    /// That of the connect: what the session starts by itself runs there, no matter who asks for it.
     pub(crate) runtime: Handle,
     streams: Mutex<Vec<Weak<StreamSink>>>,
 }
@@ -407,7 +407,7 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// What the transport tells of one request.
+/// What the transport reports one request.
 struct CallSink {
     /// 0 until there is one: ids count from 1.
     id: AtomicU64,

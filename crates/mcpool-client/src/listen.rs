@@ -1,4 +1,4 @@
-//! Listen streams: how a server of MCP 2026-07-28 tells of changes (`subscriptions/listen`).
+//! Listen streams: how a server of MCP 2026-07-28 reports changes (`subscriptions/listen`).
 //!
 //! One stream carries the list changes that the server declares, and one more each subscribed
 //! resource. A stream that ends is opened again with a backoff; what changed meanwhile is not
@@ -178,7 +178,7 @@ async fn keep(link: Arc<Link>, coverage: Coverage, mut report: Option<Granted>) 
         }
         if let Some(error) = end {
             if let Some(report) = report.take() {
-                // Whoever subscribes decides what to do about it.
+                // A caller that subscribes decides what to do about it.
                 let _ = report.send(Err(error));
                 return;
             }

@@ -1,10 +1,10 @@
-//! What the application is told of a server's notification.
+//! What the application learns of a server's notification.
 
 use mcpool_core::{Notification, Raw, ServerNotice};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What the application is told of a notification; `None` for those that are the session's own
+/// What the application learns of a notification; `None` for those that are the session's own
 /// business. Members of another type count as missing.
 pub(crate) fn of(notification: &Notification) -> Option<ServerNotice> {
     let params = notification.params.as_ref();

@@ -1,4 +1,4 @@
-//! What the transport tells of a listen stream (MCP 2026-07-28, "Subscriptions").
+//! What the transport reports a listen stream (MCP 2026-07-28, "Subscriptions").
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -73,7 +73,7 @@ impl Coverage {
         }
     }
 
-    /// What is told when all of it may have changed.
+    /// What is announced when all of it may have changed.
     pub(crate) fn notices(&self) -> impl Iterator<Item = ServerNotice> + '_ {
         let lists = [
             (self.tools, ServerNotice::ToolsChanged),
@@ -114,7 +114,7 @@ impl StreamSink {
         })
     }
 
-    /// It is being opened: gives what tells of the grant, and of the server's word that it ends.
+    /// It is being opened: gives what reports the grant, and of the server's word that it ends.
     pub(crate) fn open(&self) -> (oneshot::Receiver<Coverage>, oneshot::Receiver<()>) {
         let (granted, grant) = oneshot::channel();
         let (ended, end) = oneshot::channel();

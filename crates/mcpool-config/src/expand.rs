@@ -35,7 +35,7 @@ use crate::{
 
 /// Fills in the placeholders of one entry. Attached to each loaded [`ServerSpec`].
 ///
-/// It keeps no expanded value: each call asks the sources anew. The masker that is told of the
+/// It keeps no expanded value: each call asks the sources again. The masker that is given the
 /// values keeps them, so that they can be taken out of errors and logs.
 #[derive(Clone)]
 pub struct Resolver {
@@ -123,7 +123,7 @@ impl Resolver {
         &self.home_of_file
     }
 
-    /// What is told of each value that is filled in.
+    /// What is given each value that is filled in.
     pub(crate) fn with_masker(mut self, masker: Masker) -> Self {
         self.masker = masker;
         self

@@ -203,7 +203,7 @@ pub struct ServerSettings {
     /// Which of its tools are shown. A pattern may hold `*`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tools: Option<ToolSettings>,
-    /// From a request to its answer; progress starts it anew. Default `30s`.
+    /// From a request to its answer; progress restarts it. Default `30s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<HumanDuration>,
     /// From a request to its answer, whatever the progress. Default `10m`.
@@ -439,7 +439,7 @@ pub struct ReconnectSettings {
     /// How often the slow re-probe runs; `"never"` gives up. Default `5m`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dormant_interval: Option<Interval>,
-    /// How long a connection must have lasted for the ladder to start anew. Default `1m`.
+    /// How long a connection must have lasted for the ladder to be reset. Default `1m`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reset_after: Option<HumanDuration>,
     /// Whether the first attempt after a stable connection is made at once. Default `true`.

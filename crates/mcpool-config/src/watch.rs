@@ -73,7 +73,7 @@ impl Reload {
 /// Watches the files of a [`Loader`]. A stream of [`Reload`]s.
 ///
 /// It watches the directories that the files lie in, so that an editor that saves by renaming, a
-/// file that is removed and made anew, and a symbolic link that is turned are all seen. Dropping
+/// file that is removed and made again, and a symbolic link that is turned are all seen. Dropping
 /// it stops the watching; its thread ends by itself.
 pub struct Watcher {
     reloads: mpsc::Receiver<Reload>,
@@ -242,7 +242,7 @@ impl Running {
         }
     }
 
-    /// Loads anew; `None` when there is nothing to tell.
+    /// Loads again; `None` when there is nothing to tell.
     fn look(&mut self) -> Option<Reload> {
         match self.loader.load() {
             Err(error) => self.reject(error.to_string(), Vec::new(), Some(error)),

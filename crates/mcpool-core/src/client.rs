@@ -47,7 +47,7 @@ pub trait Requester: Send + Sync {
     /// `resources/subscribe`, `resources/unsubscribe` and `logging/setLevel` mean the same in
     /// every era: on MCP 2026-07-28 they become a listen stream and a member of each request.
     ///
-    /// Dropping the future cancels the request: over stdio and SSE the server is told
+    /// Dropping the future cancels the request: over stdio and SSE the server is notified
     /// (`notifications/cancelled`), on 2026-07-28 over HTTP its stream is closed.
     ///
     /// # Errors
@@ -118,7 +118,7 @@ pub trait ClientFactory: Send + Sync {
     async fn credentials_changed(&self, spec: &ServerSpec);
 }
 
-/// What a connect is told beside the spec.
+/// The options of a connect, beside the spec.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectOptions {

@@ -29,8 +29,8 @@ pub enum Sensitivity {
 
 /// The values that are known and must not be shown, and the one who masks them.
 ///
-/// A clone is a handle to the same values: whoever expands a placeholder or receives a token
-/// [adds](Masker::add) it, and whoever shows or logs text [masks](Masker::mask) it.
+/// A clone is a handle to the same values: anybody who expands a placeholder or receives a token
+/// [adds](Masker::add) it, and anybody who shows or logs text [masks](Masker::mask) it.
 ///
 /// A value is found wherever it stands in a text: as it is, line by line when it has several
 /// lines, in base64 (up to 1 KiB of it), and escaped once or twice as JSON, as `%41` or as [`Untrusted`] shows it.

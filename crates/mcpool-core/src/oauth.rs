@@ -191,7 +191,7 @@ pub enum OAuthGrant {
     },
     /// The platform's own JWT is the grant (RFC 7523, `jwt-bearer`; workload identity).
     WorkloadIdentity {
-        /// The JWT. Read anew for each token, because platforms rotate it.
+        /// The JWT. Read again for each token, because platforms rotate it.
         assertion: SecretSource,
     },
     /// None: no token is sent, whatever is stored, and a 401 is

@@ -53,7 +53,7 @@ pub struct ReconnectPolicy {
     pub max_attempts: Option<u32>,
     /// How often a `Dormant` server is tried again, ±20 %; `None` gives up for good. Default 5 min.
     pub dormant_interval: Option<Duration>,
-    /// How long a connection must have been `Ready` for the ladder to start anew. Default 60 s.
+    /// How long a connection must have been `Ready` for the ladder to be reset. Default 60 s.
     pub reset_after: Duration,
     /// Whether the first attempt after a stable connection is made at once. Default `true`.
     pub immediate_first: bool,
@@ -178,7 +178,7 @@ impl Default for HealthPolicy {
 pub struct RequestTimeouts {
     /// From the start of a connect to a session that is ready, negotiation included. Default 30 s.
     pub startup: Duration,
-    /// From a request to its answer; a progress notification starts it anew. Default 30 s.
+    /// From a request to its answer; a progress notification restarts it. Default 30 s.
     pub request: Duration,
     /// From a request to its answer, whatever the progress. Default 10 min.
     pub request_max: Duration,
@@ -298,7 +298,7 @@ pub struct ServerPolicy {
     pub reconnect: ReconnectPolicy,
     /// Heartbeats.
     pub health: HealthPolicy,
-    /// Time-outs.
+    /// Timeouts.
     pub timeouts: RequestTimeouts,
     /// Sizes and counts.
     pub limits: Limits,

@@ -52,7 +52,7 @@ pub struct ServerSpec {
     pub protocol: ProtocolChoice,
     /// Which of its tools are shown.
     pub tools: ToolFilter,
-    /// Time-outs, reconnect, health, limits.
+    /// Timeouts, reconnect, health, limits.
     pub policy: ServerPolicy,
     /// What fills in `${…}` at connect time.
     pub resolver: Option<Arc<dyn SpecResolver>>,

@@ -29,7 +29,7 @@ use crate::{Error, Notification, Raw, Result, RpcError, ServerRequest};
 ///
 /// - **Ids are the transport's.** It counts from 1 and never uses one twice. A request is entered
 ///   before its first byte is written, so that no answer can be early.
-/// - **Bytes belong to the connection.** A message is written whole or not at all, whoever drops
+/// - **Bytes belong to the connection.** A message is written whole or not at all, no matter who drops
 ///   what. Writes of different requests may overtake one another only as their carrier allows.
 /// - **Dropping [`request`](Self::request) cancels it.** Of which nothing was written is
 ///   withdrawn without a word; else the server gets `notifications/cancelled`, or over Streamable

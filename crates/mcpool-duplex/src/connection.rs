@@ -228,7 +228,7 @@ impl Connection {
             return false;
         }
         self.runtime.spawn(async move {
-            // Its failure is the connection's, which others are told of.
+            // Its failure is the connection's, which others learn of.
             let _ = counted.0.deliver(text).await;
         });
         true

@@ -16,7 +16,7 @@ use crate::{
 /// Is told when a message departs: from then on a byte of it may have been written.
 ///
 /// A half marks it under the lock under which it writes and under which the drop of the write's
-/// future withdraws what was not written. So whoever has dropped that future reads a final value.
+/// future withdraws what was not written. So a caller that has dropped that future reads a final value.
 #[derive(Clone, Debug)]
 pub struct Departure(Arc<Ticket>);
 
@@ -58,7 +58,7 @@ impl Departure {
     }
 
     /// Nothing more is done about the message: it was written whole, or the stream has ended.
-    /// Whoever waits for that is woken, if wanted.
+    /// A caller that waits for that is woken, if wanted.
     pub(crate) fn end(&self, wake: bool) {
         self.0.ending.end(wake);
     }

@@ -272,7 +272,7 @@ impl Entered<'_> {
         std::mem::forget(self);
     }
 
-    /// It failed and may still be answered; the server is told nothing.
+    /// It failed and may still be answered; the server is not notified.
     fn give_up(self) {
         self.connection.pending().give_up(self.id);
         std::mem::forget(self);

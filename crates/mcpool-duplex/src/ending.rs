@@ -23,7 +23,7 @@ impl Ending {
         }
     }
 
-    /// It is over. Whoever waits for that is woken, if wanted.
+    /// It is over. A caller that waits for that is woken, if wanted.
     pub(crate) fn end(&self, wake: bool) {
         self.over.store(true, Ordering::Release);
         if wake {

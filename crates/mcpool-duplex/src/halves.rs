@@ -140,7 +140,7 @@ pub struct WriteError {
 }
 
 impl WriteError {
-    /// This message failed, and says nothing of the others: an HTTP status, a time-out.
+    /// This message failed, and says nothing of the others: an HTTP status, a timeout.
     #[must_use]
     pub fn alone(error: Error) -> Self {
         Self {

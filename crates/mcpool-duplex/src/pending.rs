@@ -113,7 +113,7 @@ impl Pending {
         self.remove(RequestId::new(id))
     }
 
-    /// Gives a request up that its caller dropped. Gives whether the server has to be told.
+    /// Gives a request up that its caller dropped. Gives whether the server has to be notified.
     pub(crate) fn give_up(&mut self, id: RequestId) -> bool {
         let Some(request) = self.remove(id) else {
             return false;

@@ -111,7 +111,7 @@ impl IdScanner {
         std::mem::take(&mut self.found)
     }
 
-    /// Whether nobody waits for any of it, as far as can be told at the end of the text: it holds
+    /// Whether nobody waits for any of it, as far as can be known at the end of the text: it holds
     /// notifications, or no message at all.
     #[must_use]
     pub fn nobody_waits(&self) -> bool {

@@ -316,7 +316,7 @@ impl Listener {
                 entry.subscriptions.insert(key.clone());
             }
         }
-        // A server takes it twice: whoever else is subscribed notices nothing.
+        // A server takes it twice: other subscribers notice nothing.
         let asked = hub
             .tell_server("resources/subscribe", server, uri, NotReady::Wait)
             .await;

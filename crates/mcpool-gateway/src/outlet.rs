@@ -227,7 +227,7 @@ mod tests {
                 .questions
                 .answered(owner, &id, Ok(Raw::empty_object()))
         };
-        // Whoever guesses the id does not get to answer, and ends nothing.
+        // Anybody who guesses the id does not get to answer, and ends nothing.
         assert!(!answered("other"));
         assert!(answered("me"));
         assert_eq!(ask.await.unwrap().unwrap(), Raw::empty_object());

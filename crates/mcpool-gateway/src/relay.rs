@@ -157,7 +157,7 @@ impl Caller for ClientCaller {
 
     async fn answer(&self, server: &ServerName, request: ServerRequest) -> Result<Raw, RpcError> {
         self.offered.check(&request)?;
-        // Whoever is asked must know who asks (MCP, "Elicitation", security considerations).
+        // Anybody who is asked must know who asks (MCP, "Elicitation", security considerations).
         let params = signed(request.params.as_ref(), server);
         let Some(parking) = &self.parking else {
             return self.outlet.ask(&request.method, params.as_ref()).await;

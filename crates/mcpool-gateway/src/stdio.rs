@@ -130,7 +130,7 @@ impl Connection {
                 Some(_) = requests.join_next() => {}
             }
         }
-        // Whoever pipes requests in and leaves still wants the answers that are near.
+        // Anybody who pipes requests in and leaves still wants the answers that are near.
         let rest = async { while requests.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(LAST_ANSWERS, rest).await;
         Ok(())

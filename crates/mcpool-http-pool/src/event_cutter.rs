@@ -1,6 +1,6 @@
 //! Cutting the bytes of an event stream into whole events, under a size cap. Pure.
 //!
-//! Events are told apart by their empty lines (HTML standard, section 9.2.5), wherever the chunks
+//! Events are distinguished by their empty lines (HTML standard, section 9.2.5), wherever the chunks
 //! of a body end. Each byte is looked at once, and no more than one event is held.
 
 use std::collections::VecDeque;

@@ -324,7 +324,7 @@ impl HttpPeer {
         let mut is_first = true;
         loop {
             let built = self.build(request, credentials)?;
-            // An idle connection that the server has closed is told from a good one only once the
+            // An idle connection that the server has closed is distinguished from a good one only once the
             // runtime has looked at its socket. A request that is written to it before that is
             // lost, and nobody can say whether it ran. One turn of the runtime costs a
             // microsecond.

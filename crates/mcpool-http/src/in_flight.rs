@@ -49,12 +49,12 @@ impl InFlight {
         }
     }
 
-    /// Tells of progress; `false` when the request is not under way.
+    /// Reports progress; `false` when the request is not under way.
     pub(crate) fn progress(&self, id: RequestId, progress: Progress) -> bool {
         let Some(entry) = self.table().get(&id).cloned() else {
             return false;
         };
-        // The lock is held meanwhile: once the handle is gone, nothing is told any more.
+        // The lock is held meanwhile: once the handle is gone, nothing is reported.
         let sink = lock(&entry.sink);
         let Some(sink) = &*sink else {
             return false;

@@ -10,7 +10,7 @@ use mcpool_core::{Diagnostics, Error, Untrusted};
 /// How many frames that are no message are kept, and how much of each.
 const MAX_SAMPLES: usize = 5;
 const MAX_SAMPLE_CHARS: usize = 200;
-/// How many kinds of oddities are told apart.
+/// How many kinds of oddities are distinguished.
 const MAX_ODDITIES: usize = 32;
 
 /// Counters and samples.

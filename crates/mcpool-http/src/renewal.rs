@@ -24,7 +24,7 @@ const WITHIN: Duration = Duration::from_secs(30);
 const AT_ONCE: usize = 8;
 
 /// The session after the lost one: the one that is there by now, or one that is begun. It runs on
-/// a task, so that whoever gives up waiting does not stop it for the others.
+/// a task, so that a caller that gives up waiting does not stop it for the others.
 ///
 /// # Errors
 /// Why there is none. Unless that passes by itself (a pause that the server asks for, a silence),

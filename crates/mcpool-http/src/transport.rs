@@ -239,7 +239,7 @@ impl HttpTransport {
     ) -> Result<T> {
         let link = &self.link;
         let mut ended = pin!(link.ended.cancelled());
-        // Sockets and timers belong to that runtime, whoever waits for them.
+        // Sockets and timers belong to that runtime, no matter who waits for them.
         let done = poll_fn(|cx| {
             let _here = link.runtime.enter();
             if ended.as_mut().poll(cx).is_ready() {
@@ -344,7 +344,7 @@ impl Transport for HttpTransport {
 
 impl Drop for HttpTransport {
     fn drop(&mut self) {
-        // What was begun goes on without anybody who waits for it.
+        // What was begun goes on without a caller that waits for it.
         drop(self.begin_close(DELETE_AFTER_DROP));
     }
 }

@@ -366,7 +366,7 @@ impl Standing {
     }
 }
 
-/// Tells the other instances what one was told.
+/// Passes on to the other instances what one was sent.
 async fn on_every_instance(server: &Server, request: &Request, options: &RequestOptions) {
     if server.instances.len() < 2 {
         return;

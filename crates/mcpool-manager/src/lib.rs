@@ -37,7 +37,7 @@
 //! - The **catalog** is cached, fetched once however many ask, and served stale rather than not at
 //!   all; the tools of all servers are one immutable [`ToolSnapshot`] under names that are unique
 //!   and stable ([`naming`]).
-//! - Whatever happens is told: [`ServerStatus`] for now, [`EventStream`] for what changes, and the
+//! - Whatever happens is reported: [`ServerStatus`] for now, [`EventStream`] for what changes, and the
 //!   metrics of `docs/metrics.md` behind the feature `metrics`.
 //!
 //! # Ending

@@ -60,27 +60,27 @@ pub(crate) struct Instance {
     observed: Mutex<Observed>,
 }
 
-/// What a supervisor is told.
+/// A command to a supervisor.
 pub(crate) enum Command {
-    /// Connect, with so many retries at least; told the outcome.
+    /// Connect, with so many retries at least; answered with the outcome.
     Connect {
         retries: Option<u32>,
         reply: Option<oneshot::Sender<Result<(), Error>>>,
     },
-    /// Close, and stay so; told when the old connection is closed.
+    /// Close, and stay so; answered when the old connection is closed.
     Disconnect { reply: oneshot::Sender<()> },
-    /// Switch on; told when that is done.
+    /// Switch on; answered when that is done.
     Enable { reply: oneshot::Sender<()> },
-    /// Switch off; told when the old connection is closed.
+    /// Switch off; answered when the old connection is closed.
     Disable { reply: oneshot::Sender<()> },
-    /// Trouble was met on a connection; told when it was looked into.
+    /// Trouble was met on a connection; answered when it was looked into.
     Suspect {
         epoch: Option<u64>,
         reply: Option<oneshot::Sender<()>>,
     },
     /// Credentials were refused on a connection.
     AuthRefused { epoch: u64, error: Error },
-    /// Probe now; told the result.
+    /// Probe now; answered with the result.
     Check {
         reply: oneshot::Sender<Result<ProbeReport, Error>>,
     },
@@ -306,7 +306,7 @@ impl Server {
             .sum()
     }
 
-    /// Changes what was seen of an instance, publishes the state of the whole, and tells of it.
+    /// Changes what was seen of an instance, publishes the state of the whole, and reports it.
     pub(crate) fn observe(
         &self,
         index: usize,

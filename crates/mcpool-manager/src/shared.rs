@@ -1,5 +1,5 @@
 //! What the manager's handle, its supervisors and its tasks share. It knows servers and what is
-//! told of them, and nothing of those who work on them.
+//! reported of them, and nothing of those who work on them.
 
 use std::{
     collections::BTreeMap,

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The longest wait for the stream's head and then for its endpoint event. Servers send both at
-/// once; a fallback from Streamable HTTP must be told apart from a slow server in time.
+/// once; a fallback from Streamable HTTP must be distinguished from a slow server in time.
 const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages from the answers of POSTs that may wait to be read; more wait in their sockets.
 const ANSWERS: usize = 64;

@@ -127,7 +127,7 @@ impl Reader {
         self.lost(self.monitor.end_error(&reason))
     }
 
-    /// Whoever still writes must not wait for a connection that has ended.
+    /// A caller that still writes must not wait for a connection that has ended.
     fn lost(&self, reason: Error) -> Error {
         self.stdin.shut();
         self.monitor.with_stderr(reason)

@@ -117,7 +117,7 @@ impl Process {
         }
     }
 
-    /// There is no SIGTERM: a console server is told by the end of its stdin only.
+    /// There is no SIGTERM: a console server is asked to end by the end of its stdin only.
     pub(crate) fn terminate(&self) {}
 
     /// The job knows them all.

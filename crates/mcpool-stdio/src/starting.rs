@@ -1,5 +1,5 @@
 //! A start that may be given up. Starting a process blocks, so it happens on a thread of its own;
-//! whoever gives up waiting for it must not leave a process that lives a moment longer.
+//! a caller that gives up waiting for it must not leave a process that lives a moment longer.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},

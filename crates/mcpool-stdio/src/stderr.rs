@@ -36,7 +36,7 @@ pub enum StderrEvent {
 /// The stderr of one server, or of all servers of one connector, line by line as it is written.
 ///
 /// It begins with the subscription: what came before is in the tail. A reader that is more than
-/// 512 lines behind loses the oldest and is told how many. Of one server it ends when the
+/// 512 lines behind loses the oldest and gets their number. Of one server it ends when the
 /// server's stderr ends; of a connector, when the connector and all its servers are gone.
 /// Dropping it ends the subscription.
 #[derive(Debug)]

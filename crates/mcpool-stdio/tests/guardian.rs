@@ -51,7 +51,7 @@ async fn one_guardian_while_there_are_servers() {
     let environ = std::fs::read_to_string(format!("/proc/{guardian}/environ")).unwrap();
     assert!(environ.starts_with("PATH=") && environ.matches('\0').count() == 1);
 
-    // Whoever kills it does no harm: the next server starts another.
+    // Anybody who kills it does no harm: the next server starts another.
     leaks::kill_process(guardian);
     until("it is dead", || !leaks::is_alive(guardian)).await;
     servers.push(open(sh("exec cat")).await);

@@ -61,7 +61,7 @@ async fn one_guardian_while_there_are_servers() {
     let program = guardian_program();
     let connector = StdioConnector::new().with_guardian(program.clone());
     let threads = leaks::thread_count();
-    // What whoever runs the tests leaves open.
+    // What the runner of the tests leaves open.
     let inherited = files_of(std::process::id());
     let mut servers = Vec::new();
     for _ in 0..3 {

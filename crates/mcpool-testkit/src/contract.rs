@@ -14,7 +14,7 @@
 //!
 //! [`contract_tests!`](crate::contract_tests) writes one `#[tokio::test]` for each check.
 //!
-//! The server must offer the tools of [`fixtures`](crate::fixtures). Whoever brings a carrier of
+//! The server must offer the tools of [`fixtures`](crate::fixtures). Anybody who brings a carrier of
 //! their own puts [`Engine`](crate::fixtures::Engine) behind it.
 
 mod checks;
@@ -80,7 +80,7 @@ pub trait RunningFixture: Send + Sync {
     /// Ends the server and its connections at once, as `kill -9` and a broken network would.
     fn kill(&self);
 
-    /// What connections to this server hold now. `None` where that cannot be told.
+    /// What connections to this server hold now. `None` where that cannot be known.
     fn footprint(&self) -> Option<Footprint> {
         None
     }

@@ -14,7 +14,7 @@
 //! // … or let one trouble follow the other, again and again, while a load runs:
 //! proxy.cycle(vec![
 //!     Step::During(Fault::Pass, Duration::from_millis(300)),
-//!     // What a NAT does that forgets: open connections are dead, and nobody is told.
+//!     // What a NAT does that forgets: open connections are dead, and nobody is notified.
 //!     Step::HalfOpen,
 //!     Step::During(Fault::Drip { bytes: 7, pause: Duration::from_millis(1) }, Duration::from_millis(100)),
 //!     Step::Reset,
@@ -49,7 +49,7 @@ pub enum Fault {
     Pass,
     /// New connections are reset at once; those that are open stay.
     Refuse,
-    /// Nothing passes in either direction and nobody is told. What was held passes when the fault
+    /// Nothing passes in either direction and nobody is notified. What was held passes when the fault
     /// ends. New connections are accepted and stall as well.
     Blackhole,
     /// Each read waits so long before it passes on.
@@ -193,7 +193,7 @@ impl TcpProxy {
     }
 
     /// Makes every open connection half-open for good: what either side sends vanishes, and nobody
-    /// is told, as behind a NAT that has forgotten them, or a VPN that went. New ones are served.
+    /// is notified, as behind a NAT that has forgotten them, or a VPN that went. New ones are served.
     pub fn half_open_all(&self) {
         self.shared.end(End::HalfOpen);
     }

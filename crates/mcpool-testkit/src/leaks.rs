@@ -134,7 +134,7 @@ impl Marker {
         let mut inodes = BTreeSet::new();
         for pid in self.processes() {
             // Only the standard streams: what else a process holds, it may have inherited from
-            // whoever runs the tests.
+            // the runner of the tests.
             let streams = (0..3).filter_map(|number| {
                 let target = std::fs::read_link(format!("/proc/{pid}/fd/{number}")).ok()?;
                 Some(target.to_string_lossy().into_owned())

@@ -41,7 +41,7 @@ enum Breaks {
     Size,
     /// Drops what the server asks.
     ServerRequests,
-    /// Tells of the last progress after the answer.
+    /// Reports the last progress after the answer.
     ProgressOrder,
     /// Ends at the first answer that nobody asked for.
     Strays,

@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         pool.try_run(|manager| async move { manager.call("docs__echo", arguments).await })?;
     println!("{}", reply.raw().get());
 
-    // Bounded in time: the call is dropped, and its server is told.
+    // Bounded in time: the call is dropped, and its server is notified.
     let hurried = pool.with_timeout(Duration::from_millis(200));
     let late =
         hurried.try_run(|manager| async move { manager.call("docs__hang", json!({})).await });

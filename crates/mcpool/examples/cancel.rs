@@ -1,4 +1,4 @@
-//! A call ends early: its future is dropped, and the server is told.
+//! A call ends early: its future is dropped, and the server is notified.
 //!
 //! `cargo run -p mcpool --example cancel`
 

@@ -17,7 +17,7 @@ use crate::{render::text::Text, text};
 /// How deep arguments are looked at.
 const MAX_DEPTH: usize = 32;
 
-/// How many problems are told.
+/// How many problems are reported.
 const MAX_PROBLEMS: usize = 20;
 
 /// What is wrong with arguments, each on a line of its own; empty when nothing is.

@@ -141,7 +141,7 @@ fn own(error: std::io::Error) -> Failure {
     Failure::internal(text!("the demo could not start: {}", error))
 }
 
-/// Calls a tool and gives the line that tells of it.
+/// Calls a tool and gives the line that reports it.
 async fn answer(
     manager: &ConnectionManager,
     server: &str,
@@ -258,7 +258,7 @@ async fn wait_until_gone(census: &Census) -> usize {
         if left == 0 || start.elapsed() > GRACE {
             return left;
         }
-        // No event tells of the end of a process that is not our child.
+        // No event reports the end of a process that is not our child.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -153,7 +153,7 @@ fn reads_pasted(no_browser: bool) -> bool {
     }
 }
 
-/// What the person is told.
+/// What the person sees.
 fn invitation(server: &str, prompt: &LoginPrompt, opens: bool, reads: bool) -> Text {
     let LoginPrompt {
         server: address,

@@ -52,7 +52,7 @@ pub(crate) struct UpArgs {
 /// Starts a gateway, unless one runs, and waits until it listens.
 pub(crate) async fn up(app: &App, args: UpArgs) -> Outcome {
     let files = config_files::find(&app.global)?;
-    // What is wrong with the config, or has to be asked, is told here and now.
+    // What is wrong with the config, or has to be asked, is reported here and now.
     let loaded = config_files::load(&app.global).await?;
     config_files::report(&app.global, &loaded.problems, None);
     let socket =

@@ -194,7 +194,7 @@ async fn table(app: &App, manager: &ConnectionManager, mut events: EventStream) 
     }
 }
 
-/// Does what a key asked for, beside the table. How it went is told by events.
+/// Does what a key asked for, beside the table. How it went is reported by events.
 fn run_errand(manager: &ConnectionManager, wish: Wish, errands: &mut JoinSet<()>) {
     let (Wish::Retry(name) | Wish::Enable(name) | Wish::Disable(name)) = &wish else {
         return;

@@ -70,7 +70,7 @@ impl Activity {
         }
     }
 
-    /// The server told of progress.
+    /// The server reported progress.
     pub(crate) fn progress(&mut self, progress: &Progress) {
         let shown = progress_text(progress);
         if out::stderr_is_terminal() {

@@ -198,7 +198,7 @@ pub(crate) fn command_line(error: &clap::Error, json: bool) -> u8 {
     u8::try_from(error.exit_code()).unwrap_or(2)
 }
 
-/// Panics are told as everything else is: their messages may quote anything.
+/// Panics are reported as everything else is: their messages may quote anything.
 pub(crate) fn catch_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let backtrace = Backtrace::capture();
@@ -299,7 +299,7 @@ fn write_out(bytes: &[u8]) -> Result<bool, Failure> {
 
 fn stderr(text: &str) {
     let mut out = io::stderr().lock();
-    // When it is closed, nobody can be told so.
+    // When it is closed, nobody can see a message.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 

@@ -25,7 +25,7 @@ const MAX_EVENTS: usize = 500;
 /// How long a filter may be.
 const MAX_FILTER_CHARS: usize = 100;
 
-/// What was told.
+/// What was reported.
 #[derive(Debug)]
 struct Told {
     server: Option<ServerName>,

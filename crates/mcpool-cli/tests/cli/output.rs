@@ -1,4 +1,4 @@
-//! What strangers write reaches the terminal and the log escaped and bounded, whoever they are and
+//! What strangers write reaches the terminal and the log escaped and bounded, no matter who wrote it, and
 //! whichever command is run.
 
 use std::{

@@ -51,7 +51,7 @@ impl Drop for Home {
     }
 }
 
-/// A call is answered, whoever has the connection.
+/// A call is answered, no matter who has the connection.
 fn adds(home: &Home) {
     let sum = home.run(&["call", "demo", "add", "a=1", "b=2"]);
     assert_eq!(

@@ -15,7 +15,7 @@ use crate::{
     source::{Source, Span},
 };
 
-/// Comments and trailing commas are allowed; the rest of what the parser would let pass is not
+/// Comments and trailing commas are allowed; the rest of what the parser would allow is not
 /// JSON in any editor's eyes.
 pub(crate) fn options() -> ParseOptions {
     ParseOptions {

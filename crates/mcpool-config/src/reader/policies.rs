@@ -1,4 +1,4 @@
-//! The policy fields of an entry: time-outs, reconnect, health, limits, shutdown.
+//! The policy fields of an entry: timeouts, reconnect, health, limits, shutdown.
 
 use super::entry::EntryReader;
 use crate::{
@@ -43,7 +43,7 @@ impl EntryReader<'_> {
             Key::Protocol => self.protocol(name, node),
             Key::Timeout(unit) => {
                 self.note_field("timeout", node);
-                // Some hosts write an object of several time-outs.
+                // Some hosts write an object of several timeouts.
                 if node.is_object() && !self.rules.strict {
                     return self.timeouts(node);
                 }

@@ -209,7 +209,7 @@ impl EntryReader<'_> {
                     "hidden-character",
                     format!("{what} holds an invisible character"),
                 )
-                .help("type it anew"),
+                .help("type it again"),
                 range,
             );
         } else if text.trim() != text {

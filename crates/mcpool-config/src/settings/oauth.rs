@@ -44,13 +44,13 @@ pub struct OAuthSettings {
     /// The person's ID token of the identity provider; best a `${NAME}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id_token: Option<String>,
-    /// A file with the ID token, read anew for each token.
+    /// A file with the ID token, read again for each token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id_token_file: Option<String>,
     /// The platform's JWT, for `workload_identity`; best a `${NAME}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assertion: Option<String>,
-    /// A file with the platform's JWT, read anew for each token.
+    /// A file with the platform's JWT, read again for each token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assertion_file: Option<String>,
     /// The scopes to ask for. Default: what the server asks for.

@@ -1,6 +1,6 @@
 //! A file of every dialect, and of every gotcha, with the canonical form it must give.
 //!
-//! `MCPOOL_BLESS=1` writes the expected files anew, to be looked at before they are committed.
+//! `MCPOOL_BLESS=1` writes the expected files again, to be looked at before they are committed.
 
 use std::path::{Path, PathBuf};
 

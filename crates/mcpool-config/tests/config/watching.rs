@@ -17,7 +17,7 @@ async fn next(watcher: &mut Watcher) -> Reload {
         .unwrap()
 }
 
-/// Waits until this command is in force; other reloads on the way are let pass.
+/// Waits until this command is in force; other reloads on the way are ignored.
 async fn until(watcher: &mut Watcher, command: &str) {
     loop {
         if let Reload::Applied(loaded) = next(watcher).await
@@ -67,7 +67,7 @@ async fn every_way_of_saving_is_seen() {
             .iter()
             .any(|problem| problem.server.as_deref() == Some("a"))
     );
-    // Removed, and made anew.
+    // Removed, and made again.
     fs::remove_file(&path).unwrap();
     let Reload::Rejected { error, .. } = next(&mut watcher).await else {
         panic!()

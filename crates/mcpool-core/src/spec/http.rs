@@ -28,7 +28,7 @@ pub struct HttpSpec {
     pub oauth: Option<Box<OAuthSpec>>,
     /// Whether credentials may go over plain `http` to another host than this one: the tokens of
     /// a login, a header that authorizes (`Authorization`, `Cookie`, `X-API-Key` and the like),
-    /// a user and password in the URL. Whoever is on the way can read and use them. Default
+    /// a user and password in the URL. Anybody who is on the way can read and use them. Default
     /// `false`: the connect is refused.
     pub allow_cleartext_credentials: bool,
 }

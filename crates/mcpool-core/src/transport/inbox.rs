@@ -36,7 +36,7 @@ const MAX_KEYED: usize = 1_024;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Incoming {
-    /// It asks something. Whoever takes it owes an answer
+    /// It asks something. Anybody who takes it owes an answer
     /// ([`Transport::respond`](crate::Transport::respond)).
     Request(ServerRequest),
     /// It tells something.

@@ -113,7 +113,7 @@ pub trait RequestSink: Send + Sync {
         false
     }
 
-    /// The server told of progress.
+    /// The server reported progress.
     fn progress(&self, _progress: Progress) {}
 
     /// A notification that belongs to this request: of a listen stream its events, over

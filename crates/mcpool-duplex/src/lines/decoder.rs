@@ -183,7 +183,7 @@ impl Oversized {
         self.scanner.feed(bytes);
     }
 
-    /// Tells of the ids that became known.
+    /// Reports the ids that became known.
     fn report(&mut self, frames: &mut Frames) -> Result<(), Lost> {
         let ids = self.scanner.take();
         if !ids.is_empty() {
@@ -363,7 +363,7 @@ mod tests {
         assert_eq!(answers(&frames.drain().collect::<Vec<_>>()), [1, 2]);
     }
 
-    /// A batch over the limit may be told in one frame or in several, as it comes in.
+    /// A batch over the limit may be reported in one frame or in several, as it comes in.
     fn merge(frames: Vec<Frame>) -> Vec<Frame> {
         let mut merged: Vec<Frame> = Vec::new();
         for frame in frames {

@@ -54,7 +54,7 @@ type Answer = Result<Response, Refused>;
 /// Why a request is not served.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// Whoever sends it may not.
+    /// Anybody who sends it may not.
     Barred(Box<Response>),
     /// Too many came; one may come after this.
     TooMany(Duration),

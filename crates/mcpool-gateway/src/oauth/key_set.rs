@@ -58,7 +58,7 @@ impl<S: Source> KeySet<S> {
         if let Some(known) = self.known(id, algorithm) {
             return Ok(Some(known));
         }
-        // Held while they are fetched: whoever comes meanwhile waits for the same keys.
+        // Held while they are fetched: anybody who comes meanwhile waits for the same keys.
         let mut tried = self.tried.lock().await;
         if let Some(known) = self.known(id, algorithm) {
             return Ok(Some(known));

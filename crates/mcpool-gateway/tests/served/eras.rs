@@ -79,7 +79,7 @@ async fn changed_lists_are_told() {
         for version in &BOTH {
             let client = served.client(version).await;
             let mut notices = client.notices();
-            // The stream of changes is open when this is answered, or tells of it later.
+            // The stream of changes is open when this is answered, or reports it later.
             let name = format!("added_{version}");
             let told = async {
                 loop {

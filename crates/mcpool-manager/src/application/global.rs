@@ -17,7 +17,7 @@ thread_local! {
     static MAKES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The turn of this thread to make it. Whoever is asked for it while it makes it has the turn
+/// The turn of this thread to make it. A caller that is asked for it while it makes it has the turn
 /// already.
 struct Turn {
     _first: Option<MutexGuard<'static, ()>>,
@@ -42,7 +42,7 @@ impl Drop for Turn {
 }
 
 impl ConnectionManager {
-    /// The process's own manager: made by whoever asks first, the same for everybody after, from
+    /// The process's own manager: made by a caller that asks first, the same for everybody after, from
     /// any thread. After its [`shutdown`](ConnectionManager::shutdown) the next one to ask makes a
     /// new one. It is never dropped: shut it down before the process ends. A `make` that asks for
     /// the global manager itself gets, and makes, the one that everybody gets.

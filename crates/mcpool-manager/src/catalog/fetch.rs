@@ -41,7 +41,7 @@ pub(crate) trait Listed: DeserializeOwned + Clone + Send + Sync + 'static {
 
     fn list(client: &dyn Client) -> BoxFuture<'_, Result<Listing<Self>>>;
 
-    /// Tells of a list that differs from the one before.
+    /// Reports a list that differs from the one before.
     fn changed(shared: &Shared, server: &Server);
 }
 
@@ -259,14 +259,14 @@ fn join_or_start<T: Listed>(shared: &Arc<Shared>, server: &Arc<Server>) -> Resul
     Ok(receiver)
 }
 
-/// Fetches the list, stores it, and tells of what is new.
+/// Fetches the list, stores it, and reports what is new.
 async fn fly<T: Listed>(shared: &Arc<Shared>, server: &Arc<Server>) -> Result<Arc<CachedList<T>>> {
     let cache = T::cache(&server.catalog);
     let asked = Instant::now();
     let options = CallOptions::new();
     if !server.is_live() {
         let until = after(asked, server.spec().policy.timeouts.startup);
-        // What keeps it from being ready is told by the request below.
+        // What keeps it from being ready is reported by the request below.
         let ready = admission::wait_ready(server, options.not_ready, until).await;
         // The connect that was waited for has listed the tools.
         if ready.is_ok()
@@ -314,7 +314,7 @@ async fn fly<T: Listed>(shared: &Arc<Shared>, server: &Arc<Server>) -> Result<Ar
     }
 }
 
-/// Tells of items that could not be used, unless they are the same as before.
+/// Reports items that could not be used, unless they are the same as before.
 pub(crate) fn told_rejected<T>(
     shared: &Shared,
     server: &Server,
@@ -360,7 +360,7 @@ pub(crate) fn changed<T: Listed>(shared: &Arc<Shared>, server: &Arc<Server>) {
             tokio::time::sleep(pause).await;
             cache.planned.store(false, Ordering::Release);
             if cache.fresh().is_none() {
-                // What went wrong was told as an event.
+                // What went wrong was reported as an event.
                 let _ = get::<T>(&shared, &server, Refresh::IfStale).await;
                 // A change that came while the list was on its way.
                 if cache.cached().is_some_and(|l| l.stale.is_none()) && cache.fresh().is_none() {

@@ -22,7 +22,7 @@ const HASH_DIGITS: usize = 8;
 /// use mcpool_manager::naming::qualify;
 ///
 /// assert_eq!(qualify("files", "read_file"), "files__read_file");
-/// // Replaced characters, and too much text, are told apart by a hash of the pair.
+/// // Replaced characters, and too much text, are distinguished by a hash of the pair.
 /// assert_ne!(qualify("my files", "read"), qualify("my.files", "read"));
 /// assert!(qualify("files", &"x".repeat(200)).len() <= 64);
 /// ```

@@ -32,7 +32,7 @@ pub struct ToolEntry {
     pub tool: Arc<Reply<Tool>>,
 }
 
-/// The tools of all servers at one moment. It never changes: whoever holds it sees one generation.
+/// The tools of all servers at one moment. It never changes: a caller that holds it sees one generation.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ToolSnapshot {
@@ -93,14 +93,14 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Brings what a server contributes up to date, and tells of the difference.
+    /// Brings what a server contributes up to date, and reports the difference.
     pub(crate) fn announce(&self, server: &Server, events: &EventBus) {
         if let Some(change) = self.update(server) {
             change.announce(&server.name, events);
         }
     }
 
-    /// Brings what a server contributes up to date. The difference, if there is one, is told of by
+    /// Brings what a server contributes up to date. The difference, if there is one, is reported by
     /// the caller.
     pub(crate) fn update(&self, server: &Server) -> Option<Change> {
         let spec = server.spec();
@@ -210,7 +210,7 @@ impl View {
     }
 }
 
-/// A change of the view that somebody is still to be told of.
+/// A change of the view that is still to be reported.
 #[must_use]
 pub(crate) struct Change {
     difference: Difference,
@@ -218,7 +218,7 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// Tells of it.
+    /// Reports it.
     pub(crate) fn announce(self, server: &ServerName, events: &EventBus) {
         events.emit(
             server,

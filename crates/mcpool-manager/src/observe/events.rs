@@ -10,7 +10,7 @@ use mcpool_core::{Event, EventKind, ServerName};
 use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, ReusableBoxFuture};
 
-/// Where everything that happens is told.
+/// Where everything that happens is reported.
 pub(crate) struct EventBus {
     sender: broadcast::Sender<Event>,
     closed: CancellationToken,
@@ -29,7 +29,7 @@ impl EventBus {
         let _ = self.sender.send(Event::now(server.clone(), kind));
     }
 
-    /// Tells of something that happened to the whole manager.
+    /// Reports something that happened to the whole manager.
     pub(crate) fn emit_for_all(&self, kind: EventKind) {
         // No reader is no error.
         let _ = self.sender.send(Event::now(None, kind));

@@ -145,7 +145,7 @@ async fn attempts<O: Operation>(
     operation.permitted(server)?;
     let mut replayed = false;
     loop {
-        // The way of nearly every call. Whoever comes while others queue must queue as well.
+        // The way of nearly every call. A caller that comes while others queue must queue as well.
         let inside = match server.queue.is_busy() {
             false => admit(server).ok(),
             true => None,
@@ -160,7 +160,7 @@ async fn attempts<O: Operation>(
             Err(error) => error,
         };
         if deadline.whole.is_none() {
-            // The request had its own time; the waiting starts anew.
+            // The request had its own time; the waiting starts again.
             deadline.waiting = patience_from(server, Instant::now());
         }
         let left = deadline.waiting.saturating_duration_since(Instant::now());
@@ -246,7 +246,7 @@ async fn send<O: Operation>(
     deadline: &Deadline,
 ) -> Result<O::Output> {
     let bounded = deadline.whole.map(|end| {
-        // The session's own time-outs would be later: let it tell the server that we gave up.
+        // The session's own timeouts would be later: let it tell the server that we gave up.
         let left = end.saturating_duration_since(Instant::now());
         let mut request = Box::new(options.request.clone());
         request.timeout = Some(request.timeout.map_or(left, |t| t.min(left)));

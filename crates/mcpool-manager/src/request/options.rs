@@ -15,12 +15,12 @@ use mcpool_core::RequestOptions;
 #[non_exhaustive]
 pub struct CallOptions {
     /// The bound of everything: waiting for the server, queueing, the request, and its one
-    /// replay. `None`: waiting and queueing are bounded by the server's `startup` time-out, and
-    /// the request by its own time-outs, which progress may extend.
+    /// replay. `None`: waiting and queueing are bounded by the server's `startup` timeout, and
+    /// the request by its own timeouts, which progress may extend.
     pub timeout: Option<Duration>,
     /// What happens while the server is not ready. Default [`NotReady::Wait`].
     pub not_ready: NotReady,
-    /// The options of the request itself: time-outs, progress, `_meta`.
+    /// The options of the request itself: timeouts, progress, `_meta`.
     pub request: RequestOptions,
 }
 

@@ -113,7 +113,7 @@ impl ConnectionManager {
                 Err(_) => return Err(unknown()),
             };
             if !server.is_live() {
-                // The server's own way of waiting, and its own reason when that is in vain. Its
+                // The server's own way of waiting, and its own reason when that fails. Its
                 // tools are listed before it is ready.
                 let patience = server.spec().policy.timeouts.startup;
                 let until = end.unwrap_or_else(|| after(Instant::now(), patience));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mcpool_core::{Delivery, Error, ErrorKind, Replay, ToolTraits, replay};
 
-/// A pause that a server may ask for more than once: whoever asks for less is not asked in a hot
+/// A pause that a server may ask for more than once: a server that asks for less is not asked in a hot
 /// loop.
 const SOME_TIME: Duration = Duration::from_secs(1);
 

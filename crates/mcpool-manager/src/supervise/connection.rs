@@ -108,7 +108,7 @@ pub(crate) struct ConnectFailure {
     pub(crate) elapsed: Duration,
 }
 
-/// Where a connect under way puts its client, so that whoever gives the connect up can close it.
+/// Where a connect under way puts its client, so that a caller that gives the connect up can close it.
 pub(crate) type Made = Arc<Mutex<Option<Open>>>;
 
 /// How long a connect keeps its place in the budget: one that hangs must not hold up the others.

@@ -1,4 +1,4 @@
-//! What a new connection must be told so that the application notices no difference: the
+//! What a new connection must be given so that the application notices no difference: the
 //! subscriptions and the log level.
 
 use std::{collections::BTreeSet, sync::Mutex};
@@ -33,7 +33,7 @@ impl Continuity {
         self.ledger().log_level = Some(request.clone());
     }
 
-    /// Tells a new connection everything. What the server refuses is told to the caller but is
+    /// Gives a new connection everything. What the server refuses is reported to the caller but is
     /// no reason to give the connection up.
     pub(crate) async fn restore(&self, client: &dyn Client) -> Vec<Error> {
         let ledger = self.ledger().clone();

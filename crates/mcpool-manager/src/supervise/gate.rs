@@ -44,8 +44,8 @@ impl Gate {
         }
     }
 
-    /// Lets a call out. Gives whether it was the last one inside a shut gate: whoever waits for
-    /// that has to be told.
+    /// Lets a call out. Gives whether it was the last one inside a shut gate: a caller that waits for
+    /// that has to be notified.
     #[must_use]
     pub(crate) fn leave(&self) -> bool {
         self.0.fetch_sub(1, Ordering::AcqRel) == SHUT | 1

@@ -277,7 +277,7 @@ pub(crate) fn step(rules: &Rules, mut state: State, input: Input) -> (State, Vec
                 effects.push(Effect::Close(DisconnectCause::HeartbeatFailed));
                 lose(rules, &mut state, now, random, stable, &mut effects);
             } else {
-                // One time-out a miss: death is noticed within interval + time-out × misses,
+                // One timeout a miss: death is noticed within interval + timeout × misses,
                 // and a probe that fails at once is not repeated at once.
                 ready.next_probe = Some(after(started, rules.health.timeout).max(now));
             }

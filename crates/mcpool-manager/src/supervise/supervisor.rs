@@ -389,7 +389,7 @@ impl Supervisor {
             let _ = reply.send(Err(error.clone()));
         }
         let cut = live.in_flight();
-        // Whoever slipped in before an idle connection's gate was shut may finish, and so may
+        // A caller that slipped in before an idle connection's gate was shut may finish, and so may
         // those whose credentials were still good.
         let patient = matches!(
             cause,

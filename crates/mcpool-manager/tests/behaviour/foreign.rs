@@ -199,7 +199,7 @@ async fn a_panic_in_a_live_client_costs_that_connection_alone() {
             .unwrap();
         let mut events = manager.events();
         armed.store(true, Ordering::SeqCst);
-        // Whoever asks for it first meets the panic.
+        // Anybody who asks for it first meets the panic.
         let _ = manager.status_all();
         let _ = of(&manager, "a").client();
         loop {

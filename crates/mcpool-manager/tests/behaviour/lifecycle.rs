@@ -93,7 +93,7 @@ async fn a_dead_a_slow_and_a_hanging_server_delay_nobody() {
     assert_eq!(of("slow"), Ok(&()));
     assert_eq!(of("dead"), Err(ErrorKind::Connect));
     assert_eq!(of("hanging"), Err(ErrorKind::Timeout));
-    // The start-up time-out of the hanging one, and no more.
+    // The start-up timeout of the hanging one, and no more.
     assert!(
         started.elapsed() < Duration::from_secs(40),
         "{:?}",
@@ -121,7 +121,7 @@ async fn a_thousand_first_calls_make_one_connect() {
         let manager = manager.clone();
         tokio::spawn(async move { call_tool(&manager, "a", "echo", None, &options()).await })
     };
-    // Whoever triggers the connect is cancelled before it is done.
+    // Anybody who triggers the connect is cancelled before it is done.
     let first = call(0);
     eventually("the connect is under way", || fake.count(Op::Connect) == 1).await;
     let calls: Vec<_> = (1..1000).map(call).collect();

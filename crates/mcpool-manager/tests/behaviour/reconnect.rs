@@ -90,7 +90,7 @@ async fn the_schedule_is_exact() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::GivenUp);
-    // A caller's word starts it anew.
+    // A caller's word starts it again.
     world.server("five").always(Op::Connect, Act::Answer);
     of(&manager, "five").connect().await.unwrap();
 }

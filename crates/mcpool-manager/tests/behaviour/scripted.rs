@@ -103,7 +103,7 @@ pub async fn call_tool(
     handle.call_tool(tool, arguments).await
 }
 
-/// Waits for a condition that no event tells of, under a generous timeout.
+/// Waits for a condition that no event reports, under a generous timeout.
 pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
     let waited = tokio::time::timeout(Duration::from_secs(3600), async {
         while !condition() {

@@ -1,7 +1,7 @@
 //! A guardian that is a program: the application's side.
 //!
 //! The application gives it, over a socket, what to start and the ends of the pipes; the guardian
-//! is the servers' parent, ends them when it is told to, and takes them through the rest of the
+//! is the servers' parent, ends them on request, and takes them through the rest of the
 //! ladder when the socket closes: the application is then gone, however it went. One thread of
 //! the application reads what the guardian says, so that a drop can wait for it with no runtime
 //! running.
@@ -306,7 +306,7 @@ impl Heard {
     pub(super) fn add(&self, id: u64) -> Arc<Server> {
         let server = Arc::new(Server::default());
         lock(&self.servers).insert(id, Arc::clone(&server));
-        // Who is added after the end is not told of it by the listening thread.
+        // What is added after the end does not learn of it from the listening thread.
         if self.is_over() {
             server.learn(|facts| facts.lost = true);
         }

@@ -16,7 +16,7 @@ use crate::{exit::Failure, off_thread::off_thread, render::out, text};
 const MAX_KEY_FILE: u64 = 64 * 1024;
 
 /// How often the files are looked at. Secrets that are mounted into a container change by a
-/// symbolic link that is turned, and on some file systems nothing tells of it.
+/// symbolic link that is turned, and on some file systems nothing reports it.
 const FILES_PAUSE: Duration = Duration::from_secs(1);
 
 /// The keys of clients.

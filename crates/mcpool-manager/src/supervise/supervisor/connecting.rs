@@ -115,7 +115,7 @@ impl Supervisor {
         self.server.catalog.reconnected();
         let before = self.server.catalog.tools.cached();
         let tools = self.server.catalog.tools.store(tools);
-        // Whoever waits for the connection finds its tools in the view.
+        // A caller that waits for the connection finds its tools in the view.
         let change = self.shared.view.update(&self.server);
         fetch::told_rejected(&self.shared, &self.server, before.as_deref(), &tools);
         self.server
@@ -126,7 +126,7 @@ impl Supervisor {
                 observed.transport = transport;
                 observed.protocol = protocol;
             });
-        // Calls see the connection before anybody is told that the server is ready.
+        // Calls see the connection before anybody learns that the server is ready.
         self.instance().slot.fill(live);
         // Those who wait for room among the other instances have some now.
         self.server.queue.look_again();

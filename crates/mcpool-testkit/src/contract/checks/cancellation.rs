@@ -179,7 +179,7 @@ impl Drive {
             .unwrap_or_default())
     }
 
-    /// Asks the server until it has seen this often enough; told how often it was asked for that.
+    /// Asks the server until it has seen this often enough; gives how often it was asked for that.
     async fn until(&self, what: &str, enough: impl Fn(u64, u64) -> bool) -> Verdict {
         let since = tokio::time::Instant::now();
         for asked in 1.. {

@@ -11,7 +11,7 @@ use crate::contract::{
     drive::{AT_ONCE, Drive, Heard, PATIENCE, Recorder, ask, raw, text, violated},
 };
 
-/// A handshake, a list and a call go through; ids count and are told before anything is sent; the
+/// A handshake, a list and a call go through; ids count up and are known before anything is sent; the
 /// monitor counts.
 ///
 /// # Errors
@@ -258,7 +258,7 @@ pub async fn passes_what_the_server_says_during_a_request(target: &dyn ContractT
     Ok(())
 }
 
-/// All that a server tells of the progress of a request is heard, in order, before its answer,
+/// All that a server reports the progress of a request is heard, in order, before its answer,
 /// though both come at once.
 ///
 /// # Errors
