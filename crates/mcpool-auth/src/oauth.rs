@@ -178,10 +178,10 @@ impl OAuth {
         Ok(status)
     }
 
-    /// Whether a person's login at this server would be used: it gets tokens, and they are not
-    /// got without a person.
+    /// Whether a login by a person is of use at this server: it takes tokens, and its grant does not
+    /// get them without one.
     #[must_use]
-    pub fn is_for_people(spec: &ServerSpec) -> bool {
+    pub fn needs_person(spec: &ServerSpec) -> bool {
         http_of(spec).is_some_and(takes_tokens) && !is_headless(spec)
     }
 

@@ -229,7 +229,7 @@ impl App {
         let people = loaded
             .servers
             .iter()
-            .filter(|spec| OAuth::is_for_people(spec));
+            .filter(|spec| OAuth::needs_person(spec));
         let names = people.map(|spec| spec.name.clone()).collect();
         self.for_people.get_or_init(|| names);
         let shown = loaded.to_json(false);

@@ -47,14 +47,14 @@ use crate::link::no_runtime;
 pub struct IsolatedClient {
     factory: Arc<dyn ClientFactory>,
     spec: Arc<ServerSpec>,
-    state: Mutex<State>,
+    state: Mutex<IsolatedState>,
     notices: NoticeSender,
     closed: CancellationToken,
     tools: AtomicUsize,
 }
 
 #[derive(Default)]
-struct State {
+struct IsolatedState {
     /// The last connection; perhaps it has ended.
     current: Option<Arc<Connection>>,
     connecting: Option<WeakShared<Connecting>>,
@@ -164,7 +164,7 @@ impl IsolatedClient {
     }
 
     /// The connect that is under way, or a new one.
-    fn connecting(&self, state: &mut State) -> Shared<Connecting> {
+    fn connecting(&self, state: &mut IsolatedState) -> Shared<Connecting> {
         let under_way = state.connecting.as_ref().and_then(WeakShared::upgrade);
         if let Some(connecting) = under_way {
             return connecting;
@@ -186,7 +186,7 @@ impl IsolatedClient {
         Error::new(ErrorKind::Closed, "the client was closed").with_server(&self.spec.name)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, IsolatedState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -238,7 +238,7 @@ impl IsolatedClient {
     }
 }
 
-impl State {
+impl IsolatedState {
     /// The connection, if it lives.
     fn living(&self) -> Option<Arc<Connection>> {
         let current = self.current.as_ref()?;

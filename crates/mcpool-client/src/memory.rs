@@ -23,32 +23,33 @@ pub(crate) struct Known {
 /// The key is the command with its arguments, the origin with its path, or the connector, and never
 /// an environment variable, a header, or a query.
 #[derive(Default)]
-pub(crate) struct EraMemory(Mutex<HashMap<Key, Entry>>);
+pub(crate) struct EraMemory(Mutex<HashMap<RememberedServer, RememberedEra>>);
 
 #[derive(PartialEq, Eq, Hash)]
-enum Key {
+enum RememberedServer {
     Process(String, Vec<String>),
     Url(&'static str, String),
     Connector(usize),
 }
 
-struct Entry {
+struct RememberedEra {
     known: Known,
     /// Keeps the address of a connector from being another's.
     _connector: Option<Weak<dyn Connector>>,
 }
 
-fn key(spec: &ServerSpec) -> Option<Key> {
+fn key(spec: &ServerSpec) -> Option<RememberedServer> {
     match &spec.transport {
-        TransportSpec::Stdio(stdio) => {
-            Some(Key::Process(stdio.command.clone(), stdio.args.clone()))
-        }
-        TransportSpec::Http(http) | TransportSpec::Sse(http) | TransportSpec::Auto(http) => {
-            Some(Key::Url(spec.transport.as_str(), http.redacted_url()))
-        }
-        TransportSpec::Custom(connector) => {
-            Some(Key::Connector(Arc::as_ptr(connector).cast::<()>() as usize))
-        }
+        TransportSpec::Stdio(stdio) => Some(RememberedServer::Process(
+            stdio.command.clone(),
+            stdio.args.clone(),
+        )),
+        TransportSpec::Http(http) | TransportSpec::Sse(http) | TransportSpec::Auto(http) => Some(
+            RememberedServer::Url(spec.transport.as_str(), http.redacted_url()),
+        ),
+        TransportSpec::Custom(connector) => Some(RememberedServer::Connector(
+            Arc::as_ptr(connector).cast::<()>() as usize,
+        )),
         _ => None,
     }
 }
@@ -71,7 +72,7 @@ impl EraMemory {
         if entries.len() >= MOST && !entries.contains_key(&key) {
             entries.clear();
         }
-        let entry = Entry {
+        let entry = RememberedEra {
             known,
             _connector: connector,
         };
@@ -84,7 +85,7 @@ impl EraMemory {
         }
     }
 
-    fn entries(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
+    fn entries(&self) -> MutexGuard<'_, HashMap<RememberedServer, RememberedEra>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

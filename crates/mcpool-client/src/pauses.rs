@@ -19,10 +19,10 @@ const SHORT: Duration = Duration::from_millis(1);
 
 /// The questions that are being answered, and those that were.
 #[derive(Debug, Default)]
-pub(crate) struct Pauses(Mutex<State>);
+pub(crate) struct Pauses(Mutex<PauseState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct PauseState {
     next: u64,
     open: Vec<Question>,
     past: VecDeque<(Question, Instant)>,
@@ -93,7 +93,7 @@ impl Pauses {
         state.open.iter().any(|question| question.is_of(request))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PauseState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

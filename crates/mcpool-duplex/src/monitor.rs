@@ -82,7 +82,7 @@ impl DuplexMonitor {
                 server = %self.server,
                 transport = self.kind.as_str(),
                 reason,
-                "the server sent what is no message; such frames are skipped and counted"
+                "the server sent frames that are not messages; they are skipped and counted"
             );
         }
     }

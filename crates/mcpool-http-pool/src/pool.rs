@@ -132,7 +132,7 @@ impl Proxies {
 
 /// A client is shared by servers with equal keys.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
+struct ClientKey {
     /// A pooled connection is driven by the runtime that opened it, and hangs when that runtime
     /// is not driven any more: so clients are never shared across runtimes.
     runtime: runtime::Id,
@@ -219,7 +219,7 @@ pub struct HttpPool(Arc<Caches>);
 
 #[derive(Default)]
 struct Caches {
-    clients: Mutex<HashMap<Key, Weak<Origin>>>,
+    clients: Mutex<HashMap<ClientKey, Weak<Origin>>>,
     trusts: Mutex<VecDeque<(TrustKey, TrustSlot)>>,
 }
 
@@ -256,7 +256,7 @@ impl HttpPool {
                 Some(off_thread(move || tls::read_ca_file(&path)).await?)
             }
         };
-        let key = Key {
+        let key = ClientKey {
             runtime: runtime::Handle::current().id(),
             origin: url.origin().ascii_serialization(),
             settings: settings.clone(),
@@ -298,14 +298,14 @@ impl HttpPool {
         self.len() == 0
     }
 
-    fn clients(&self) -> MutexGuard<'_, HashMap<Key, Weak<Origin>>> {
+    fn clients(&self) -> MutexGuard<'_, HashMap<ClientKey, Weak<Origin>>> {
         self.0
             .clients
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn trust(&self, key: &Key) -> Result<rustls::ClientConfig> {
+    async fn trust(&self, key: &ClientKey) -> Result<rustls::ClientConfig> {
         let key = TrustKey {
             trust: Trust::of(&key.settings),
             ca: key.ca.clone(),

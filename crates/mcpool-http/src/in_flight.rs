@@ -15,9 +15,9 @@ pub(crate) type Outcome = Result<Raw, RpcError>;
 
 /// The requests under way. As many as the session lets run at once.
 #[derive(Default)]
-pub(crate) struct InFlight(Mutex<HashMap<RequestId, Arc<Entry>>>);
+pub(crate) struct InFlight(Mutex<HashMap<RequestId, Arc<RunningRequest>>>);
 
-struct Entry {
+struct RunningRequest {
     sink: Mutex<Option<Arc<dyn RequestSink>>>,
     answer: Mutex<Option<oneshot::Sender<Outcome>>>,
 }
@@ -26,7 +26,7 @@ impl InFlight {
     /// Enters a request; it stays until the handle is dropped.
     pub(crate) fn enter(&self, id: RequestId, sink: Option<Arc<dyn RequestSink>>) -> Entered<'_> {
         let (answer, answered) = oneshot::channel();
-        let entry = Arc::new(Entry {
+        let entry = Arc::new(RunningRequest {
             sink: Mutex::new(sink),
             answer: Mutex::new(Some(answer)),
         });
@@ -63,7 +63,7 @@ impl InFlight {
         true
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<RequestId, Arc<Entry>>> {
+    fn table(&self) -> MutexGuard<'_, HashMap<RequestId, Arc<RunningRequest>>> {
         lock(&self.0)
     }
 }
@@ -72,7 +72,7 @@ impl InFlight {
 pub(crate) struct Entered<'a> {
     table: &'a InFlight,
     id: RequestId,
-    entry: Arc<Entry>,
+    entry: Arc<RunningRequest>,
     answered: oneshot::Receiver<Outcome>,
 }
 

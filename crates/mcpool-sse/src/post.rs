@@ -47,9 +47,9 @@ const BODY_PAUSE: Duration = Duration::from_secs(30);
 type Posted = std::result::Result<(), WriteError>;
 
 /// POSTs the messages of one connection.
-pub(crate) struct SseWriter(Arc<Shared>);
+pub(crate) struct SseWriter(Arc<PostSide>);
 
-struct Shared {
+struct PostSide {
     peer: HttpPeer,
     endpoint: Url,
     limit: usize,
@@ -72,7 +72,7 @@ impl SseWriter {
         limit: usize,
         answers: mpsc::Sender<Said>,
     ) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(PostSide {
             peer,
             endpoint,
             limit,
@@ -132,7 +132,7 @@ struct Posting {
     /// `None` once it has ended.
     post: Option<BoxFuture<'static, Posted>>,
     departure: Departure,
-    shared: Arc<Shared>,
+    shared: Arc<PostSide>,
 }
 
 impl Future for Posting {
@@ -153,7 +153,7 @@ impl Drop for Posting {
         let Some(post) = self.post.take().filter(|_| self.departure.has_departed()) else {
             return;
         };
-        struct Left(Arc<Shared>);
+        struct Left(Arc<PostSide>);
         impl Drop for Left {
             fn drop(&mut self) {
                 self.0.left.fetch_sub(1, Ordering::Relaxed);
@@ -174,7 +174,7 @@ impl Drop for Posting {
     }
 }
 
-async fn post(shared: Arc<Shared>, text: String, departure: Departure) -> Posted {
+async fn post(shared: Arc<PostSide>, text: String, departure: Departure) -> Posted {
     let request = PeerRequest::new(Method::POST, shared.endpoint.clone())
         .with_header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
         .with_header(
@@ -195,7 +195,7 @@ async fn post(shared: Arc<Shared>, text: String, departure: Departure) -> Posted
     shared.read_body(response).await.map_err(WriteError::alone)
 }
 
-impl Shared {
+impl PostSide {
     /// The error for a POST that was refused, in the words of the server where it has some.
     ///
     /// A server that does not know the session that its stream belongs to says 404, or says so in

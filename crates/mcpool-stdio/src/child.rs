@@ -34,13 +34,13 @@ pub(crate) type Standard = [Stdio; 3];
 pub(crate) struct OwnProcess {
     pid: Pid,
     /// Held while the group is signalled and while the leader is reaped.
-    state: Mutex<State>,
+    state: Mutex<ChildState>,
     /// Whether the leader was reaped. From then on its number may be another's.
     reaped: AtomicBool,
     killed: AtomicU64,
 }
 
-struct State {
+struct ChildState {
     child: Child,
     family: Family,
     status: Option<ExitStatus>,
@@ -99,7 +99,7 @@ impl OwnProcess {
         let pid = Pid::from_child(&child);
         Self {
             pid,
-            state: Mutex::new(State {
+            state: Mutex::new(ChildState {
                 child,
                 family: Family::of_child(pid, marker),
                 status: None,
@@ -194,7 +194,7 @@ impl OwnProcess {
         state.status
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ChildState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -37,11 +37,11 @@ pub(crate) struct Launch {
 /// A server's process and its job. Dropping it kills all in the job.
 pub(crate) struct Process {
     id: u32,
-    state: Mutex<State>,
+    state: Mutex<JobState>,
     killed: AtomicU64,
 }
 
-struct State {
+struct JobState {
     child: Child,
     status: Option<ExitStatus>,
     /// Closing the last handle kills what is left.
@@ -74,7 +74,7 @@ impl Process {
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let process = Self {
             id: child.id(),
-            state: Mutex::new(State {
+            state: Mutex::new(JobState {
                 child,
                 status: None,
                 job: Some(job),
@@ -156,7 +156,7 @@ impl Process {
         self.end(Duration::ZERO, patience)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, JobState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -134,7 +134,7 @@ impl RmcpTransport {
                     server = %self.monitor.server(),
                     transport = "stdio",
                     reason,
-                    "the server wrote what is no message; it is skipped"
+                    "the server wrote a line that is not a message; it is skipped"
                 );
             }
             _ => {}

@@ -21,19 +21,19 @@ enum Stage<T> {
     GivenUp,
 }
 
-struct Shared<T> {
+struct SharedStart<T> {
     stage: Mutex<Stage<T>>,
     done: Condvar,
 }
 
-impl<T> Shared<T> {
+impl<T> SharedStart<T> {
     fn stage(&self) -> MutexGuard<'_, Stage<T>> {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Gives the start up when it is dropped.
-struct Waiting<T>(Arc<Shared<T>>);
+struct Waiting<T>(Arc<SharedStart<T>>);
 
 impl<T> Drop for Waiting<T> {
     fn drop(&mut self) {
@@ -60,7 +60,7 @@ impl<T> Drop for Waiting<T> {
 pub(crate) async fn start<T: Send + 'static>(
     start: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(SharedStart {
         stage: Mutex::new(Stage::Queued),
         done: Condvar::new(),
     });

@@ -85,7 +85,7 @@ pub enum Step {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct ProxyState {
     target: SocketAddr,
     fault: watch::Sender<Fault>,
     /// Replaced when the open connections are ended.
@@ -95,7 +95,7 @@ struct Shared {
     from_server: AtomicU64,
 }
 
-impl Shared {
+impl ProxyState {
     fn end(&self, end: End) {
         let ended = std::mem::replace(&mut *lock(&self.ends), watch::Sender::new(End::None));
         ended.send_replace(end);
@@ -105,7 +105,7 @@ impl Shared {
 /// A TCP proxy in a thread of its own. Dropping it ends its connections.
 #[derive(Debug)]
 pub struct TcpProxy {
-    shared: Arc<Shared>,
+    shared: Arc<ProxyState>,
     address: SocketAddr,
     runtime: Option<tokio::runtime::Runtime>,
     cycle: Mutex<Option<AbortHandle>>,
@@ -129,7 +129,7 @@ impl TcpProxy {
             let _entered = runtime.enter();
             TcpListener::from_std(listener)?
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ProxyState {
             target,
             fault: watch::Sender::new(Fault::Pass),
             ends: Mutex::new(watch::Sender::new(End::None)),
@@ -225,7 +225,7 @@ impl Drop for TcpProxy {
     }
 }
 
-async fn take(shared: &Shared, step: Step) {
+async fn take(shared: &ProxyState, step: Step) {
     match step {
         Step::During(fault, time) => {
             shared.fault.send_replace(fault);

@@ -45,7 +45,7 @@ use crate::fixtures::{Engine, Outbox, Outgoing, engine::lock};
 const SENT_BUFFER: usize = 1;
 
 #[derive(Debug)]
-struct Shared {
+struct ScriptedPeer {
     failure: Mutex<Option<Error>>,
     /// Cancelled when the near end is closed or dropped.
     closed: CancellationToken,
@@ -56,7 +56,7 @@ struct Shared {
 pub struct Remote {
     sent: mpsc::Receiver<String>,
     to_client: mpsc::UnboundedSender<String>,
-    shared: Arc<Shared>,
+    shared: Arc<ScriptedPeer>,
 }
 
 /// A transport and its far end.
@@ -85,7 +85,7 @@ pub fn pair_of(kind: TransportKind) -> (Duplex, Remote) {
 /// # Errors
 /// As [`Duplex::new`].
 pub fn pair_for(request: &ConnectRequest, kind: TransportKind) -> Result<(Duplex, Remote)> {
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(ScriptedPeer {
         failure: Mutex::default(),
         closed: CancellationToken::new(),
     });
@@ -117,7 +117,7 @@ fn request(name: &str, url: &str) -> ConnectRequest {
 
 struct MemoryWriter {
     to_remote: mpsc::Sender<String>,
-    shared: Arc<Shared>,
+    shared: Arc<ScriptedPeer>,
 }
 
 impl MemoryWriter {
@@ -157,7 +157,7 @@ impl WriteHalf for MemoryWriter {
 
 struct MemoryReader {
     from_remote: mpsc::UnboundedReceiver<String>,
-    shared: Arc<Shared>,
+    shared: Arc<ScriptedPeer>,
 }
 
 #[async_trait]

@@ -61,7 +61,7 @@ pub(crate) async fn run(app: &App, command: AuthCommand) -> Outcome {
         let gone = status
             .as_ref()
             .is_ok_and(|status| matches!(status.state, LoginState::LoggedOut | LoginState::Ended));
-        gone && OAuth::is_for_people(spec)
+        gone && OAuth::needs_person(spec)
     };
     Ok(match exit {
         Exit::Good if server.is_some() && rows.iter().any(lacking) => Exit::LoginNeeded,

@@ -36,7 +36,7 @@ pub(super) struct Known {
     /// One bit for each pair of bytes that some form ends with: most places of a text are done
     /// with then.
     ends: Vec<u64>,
-    values: HashMap<u64, Entry>,
+    values: HashMap<u64, KnownSecret>,
     next: u64,
 }
 
@@ -50,7 +50,7 @@ struct Form {
     value: Option<u64>,
 }
 
-struct Entry {
+struct KnownSecret {
     forms: Vec<u64>,
     added: u64,
 }
@@ -83,7 +83,7 @@ impl Known {
         }
         self.values.insert(
             now,
-            Entry {
+            KnownSecret {
                 forms: ids,
                 added: now,
             },

@@ -49,22 +49,22 @@ pub enum Incoming {
 
 /// The session's end. Dropping it lets everything further pass away.
 #[derive(Debug)]
-pub struct Inbox(Arc<Shared>);
+pub struct Inbox(Arc<SharedInbox>);
 
 /// The transport's end. Clones share the queue; the inbox ends when the last is dropped, or at
 /// [`finish`](InboxSender::finish).
 #[derive(Debug)]
-pub struct InboxSender(Arc<Shared>);
+pub struct InboxSender(Arc<SharedInbox>);
 
 #[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
+struct SharedInbox {
+    state: Mutex<InboxState>,
     arrived: Notify,
     dropped: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct InboxState {
     queue: VecDeque<Incoming>,
     /// What waits in the queue of those of which one is enough: a method, or a method and a URI.
     waiting: HashSet<String>,
@@ -80,10 +80,10 @@ impl Inbox {
     /// A queue, and the transport's end of it.
     #[must_use]
     pub fn channel() -> (InboxSender, Inbox) {
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State {
+        let shared = Arc::new(SharedInbox {
+            state: Mutex::new(InboxState {
                 senders: 1,
-                ..State::default()
+                ..InboxState::default()
             }),
             arrived: Notify::new(),
             dropped: AtomicU64::new(0),
@@ -213,13 +213,13 @@ impl Drop for InboxSender {
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl SharedInbox {
+    fn state(&self) -> MutexGuard<'_, InboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl InboxState {
     /// A request of the server wants no answer any more.
     fn settle(&mut self, id: &Raw) {
         if let Some(at) = self.open_requests.iter().position(|open| open == id) {

@@ -8,7 +8,7 @@ use crate::server::lock;
 
 /// The tasks that run, by name.
 #[derive(Default)]
-pub(crate) struct Registry(pub(super) Mutex<BTreeMap<String, Entry>>);
+pub(crate) struct Registry(pub(super) Mutex<BTreeMap<String, RegisteredTask>>);
 
 impl Registry {
     /// The names of the tasks that run, in order.
@@ -18,7 +18,7 @@ impl Registry {
 }
 
 #[derive(Clone)]
-pub(super) struct Entry {
+pub(super) struct RegisteredTask {
     pub(super) cancel: CancellationToken,
     pub(super) ended: CancellationToken,
 }

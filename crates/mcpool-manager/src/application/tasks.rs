@@ -7,7 +7,7 @@ use mcpool_core::{Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    application::registry::Entry, manager::ConnectionManager, server::lock, shared::closed,
+    application::registry::RegisteredTask, manager::ConnectionManager, server::lock, shared::closed,
 };
 
 impl ConnectionManager {
@@ -28,7 +28,7 @@ impl ConnectionManager {
     ) -> Result<()> {
         self.shared.runtime()?;
         let name = name.into();
-        let entry = Entry {
+        let entry = RegisteredTask {
             cancel: self.shared.root.child_token(),
             ended: CancellationToken::new(),
         };
@@ -81,7 +81,8 @@ impl ConnectionManager {
 
     /// Cancels every task, waits for their end, and says how many there were.
     pub async fn cancel_all_tasks(&self) -> usize {
-        let entries: Vec<Entry> = lock(&self.shared.registry.0).values().cloned().collect();
+        let entries: Vec<RegisteredTask> =
+            lock(&self.shared.registry.0).values().cloned().collect();
         for entry in &entries {
             entry.cancel.cancel();
         }

@@ -8,7 +8,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{Fault, Shared};
+use super::{Fault, ProxyState};
 use crate::fixtures::engine::lock;
 
 /// How a connection ends before its sides want it to.
@@ -20,7 +20,7 @@ pub(super) enum End {
     HalfOpen,
 }
 
-pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+pub(super) async fn accept(listener: TcpListener, shared: Arc<ProxyState>) {
     while let Ok((client, _)) = listener.accept().await {
         shared.accepted.fetch_add(1, Ordering::SeqCst);
         if *shared.fault.borrow() == Fault::Refuse {
@@ -37,7 +37,7 @@ fn reset(stream: &TcpStream) {
     let _ = stream.set_zero_linger();
 }
 
-struct Open<'a>(&'a Shared);
+struct Open<'a>(&'a ProxyState);
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
@@ -45,7 +45,7 @@ impl Drop for Open<'_> {
     }
 }
 
-async fn carry(mut client: TcpStream, mut ends: watch::Receiver<End>, shared: Arc<Shared>) {
+async fn carry(mut client: TcpStream, mut ends: watch::Receiver<End>, shared: Arc<ProxyState>) {
     shared.open.fetch_add(1, Ordering::SeqCst);
     let _open = Open(&shared);
     let Ok(mut server) = TcpStream::connect(shared.target).await else {
@@ -86,7 +86,7 @@ async fn carry(mut client: TcpStream, mut ends: watch::Receiver<End>, shared: Ar
 async fn pump(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
-    shared: &Shared,
+    shared: &ProxyState,
     from_server: bool,
 ) -> Result<(), End> {
     let mut fault = shared.fault.subscribe();
