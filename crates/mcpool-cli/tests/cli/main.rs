@@ -15,6 +15,7 @@ mod endings;
 mod host;
 mod output;
 mod questions;
+mod readme;
 mod secrecy;
 mod seen;
 #[cfg(feature = "gateway")]
