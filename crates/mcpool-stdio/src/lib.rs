@@ -32,6 +32,7 @@
 //!
 //! On Windows a job object takes the place of process group and guardian, and there is no
 //! SIGTERM step. That code is compiled only there and is not run by this project's tests.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(unix)]
 mod child;
