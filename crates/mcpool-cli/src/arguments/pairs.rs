@@ -89,7 +89,7 @@ impl Pair {
 
 fn no_pair(pair: &str) -> Failure {
     Failure::usage(text!(
-        "`{}` is no argument: write KEY=VALUE, or KEY:=JSON",
+        "`{}` is not an argument: write KEY=VALUE, or KEY:=JSON",
         pair
     ))
 }

@@ -116,7 +116,7 @@ impl EntryReader<'_> {
             (None, None, _) => {
                 let range = found.name_range.clone();
                 self.problem(
-                    Problem::error("no-transport", "neither `command` nor `url` is there")
+                    Problem::error("no-transport", "neither `command` nor `url` is set")
                         .label("this server cannot be reached")
                         .help("give a `command` for a process or a `url` for an HTTP server"),
                     &range,

@@ -121,8 +121,8 @@ pub(crate) async fn add(app: &App, args: AddArgs) -> Outcome {
     let mut settings = match (args.url, args.command) {
         (Some(url), _) if is_url(&url) => flags.of_url(&url)?,
         (Some(word), _) => {
-            return Err(Failure::usage(text!("{} is no URL", word)).with_hint(text!(
-                "a command stands after `--`: mcpool config add {} -- {}",
+            return Err(Failure::usage(text!("{} is not a URL", word)).with_hint(text!(
+                "write a command after `--`: mcpool config add {} -- {}",
                 args.name,
                 word
             )));
