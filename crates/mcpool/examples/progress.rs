@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         });
     let options = CallOptions::new().with_request(request);
     let work = json!({"steps": 3, "step_ms": 50});
-    manager.call_with("render__slow", work, options).await?;
+    manager.call_with("render__slow", work, &options).await?;
     assert_eq!(seen.lock().map(|seen| seen.len()).ok(), Some(3));
 
     manager.shutdown(Duration::from_secs(5)).await;

@@ -121,11 +121,13 @@ pub(crate) async fn add(app: &App, args: AddArgs) -> Outcome {
     let mut settings = match (args.url, args.command) {
         (Some(url), _) if is_url(&url) => flags.of_url(&url)?,
         (Some(word), _) => {
-            return Err(Failure::usage(text!("{} is not a URL", word)).with_hint(text!(
-                "write a command after `--`: mcpool config add {} -- {}",
-                args.name,
-                word
-            )));
+            return Err(
+                Failure::usage(text!("{} is not a URL", word)).with_hint(text!(
+                    "write a command after `--`: mcpool config add {} -- {}",
+                    args.name,
+                    word
+                )),
+            );
         }
         (None, command) if !command.is_empty() => flags.of_command(command)?,
         (None, _) => {
