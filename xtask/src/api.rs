@@ -164,7 +164,7 @@ fn implementation(item: &ItemImpl, public: &BTreeSet<String>, lines: &mut BTreeS
     if !public.contains(&name) {
         return;
     }
-    if let Some((_, path, _)) = &item.trait_ {
+    if let Some((path, _)) = &item.trait_ {
         lines.insert(format!("impl {} for {}", text(path), text(&item.self_ty)));
         return;
     }

@@ -23,7 +23,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         eprintln!("{}", problem.render());
     }
     let manager = ConnectionManager::new(Arc::new(StandardFactory::new()));
-    manager.start(loaded.servers).await?;
+    for (name, error) in manager.start(loaded.servers).await?.failed() {
+        eprintln!("{name}: {error}");
+    }
     for status in manager.status_all() {
         println!("{}: {}, {} tools", status.name, status.state, status.tools);
     }

@@ -36,7 +36,8 @@ async fn main() -> Result<(), Error> {
         "weather",
         "https://nowhere.example/mcp",
     )?])
-    .await?;
+    .await?
+    .all_connected()?;
 
     assert_eq!(weather_in(&pool, "Bern").await?, "fog");
     println!("tested, and nothing was connected");

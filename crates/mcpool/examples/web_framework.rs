@@ -62,7 +62,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pool =
         || ConnectionManager::global(|| ConnectionManager::new(Arc::new(StandardFactory::new())));
     pool().start(specs(&server)).await?.all_connected()?;
-    pool().start(specs(&server)).await?;
+    pool().start(specs(&server)).await?.all_connected()?;
     assert_eq!(server.marker().processes().len(), 1);
 
     let listener = TcpListener::bind("127.0.0.1:0").await?;
