@@ -13,13 +13,13 @@ use mcpool_testkit::fixtures::authz::{AuthzFixture, AuthzOptions};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut options = AuthzOptions::default();
-    options.client = Some(("my-ci".to_owned(), "a secret".to_owned()));
+    options.client = Some(("my-ci".to_owned(), "a-secret".to_owned()));
     let server = AuthzFixture::start(options)?;
 
     // The secret goes to this authorization server and to no other that the MCP server may name.
     let settings = OAuthSpec::new()
         .with_grant(OAuthGrant::ClientCredentials)
-        .with_client("my-ci", Some(SecretSource::Value("a secret".into())))
+        .with_client("my-ci", Some(SecretSource::Value("a-secret".into())))
         .with_issuer(server.issuer());
     let http = HttpSpec::new(server.mcp_url()).with_oauth(settings);
 

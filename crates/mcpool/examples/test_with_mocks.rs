@@ -5,15 +5,15 @@
 use std::{sync::Arc, time::Duration};
 
 use mcpool::{
-    ConnectionManager, Error, Raw, ServerSpec,
+    ConnectionManager, Error, Raw, ServerSpec, Verbs as _,
     mock::{MockClient, MockClientFactory},
 };
 
 /// The code under test.
 async fn weather_in(pool: &ConnectionManager, city: &str) -> Result<String, Error> {
-    let reply = pool
-        .call("weather__now", serde_json::json!({"city": city}))
-        .await?;
+    let weather = pool.server("weather")?;
+    let arguments = serde_json::json!({"city": city});
+    let reply = weather.call_tool("now", arguments).await?;
     let text = reply.content.first().and_then(|block| block.as_text());
     Ok(text.map_or_else(|| "unknown".to_owned(), |text| text.text.clone()))
 }
