@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use crate::{exit::Failure, render::out, text};
 
 pub(super) async fn serve_stdio(gateway: &Gateway, scope: Scope) -> Result<(), Failure> {
-    // Whoever serves lines writes nothing else there.
+    // Anybody who serves lines writes nothing else there.
     let (read, write) = (tokio::io::stdin(), tokio::io::stdout());
     let served = gateway.serve_lines(scope, read, write).await;
     served.map_err(|error| Failure::internal(text!("standard output: {}", error.to_string())))
@@ -57,7 +57,7 @@ pub(super) async fn serve_socket(
     };
     let listener = tokio::net::UnixListener::bind(path).map_err(failed)?;
     let _removed = Removed(path.to_owned());
-    // The user alone: whoever connects has the rights of all servers.
+    // The user alone: anybody who connects has the rights of all servers.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
     out::tell(&text!("serving at {}\n", path.display().to_string()));
     let mut clients = tokio::task::JoinSet::new();
@@ -87,7 +87,7 @@ pub(crate) struct Removed(pub(crate) PathBuf);
 #[cfg(unix)]
 impl Drop for Removed {
     fn drop(&mut self) {
-        // Taken away already, perhaps, by whoever made the directory.
+        // Taken away already, perhaps, by anybody who made the directory.
         let _ = std::fs::remove_file(&self.0);
     }
 }
