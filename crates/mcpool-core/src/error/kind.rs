@@ -28,7 +28,7 @@ pub enum ErrorKind {
     AuthRequired,
     /// HTTP 403: the credentials are not enough.
     Forbidden,
-    /// The time-out of the operation passed.
+    /// The timeout of the operation passed.
     Timeout,
     /// A message was over the configured size.
     TooLarge,

@@ -83,7 +83,7 @@ async fn a_half_open_connection_is_noticed_and_its_calls_end() {
     let call = call_tool(&manager, "a", "echo", None, &options);
     let error = call.await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
-    // Heartbeat and its jitter, two time-outs and their grace.
+    // Heartbeat and its jitter, two timeouts and their grace.
     let bound = Duration::from_secs_f64(45.0 * 1.1 + 2.0 * 5.5);
     assert!(started.elapsed() <= bound, "{:?}", started.elapsed());
     let mut misses = Vec::new();

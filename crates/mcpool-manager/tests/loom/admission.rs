@@ -1,4 +1,4 @@
-//! The way into a connection with room for one: nobody is forgotten, whoever goes.
+//! The way into a connection with room for one: nobody is forgotten, anybody who goes.
 
 use loom::{future::block_on, model::Builder, sync::Arc, thread};
 

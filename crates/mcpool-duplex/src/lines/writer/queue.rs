@@ -39,10 +39,10 @@ pub(crate) struct Unwritten {
 }
 
 pub(crate) struct Queue<W> {
-    /// Held for a moment, never while something is written: whoever comes while another writes
+    /// Held for a moment, never while something is written: anybody who comes while another writes
     /// must not wait for the system.
     waiting: Mutex<Waiting>,
-    /// Held while something is written. Taken before `waiting` by whoever needs both.
+    /// Held while something is written. Taken before `waiting` by anybody who needs both.
     writing: Mutex<Writing<W>>,
     /// Wakes the task that writes what is stuck.
     pump: AtomicWaker,
@@ -95,7 +95,7 @@ struct Job {
     line: String,
     written: usize,
     departure: Departure,
-    /// Whoever waits for more than the writing is not woken when it is done.
+    /// Anybody who waits for more than the writing is not woken when it is done.
     awaits_answer: bool,
 }
 
@@ -378,7 +378,7 @@ impl<W> Writing<W> {
     }
 }
 
-/// Whoever queued first and lets others come before it writes for all. When it is dropped before
+/// Anybody who queued first and lets others come before it writes for all. When it is dropped before
 /// that, the task does it.
 pub(crate) struct First<W: AsyncWrite + Unpin + Send + 'static> {
     queue: Arc<Queue<W>>,

@@ -41,7 +41,7 @@ async fn the_first_may_go_before_it_wrote_for_the_others() {
     let mut read = [0; 4];
     far.read_exact(&mut read).await.unwrap();
     assert_eq!(&read, b"two\n");
-    // Whoever waits for an answer is not woken for it, and knows when it looks.
+    // Anybody who waits for an answer is not woken for it, and knows when it looks.
     second.await.unwrap();
     // And nobody's turn is forgotten.
     writer.write(request("three", false)).await.unwrap();
