@@ -202,5 +202,5 @@ fn meant_tool(word: &str, known: &[&str]) -> Option<Text> {
 /// What to write where the name of a server looks like an address or a path.
 fn half_a_target(name: &str) -> Option<Text> {
     name.contains(['/', ':'])
-        .then(|| text!("a URL is written whole: https://…; a command stands behind --stdio"))
+        .then(|| text!("write a URL in full (https://…), and a command after --stdio"))
 }

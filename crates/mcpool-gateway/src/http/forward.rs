@@ -278,7 +278,7 @@ impl Front {
                     return self.gateway.parked_at(request);
                 }
                 Message::Request(request) if request.method == "initialize" => return None,
-                // Whoever asked it has said so.
+                // Anybody who asked it has said so.
                 Message::Response {
                     id: ResponseId::Foreign(id),
                     ..
