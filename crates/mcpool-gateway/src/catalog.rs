@@ -1,9 +1,14 @@
 //! The lists of the pool as a client is shown them, and which server a name of one leads to.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use mcpool_core::{Raw, RawObject, Reply, Result, ServerName, model};
-use mcpool_manager::{ConnectionManager, Items, Refresh, ToolEntry, ToolSnapshot, naming};
+use mcpool_manager::{ConnectionManager, Items, Refresh, ToolEntry, ToolSnapshot, naming, search};
 use serde::Serialize;
 
 use crate::{down_servers::DownServers, scope::Scope};
@@ -22,6 +27,8 @@ pub(crate) struct Catalog {
     /// How long a list may wait for servers that are slow.
     patience: Duration,
     down: DownServers,
+    /// The latest first.
+    indexes: Mutex<VecDeque<(u64, Arc<search::Index>)>>,
 }
 
 /// What may be listed.
@@ -91,6 +98,9 @@ pub(crate) struct Cost {
     pub(crate) tokens_estimate: usize,
 }
 
+/// Parts of the pool that are kept as they are searched.
+const MAX_INDEXES: usize = 8;
+
 /// Bytes of JSON that count as one token of a model.
 const BYTES_PER_TOKEN: usize = 4;
 
@@ -112,6 +122,30 @@ impl Tools<'_> {
             Scope::Server(_) => Ok(tool.clone()),
             _ => named(tool, name),
         }
+    }
+
+    /// The tools as they are searched. It is made again only when they have changed.
+    pub(crate) fn index(&self) -> Arc<search::Index> {
+        let mut hasher = DefaultHasher::new();
+        self.snapshot.generation.hash(&mut hasher);
+        for (name, _) in self.iter() {
+            name.hash(&mut hasher);
+        }
+        let key = hasher.finish();
+        let indexes = || {
+            let indexes = self.catalog.indexes.lock();
+            indexes.unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some((_, known)) = indexes().iter().find(|(known, _)| *known == key) {
+            return Arc::clone(known);
+        }
+        let documents = self.iter();
+        let documents = documents.map(|(name, entry)| search::document(name, &entry.tool));
+        let index = Arc::new(search::Index::new(documents.collect()));
+        let mut indexes = indexes();
+        indexes.truncate(MAX_INDEXES - 1);
+        indexes.push_front((key, Arc::clone(&index)));
+        index
     }
 
     pub(crate) fn cost(&self) -> Cost {
@@ -149,6 +183,7 @@ impl Catalog {
             manager,
             patience,
             down,
+            indexes: Mutex::default(),
         }
     }
 

@@ -36,6 +36,7 @@ impl Gateway {
                 let tools = self.0.catalog.tools(scope, Refresh::IfStale).await;
                 tool_search::find(
                     arguments.as_ref(),
+                    |words| tools.index().rank(words),
                     tools.iter().map(|(name, entry)| (name, &*entry.tool)),
                     |name, tool| tools.entry(name, tool),
                 )

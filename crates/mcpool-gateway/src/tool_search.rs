@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 
 use mcpool_core::{Raw, RawObject, Reply, Result, ServerName, ServerRequest, model::Tool};
-use mcpool_manager::search;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -156,10 +155,11 @@ pub(crate) fn list(servers: &[ServerName], cost: &Cost) -> Result<Raw> {
     }))
 }
 
-/// What a search finds, or why it finds nothing, as the result of its call. The entries are those
-/// that a list would have, and `name` is what each of them is called by.
+/// What a search finds, or why it finds nothing, as the result of its call: `rank` gives the places
+/// of the tools that fit, the best first. The entries are those that a list would have.
 pub(crate) fn find<'a>(
     arguments: Option<&Raw>,
+    rank: impl FnOnce(&str) -> Vec<usize>,
     tools: impl Iterator<Item = (&'a str, &'a Reply<Tool>)>,
     listed: impl Fn(&str, &Raw) -> Result<Raw>,
 ) -> Result<Raw> {
@@ -178,11 +178,7 @@ pub(crate) fn find<'a>(
     }
     let limit = limit.unwrap_or(FOUND).clamp(1, MAX_FOUND);
     let tools: Vec<_> = tools.collect();
-    let documents = tools.iter();
-    let documents = documents
-        .map(|(name, tool)| search::document(name, tool))
-        .collect();
-    let ranked = search::rank(&query, documents).into_iter();
+    let ranked = rank(&query).into_iter();
     let found = ranked.filter_map(|at| tools.get(at)).take(limit);
     let (mut shown, mut left_out, mut bytes) = (Vec::new(), Vec::new(), 0_usize);
     for (name, tool) in found {
@@ -215,6 +211,8 @@ pub(crate) fn wrong(why: &str) -> Result<Raw> {
 
 #[cfg(test)]
 mod tests {
+    use mcpool_manager::search;
+
     use super::*;
 
     fn request(params: &str) -> ServerRequest {
@@ -264,8 +262,11 @@ mod tests {
 
     fn found(tools: &[Reply<Tool>], arguments: &str) -> (Raw, serde_json::Value) {
         let arguments = Raw::from_text(arguments.to_owned()).unwrap();
+        let documents = tools.iter();
+        let documents = documents.map(|tool| search::document(&tool.name, tool));
+        let rank = |words: &str| search::rank(words, documents.collect());
         let tools = tools.iter().map(|tool| (&*tool.name, tool));
-        let result = find(Some(&arguments), tools, |_, tool| Ok(tool.clone())).unwrap();
+        let result = find(Some(&arguments), rank, tools, |_, tool| Ok(tool.clone())).unwrap();
         let value: serde_json::Value = result.parse().unwrap();
         let text = value["content"][0]["text"].as_str().unwrap();
         let inside = serde_json::from_str(text).unwrap_or(serde_json::Value::Null);

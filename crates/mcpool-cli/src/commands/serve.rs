@@ -52,6 +52,9 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:7332";
 /// How long requests may take to end, unless it is set. Kubernetes kills 30 s after its SIGTERM.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 
+/// The value of `--stdio` after `serve`, which has none.
+const CLIENT: &str = "-";
+
 /// How often measurements are put together that nobody has asked for.
 const TIDY_PAUSE: Duration = Duration::from_secs(5);
 
@@ -67,7 +70,7 @@ pub(crate) struct ServeArgs {
         id = "stdio",
         long = "stdio",
         num_args = 0,
-        default_missing_value = "-"
+        default_missing_value = CLIENT
     )]
     stdio: Option<String>,
     /// Serve Streamable HTTP at this address of this machine, at the path /mcp; without --stdio
@@ -275,6 +278,13 @@ async fn traced(app: &App, args: ServeArgs) -> Outcome {
 }
 
 async fn serve(app: &App, args: ServeArgs) -> Outcome {
+    // The flag of every command that has this name, given before `serve`, arrives here.
+    if args.stdio.as_deref().is_some_and(|said| said != CLIENT) {
+        return Err(Failure::usage(text!(
+            "--stdio COMMAND describes a server that stands in no config, and `serve` serves those of \
+             the config; after `serve`, --stdio has no value"
+        )));
+    }
     #[cfg(unix)]
     if args.background.is_some() {
         super::up::detach();

@@ -372,3 +372,15 @@ fn a_profile_of_the_config_is_served_and_followed_and_measured() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn a_server_that_stands_in_no_config_is_not_served_in_silence() {
+    let place = Place::with(json!({"demo": good()}));
+    let run = place.run(&["--stdio", "some-server", "serve"]);
+    assert_eq!(run.code(), 2, "{}", run.stdout());
+    assert!(
+        run.stderr().contains("stands in no config"),
+        "{}",
+        run.stderr()
+    );
+}

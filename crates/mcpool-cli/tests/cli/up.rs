@@ -102,6 +102,33 @@ fn a_log_that_grows_is_begun_again_while_the_gateway_runs() {
 }
 
 #[test]
+fn a_shell_completes_the_tools_of_a_server_that_a_gateway_has() {
+    let home = Home::with(json!({"demo": good()}));
+    let config = home.0.path().join("own.json");
+    std::fs::rename(home.0.path().join("servers.json"), &config).unwrap();
+    let command = |args: &[&str]| {
+        let mut command = home.command(args);
+        command.env("MCPOOL_CONFIG", &config);
+        command
+    };
+    let complete = |words: &[&str]| {
+        let mut command = command(&["--", "mcpool"]);
+        command.env("MCPOOL_COMPLETE", "fish").args(words);
+        Run::of(&mut command).stdout()
+    };
+    // Nothing is started to find out.
+    assert_eq!(complete(&["call", "demo", "ad"]).trim(), "");
+    let up = Run::of(&mut command(&["up"]));
+    assert_eq!(up.code(), 0, "{}", up.stderr());
+    until("the gateway has the tools", || {
+        (complete(&["call", "demo", "ad"]).trim() == "add").then_some(())
+    });
+    assert_eq!(complete(&["tools", "demo", "ad"]).trim(), "add");
+    assert_eq!(complete(&["call", "nobody", "ad"]).trim(), "");
+    assert_eq!(Run::of(&mut command(&["down"])).code(), 0);
+}
+
+#[test]
 fn commands_use_the_connections_of_a_gateway_that_runs() {
     let home = Home::with(json!({"s": says_pid(), "demo": good()}));
     let cold = pid(&home, &["call", "s", "t"]);

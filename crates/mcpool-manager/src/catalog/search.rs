@@ -9,7 +9,9 @@
 //! assert!(!found.contains(&1));
 //! ```
 
-use bm25::{SearchEngineBuilder, Tokenizer};
+use std::fmt;
+
+use bm25::{SearchEngine, SearchEngineBuilder, Tokenizer};
 use mcpool_core::model::Tool;
 
 /// What is searched of a tool: its name, which counts twice, its title, its description, and the
@@ -35,18 +37,41 @@ pub fn document(name: &str, tool: &Tool) -> String {
 /// well the earlier one comes first.
 ///
 /// Parts of `read_file`, `read-file` and `readFile` are words; case and the `s` of a plural make no
-/// difference. It reads every document: about 10 µs for each tool.
+/// difference. It reads every document each time: see [`Index`].
 #[must_use]
 pub fn rank(words: &str, documents: Vec<String>) -> Vec<usize> {
-    let engine =
-        SearchEngineBuilder::<u32, u32, _>::with_tokenizer_and_corpus(Words, documents).build();
-    let mut found = engine.search(words, None);
-    found.sort_by(|a, b| {
-        let by_score = b.score.total_cmp(&a.score);
-        by_score.then(a.document.id.cmp(&b.document.id))
-    });
-    let ids = found.into_iter().map(|found| found.document.id);
-    ids.filter_map(|id| usize::try_from(id).ok()).collect()
+    Index::new(documents).rank(words)
+}
+
+/// Documents that are searched more than once. What takes time is to make it: reading them.
+pub struct Index(SearchEngine<u32, u32, Words>);
+
+impl Index {
+    /// Reads the documents.
+    #[must_use]
+    pub fn new(documents: Vec<String>) -> Self {
+        let engine =
+            SearchEngineBuilder::<u32, u32, _>::with_tokenizer_and_corpus(Words, documents);
+        Self(engine.build())
+    }
+
+    /// As [`rank`].
+    #[must_use]
+    pub fn rank(&self, words: &str) -> Vec<usize> {
+        let mut found = self.0.search(words, None);
+        found.sort_by(|a, b| {
+            let by_score = b.score.total_cmp(&a.score);
+            by_score.then(a.document.id.cmp(&b.document.id))
+        });
+        let ids = found.into_iter().map(|found| found.document.id);
+        ids.filter_map(|id| usize::try_from(id).ok()).collect()
+    }
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Index").finish_non_exhaustive()
+    }
 }
 
 /// Words as names and descriptions have them: parts of `read_file`, `read-file` and `readFile`,
