@@ -22,7 +22,8 @@ pub(crate) fn run() -> Outcome {
     tools::run(
         Command::new(validator.join("bin/kubernetes-validate"))
             .arg("--strict")
-            .arg(dir.join("kubernetes/gateway.yaml")),
+            .arg(dir.join("kubernetes/gateway.yaml"))
+            .arg(dir.join("kubernetes/worker.yaml")),
     )?;
     let Some(systemd) = find("systemd-analyze") else {
         println!("skipped: systemd-analyze is not in PATH");

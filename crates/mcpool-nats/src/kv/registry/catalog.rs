@@ -1,0 +1,91 @@
+//! Catalogs by the hash of their content, in parts that fit the payload of a message.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use mcpool_core::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::Bucket;
+
+/// The largest catalog, in bytes.
+const MAX_CATALOG: usize = 64 << 20;
+
+/// What the key of a catalog holds; its parts lie beside it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Index {
+    parts: usize,
+    bytes: usize,
+}
+
+/// Whether this is the hash of a catalog, which is a token of a key.
+pub(super) fn is_hash(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn hash(catalog: &[u8]) -> String {
+    let mut text = String::with_capacity(64);
+    for byte in Sha256::digest(catalog) {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Stores a catalog in parts of at most so many bytes, and gives its hash.
+pub(super) async fn store(bucket: &Bucket, catalog: &Bytes, part: usize) -> Result<String> {
+    if catalog.len() > MAX_CATALOG {
+        let message = format!("a catalog has at most {MAX_CATALOG} bytes");
+        return Err(Error::new(ErrorKind::TooLarge, message));
+    }
+    let hash = hash(catalog);
+    let mut parts = 0;
+    for (number, part) in catalog.chunks(part.max(1)).enumerate() {
+        let key = format!("catalog.{hash}.{number}");
+        bucket.put(&key, catalog.slice_ref(part)).await?;
+        parts = number + 1;
+    }
+    // Last: who finds it finds the parts.
+    let index = Index {
+        parts,
+        bytes: catalog.len(),
+    };
+    let index = serde_json::to_vec(&index).unwrap_or_default();
+    bucket.put(&format!("catalog.{hash}"), index.into()).await?;
+    Ok(hash)
+}
+
+/// The catalog of a hash, checked against it.
+pub(super) async fn load(bucket: &Bucket, wanted: &str) -> Result<Bytes> {
+    if !is_hash(wanted) {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "this is no hash of a catalog",
+        ));
+    }
+    let damaged = || {
+        Error::new(
+            ErrorKind::Protocol,
+            "the catalog in the registry is damaged",
+        )
+    };
+    let index = bucket.read(&format!("catalog.{wanted}")).await?;
+    let index = index.value.ok_or_else(damaged)?;
+    let index: Index = serde_json::from_slice(&index).map_err(|_| damaged())?;
+    if index.bytes > MAX_CATALOG || index.parts > index.bytes {
+        return Err(damaged());
+    }
+    let mut catalog = Vec::with_capacity(index.bytes);
+    for number in 0..index.parts {
+        let part = bucket.read(&format!("catalog.{wanted}.{number}")).await?;
+        catalog.extend_from_slice(&part.value.ok_or_else(damaged)?);
+        if catalog.len() > index.bytes {
+            return Err(damaged());
+        }
+    }
+    if hash(&catalog) != wanted {
+        return Err(damaged());
+    }
+    Ok(catalog.into())
+}

@@ -1,0 +1,92 @@
+//! The registry as somebody watches it.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::jetstream::kv::Operation;
+use futures::StreamExt as _;
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{Bucket, FleetSnapshot, snapshot::Reading};
+
+/// How often silence is looked for.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The pause before a watch that ended is made again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The workers of a pool, as they change. When JetStream is away it shows what it knew; the
+/// workers are then shown as gone after 20 s. Dropping it ends the watch.
+#[derive(Debug)]
+pub struct FleetWatch {
+    snapshots: watch::Receiver<Arc<FleetSnapshot>>,
+    _watching: DropGuard,
+}
+
+impl FleetWatch {
+    pub(super) fn begin(bucket: Bucket) -> Self {
+        let (sender, snapshots) = watch::channel(Arc::default());
+        let ended = CancellationToken::new();
+        let until = ended.clone();
+        let watching = async move { until.run_until_cancelled(watch(bucket, sender)).await };
+        tokio::spawn(watching);
+        Self {
+            snapshots,
+            _watching: ended.drop_guard(),
+        }
+    }
+
+    /// The pool as it is known now.
+    #[must_use]
+    pub fn current(&mut self) -> Arc<FleetSnapshot> {
+        Arc::clone(&self.snapshots.borrow_and_update())
+    }
+
+    /// Waits until it is another than [`current`](Self::current) last gave, and gives it.
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn changed(&mut self) -> Arc<FleetSnapshot> {
+        if self.snapshots.changed().await.is_err() {
+            // The runtime ends.
+            std::future::pending::<()>().await;
+        }
+        self.current()
+    }
+}
+
+async fn watch(bucket: Bucket, sender: watch::Sender<Arc<FleetSnapshot>>) {
+    let (began, mut reading) = (Instant::now(), Reading::default());
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        // Without the catalogs: they are read when they are needed.
+        match bucket.watch_many(&["worker.>", "server.>"]).await {
+            Ok(mut entries) => loop {
+                let mut changed = tokio::select! {
+                    _ = ticks.tick() => reading.tick(began.elapsed()),
+                    entry = entries.next() => match entry {
+                        Some(Ok(entry)) => {
+                            let is_put = entry.operation == Operation::Put;
+                            let value = is_put.then_some(&*entry.value);
+                            reading.apply(began.elapsed(), &entry.key, value)
+                        }
+                        Some(Err(_)) | None => break,
+                    },
+                };
+                // One snapshot for what is there already.
+                while let Some(Some(Ok(entry))) = futures::FutureExt::now_or_never(entries.next()) {
+                    let is_put = entry.operation == Operation::Put;
+                    let value = is_put.then_some(&*entry.value);
+                    changed |= reading.apply(began.elapsed(), &entry.key, value);
+                }
+                if changed {
+                    sender.send_replace(Arc::new(reading.snapshot().clone()));
+                }
+            },
+            Err(error) => tracing::debug!(%error, "the registry cannot be watched"),
+        }
+        tokio::time::sleep(PAUSE).await;
+        if reading.tick(began.elapsed()) {
+            sender.send_replace(Arc::new(reading.snapshot().clone()));
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! OAuth tokens that the gateways of a pool share.
+//!
+//! One key for each server and account holds its grants, sealed with the [`PoolKey`]; one more is
+//! its lock. Both are written by compare-and-swap, and read from the leader of the bucket, so that
+//! whoever has the lock sees what its last holder stored.
+
+use std::{fmt::Write as _, time::Duration};
+
+use async_trait::async_trait;
+use mcpool_auth::{Grant, GrantKey, StoreLock, TokenStore};
+use mcpool_core::{Error, ErrorKind, Result};
+use sha2::{Digest as _, Sha256};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::{carrier::Carrier, identity::random_token};
+
+use super::{
+    bucket::{Bucket, Storage, Written},
+    sealed::PoolKey,
+};
+
+/// A lock whose holder has not renewed it for so long is free, on the clock of who waits.
+const LOCK_EXPIRY: Duration = Duration::from_secs(15);
+
+/// How often a holder renews its lock.
+const RENEWAL: Duration = Duration::from_secs(4);
+
+/// How long a lock is waited for.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The pauses between two looks at a lock.
+const POLL_MIN: Duration = Duration::from_millis(20);
+const POLL_MAX: Duration = Duration::from_millis(250);
+
+/// Of more authorization servers than these for one server, the oldest is forgotten.
+const MAX_ISSUERS: usize = 8;
+
+/// Attempts to write what others write too.
+const MAX_ATTEMPTS: usize = 16;
+
+/// Tokens in the bucket `mcpool-<pool>-tokens`, for any number of gateways: one refresh for all.
+///
+/// The lock expires 15 s after the last renewal of its holder that was seen: a gateway that was
+/// stopped for longer, in the midst of a refresh, may refresh with a token that was used meanwhile.
+#[derive(Debug, Clone)]
+pub struct KvTokenStore {
+    bucket: Bucket,
+    key: PoolKey,
+    holder: String,
+}
+
+fn place(kind: &str, key: &GrantKey) -> String {
+    let account = key.account.as_deref();
+    let text = format!(
+        "{}\n{}\n{}",
+        key.server,
+        account.is_some(),
+        account.unwrap_or_default()
+    );
+    let mut place = format!("{kind}.");
+    for byte in Sha256::digest(text) {
+        // Writing to a string does not fail.
+        let _ = write!(place, "{byte:02x}");
+    }
+    place
+}
+
+impl KvTokenStore {
+    /// Opens the pool's tokens.
+    ///
+    /// # Errors
+    /// `Connect` when JetStream is not there, or does not let this identity use the bucket.
+    pub async fn open(carrier: &Carrier, storage: Storage, key: PoolKey) -> Result<Self> {
+        Ok(Self {
+            bucket: Bucket::open(carrier, "tokens", storage, Duration::ZERO).await?,
+            key,
+            holder: carrier.identity().to_string(),
+        })
+    }
+
+    /// The grants with their revision.
+    async fn read(&self, place: &str) -> Result<(u64, Vec<Grant>)> {
+        let held = self.bucket.read_newest(place).await?;
+        let Some(value) = held.value else {
+            return Ok((held.revision, Vec::new()));
+        };
+        let opened = self.key.open(place, &value);
+        let grants = opened.and_then(|text| serde_json::from_slice(&text).ok());
+        let grants = grants.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Internal,
+                "the tokens in the pool cannot be read: damaged, or sealed with another key",
+            )
+        })?;
+        Ok((held.revision, grants))
+    }
+
+    /// Changes the grants; nothing is written when `change` gives `false`.
+    async fn change(
+        &self,
+        key: &GrantKey,
+        change: impl Fn(&mut Vec<Grant>) -> bool,
+    ) -> Result<bool> {
+        let place = place("grants", key);
+        for _ in 0..MAX_ATTEMPTS {
+            let (revision, mut grants) = self.read(&place).await?;
+            if !change(&mut grants) {
+                return Ok(false);
+            }
+            let text = serde_json::to_vec(&grants)
+                .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+            let sealed = self.key.seal(&place, &text)?;
+            match self.bucket.write(&place, sealed.into(), revision).await {
+                Written::At(_) => return Ok(true),
+                // Somebody else's, or our own of unknown outcome: the change is made again, on
+                // what is there, which does no harm.
+                Written::Conflict | Written::Unknown(_) => sleep(POLL_MIN).await,
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Connect,
+            "the tokens cannot be written to the pool",
+        ))
+    }
+}
+
+#[async_trait]
+impl TokenStore for KvTokenStore {
+    async fn load(&self, key: &GrantKey) -> Result<Vec<Grant>> {
+        Ok(self.read(&place("grants", key)).await?.1)
+    }
+
+    async fn save(&self, grant: &Grant) -> Result<()> {
+        self.change(&grant.key, |grants| {
+            grants.retain(|old| old.issuer != grant.issuer);
+            grants.insert(0, grant.clone());
+            grants.truncate(MAX_ISSUERS);
+            true
+        })
+        .await
+        .map(drop)
+    }
+
+    async fn remove(&self, key: &GrantKey, issuer: Option<&str>) -> Result<bool> {
+        self.change(key, |grants| {
+            let before = grants.len();
+            grants.retain(|grant| issuer.is_some_and(|issuer| grant.issuer != issuer));
+            grants.len() != before
+        })
+        .await
+    }
+
+    async fn lock(&self, key: &GrantKey) -> Result<StoreLock> {
+        let place = place("lock", key);
+        // Ours and nobody else's, also among the locks of this process.
+        let mine = format!("{} {}", self.holder, random_token());
+        let (began, mut pause) = (Instant::now(), POLL_MIN);
+        let mut seen: Option<(u64, Instant)> = None;
+        loop {
+            let held = self.bucket.read_newest(&place).await?;
+            let first = seen.filter(|(revision, _)| *revision == held.revision);
+            let (_, since) = *seen.insert(first.unwrap_or((held.revision, Instant::now())));
+            let value = held.value.as_deref().unwrap_or_default();
+            let taken = if value == mine.as_bytes() {
+                // A write of unknown outcome that was written.
+                Some(held.revision)
+            } else if value.is_empty() || since.elapsed() >= LOCK_EXPIRY {
+                let value = mine.clone().into_bytes().into();
+                match self.bucket.write(&place, value, held.revision).await {
+                    Written::At(revision) => Some(revision),
+                    Written::Conflict | Written::Unknown(_) => None,
+                }
+            } else {
+                None
+            };
+            if let Some(revision) = taken {
+                return Ok(self.kept(place, mine, revision));
+            }
+            if began.elapsed() >= LOCK_TIMEOUT {
+                let holder = String::from_utf8_lossy(value);
+                let holder = holder.split(' ').next().unwrap_or_default();
+                let holder = mcpool_core::Untrusted::line(holder);
+                return Err(Error::new(
+                    ErrorKind::Timeout,
+                    format!("{holder} has had the lock of these tokens for over 60 s"),
+                ));
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(POLL_MAX);
+        }
+    }
+}
+
+impl KvTokenStore {
+    /// Renews a lock until it is dropped, then frees it.
+    fn kept(&self, place: String, mine: String, mut revision: u64) -> StoreLock {
+        let bucket = self.bucket.clone();
+        let dropped = CancellationToken::new();
+        let until = dropped.clone();
+        tokio::spawn(async move {
+            while until.run_until_cancelled(sleep(RENEWAL)).await.is_some() {
+                let value = mine.clone().into_bytes().into();
+                match bucket.write(&place, value, revision).await {
+                    Written::At(renewed) => revision = renewed,
+                    Written::Unknown(_) => {}
+                    Written::Conflict => match bucket.read_newest(&place).await {
+                        // Our own renewal, of unknown outcome then.
+                        Ok(held) if held.value.as_deref() == Some(mine.as_bytes()) => {
+                            revision = held.revision;
+                        }
+                        _ => return,
+                    },
+                }
+            }
+            let freed = bucket.write(&place, Vec::new().into(), revision).await;
+            if freed != Written::Conflict && !matches!(freed, Written::At(_)) {
+                tracing::debug!("the lock of tokens was not freed: it expires");
+            }
+        });
+        StoreLock::new(dropped.drop_guard())
+    }
+}
