@@ -413,7 +413,7 @@ async fn the_permissions_of_the_page_are_enough_and_no_more() {
     ] {
         raw.subscribe(forbidden).await.unwrap();
         raw.flush().await.unwrap();
-        let refused = format!("Subscription Violation - User \"g1\", Subject \"{forbidden}\"");
+        let refused = format!("Subscription Violation - Subject \"{forbidden}\"");
         let seen = eventually(PATIENCE, || nats.log().contains(&refused));
         assert!(seen.await, "{forbidden}:\n{}", nats.log());
     }
