@@ -83,6 +83,15 @@ const LAYERS: &[Layer] = &[
     },
     layer("mcpool-gateway", &["mcpool-core", "mcpool-manager"]),
     layer(
+        "mcpool-nats",
+        &[
+            "mcpool-auth",
+            "mcpool-core",
+            "mcpool-duplex",
+            "mcpool-manager",
+        ],
+    ),
+    layer(
         "mcpool",
         &[
             "mcpool-blocking",
@@ -90,6 +99,7 @@ const LAYERS: &[Layer] = &[
             "mcpool-client",
             "mcpool-gateway",
             "mcpool-manager",
+            "mcpool-nats",
             "mcpool-config",
             "mcpool-auth",
             "mcpool-stdio",

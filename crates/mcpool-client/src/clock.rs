@@ -73,6 +73,12 @@ impl Clock {
         self.deadline
     }
 
+    /// How long the operation may still take from this moment on; `None` when nothing ends it.
+    pub(crate) fn left(&self, now: Instant) -> Option<Duration> {
+        let left = self.deadline.saturating_duration_since(now);
+        (left < FAR / 2).then_some(left)
+    }
+
     /// How long it may still stand still.
     pub(crate) fn pause_left(&self) -> Duration {
         self.pause_left

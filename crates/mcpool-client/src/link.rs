@@ -186,9 +186,8 @@ impl Link {
         let _leaves = LeavesCallers(&sink);
         let _in_flight = InFlight::enter(&self.in_flight);
         let sent = Instant::now();
-        let mut call = self
-            .transport
-            .request(ask.wire, Some(Arc::clone(&sink) as _));
+        let wire = ask.wire.with_timeout(clock.left(sent));
+        let mut call = self.transport.request(wire, Some(Arc::clone(&sink) as _));
         let mut timer = pin!(None::<Sleep>);
         let mut due = clock.first_look(sent);
         let outcome = poll_fn(|context| {

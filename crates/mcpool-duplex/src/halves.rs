@@ -1,6 +1,6 @@
 //! What a transport author writes: a half that writes messages and a half that reads them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use mcpool_core::{Delivery, Error, ErrorKind, Result, TransportMonitor};
@@ -74,6 +74,7 @@ pub struct Outgoing {
     departure: Departure,
     awaits_answer: bool,
     in_company: bool,
+    timeout: Option<Duration>,
 }
 
 impl Outgoing {
@@ -89,13 +90,21 @@ impl Outgoing {
             departure,
             awaits_answer: false,
             in_company: false,
+            timeout: None,
         }
     }
 
-    pub(crate) fn awaiting_answer(mut self, in_company: bool) -> Self {
+    pub(crate) fn awaiting_answer(mut self, in_company: bool, timeout: Option<Duration>) -> Self {
         self.awaits_answer = true;
         self.in_company = in_company;
+        self.timeout = timeout;
         self
+    }
+
+    /// How long the caller of a request waits for its answer at most, where that is known.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
     }
 
     /// Whether other requests wait for their answers as well. Then more messages are likely to

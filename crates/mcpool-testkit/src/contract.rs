@@ -58,6 +58,13 @@ pub trait ContractTarget: Send + Sync {
         true
     }
 
+    /// Whether the client's own notifications get to the server. Where a relay stands between the
+    /// two, with a session of its own with the server, only those do that have a meaning there.
+    /// Default `true`.
+    fn passes_notifications(&self) -> bool {
+        true
+    }
+
     /// Whether there is a connection that ends when the server dies. Over Streamable HTTP there is
     /// none: each request finds out by itself. Default `true`.
     fn has_connection(&self) -> bool {

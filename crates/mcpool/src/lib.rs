@@ -240,6 +240,7 @@
 //! | `metrics` | no | metrics through the `metrics` facade |
 //! | `search` | no | the module `search`: finds tools by words; brings `manager` |
 //! | `gateway` | no | the module `gateway`: the pool as one MCP server; brings `manager` |
+//! | `nats` | no | the module `nats`: stdio servers on many machines; brings `manager` |
 //! | `otel` | no | `gateway::Traces`: OpenTelemetry traces of the gateway; brings `gateway` |
 //! | `mock` | no | the module `mock`: mockall mocks of the seams |
 #![deny(missing_docs)]
@@ -264,6 +265,9 @@ pub use mcpool_core::mock;
 #[cfg(feature = "gateway")]
 #[doc(inline)]
 pub use mcpool_gateway as gateway;
+#[cfg(feature = "nats")]
+#[doc(inline)]
+pub use mcpool_nats as nats;
 // Not `Result`: a glob import of this crate must not hide the standard one.
 #[doc(inline)]
 pub use mcpool_core::{

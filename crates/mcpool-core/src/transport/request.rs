@@ -1,6 +1,6 @@
 //! A request on its way, and who hears of its progress.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::Deserialize;
 
@@ -28,6 +28,9 @@ pub struct WireRequest<'a> {
     pub headers: &'a [(String, String)],
     /// How it is treated.
     pub class: RequestClass,
+    /// How long its caller waits for the answer at most, where that is known: for a transport that
+    /// can tell the other side. The transport itself has no timeouts of requests.
+    pub timeout: Option<Duration>,
 }
 
 impl<'a> WireRequest<'a> {
@@ -42,6 +45,7 @@ impl<'a> WireRequest<'a> {
             name: None,
             headers: &[],
             class: RequestClass::Call,
+            timeout: None,
         }
     }
 
@@ -77,6 +81,13 @@ impl<'a> WireRequest<'a> {
     #[must_use]
     pub fn with_class(mut self, class: RequestClass) -> Self {
         self.class = class;
+        self
+    }
+
+    /// Sets how long its caller waits at most.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.timeout = timeout;
         self
     }
 }

@@ -13,7 +13,7 @@ fn writer(room: usize) -> (LineWriter<DuplexStream>, DuplexStream) {
 }
 
 fn request(text: &str, in_company: bool) -> Outgoing {
-    Outgoing::new(text).awaiting_answer(in_company)
+    Outgoing::new(text).awaiting_answer(in_company, None)
 }
 
 #[tokio::test]

@@ -1,0 +1,234 @@
+//! A worker: a manager whose servers are served to a pool.
+
+mod relay;
+mod serving;
+mod session;
+mod soon;
+mod standing;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    future::Future,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::StreamExt as _;
+use mcpool_core::{Requester as _, Result, ServerName};
+use mcpool_manager::ConnectionManager;
+use serde::{Deserialize, Serialize};
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    carrier::Carrier,
+    clock::WorkerClock,
+    head::{Head, Kind, VERSION},
+    identity::{Epoch, Identity, Sharing},
+    subjects,
+};
+
+use serving::Serving;
+
+/// How long requests in flight may take when a worker goes, by default.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Serves the servers of a manager to a pool.
+///
+/// The manager supervises them as it does for any application. A relayed request is sent to the
+/// live connection and nowhere else: the worker neither waits for a server in its course nor sends
+/// anything twice. That is the gateway's, which has the caller's deadline.
+#[must_use]
+pub struct Worker {
+    carrier: Carrier,
+    manager: ConnectionManager,
+    sharing: HashMap<ServerName, Sharing>,
+    tenures: HashMap<ServerName, watch::Receiver<Option<Epoch>>>,
+    drain: Duration,
+}
+
+impl Worker {
+    /// A worker over this connection with NATS: its pool and its identity are the worker's. All
+    /// servers are shared as [`Sharing::Many`].
+    pub fn new(carrier: Carrier, manager: ConnectionManager) -> Self {
+        Self {
+            carrier,
+            manager,
+            sharing: HashMap::new(),
+            tenures: HashMap::new(),
+            drain: DRAIN_TIMEOUT,
+        }
+    }
+
+    /// Sets how a server is shared. [`Sharing::One`] needs a [tenure](Self::with_tenure) as well:
+    /// without one the server is served as long as the worker runs.
+    pub fn with_sharing(mut self, server: ServerName, sharing: Sharing) -> Self {
+        self.sharing.insert(server, sharing);
+        self
+    }
+
+    /// Serves a server only while `tenure` holds an epoch, and in that epoch. When it changes, the
+    /// sessions of the server end; when its sender goes, so does the tenure.
+    pub fn with_tenure(
+        mut self,
+        server: ServerName,
+        tenure: watch::Receiver<Option<Epoch>>,
+    ) -> Self {
+        self.tenures.insert(server, tenure);
+        self
+    }
+
+    /// Sets how long requests in flight may take when the worker goes. Default 10 s.
+    pub fn with_drain(mut self, drain: Duration) -> Self {
+        self.drain = drain;
+        self
+    }
+
+    /// Serves until `stop`, then takes nothing new, lets what runs end, and ends every session.
+    /// Servers that the manager gets later are served as well, and those that it loses no more.
+    /// The manager is left as it is.
+    ///
+    /// Dropping the future ends the sessions without a word: their gateways see it at the next
+    /// request, or at the next beat.
+    ///
+    /// # Errors
+    /// `Connect` when NATS takes no subscription.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
+        let clock = Arc::new(WorkerClock::new());
+        let drain = CancellationToken::new();
+        let mut asked = self
+            .carrier
+            .subscribe(subjects::pool(self.carrier.pool()))
+            .await?;
+        let mut events = self.manager.events();
+        let mut serving = JoinSet::new();
+        let mut served: BTreeMap<ServerName, tokio::task::Id> = BTreeMap::new();
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            for name in self.manager.names() {
+                if !served.contains_key(&name) {
+                    let task = self.serving(&name, &clock, &drain)?;
+                    let task = serving.spawn(task.run());
+                    served.insert(name, task.id());
+                }
+            }
+            tokio::select! {
+                () = &mut stop => break,
+                Some(message) = asked.next() => self.discovered(&message).await,
+                event = events.recv() => if event.is_none() { break },
+                Some(ended) = serving.join_next_with_id() => {
+                    let id = match &ended {
+                        Ok((id, _)) => *id,
+                        Err(error) => error.id(),
+                    };
+                    if let Ok((_, Err(error))) = ended {
+                        tracing::warn!(%error, "a server is not served any more");
+                    }
+                    // One that the manager still has is served again.
+                    served.retain(|_, task| *task != id);
+                }
+            }
+        }
+        drop(asked);
+        drain.cancel();
+        while serving.join_next().await.is_some() {}
+        self.carrier.flush().await
+    }
+
+    fn serving(
+        &self,
+        name: &ServerName,
+        clock: &Arc<WorkerClock>,
+        drain: &CancellationToken,
+    ) -> Result<Serving> {
+        let handle = self.manager.server(name.as_str())?;
+        let tenure = match self.tenures.get(name) {
+            Some(tenure) => tenure.clone(),
+            None => always(),
+        };
+        Ok(Serving {
+            carrier: self.carrier.clone(),
+            name: handle.server().clone(),
+            handle,
+            sharing: self.sharing.get(name).copied().unwrap_or_default(),
+            tenure,
+            clock: Arc::clone(clock),
+            drain: drain.clone(),
+            patience: self.drain,
+        })
+    }
+
+    /// Answers `discover`.
+    async fn discovered(&self, message: &async_nats::Message) {
+        let Some(head) = Head::read(message.headers.as_ref()) else {
+            return;
+        };
+        let Some(reply) = &message.reply else { return };
+        if head.kind != Kind::Discover || !VERSION.understands(head.version) {
+            return;
+        }
+        let mut servers = BTreeMap::new();
+        for name in self.manager.names() {
+            let Ok(status) = self.manager.server(name.as_str()).and_then(|s| s.status()) else {
+                continue;
+            };
+            let sharing = self.sharing.get(&name).copied().unwrap_or_default();
+            let served = ServedServer {
+                state: status.state.as_str().to_owned(),
+                sharing,
+            };
+            servers.insert(name, served);
+        }
+        let body = Inventory {
+            worker: self.carrier.identity().clone(),
+            servers,
+        };
+        let Ok(body) = serde_json::to_vec(&body) else {
+            return;
+        };
+        let headers = Head::new(Kind::Workers).headers();
+        let sent = self
+            .carrier
+            .publish(reply.to_string(), None, headers, body.into());
+        if let Err(error) = sent.await {
+            tracing::debug!(%error, "an answer to `discover` could not be sent");
+        }
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("carrier", &self.carrier)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The tenure of a server without a lease: it never ends.
+fn always() -> watch::Receiver<Option<Epoch>> {
+    let (sender, tenure) = watch::channel(Some(Epoch::NONE));
+    tokio::spawn(async move { sender.closed().await });
+    tenure
+}
+
+/// What one worker has: the body of `workers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Inventory {
+    /// The worker.
+    pub worker: Identity,
+    /// Its servers.
+    pub servers: BTreeMap<ServerName, ServedServer>,
+}
+
+/// One server of a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ServedServer {
+    /// Its state at the worker, by the word of `StateKind`.
+    pub state: String,
+    /// How it is shared.
+    #[serde(default)]
+    pub sharing: Sharing,
+}

@@ -1,0 +1,508 @@
+//! The MCP of one session: what a gateway asks is asked of the server, and the other way round.
+//!
+//! A session is spoken as the newest revision with `initialize`, or the server's own where that is
+//! older: between the server's era and that the worker's client stands, as for any application.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use mcpool_core::{
+    Caller, ConnectionInfo, Error, Message, Notification, ParsedLine, ProtocolVersion, Raw,
+    RawObject, Request, RequestOptions, ResponseId, RpcError, ServerName, ServerNotice,
+    ServerRequest, encode_response, parse_line,
+};
+use serde_json::json;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{soon::Soon, standing::Standing};
+use crate::{
+    head::{Head, Kind},
+    outgoing::{About, Outgoing, Stopped},
+    reasons::{Notice, Reason},
+};
+
+/// Requests of one session that run at once.
+const MAX_RUNNING: usize = 4_096;
+
+/// How long a server may take to answer the ping of a gateway.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One session's MCP.
+pub(super) struct Relay {
+    session: String,
+    out: Arc<Outgoing>,
+    standing: Arc<Standing>,
+    /// Whether this tool is hidden by the worker's configuration.
+    permits: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    running: Mutex<HashMap<String, AbortOnDropHandle<()>>>,
+    questions: Mutex<HashMap<u64, oneshot::Sender<Result<Raw, RpcError>>>>,
+    next_question: AtomicU64,
+    soon: Soon,
+    /// A request has ended.
+    ended: Notify,
+    /// An answer was lost: the session cannot go on.
+    lost: Notify,
+}
+
+impl Relay {
+    pub(super) fn new(
+        session: String,
+        out: Arc<Outgoing>,
+        standing: Arc<Standing>,
+        permits: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            session,
+            out,
+            standing,
+            permits: Box::new(permits),
+            running: Mutex::default(),
+            questions: Mutex::default(),
+            next_question: AtomicU64::new(1),
+            soon: Soon::default(),
+            ended: Notify::new(),
+            lost: Notify::new(),
+        })
+    }
+
+    /// Waits until nothing runs any more.
+    pub(super) async fn idle(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if lock(&self.running).is_empty() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Waits until an answer was lost.
+    pub(super) async fn lost(&self) {
+        self.lost.notified().await;
+    }
+
+    /// Ends all that runs: the server is told.
+    pub(super) fn stop(&self) {
+        let running = std::mem::take(&mut *lock(&self.running));
+        drop(running);
+        lock(&self.questions).clear();
+    }
+
+    /// Takes a message that began with this number. What is refused is said to be by the caller.
+    pub(super) fn take(
+        self: &Arc<Self>,
+        number: u64,
+        text: &str,
+        left: Option<Duration>,
+    ) -> Result<(), Notice> {
+        match parse_line(text) {
+            Ok(ParsedLine::One(Ok(Message::Request(request)))) => {
+                self.asked(number, request, left)?;
+            }
+            Ok(ParsedLine::One(Ok(Message::Notification(notification)))) => {
+                self.told(&notification);
+            }
+            Ok(ParsedLine::One(Ok(Message::Response { id, outcome }))) => {
+                if let ResponseId::Ours(id) = id
+                    && let Some(reply) = lock(&self.questions).remove(&id.get())
+                {
+                    let _ = reply.send(outcome);
+                }
+            }
+            _ => {
+                return Err(Notice::new(
+                    Reason::Other,
+                    "the message is no JSON-RPC message",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn told(&self, notification: &Notification) {
+        if notification.method == "notifications/cancelled"
+            && let Some(id) = cancelled(notification)
+        {
+            let running = lock(&self.running).remove(id.get());
+            drop(running);
+            self.ended.notify_waiters();
+        }
+    }
+
+    fn asked(
+        self: &Arc<Self>,
+        number: u64,
+        request: ServerRequest,
+        left: Option<Duration>,
+    ) -> Result<(), Notice> {
+        let id = request.id.get().to_owned();
+        let mut running = lock(&self.running);
+        if running.len() >= MAX_RUNNING {
+            return Err(Notice::new(
+                Reason::Busy,
+                "too many requests of this session run",
+            ));
+        }
+        let relay = Arc::downgrade(self);
+        let key = id.clone();
+        let task = tokio::spawn(async move {
+            let Some(relay) = relay.upgrade() else { return };
+            relay.run(number, request, left).await;
+            let ended = lock(&relay.running).remove(&key);
+            relay.ended.notify_waiters();
+            // Dropped outside of the lock; it is this very task, at its end.
+            drop(ended);
+        });
+        // It waits for the lock before it takes itself out.
+        running.insert(id, AbortOnDropHandle::new(task));
+        Ok(())
+    }
+
+    /// Runs a request and sends what came of it.
+    async fn run(self: &Arc<Self>, number: u64, request: ServerRequest, left: Option<Duration>) {
+        let outcome = match request.method.as_str() {
+            "initialize" => Ok(self.initialize()),
+            // A session is of the era before; what the server speaks is its client's to bridge.
+            "server/discover" => Ok(Err(RpcError::method_not_found("server/discover"))),
+            "ping" => {
+                let alive = self.standing.client.probe(PING_TIMEOUT).await;
+                alive.map(|_| Ok(Raw::empty_object()))
+            }
+            _ => self.ask(&request, left).await.map(Ok),
+        };
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => match error.rpc() {
+                Some(error) => Err(error.clone()),
+                None => return self.failed(number, &error).await,
+            },
+        };
+        let Ok(text) = encode_response(&request.id, &outcome) else {
+            return;
+        };
+        let about = About {
+            timeout: None,
+            answers: request.id.get().parse().ok(),
+        };
+        // Progress stands before the answer.
+        self.soon.flush(&self.out).await;
+        match self.out.message(Bytes::from(text), about).await {
+            // Refused: the gateway said so to its caller.
+            Ok(()) | Err(Stopped::Refused(_)) => {}
+            Err(Stopped::NoCredit | Stopped::Carrier(_)) => self.lost.notify_one(),
+        }
+    }
+
+    async fn failed(&self, number: u64, error: &Error) {
+        let (refused, notice) = Notice::of(error);
+        let kind = if refused { Kind::Refused } else { Kind::Failed };
+        let told = self
+            .out
+            .say(Head::new(kind).of(number), notice.body())
+            .await;
+        if told.is_err() {
+            self.lost.notify_one();
+        }
+    }
+
+    fn initialize(&self) -> Result<Raw, RpcError> {
+        let info = self.standing.client.info();
+        let info = info.ok_or_else(|| RpcError::new(RpcError::INTERNAL, "the server is gone"))?;
+        initialized(&info).map_err(|error| RpcError::new(RpcError::INTERNAL, error.message()))
+    }
+
+    async fn ask(
+        self: &Arc<Self>,
+        request: &ServerRequest,
+        left: Option<Duration>,
+    ) -> mcpool_core::Result<Raw> {
+        let (params, meta) = split(request.params.as_ref())?;
+        let mut options = RequestOptions::new().with_caller(Arc::new(Asker(Arc::downgrade(self))));
+        if let Some(left) = left {
+            // The gateway's clock counts; ours ends what it cannot end any more.
+            options = options.with_timeout(left).with_max_total(left);
+        }
+        let (meta, token) = meta;
+        if let Some(meta) = meta {
+            options = options.with_meta(meta);
+        }
+        if let Some(token) = token {
+            let relay = Arc::downgrade(self);
+            options = options.with_progress(move |progress| {
+                if let Some(relay) = relay.upgrade() {
+                    relay.progress(&token, &progress);
+                }
+            });
+        }
+        let mut asked = Request::new(request.method.clone());
+        asked.params = params;
+        let (client, session) = (&self.standing.client, &*self.session);
+        match request.method.as_str() {
+            "resources/subscribe" => self.standing.subscribe(session, &asked, &options).await,
+            "resources/unsubscribe" => self.standing.unsubscribe(session, &asked, &options).await,
+            "logging/setLevel" => self.standing.set_level(session, &asked, &options).await,
+            "tools/call" if self.hides(&asked) => Err(Error::new(
+                mcpool_core::ErrorKind::UnknownTool,
+                "the tool is hidden by the worker's tool filter",
+            )
+            .with_delivery(mcpool_core::Delivery::Rejected)),
+            "tools/list" => {
+                let answer = client.request(&asked, &options).await?;
+                Ok(self.shown(answer))
+            }
+            _ => client.request(&asked, &options).await,
+        }
+    }
+
+    fn hides(&self, request: &Request) -> bool {
+        let name = request.params.as_ref().and_then(named);
+        name.is_some_and(|name| !(self.permits)(&name))
+    }
+
+    /// A list of tools without those that are hidden.
+    fn shown(&self, answer: Raw) -> Raw {
+        let Ok(mut object) = RawObject::parse(&answer) else {
+            return answer;
+        };
+        let Some(Ok(tools)) = object.get("tools").map(Raw::parse::<Vec<Raw>>) else {
+            return answer;
+        };
+        let before = tools.len();
+        let mut tools = tools;
+        tools.retain(|tool| named(tool).is_none_or(|name| (self.permits)(&name)));
+        if tools.len() == before {
+            return answer;
+        }
+        let shorter = Raw::of(&tools).and_then(|tools| {
+            object.insert("tools", tools);
+            object.to_raw()
+        });
+        shorter.unwrap_or(answer)
+    }
+
+    fn progress(&self, token: &Raw, progress: &mcpool_core::Progress) {
+        let mut params = RawObject::new();
+        params.insert("progressToken", token.clone());
+        let members = [
+            ("progress", Raw::of(&progress.progress).ok()),
+            (
+                "total",
+                progress.total.and_then(|total| Raw::of(&total).ok()),
+            ),
+            (
+                "message",
+                progress
+                    .message
+                    .as_ref()
+                    .and_then(|text| Raw::of(text).ok()),
+            ),
+        ];
+        for (name, value) in members {
+            if let Some(value) = value {
+                params.insert(name, value);
+            }
+        }
+        let notification = Notification::new("notifications/progress", params.to_raw().ok());
+        self.soon.push(&notification);
+    }
+
+    /// Tells what the server says by itself.
+    pub(super) fn notice(&self, notice: ServerNotice) {
+        for notification in self.notifications(notice) {
+            self.soon.push(&notification);
+        }
+    }
+
+    /// Sends what was told, for ever.
+    pub(super) async fn tell(&self) {
+        self.soon.run(&self.out).await;
+    }
+
+    fn notifications(&self, notice: ServerNotice) -> Vec<Notification> {
+        let plain = |method: &str| Notification::new(method, None);
+        let lists = [
+            "notifications/tools/list_changed",
+            "notifications/prompts/list_changed",
+            "notifications/resources/list_changed",
+        ];
+        match notice {
+            ServerNotice::ToolsChanged => vec![plain(lists[0])],
+            ServerNotice::PromptsChanged => vec![plain(lists[1])],
+            ServerNotice::ResourcesChanged => vec![plain(lists[2])],
+            ServerNotice::ResourceUpdated { uri } => {
+                if !self.standing.is_subscribed(&self.session, &uri) {
+                    return Vec::new();
+                }
+                let params = Raw::of(&json!({ "uri": uri })).ok();
+                vec![Notification::new("notifications/resources/updated", params)]
+            }
+            ServerNotice::Log {
+                level,
+                logger,
+                data,
+            } => {
+                let mut params = RawObject::new();
+                let text = |text: &str| Raw::of(text).unwrap_or_else(|_| Raw::null());
+                params.insert("level", text(&level));
+                if let Some(logger) = logger {
+                    params.insert("logger", text(&logger));
+                }
+                params.insert("data", data);
+                vec![Notification::new(
+                    "notifications/message",
+                    params.to_raw().ok(),
+                )]
+            }
+            // Anything may have changed.
+            ServerNotice::SessionRenewed | ServerNotice::Missed { .. } => {
+                lists.into_iter().map(plain).collect()
+            }
+            ServerNotice::Other { method, params } => vec![Notification::new(method, params)],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// The gateway behind a request: hears what the server says in its course, and is asked.
+struct Asker(Weak<Relay>);
+
+#[async_trait]
+impl Caller for Asker {
+    fn heard(&self, notification: &Notification) -> bool {
+        let Some(relay) = self.0.upgrade() else {
+            return false;
+        };
+        relay.soon.push(notification);
+        true
+    }
+
+    async fn answer(&self, _: &ServerName, request: ServerRequest) -> Result<Raw, RpcError> {
+        let gone = || RpcError::new(RpcError::INTERNAL, "the gateway of this request is gone");
+        let relay = self.0.upgrade().ok_or_else(gone)?;
+        let number = relay.next_question.fetch_add(1, Ordering::Relaxed);
+        let (reply, answer) = oneshot::channel();
+        lock(&relay.questions).insert(number, reply);
+        let mut asked = Asked {
+            relay: Arc::downgrade(&relay),
+            number,
+            done: false,
+        };
+        let mut object = RawObject::new();
+        let text = |text: &str| Raw::of(text).map_err(|_| gone());
+        object.insert("jsonrpc", text("2.0")?);
+        object.insert("id", Raw::of(&number).map_err(|_| gone())?);
+        object.insert("method", text(&request.method)?);
+        if let Some(params) = request.params {
+            object.insert("params", params);
+        }
+        let text = object.to_raw().map_err(|_| gone())?;
+        let body = Bytes::from(text.get().to_owned());
+        let out = Arc::clone(&relay.out);
+        drop(relay);
+        if out.message(body, About::default()).await.is_err() {
+            return Err(gone());
+        }
+        let answer = answer.await.map_err(|_| gone())?;
+        asked.done = true;
+        answer
+    }
+}
+
+/// A question that waits. Dropping it withdraws it.
+struct Asked {
+    relay: Weak<Relay>,
+    number: u64,
+    done: bool,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let Some(relay) = self.relay.upgrade() else {
+            return;
+        };
+        let waiting = lock(&relay.questions).remove(&self.number);
+        if waiting.is_some() && !self.done {
+            let params = Raw::of(&json!({ "requestId": self.number })).ok();
+            relay
+                .soon
+                .push(&Notification::new("notifications/cancelled", params));
+        }
+    }
+}
+
+/// The answer to `initialize`: what the server said of itself.
+fn initialized(info: &ConnectionInfo) -> mcpool_core::Result<Raw> {
+    let newest = ProtocolVersion::LATEST_WITH_INITIALIZE;
+    let version = match info.protocol.has_initialize() {
+        true => &info.protocol,
+        false => &newest,
+    };
+    let said = info.peer.raw.as_ref().map(RawObject::parse);
+    let mut answer = RawObject::new();
+    answer.insert("protocolVersion", Raw::of(version.as_str())?);
+    if let Some(Ok(said)) = said {
+        for name in ["capabilities", "serverInfo", "instructions"] {
+            if let Some(value) = said.get(name) {
+                answer.insert(name, value.clone());
+            }
+        }
+    }
+    if answer.get("capabilities").is_none() {
+        answer.insert("capabilities", Raw::empty_object());
+    }
+    if answer.get("serverInfo").is_none() {
+        let (name, version) = (&info.peer.name, &info.peer.version);
+        let peer = json!({ "name": name, "version": version });
+        answer.insert("serverInfo", Raw::of(&peer)?);
+    }
+    answer.to_raw()
+}
+
+type Meta = (Option<RawObject>, Option<Raw>);
+
+/// The parameters without their `_meta`, its members, and the progress token among them: that one
+/// is of this hop.
+fn split(params: Option<&Raw>) -> mcpool_core::Result<(Option<Raw>, Meta)> {
+    let Some(params) = params else {
+        return Ok((None, (None, None)));
+    };
+    // Whatever is spelled so or with an escape is looked at.
+    if !params.get().contains("_meta") && !params.get().contains("\\u") {
+        return Ok((Some(params.clone()), (None, None)));
+    }
+    let Ok(mut object) = RawObject::parse(params) else {
+        return Ok((Some(params.clone()), (None, None)));
+    };
+    let Some(Ok(mut meta)) = object.get("_meta").map(RawObject::parse) else {
+        return Ok((Some(params.clone()), (None, None)));
+    };
+    object.remove("_meta");
+    let token = meta.remove("progressToken");
+    let meta = (!meta.is_empty()).then_some(meta);
+    Ok((Some(object.to_raw()?), (meta, token)))
+}
+
+/// The member `name` of an object.
+fn named(object: &Raw) -> Option<String> {
+    RawObject::parse(object).ok()?.get("name")?.parse().ok()
+}
+
+/// Whom `notifications/cancelled` names.
+fn cancelled(notification: &Notification) -> Option<Raw> {
+    RawObject::parse(notification.params.as_ref()?)
+        .ok()?
+        .remove("requestId")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
