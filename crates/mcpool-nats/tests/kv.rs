@@ -272,7 +272,8 @@ async fn the_registry_shows_workers_their_servers_and_catalogs_of_any_size() {
         .unwrap();
     let mut late_watch = late.watch();
     until(&mut late_watch, |snapshot| {
-        let mut having = snapshot.having(&server("files/a.b"));
+        let name = server("files/a.b");
+        let mut having = snapshot.having(&name);
         having.any(|(_, files)| files.state == "failed" && files.catalog.as_ref() == Some(&hash))
     })
     .await;
@@ -548,5 +549,53 @@ mod tokens {
             ErrorKind::Internal
         );
         assert!(PoolKey::from_text(&Secret::new("short")).is_err());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_token_is_saved_though_jetstream_was_away_and_its_caller_has_gone() {
+        let Some(mut nats) = NatsServer::start().await else {
+            return;
+        };
+        let store = store(&nats.url(), 0).await;
+        store.save(&grant(0)).await.unwrap();
+        nats.kill();
+        // Longer than JetStream has for one answer; then the caller drops it.
+        let new = grant(1);
+        let saved = tokio::time::timeout(Duration::from_secs(3), store.save(&new)).await;
+        assert!(saved.is_err(), "{saved:?}");
+        nats.restart().await;
+        let began = Instant::now();
+        while store.load(&new.key).await.ok() != Some(vec![new.clone()]) {
+            assert!(began.elapsed() < PATIENCE);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_key_can_be_changed_and_what_no_key_opens_can_be_removed() {
+        let Some(nats) = NatsServer::start().await else {
+            return;
+        };
+        let carrier = connect(&nats.url(), "g1").await;
+        let open = async |key| {
+            let opened = KvTokenStore::open(&carrier, Storage::default(), key);
+            opened.await.unwrap()
+        };
+        let text = Secret::new("B".repeat(42) + "A=");
+        let new = PoolKey::from_text(&text).unwrap();
+        let old = open(key()).await;
+        let changed = new.clone().with_older(&Secret::new("A".repeat(43) + "="));
+        let changed = open(changed.unwrap()).await;
+        let new = open(new).await;
+        old.save(&grant(1)).await.unwrap();
+        assert!(new.load(&grant(1).key).await.is_err());
+        // Who cannot read them does not overwrite them.
+        assert!(new.save(&grant(2)).await.is_err());
+        assert_eq!(changed.load(&grant(1).key).await.unwrap(), [grant(1)]);
+        changed.save(&grant(3)).await.unwrap();
+        assert_eq!(new.load(&grant(3).key).await.unwrap(), [grant(3)]);
+        assert!(old.load(&grant(3).key).await.is_err());
+        assert!(old.remove(&grant(3).key, None).await.unwrap());
+        assert!(!new.remove(&grant(3).key, None).await.unwrap());
     }
 }

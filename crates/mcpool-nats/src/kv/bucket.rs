@@ -1,12 +1,12 @@
 //! A KV bucket, and what is known after a write to it.
 
-use std::time::Duration;
+use std::{error::Error as StdError, time::Duration};
 
 #[cfg(feature = "auth")]
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{
-    self,
-    kv::{Config, Operation, Store, UpdateErrorKind},
+    self, ErrorCode,
+    kv::{Config, Operation, Store, UpdateError, UpdateErrorKind},
 };
 use bytes::Bytes;
 use mcpool_core::{Error, ErrorKind, Result};
@@ -159,7 +159,7 @@ impl Bucket {
     pub(crate) async fn write(&self, key: &str, value: Bytes, expected: u64) -> Written {
         match self.0.update(key, value, expected).await {
             Ok(revision) => Written::At(revision),
-            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Written::Conflict,
+            Err(error) if is_conflict(&error) => Written::Conflict,
             Err(error) => Written::Unknown(error.to_string()),
         }
     }
@@ -181,6 +181,22 @@ impl Bucket {
         let watch = self.0.watch_many_with_history(keys).await;
         watch.map_err(|error| unreachable(&self.0.name, error.to_string()))
     }
+}
+
+/// Whether a write was refused for its revision. A cluster that has another write of the key under
+/// way says so with a code of its own, which the client's library does not know.
+fn is_conflict(error: &UpdateError) -> bool {
+    if error.kind() == UpdateErrorKind::WrongLastRevision {
+        return true;
+    }
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(answer) = error.downcast_ref::<jetstream::Error>() {
+            return answer.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn unreachable(bucket: &str, source: String) -> Error {

@@ -36,8 +36,9 @@ const POLL_MAX: Duration = Duration::from_millis(250);
 /// Of more authorization servers than these for one server, the oldest is forgotten.
 const MAX_ISSUERS: usize = 8;
 
-/// Attempts to write what others write too.
-const MAX_ATTEMPTS: usize = 16;
+/// How long a change is tried while JetStream does not answer: longer than an election. A refresh
+/// token that is not saved is a login that is lost.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Tokens in the bucket `mcpool-<pool>-tokens`, for any number of gateways: one refresh for all.
 ///
@@ -103,25 +104,45 @@ impl KvTokenStore {
         change: impl Fn(&mut Vec<Grant>) -> bool,
     ) -> Result<bool> {
         let place = place("grants", key);
-        for _ in 0..MAX_ATTEMPTS {
-            let (revision, mut grants) = self.read(&place).await?;
-            if !change(&mut grants) {
-                return Ok(false);
+        let began = Instant::now();
+        loop {
+            let problem = match self.try_change(&place, &change).await {
+                Ok(Some(changed)) => return Ok(changed),
+                Ok(None) => Error::new(
+                    ErrorKind::Connect,
+                    "the tokens cannot be written to the pool",
+                ),
+                // JetStream may be in an election.
+                Err(error) if error.kind() == ErrorKind::Connect => error,
+                Err(error) => return Err(error),
+            };
+            if began.elapsed() >= CHANGE_TIMEOUT {
+                return Err(problem);
             }
-            let text = serde_json::to_vec(&grants)
-                .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-            let sealed = self.key.seal(&place, &text)?;
-            match self.bucket.write(&place, sealed.into(), revision).await {
-                Written::At(_) => return Ok(true),
-                // Somebody else's, or our own of unknown outcome: the change is made again, on
-                // what is there, which does no harm.
-                Written::Conflict | Written::Unknown(_) => sleep(POLL_MIN).await,
-            }
+            sleep(POLL_MAX.mul_f64(rand::random())).await;
         }
-        Err(Error::new(
-            ErrorKind::Connect,
-            "the tokens cannot be written to the pool",
-        ))
+    }
+
+    /// One attempt at a change; `None` when it is not known to have been written.
+    async fn try_change(
+        &self,
+        place: &str,
+        change: &impl Fn(&mut Vec<Grant>) -> bool,
+    ) -> Result<Option<bool>> {
+        let (revision, mut grants) = self.read(place).await?;
+        if !change(&mut grants) {
+            return Ok(Some(false));
+        }
+        let text = serde_json::to_vec(&grants)
+            .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+        let sealed = self.key.seal(place, &text)?;
+        let written = self.bucket.write(place, sealed.into(), revision).await;
+        Ok(match written {
+            Written::At(_) => Some(true),
+            // Somebody else's, or our own of unknown outcome: the change is made again, on what
+            // is there, which does no harm.
+            Written::Conflict | Written::Unknown(_) => None,
+        })
     }
 }
 
@@ -132,20 +153,41 @@ impl TokenStore for KvTokenStore {
     }
 
     async fn save(&self, grant: &Grant) -> Result<()> {
-        self.change(&grant.key, |grants| {
-            grants.retain(|old| old.issuer != grant.issuer);
-            grants.insert(0, grant.clone());
-            grants.truncate(MAX_ISSUERS);
-            true
-        })
-        .await
-        .map(drop)
+        let (store, grant) = (self.clone(), grant.clone());
+        let save = async move {
+            let put = |grants: &mut Vec<Grant>| {
+                grants.retain(|old| old.issuer != grant.issuer);
+                grants.insert(0, grant.clone());
+                grants.truncate(MAX_ISSUERS);
+                true
+            };
+            store.change(&grant.key, put).await
+        };
+        // On a task of its own: a refresh token that replaced another one is not lost with the
+        // call that needed it.
+        let saved = tokio::spawn(save).await.map_err(|error| {
+            Error::new(ErrorKind::Internal, "the tokens were not handled").with_source(error)
+        })?;
+        saved.map(drop)
     }
 
     async fn remove(&self, key: &GrantKey, issuer: Option<&str>) -> Result<bool> {
+        let Some(issuer) = issuer else {
+            // Also the way out of what cannot be opened.
+            let place = place("grants", key);
+            let there = match self.read(&place).await {
+                Ok((_, grants)) => !grants.is_empty(),
+                Err(error) if error.kind() == ErrorKind::Internal => true,
+                Err(error) => return Err(error),
+            };
+            if there {
+                self.bucket.delete(&place).await?;
+            }
+            return Ok(there);
+        };
         self.change(key, |grants| {
             let before = grants.len();
-            grants.retain(|grant| issuer.is_some_and(|issuer| grant.issuer != issuer));
+            grants.retain(|grant| grant.issuer != issuer);
             grants.len() != before
         })
         .await
