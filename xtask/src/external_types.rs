@@ -79,6 +79,12 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ),
     ("mcpool-http-pool", "bytes::Bytes", "pieces of a body"),
     ("mcpool-http-pool", "url::Url", "addresses, checked"),
+    ("mcpool-nats", "bytes::Bytes", "a catalog, as bytes"),
+    (
+        "mcpool-nats",
+        "tokio::sync::watch::Receiver",
+        "an epoch, and its changes",
+    ),
     (
         "mcpool-stdio",
         "rmcp",

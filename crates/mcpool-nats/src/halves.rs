@@ -413,7 +413,7 @@ impl Reader {
         }
     }
 
-    /// Something is missing: the worker learns that what it runs for this session is in vain.
+    /// Something is missing: the worker learns that what it runs for this session is of no use.
     async fn broken(&self, why: &str) -> Error {
         let notice = Notice::new(Reason::Gap, why);
         self.shared.over.store(true, Ordering::Release);

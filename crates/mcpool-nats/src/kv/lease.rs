@@ -106,7 +106,7 @@ impl Terms {
 /// What KV holds of a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
-    /// The owner's worker, for whoever looks.
+    /// The owner's worker, for people who look.
     holder: Identity,
     /// The owner's process: an identity may be used again after a crash.
     incarnation: String,

@@ -2,7 +2,7 @@
 //!
 //! One key for each server and account holds its grants, sealed with the [`PoolKey`]; one more is
 //! its lock. Both are written by compare-and-swap, and read from the leader of the bucket, so that
-//! whoever has the lock sees what its last holder stored.
+//! who has the lock sees what its last holder stored.
 
 use std::{fmt::Write as _, time::Duration};
 
