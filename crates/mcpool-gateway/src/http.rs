@@ -26,7 +26,12 @@ mod standing;
 mod tls;
 mod visitor;
 
-use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -38,6 +43,7 @@ use axum::{
 };
 use mcpool_core::{RpcError, ServerName};
 use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use self::visitor::Visitor;
 use self::{
@@ -52,6 +58,7 @@ use crate::{
     access::AccessKeys,
     flights::Flights,
     gateway::Gateway,
+    hub::Hub,
     limits::{Allowances, Limits},
     oauth::{self, ResourceServer},
     scope::{Profiles, Scope},
@@ -187,6 +194,19 @@ pub(crate) struct Front {
     pub(crate) body_timeout: Duration,
     operators: BTreeSet<String>,
     event_streams: Arc<Semaphore>,
+    /// Follows the profiles; started with the first client.
+    following: OnceLock<AbortOnDropHandle<()>>,
+}
+
+impl Front {
+    /// Tells clients when the profile that they are served has changed.
+    fn follow_profiles(&self) {
+        self.following.get_or_init(|| {
+            let hub = Arc::downgrade(&self.gateway.0.hub);
+            let follow = Hub::follow(hub, self.profiles.changes());
+            AbortOnDropHandle::new(tokio::spawn(follow))
+        });
+    }
 }
 
 impl Gateway {
@@ -217,6 +237,7 @@ impl Gateway {
             body_timeout: options.body_timeout,
             operators: options.operators,
             event_streams: Arc::new(Semaphore::new(api::MAX_EVENT_STREAMS)),
+            following: OnceLock::new(),
         });
         Router::new()
             .route("/mcp", any(pool))
@@ -288,6 +309,7 @@ async fn serve(front: Arc<Front>, asked: Scope, place: Place, request: Request) 
         return reply::too_many(&mcpool_core::Raw::null(), wait);
     }
     front.gateway.run();
+    front.follow_profiles();
     let method = request.method().clone();
     if method == Method::POST {
         return post::serve(front, visitor, request).await;

@@ -17,9 +17,14 @@ use mcpool_core::{
 };
 use mcpool_manager::{ConnectionManager, EventItem, NotReady, ServerHandle};
 use serde_json::json;
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{down_servers::DownServers, level::Level, scope::Scope};
+use crate::{
+    down_servers::DownServers,
+    level::Level,
+    scope::{Named, Scope},
+};
 
 /// Resources that one client may be subscribed to.
 pub(crate) const MAX_SUBSCRIPTIONS: usize = 256;
@@ -64,6 +69,21 @@ struct Entry {
     /// The least severe log message that it wants; `None`: as the servers send them.
     level: Option<Level>,
     subscriptions: HashSet<(ServerName, String)>,
+}
+
+impl Entry {
+    /// Tells the client that a list has changed, if it wants to hear it.
+    fn changed(&self, list: List) {
+        let wanted = match list {
+            List::Tools => self.wants.tools,
+            List::Prompts => self.wants.prompts,
+            List::Resources => self.wants.resources,
+        };
+        if wanted {
+            self.queue
+                .notification(Notification::new(list.method(), None));
+        }
+    }
 }
 
 /// One client that hears what servers say. Dropping it ends its subscriptions.
@@ -141,6 +161,31 @@ impl Hub {
         hearing.insert(server.clone(), AbortOnDropHandle::new(task));
     }
 
+    /// Tells clients that are served a profile when it has changed, until nobody can change it.
+    pub(crate) async fn follow(hub: Weak<Self>, mut profiles: watch::Receiver<Named>) {
+        while profiles.changed().await.is_ok() {
+            let Some(hub) = hub.upgrade() else { return };
+            hub.replaced(&profiles.borrow_and_update());
+        }
+    }
+
+    fn replaced(&self, profiles: &Named) {
+        for entry in lock(&self.listeners).values_mut() {
+            let Scope::Profile(profile) = &entry.scope else {
+                continue;
+            };
+            match profiles.get(profile.name()) {
+                Some(now) if now == profile => continue,
+                Some(now) => entry.scope = Scope::Profile(Arc::clone(now)),
+                // It is served no more, which the client hears when it asks.
+                None => {}
+            }
+            for list in [List::Tools, List::Prompts, List::Resources] {
+                entry.changed(list);
+            }
+        }
+    }
+
     fn all_changed(&self, server: Option<&ServerName>) {
         for list in [List::Tools, List::Prompts, List::Resources] {
             self.changed(server, list);
@@ -149,15 +194,8 @@ impl Hub {
 
     fn changed(&self, server: Option<&ServerName>, list: List) {
         for entry in lock(&self.listeners).values() {
-            let wanted = match list {
-                List::Tools => entry.wants.tools,
-                List::Prompts => entry.wants.prompts,
-                List::Resources => entry.wants.resources,
-            };
-            if wanted && server.is_none_or(|server| entry.scope.covers(server)) {
-                entry
-                    .queue
-                    .notification(Notification::new(list.method(), None));
+            if server.is_none_or(|server| entry.scope.covers(server)) {
+                entry.changed(list);
             }
         }
     }
@@ -166,7 +204,7 @@ impl Hub {
         let subscribed = (server.clone(), uri.to_owned());
         let params = Raw::of(&json!({ "uri": uri })).ok();
         for entry in lock(&self.listeners).values() {
-            if entry.subscriptions.contains(&subscribed) {
+            if entry.scope.covers(server) && entry.subscriptions.contains(&subscribed) {
                 let method = "notifications/resources/updated";
                 entry
                     .queue

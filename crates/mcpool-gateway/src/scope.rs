@@ -5,8 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use arc_swap::ArcSwap;
 use mcpool_core::{ServerName, ToolFilter};
+use tokio::sync::watch;
 
 /// A part of the pool.
 ///
@@ -123,25 +123,36 @@ impl Profile {
 
 /// The profiles of a gateway, by name. Cloning shares them.
 #[derive(Debug, Clone, Default)]
-pub struct Profiles(Arc<ArcSwap<BTreeMap<String, Arc<Profile>>>>);
+pub struct Profiles(Arc<watch::Sender<Named>>);
+
+/// Profiles by name.
+pub(crate) type Named = BTreeMap<String, Arc<Profile>>;
 
 impl Profiles {
-    /// Takes the profiles of `other` in place of its own, in every clone. Requests that run go on
-    /// as they began, and so do clients over streams.
+    /// Takes the profiles of `other` in place of its own, in every clone. Clients over HTTP that
+    /// listen are told when what they are served has changed. Requests that run go on as they
+    /// began, and so do clients over streams.
     pub fn replace(&self, other: &Self) {
-        self.0.store(other.0.load_full());
+        // Not while it is sent: `other` may be a clone.
+        let named = other.0.borrow().clone();
+        self.0.send_replace(named);
+    }
+
+    /// The profiles from now on, each time they are replaced.
+    pub(crate) fn changes(&self) -> watch::Receiver<Named> {
+        self.0.subscribe()
     }
 
     /// All of them, by name.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Profile>> {
-        self.0.load().values().map(Arc::clone).collect()
+        self.0.borrow().values().map(Arc::clone).collect()
     }
 
     /// The profile of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<Profile>> {
-        self.0.load().get(name).map(Arc::clone)
+        self.0.borrow().get(name).map(Arc::clone)
     }
 }
 
@@ -150,7 +161,7 @@ impl FromIterator<Profile> for Profiles {
     fn from_iter<T: IntoIterator<Item = Profile>>(profiles: T) -> Self {
         let profiles = profiles.into_iter();
         let named = profiles.map(|profile| (profile.name().to_owned(), Arc::new(profile)));
-        Self(Arc::new(ArcSwap::from_pointee(named.collect())))
+        Self(Arc::new(watch::Sender::new(named.collect())))
     }
 }
 

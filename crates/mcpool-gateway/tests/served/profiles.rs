@@ -71,6 +71,52 @@ async fn a_profile_is_a_part_under_names_of_its_own() {
 }
 
 #[tokio::test]
+async fn clients_of_a_profile_that_changes_are_told_and_no_others() {
+    let served = Served::one(Era::Legacy).await;
+    let part = |name: &str, tools: &str| Profile::new(name).with_tools(ToolFilter::allow([tools]));
+    let profiles: Profiles = [part("p", "*__echo"), part("q", "*__echo")]
+        .into_iter()
+        .collect();
+    let options = HttpOptions::new().with_profiles(profiles.clone());
+    let served = served.again(options, HttpServer::new()).await;
+    let mut streams = Vec::new();
+    for path in ["/mcp/p", "/mcp/q"] {
+        let session = served.token(path, "").await;
+        let standing = by_hand()
+            .get(served.url(path))
+            .header("accept", "text/event-stream")
+            .header("mcp-session-id", &session);
+        streams.push(standing.send().await.unwrap());
+        // The lists of the server are known: nothing else is told from here on.
+        assert_eq!(tools(&served, path, &session).await, ["files__echo"]);
+    }
+    for changed in ["*__echo", "*__fail"] {
+        profiles.replace(
+            &[part("p", changed), part("q", "*__echo")]
+                .into_iter()
+                .collect(),
+        );
+    }
+    let mut told = String::new();
+    let all = async {
+        while told.matches("list_changed").count() < 3 {
+            let chunk = streams[0].chunk().await.unwrap().unwrap();
+            told.push_str(&String::from_utf8_lossy(&chunk));
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.unwrap();
+    for list in ["tools", "prompts", "resources"] {
+        assert!(told.contains(&format!("notifications/{list}/list_changed")));
+    }
+    assert!(served.gateway.drain(PATIENCE).await);
+    for stream in streams {
+        let rest = tokio::time::timeout(PATIENCE, stream.text()).await;
+        let rest = rest.unwrap().unwrap();
+        assert!(!rest.contains("list_changed"), "{rest}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_is_down_is_listed_or_not_as_it_was_set() {
     let pool = [("gone", Behavior::new()), ("here", Behavior::new())];
     for (listing, shown) in [(DownServers::LastGood, 40), (DownServers::Hidden, 20)] {
