@@ -3,7 +3,10 @@
 use std::{future::Future, time::Duration};
 
 use mcpool_core::{Raw, RpcError};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
 /// What all fronts of a gateway look at.
 #[derive(Debug, Default)]
@@ -50,6 +53,12 @@ impl Drain {
                  send it again unless running it twice does no harm",
             )),
         }
+    }
+
+    /// Counts a request that another replica runs, for as long as the token lives. To be taken
+    /// before it is looked whether the drain has begun.
+    pub(crate) fn elsewhere(&self) -> TaskTrackerToken {
+        self.running.token()
     }
 
     /// Whether everything that ran has ended by itself.

@@ -25,6 +25,7 @@ use mcpool_core::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{Front, Visitor, post, reply, standing};
 use crate::{fault, https, limits::Turn, replica::Replica, seal::SealingKeys, session::seconds};
@@ -85,6 +86,13 @@ struct Hop {
     path: String,
     /// Seconds of the Unix clock.
     at: u64,
+}
+
+/// What a request holds while another replica runs it: its place among those of its principal, and
+/// the end of this gateway.
+struct Held {
+    _turn: Turn,
+    _running: TaskTrackerToken,
 }
 
 /// What came of a hop.
@@ -236,14 +244,33 @@ impl Front {
             _ => None,
         };
         let id = request.map_or_else(Raw::null, |request| request.id.clone());
-        let Some(turn) = visitor.begin() else {
-            return Some(reply::too_many(&id, post::A_WHILE));
+        // What is told takes no place, and is taken to the end: it is what a request waits for.
+        let is_told = matches!(
+            parsed,
+            ParsedLine::One(Ok(Message::Notification(_) | Message::Response { .. }))
+        );
+        let held = match is_told {
+            true => None,
+            false => {
+                let running = self.gateway.0.drain.elsewhere();
+                if self.gateway.is_draining() {
+                    // It is refused here, as every other one.
+                    return None;
+                }
+                let Some(turn) = visitor.begin() else {
+                    return Some(reply::too_many(&id, post::A_WHILE));
+                };
+                Some(Held {
+                    _turn: turn,
+                    _running: running,
+                })
+            }
         };
         let sent = forwarding.send(&self.gateway.0.keys, to, parts, text.to_owned());
         let lost = lost(request);
         match sent.await {
             Sent::NotRun => None,
-            Sent::Answered(response) => Some(passed_on(response, Some(turn), Some(lost))),
+            Sent::Answered(response) => Some(passed_on(response, held, Some(lost))),
             Sent::Lost => Some(reply::json(StatusCode::OK, lost)),
         }
     }
@@ -323,7 +350,7 @@ fn lost(request: Option<&ServerRequest>) -> String {
 
 /// The answer of another replica as that of this one. When its stream of events breaks off, its
 /// last event says that the answer is lost.
-fn passed_on(response: reqwest::Response, turn: Option<Turn>, lost: Option<String>) -> Response {
+fn passed_on(response: reqwest::Response, held: Option<Held>, lost: Option<String>) -> Response {
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = response.status();
     for (name, value) in response.headers() {
@@ -338,20 +365,20 @@ fn passed_on(response: reqwest::Response, turn: Option<Turn>, lost: Option<Strin
     let last = lost
         .filter(|_| is_stream)
         .map(|lost| format!("\n\ndata: {lost}\n\n"));
-    *answer.body_mut() = Body::from_stream(to_the_end(response.bytes_stream(), turn, last));
+    *answer.body_mut() = Body::from_stream(to_the_end(response.bytes_stream(), held, last));
     answer
 }
 
-/// The pieces of a body. The place among the requests of its principal is held to its end.
+/// The pieces of a body. What its request holds is held to its end.
 fn to_the_end(
     pieces: impl Stream<Item = reqwest::Result<Bytes>> + Send + 'static,
-    turn: Option<Turn>,
+    held: Option<Held>,
     last: Option<String>,
 ) -> impl Stream<Item = reqwest::Result<Bytes>> + Send + 'static {
-    stream::unfold(Some((Box::pin(pieces), turn, last)), |reading| async move {
-        let (mut pieces, turn, last) = reading?;
+    stream::unfold(Some((Box::pin(pieces), held, last)), |reading| async move {
+        let (mut pieces, held, last) = reading?;
         match (pieces.next().await?, last) {
-            (Ok(piece), last) => Some((Ok(piece), Some((pieces, turn, last)))),
+            (Ok(piece), last) => Some((Ok(piece), Some((pieces, held, last)))),
             (Err(_), Some(last)) => Some((Ok(last.into()), None)),
             (Err(error), None) => Some((Err(error), None)),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mcpool_client::StandardFactory;
 use mcpool_core::{HttpSpec, ServerSpec};
-use mcpool_gateway::{Gateway, HttpOptions, HttpServer, Relay, SealingKeys};
+use mcpool_gateway::{Gateway, HttpOptions, HttpServer, Limits, Relay, SealingKeys};
 use mcpool_manager::ConnectionManager;
 use mcpool_testkit::{Behavior, Era, fixtures::http::HttpFixture};
 use reqwest::{Response, StatusCode};
@@ -18,6 +18,7 @@ use crate::support::{PATIENCE, by_hand, initialize, of_era, tool_call};
 /// One of the two.
 struct Replica {
     url: String,
+    gateway: Gateway,
     _serving: AbortOnDropHandle<()>,
 }
 
@@ -28,7 +29,7 @@ struct Pair {
     second: Replica,
 }
 
-async fn replica(server: &HttpFixture) -> Replica {
+async fn replica(server: &HttpFixture, options: HttpOptions) -> Replica {
     let relay = Relay::new().with_sampling(true).with_roots(true);
     let factory = StandardFactory::new().with_handler(Arc::new(relay));
     let manager = ConnectionManager::new(Arc::new(factory));
@@ -46,23 +47,31 @@ async fn replica(server: &HttpFixture) -> Replica {
         .with_advertised(&origin)
         .unwrap()
         .build();
-    let router = gateway.router(HttpOptions::new());
-    let serving = tokio::spawn(async move {
-        let server = HttpServer::new();
-        server.serve(&gateway, listener, router).await.unwrap();
+    let router = gateway.router(options);
+    let serving = tokio::spawn({
+        let gateway = gateway.clone();
+        async move {
+            let server = HttpServer::new();
+            server.serve(&gateway, listener, router).await.unwrap();
+        }
     });
     Replica {
         url: format!("{origin}/mcp"),
+        gateway,
         _serving: AbortOnDropHandle::new(serving),
     }
 }
 
 impl Pair {
     async fn new(behavior: Behavior) -> Self {
+        Self::with(behavior, HttpOptions::new()).await
+    }
+
+    async fn with(behavior: Behavior, options: HttpOptions) -> Self {
         let server = HttpFixture::start(behavior).unwrap();
         Self {
-            first: replica(&server).await,
-            second: replica(&server).await,
+            first: replica(&server, options.clone()).await,
+            second: replica(&server, options).await,
             server,
         }
     }
@@ -293,4 +302,52 @@ async fn nobody_else_makes_a_hop() {
             StatusCode::FORBIDDEN
         );
     }
+}
+
+#[tokio::test]
+async fn a_replica_that_ends_waits_for_what_another_runs_and_sends_nothing_on() {
+    let pair = Pair::new(of_era(Era::Legacy)).await;
+    let token = pair.first.begin().await;
+    let ask = tool_call(7, "files__ask", json!({"method": "roots/list"}));
+    let mut running = pair.second.post(&token, &ask).await;
+    let question = event(&mut running).await;
+    assert_eq!(question["method"], "roots/list", "{question}");
+    let gateway = pair.second.gateway.clone();
+    let ending = tokio::spawn(async move { gateway.drain(PATIENCE).await });
+    while !pair.second.gateway.is_draining() {
+        tokio::task::yield_now().await;
+    }
+    let echo = tool_call(8, "files__echo", json!({"message": "late"}));
+    for late in [echo.clone(), json!([echo])] {
+        let refused = pair.second.post(&token, &late).await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!(pair.server.seen()["calls"], 1);
+    assert!(!ending.is_finished());
+    let answer = json!({"jsonrpc": "2.0", "id": question["id"], "result": {"roots": []}});
+    let taken = pair.second.post(&token, &answer).await;
+    assert_eq!(taken.status(), StatusCode::ACCEPTED);
+    let done = event(&mut running).await;
+    assert_eq!(done["id"], 7, "{done}");
+    assert!(done["result"].is_object(), "{done}");
+    drop(running);
+    let in_time = tokio::time::timeout(PATIENCE, ending).await.unwrap();
+    assert!(in_time.unwrap());
+}
+
+#[tokio::test]
+async fn an_answer_gets_through_when_every_place_is_taken() {
+    let options = HttpOptions::new().with_limits(Limits::new().with_in_flight(1));
+    let pair = Pair::with(of_era(Era::Legacy), options).await;
+    let token = pair.first.begin().await;
+    let ask = tool_call(7, "files__ask", json!({"method": "roots/list"}));
+    let mut running = pair.second.post(&token, &ask).await;
+    let question = event(&mut running).await;
+    let echo = tool_call(8, "files__echo", json!({"message": "x"}));
+    let refused = pair.second.post(&token, &echo).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    let answer = json!({"jsonrpc": "2.0", "id": question["id"], "result": {"roots": []}});
+    let taken = pair.second.post(&token, &answer).await;
+    assert_eq!(taken.status(), StatusCode::ACCEPTED);
+    assert_eq!(event(&mut running).await["id"], 7);
 }
