@@ -196,6 +196,13 @@ Examples:
     /// Serve all servers as one MCP server: over stdio, HTTP, a unix socket
     #[cfg(feature = "gateway")]
     Serve(Box<crate::commands::serve::ServeArgs>),
+    /// Serve the servers of the config to a pool of machines, over NATS
+    #[cfg(feature = "nats")]
+    #[command(after_help = "\
+Examples:
+  mcpool worker --nats nats://nats:4222 --pool tools
+  mcpool worker --nats tls://nats:4222 --pool tools --nats-creds worker.creds --each browser")]
+    Worker(Box<crate::commands::worker::WorkerArgs>),
     /// Start a gateway in the background: `call`, `tools` and `status` then use its connections
     #[cfg(all(unix, feature = "gateway"))]
     #[command(after_help = "\

@@ -20,6 +20,8 @@ pub(crate) mod tools;
 #[cfg(all(unix, feature = "gateway"))]
 pub(crate) mod up;
 mod watch;
+#[cfg(feature = "nats")]
+pub(crate) mod worker;
 
 use mcpool::{Client, Error};
 
@@ -51,6 +53,8 @@ pub(crate) async fn run(app: &App, command: Command) -> Outcome {
         Command::Watch(args) => watch::run(app, args).await,
         #[cfg(feature = "gateway")]
         Command::Serve(args) => serve::run(app, *args).await,
+        #[cfg(feature = "nats")]
+        Command::Worker(args) => worker::run(app, *args).await,
         #[cfg(all(unix, feature = "gateway"))]
         Command::Up(args) => up::up(app, args).await,
         #[cfg(all(unix, feature = "gateway"))]

@@ -174,6 +174,9 @@ pub(crate) struct ServeArgs {
         default_value = "elicitation"
     )]
     relay: Vec<Asked>,
+    #[cfg(feature = "nats")]
+    #[command(flatten)]
+    nats: super::worker::NatsArgs,
 }
 
 /// What each client that is known by a key may ask for, or all others together.
@@ -353,11 +356,30 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     let manager = app.managed(specs).await?;
     let global = app.global.clone();
     let followed = profiles.clone();
+    #[cfg(feature = "nats")]
+    let pool = match args.nats.carrier().await? {
+        Some(carrier) => {
+            let pool = mcpool::nats::Follow::new(carrier);
+            following.push(Box::pin({
+                let pool = pool.clone();
+                async move { pool.run(manager).await }
+            }));
+            Some(pool)
+        }
+        None => None,
+    };
     let _reloading = watcher.map(|watcher| {
         let follow = reload::follow(manager.clone(), watcher, move |loaded, specs| {
             followed.replace(&self::profiles(loaded));
             in_background(specs);
             global.set_connect_timeout(specs);
+            #[cfg(feature = "nats")]
+            if let Some(pool) = &pool {
+                // The config's own come first.
+                let mut more = pool.specs();
+                more.retain(|spec| specs.iter().all(|own| own.name != spec.name));
+                specs.append(&mut more);
+            }
         });
         AbortOnDropHandle::new(tokio::spawn(follow))
     });
