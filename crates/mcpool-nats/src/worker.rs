@@ -7,7 +7,7 @@ mod soon;
 mod standing;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     fmt,
     future::Future,
     sync::Arc,
@@ -107,10 +107,10 @@ impl Worker {
         let mut stop = std::pin::pin!(stop);
         loop {
             for name in self.manager.names() {
-                if !served.contains_key(&name) {
-                    let task = self.serving(&name, &clock, &drain)?;
+                if let Entry::Vacant(free) = served.entry(name) {
+                    let task = self.serving(free.key(), &clock, &drain)?;
                     let task = serving.spawn(task.run());
-                    served.insert(name, task.id());
+                    free.insert(task.id());
                 }
             }
             tokio::select! {
