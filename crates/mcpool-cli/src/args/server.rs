@@ -64,6 +64,8 @@ impl Command {
             Self::Auth { command } => command.server_mut(),
             #[cfg(feature = "gateway")]
             Self::Serve(_) => None,
+            #[cfg(feature = "nats")]
+            Self::Worker(_) => None,
             #[cfg(all(unix, feature = "gateway"))]
             Self::Up(_) | Self::Down => None,
             Self::Demo
@@ -114,6 +116,8 @@ impl Command {
             Self::Shell(args) => args.server.replace(name).is_none(),
             #[cfg(feature = "gateway")]
             Self::Serve(_) => false,
+            #[cfg(feature = "nats")]
+            Self::Worker(_) => false,
             #[cfg(all(unix, feature = "gateway"))]
             Self::Up(_) | Self::Down => false,
             // A login is for a URL.
