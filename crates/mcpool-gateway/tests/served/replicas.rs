@@ -138,8 +138,11 @@ async fn event(response: &mut Response) -> Value {
         loop {
             let chunk = response.chunk().await.unwrap().expect("the stream ended");
             text.push_str(std::str::from_utf8(&chunk).unwrap());
-            let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
-            if let Some(message) = data.last().and_then(|data| serde_json::from_str(data).ok()) {
+            let mut data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+            if let Some(message) = data
+                .next_back()
+                .and_then(|data| serde_json::from_str(data).ok())
+            {
                 return message;
             }
         }
