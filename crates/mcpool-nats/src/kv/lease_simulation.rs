@@ -112,8 +112,7 @@ fn run(seed: u64) -> Outcome {
                 });
             }
         }
-        for number in 0..workers.len() {
-            let worker = &mut workers[number];
+        for (number, worker) in workers.iter_mut().enumerate() {
             // The watchdog is no part of the worker, and not frozen with it.
             if worker.runs.is_some()
                 && time >= worker.kill_at.min(worker.ends_at.unwrap_or(u64::MAX))
