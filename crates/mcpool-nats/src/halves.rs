@@ -40,7 +40,7 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the end of a session waits for what else arrives of its failure, and for requests
 /// that know more of themselves to say so.
-const GATHER: Duration = Duration::from_millis(100);
+const GATHER: Duration = Duration::from_millis(200);
 
 /// Frames that are read at once.
 const MAX_BURST: usize = 64;

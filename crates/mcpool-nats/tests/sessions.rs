@@ -218,7 +218,9 @@ async fn a_worker_that_dies_leaves_unknown_and_then_not_sent() {
     let error = running.unwrap_err();
     assert_eq!(error.delivery(), Delivery::Unknown, "{error}");
     // The connection has ended with it, and a new one finds nobody.
-    assert!(client.is_closed());
+    tokio::time::timeout(PATIENCE, client.closed())
+        .await
+        .unwrap();
     let error = connect(&carrier, "fix").await.unwrap_err();
     assert_eq!(error.delivery(), Delivery::NotSent, "{error}");
 }
