@@ -59,8 +59,8 @@ pub trait ContractTarget: Send + Sync {
     }
 
     /// Whether the client's own notifications get to the server. Where a relay stands between the
-    /// two, with a session of its own with the server, only those do that have a meaning there.
-    /// Default `true`.
+    /// two, with a session of its own with the server, only those do that have a meaning there,
+    /// and of a burst of the server's notifications some may be dropped there. Default `true`.
     fn passes_notifications(&self) -> bool {
         true
     }

@@ -24,10 +24,25 @@ pub fn servers() -> PathBuf {
 /// When there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    match TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|bound| bound.local_addr()) {
-        Ok(address) => address.port(),
+    let [port] = free_ports();
+    port
+}
+
+/// Ports of loopback that were free a moment ago, each another one.
+///
+/// # Panics
+/// When there are none.
+#[must_use]
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    // All are held until all are known: one that is given back at once may be given out again.
+    let held: [_; N] = std::array::from_fn(|_| match TcpListener::bind((Ipv4Addr::LOCALHOST, 0)) {
+        Ok(bound) => bound,
         Err(error) => panic!("no free port: {error}"),
-    }
+    });
+    held.each_ref().map(|bound| match bound.local_addr() {
+        Ok(address) => address.port(),
+        Err(error) => panic!("a port without an address: {error}"),
+    })
 }
 
 /// A test that cannot run on this machine says so and ends.

@@ -24,7 +24,7 @@ use std::{
 
 use crate::{
     leaks::{Marker, eventually},
-    machine::{free_port, servers, skip},
+    machine::{free_ports, servers, skip},
 };
 
 /// How long a node may take to be ready, on a busy machine.
@@ -86,7 +86,7 @@ impl NatsServer {
             skip("nats-server", "not installed; run `cargo xtask servers`");
             return None;
         }
-        let (port, monitor, marker) = (free_port(), free_port(), Marker::new());
+        let ([port, monitor], marker) = (free_ports(), Marker::new());
         let store = marker.dir().join("jetstream");
         let written = std::fs::write(
             marker.dir().join("server.conf"),
@@ -249,7 +249,7 @@ impl NatsCluster {
     /// # Panics
     /// When they are not ready within a minute.
     pub async fn start_with(config: &str) -> Option<Self> {
-        let ports = [free_port(), free_port(), free_port()];
+        let ports = free_ports::<3>();
         let routes: Vec<String> = ports
             .iter()
             .map(|port| format!("\"nats://127.0.0.1:{port}\""))

@@ -125,6 +125,9 @@ pub async fn keeps_order_of_receives(target: &dyn ContractTarget) -> Verdict {
     // The inbox holds as many notifications as this, so none is dropped.
     const COUNT: u64 = 200;
     let check = "keeps_order_of_receives";
+    if !target.passes_notifications() {
+        return Ok(());
+    }
     let drive = Drive::connect(check, target).await?;
     let mut incoming = drive.incoming()?;
     drive.call("burst", json!({"count": COUNT})).await?;
