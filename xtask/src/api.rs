@@ -265,7 +265,7 @@ mod tests {
                 "Kind::Two",
                 "Kind::Two.at: u8",
                 "Spec.name: String",
-                "Spec::fn with<'a, T: Into<String>>(mut self, t: &'a [T]) -> Self",
+                "Spec::fn with<'a, T: Into<String>>(mut self, t: &'a[T]) -> Self",
                 "enum Kind",
                 "impl Default for Spec",
                 "non_exhaustive struct Spec",
