@@ -29,7 +29,7 @@ const MAX_SERVERS: usize = 10_000;
 /// Adds the servers of a pool's workers to a manager, and removes those that no worker has any
 /// more. A server of the same name that the manager has already stays as it is.
 ///
-/// Clones share what they know. Whoever applies a config beside it adds [`specs`](Self::specs).
+/// Clones share what they know. What applies a config beside it adds [`specs`](Self::specs).
 #[derive(Clone)]
 pub struct Follow {
     carrier: Carrier,

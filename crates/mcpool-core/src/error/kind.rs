@@ -108,7 +108,7 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// What another try takes: see [`Error::recovery`].
+/// What another try takes: see [`Error::recovery`](crate::Error::recovery).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Recovery {

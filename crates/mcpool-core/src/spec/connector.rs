@@ -118,6 +118,6 @@ pub trait Connector: Send + Sync + fmt::Debug {
     /// Dropping the future releases whatever was opened, processes and sockets included.
     ///
     /// # Errors
-    /// An [`Error`] whose kind says whether trying again may help.
+    /// An [`Error`](crate::Error) whose kind says whether trying again may help.
     async fn connect(&self, request: ConnectRequest) -> Result<Arc<dyn Transport>>;
 }
