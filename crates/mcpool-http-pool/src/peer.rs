@@ -200,7 +200,8 @@ impl HttpPeer {
     /// the HTTP/2 stream.
     ///
     /// # Errors
-    /// As [`request_error`]; [`ErrorKind::AuthRequired`] and [`ErrorKind::Forbidden`];
+    /// No answer: [`ErrorKind::Connect`], [`ErrorKind::ConnectionLost`] and what else can happen to
+    /// a connection, with what is known of the delivery; [`ErrorKind::AuthRequired`] and [`ErrorKind::Forbidden`];
     /// [`ErrorKind::InvalidSpec`] when the authenticator's credentials would go over plain HTTP;
     /// and what the authenticator says.
     pub async fn send(&self, request: &PeerRequest) -> Result<Response> {
@@ -233,7 +234,7 @@ impl HttpPeer {
     /// Not bounded in time but for the connect.
     ///
     /// # Errors
-    /// As [`request_error`].
+    /// No answer, as for [`send`](Self::send).
     pub async fn reach(&self) -> Result<()> {
         self.renew_connections(Instant::now());
         let request = PeerRequest::new(Method::OPTIONS, self.0.url.clone());

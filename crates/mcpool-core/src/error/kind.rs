@@ -36,7 +36,7 @@ pub enum ErrorKind {
     Protocol,
     /// Client and server have no protocol version in common.
     VersionMismatch,
-    /// The server answered with a JSON-RPC error: see [`Error::rpc`].
+    /// The server answered with a JSON-RPC error: see [`Error::rpc`](crate::Error::rpc).
     Rpc,
     /// The request may have run and was not replayed, because running it twice may do harm.
     OutcomeUnknown,
