@@ -400,10 +400,7 @@ impl Gateway {
             return Err(fault::in_era(said.clone(), &request.method, modern));
         }
         tracing::debug!(%server, method = request.method, %error, "a request of a client failed");
-        match request.method.as_str() {
-            "tools/call" => fault::tool_result(&error).map_err(|error| fault::rpc(&error)),
-            _ => Err(fault::rpc(&error)),
-        }
+        fault::outcome(&request.method, &error)
     }
 
     /// A result whose `requestState`, if it asks for input, is sealed.

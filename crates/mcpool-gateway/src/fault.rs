@@ -50,12 +50,20 @@ pub(crate) fn words(error: &Error) -> String {
 
 /// The result of a tool call that could not be made: an error that the model sees
 /// (MCP, "Error Handling" of tools).
-pub(crate) fn tool_result(error: &Error) -> Result<Raw> {
+fn tool_result(error: &Error) -> Result<Raw> {
     Raw::of(&json!({
         "content": [{"type": "text", "text": words(error)}],
         "isError": true,
         "_meta": {"mcpool/error": error.kind(), "mcpool/delivery": delivery(error)},
     }))
+}
+
+/// What a request that failed is answered with: a tool call has a result that the model sees.
+pub(crate) fn outcome(method: &str, error: &Error) -> std::result::Result<Raw, RpcError> {
+    match method {
+        "tools/call" => tool_result(error).map_err(|error| rpc(&error)),
+        _ => Err(rpc(error)),
+    }
 }
 
 /// The error of any other request.

@@ -20,8 +20,8 @@ use axum::{
 };
 use futures::{Stream, StreamExt as _, stream};
 use mcpool_core::{
-    Delivery, Error, ErrorKind, Message, ParsedLine, Raw, ResponseId, Result, RpcError,
-    ServerRequest, encode_response,
+    Delivery, Error, ErrorKind, Message, ParsedLine, Raw, ResponseId, Result, ServerRequest,
+    encode_response,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -128,7 +128,7 @@ impl Forwarding {
         (replica != self.own && !is_down).then_some(replica)
     }
 
-    fn is_down(&self, replica: Replica) {
+    fn mark_down(&self, replica: Replica) {
         let mut down = self.down();
         if down.len() >= MAX_DOWN {
             down.retain(|_, since| since.elapsed() < DOWN_PAUSE);
@@ -168,7 +168,7 @@ impl Forwarding {
                 if connected {
                     return Sent::Lost;
                 }
-                self.is_down(to);
+                self.mark_down(to);
                 Sent::NotRun
             }
         }
@@ -305,7 +305,7 @@ impl Front {
                     return self.gateway.parked_at(request);
                 }
                 Message::Request(request) if request.method == "initialize" => return None,
-                // Anybody who asked it has said so.
+                // The replica that asked stands in the id of the question.
                 Message::Response {
                     id: ResponseId::Foreign(id),
                     ..
@@ -341,10 +341,7 @@ fn lost(request: Option<&ServerRequest>) -> String {
     let Some(request) = request else {
         return encode_response(&Raw::null(), &Err(fault::rpc(&error))).unwrap_or_default();
     };
-    let outcome: std::result::Result<Raw, RpcError> = match request.method.as_str() {
-        "tools/call" => fault::tool_result(&error).map_err(|error| fault::rpc(&error)),
-        _ => Err(fault::rpc(&error)),
-    };
+    let outcome = fault::outcome(&request.method, &error);
     encode_response(&request.id, &outcome).unwrap_or_default()
 }
 
@@ -396,12 +393,12 @@ mod tests {
         let forwarding = Forwarding::new(own.clone()).unwrap();
         assert_eq!(forwarding.other(own), None);
         assert_eq!(forwarding.other(other.clone()), Some(other.clone()));
-        forwarding.is_down(other.clone());
+        forwarding.mark_down(other.clone());
         assert_eq!(forwarding.other(other.clone()), None);
         tokio::time::advance(DOWN_PAUSE).await;
         assert_eq!(forwarding.other(other.clone()), Some(other));
         for number in 0..2 * MAX_DOWN {
-            forwarding.is_down(Replica::new(&format!("http://127.0.0.1:9/{number}")).unwrap());
+            forwarding.mark_down(Replica::new(&format!("http://127.0.0.1:9/{number}")).unwrap());
         }
         assert!(forwarding.down().len() <= MAX_DOWN);
     }
