@@ -202,6 +202,7 @@ async fn call(server: &ServerHandle, tool: &str, arguments: Value) -> Result<Val
 
 /// What is kept by one gateway is reached through the other: every request may go to either.
 async fn everything_works(servers: &[ServerHandle; 2]) {
+    // First, while nothing else is in flight: over stdio a question names no call.
     for server in servers {
         for _ in 0..6 {
             let ask = json!({"method": "elicitation/create",
@@ -210,6 +211,8 @@ async fn everything_works(servers: &[ServerHandle; 2]) {
             let answer = &asked["structuredContent"]["result"]["content"]["asked"];
             assert_eq!(answer, "elicitation/create", "{asked}");
         }
+    }
+    for server in servers {
         // A call that is dropped is cancelled, and holds up nothing.
         for _ in 0..4 {
             let hang = call(server, "victim__hang", json!({}));
