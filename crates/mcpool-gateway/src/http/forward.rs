@@ -121,11 +121,12 @@ impl Forwarding {
         })
     }
 
-    /// The replica, if it is another one that can be expected to be there.
-    fn other(&self, replica: Replica) -> Option<Replica> {
+    /// The replica, if it is another one. One that could not be reached a moment ago is left alone
+    /// where this one can do the same; where it cannot, it is tried all the same.
+    fn other(&self, replica: Replica, only_there: bool) -> Option<Replica> {
         let since = self.down().get(&replica).copied();
         let is_down = since.is_some_and(|since| since.elapsed() < DOWN_PAUSE);
-        (replica != self.own && !is_down).then_some(replica)
+        (replica != self.own && (only_there || !is_down)).then_some(replica)
     }
 
     fn mark_down(&self, replica: Replica) {
@@ -238,17 +239,20 @@ impl Front {
         parsed: &ParsedLine,
     ) -> Option<Response> {
         let forwarding = self.onward(parts)?;
-        let to = forwarding.other(self.replica_of(visitor, &parts.headers, parsed)?)?;
+        let replica = self.replica_of(visitor, &parts.headers, parsed)?;
         let request = match parsed {
             ParsedLine::One(Ok(Message::Request(request))) => Some(request),
             _ => None,
         };
-        let id = request.map_or_else(Raw::null, |request| request.id.clone());
         // What is told takes no place, and is taken to the end: it is what a request waits for.
         let is_told = matches!(
             parsed,
             ParsedLine::One(Ok(Message::Notification(_) | Message::Response { .. }))
         );
+        // An answer, a cancel and a call that is parked are of no use anywhere else.
+        let is_parked = request.is_some_and(|request| post::is_modern(&parts.headers, request));
+        let to = forwarding.other(replica, is_told || is_parked)?;
+        let id = request.map_or_else(Raw::null, |request| request.id.clone());
         let held = match is_told {
             true => None,
             false => {
@@ -283,7 +287,8 @@ impl Front {
     ) -> Option<Response> {
         let forwarding = self.onward(parts)?;
         let session = standing::session(self, visitor, &parts.headers).ok()?;
-        let to = forwarding.other(session.replica?)?;
+        // The stream and the end of a session belong where the rest of it is kept.
+        let to = forwarding.other(session.replica?, true)?;
         let sent = forwarding.send(&self.gateway.0.keys, to, parts, String::new());
         match sent.await {
             Sent::Answered(response) => Some(passed_on(response, None, None)),
@@ -391,12 +396,15 @@ mod tests {
         let own = Replica::new("http://127.0.0.1:1").unwrap();
         let other = Replica::new("http://127.0.0.1:2").unwrap();
         let forwarding = Forwarding::new(own.clone()).unwrap();
-        assert_eq!(forwarding.other(own), None);
-        assert_eq!(forwarding.other(other.clone()), Some(other.clone()));
+        let there = |replica: &Replica| forwarding.other(replica.clone(), false);
+        assert_eq!(there(&own), None);
+        assert_eq!(forwarding.other(own, true), None);
+        assert_eq!(there(&other), Some(other.clone()));
         forwarding.mark_down(other.clone());
-        assert_eq!(forwarding.other(other.clone()), None);
+        assert_eq!(there(&other), None);
+        assert_eq!(forwarding.other(other.clone(), true), Some(other.clone()));
         tokio::time::advance(DOWN_PAUSE).await;
-        assert_eq!(forwarding.other(other.clone()), Some(other));
+        assert_eq!(there(&other), Some(other));
         for number in 0..2 * MAX_DOWN {
             forwarding.mark_down(Replica::new(&format!("http://127.0.0.1:9/{number}")).unwrap());
         }

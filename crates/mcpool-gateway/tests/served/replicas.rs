@@ -30,6 +30,11 @@ struct Pair {
 }
 
 async fn replica(server: &HttpFixture, options: HttpOptions) -> Replica {
+    replica_at(server, options, "127.0.0.1:0").await
+}
+
+/// One at an address that another one may be about to leave.
+async fn replica_at(server: &HttpFixture, options: HttpOptions, address: &str) -> Replica {
     let relay = Relay::new().with_sampling(true).with_roots(true);
     let factory = StandardFactory::new().with_handler(Arc::new(relay));
     let manager = ConnectionManager::new(Arc::new(factory));
@@ -40,7 +45,15 @@ async fn replica(server: &HttpFixture, options: HttpOptions) -> Replica {
         .unwrap()
         .all_connected()
         .unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = tokio::time::timeout(PATIENCE, async {
+        loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => return listener,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    });
+    let listener = listener.await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
     let gateway = Gateway::builder(manager)
         .with_keys(SealingKeys::from_text(&"07".repeat(32)).unwrap())
@@ -190,6 +203,31 @@ async fn a_question_is_answered_through_the_other() {
         let roots = &done["result"]["structuredContent"]["result"]["roots"];
         assert_eq!(*roots, json!([]), "{done}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_reaches_a_replica_that_was_down_just_now() {
+    let pair = Pair::new(of_era(Era::Legacy)).await;
+    let Pair {
+        server,
+        first,
+        second,
+    } = pair;
+    let token = first.begin().await;
+    let address = first.url["http://".len()..first.url.len() - "/mcp".len()].to_owned();
+    drop(first);
+    // It finds out that the first one is gone.
+    let add = tool_call(1, "files__add", json!({"a": 1, "b": 2}));
+    json_of(second.post(&token, &add).await).await;
+    let first = replica_at(&server, HttpOptions::new(), &address).await;
+    let ask = tool_call(2, "files__ask", json!({"method": "roots/list"}));
+    let mut running = first.post(&token, &ask).await;
+    let question = event(&mut running).await;
+    let answer = json!({"jsonrpc": "2.0", "id": question["id"], "result": {"roots": []}});
+    second.post(&token, &answer).await;
+    let done = event(&mut running).await;
+    let roots = &done["result"]["structuredContent"]["result"]["roots"];
+    assert_eq!(*roots, json!([]), "{done}");
 }
 
 #[tokio::test]
