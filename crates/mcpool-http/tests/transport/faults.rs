@@ -183,8 +183,16 @@ async fn a_killed_server_without_a_standing_stream_is_noticed_by_the_next_call()
     drive.echo("hi").await;
     fixture.kill();
     let error = drive.refused("tools/list", json!({})).await;
-    assert_eq!(error.delivery(), Delivery::NotSent, "{error}");
+    // The end of the idle connection was seen before the request was written, or was on its way to
+    // the one that it was written to: then nobody can know what became of it.
+    let known = error.delivery();
+    assert!(
+        matches!(known, Delivery::NotSent | Delivery::Unknown),
+        "{error}"
+    );
     assert!(drive.ended().await.is_some());
+    let error = drive.refused("tools/list", json!({})).await;
+    assert_eq!(error.delivery(), Delivery::NotSent, "{error}");
 }
 
 #[tokio::test]
