@@ -33,13 +33,15 @@ impl Callers {
         related: Option<RequestId>,
     ) -> Result<Option<Arc<dyn Caller>>, RpcError> {
         let open = self.open();
-        match (related, open.as_slice()) {
+        let open = open.as_slice();
+        match (related, open) {
             (Some(id), open) => {
                 let caller = open.iter().find(|(open, _)| *open == id);
                 Ok(caller.map(|(_, caller)| Arc::clone(caller)))
             }
             (None, []) => Ok(None),
             (None, [(_, caller)]) => Ok(Some(Arc::clone(caller))),
+            (None, [.., (_, latest)]) if are_of_one(open) => Ok(Some(Arc::clone(latest))),
             (None, _) => Err(RpcError::new(
                 RpcError::INTERNAL,
                 "several requests are in flight on this connection, and it cannot be known whose \
@@ -50,6 +52,15 @@ impl Callers {
 
     fn open(&self) -> MutexGuard<'_, Vec<(RequestId, Arc<dyn Caller>)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether all requests are of one client.
+fn are_of_one(open: &[(RequestId, Arc<dyn Caller>)]) -> bool {
+    let mut clients = open.iter().map(|(_, caller)| caller.client());
+    match clients.next() {
+        Some(first @ Some(_)) => clients.all(|client| client == first),
+        _ => false,
     }
 }
 
@@ -67,6 +78,20 @@ mod tests {
     use super::*;
 
     struct Nobody;
+
+    /// A request of a client that may have several.
+    struct Of(&'static str);
+
+    #[async_trait]
+    impl Caller for Of {
+        fn client(&self) -> Option<&str> {
+            Some(self.0)
+        }
+
+        async fn answer(&self, _: &ServerName, _: ServerRequest) -> Result<Raw, RpcError> {
+            Ok(Raw::null())
+        }
+    }
 
     #[async_trait]
     impl Caller for Nobody {
@@ -92,5 +117,21 @@ mod tests {
         assert!(callers.of(Some(id(3))).unwrap().is_none());
         callers.leave(id(1));
         assert!(Arc::ptr_eq(&callers.of(None).unwrap().unwrap(), &two));
+    }
+
+    #[test]
+    fn a_question_is_for_the_only_client_however_many_requests_it_has() {
+        let callers = Callers::default();
+        let id = RequestId::new;
+        let of = |client| -> Arc<dyn Caller> { Arc::new(Of(client)) };
+        let latest = of("ada");
+        callers.enter(id(1), &of("ada"));
+        callers.enter(id(2), &latest);
+        assert!(Arc::ptr_eq(&callers.of(None).unwrap().unwrap(), &latest));
+        callers.enter(id(3), &of("bob"));
+        assert!(callers.of(None).is_err());
+        callers.leave(id(3));
+        callers.enter(id(4), &(Arc::new(Nobody) as Arc<dyn Caller>));
+        assert!(callers.of(None).is_err());
     }
 }

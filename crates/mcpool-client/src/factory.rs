@@ -145,8 +145,9 @@ impl StandardFactory {
             .with_fresh(options.fresh);
         request.authenticator = authenticator;
         request.tap.clone_from(&self.tap);
-        let capabilities = self.handler.capabilities(&spec.name);
-        let answerer = Answerer::new(Arc::clone(&self.handler), &capabilities);
+        let handler = options.handler.as_ref().unwrap_or(&self.handler);
+        let capabilities = handler.capabilities(&spec.name);
+        let answerer = Answerer::new(Arc::clone(handler), &capabilities);
         let negotiation = Negotiation {
             spec: &spec,
             connectors: &self.connectors,
@@ -171,6 +172,7 @@ impl StandardFactory {
         }
         let info = ConnectionInfo::new(spec.name.clone(), link.kind(), agreed.version, agreed.peer)
             .with_evidence(recorder.evidence(conclusion));
+        leave.settle().await;
         Ok(Session::begin(link, leave, answerer, &spec, info))
     }
 }

@@ -13,7 +13,7 @@ use mcpool_core::{
 };
 use serde::Deserialize;
 use tokio::{
-    sync::oneshot,
+    sync::{mpsc, oneshot},
     task::{AbortHandle, Id, JoinSet},
 };
 
@@ -28,14 +28,36 @@ use crate::{
 /// be behind.
 const STRETCH: usize = 16;
 
-/// The task's other end. Dropped, it ends the task and says nothing to the server; given the
-/// link, the task closes the connection in the orderly way.
-pub(crate) type Leave = oneshot::Sender<Arc<Link>>;
+/// The task's other end. Dropped, it ends the task and says nothing to the server.
+pub(crate) struct Leave {
+    link: oneshot::Sender<Arc<Link>>,
+    settling: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+impl Leave {
+    /// Waits until what the server has said so far was taken, but for a flood. Who begins to listen
+    /// then hears what comes later alone: a list that changed before is not fetched twice.
+    pub(crate) async fn settle(&self) {
+        let (done, settled) = oneshot::channel();
+        // When the task has ended, the connection has.
+        if self.settling.send(done).await.is_ok() {
+            let _ = settled.await;
+        }
+    }
+
+    /// Lets the task close the connection in the orderly way, without waiting for that.
+    pub(crate) fn leave(self, link: Arc<Link>) {
+        // Without the task, the connection has ended, or has lost its runtime: then dropping the
+        // link is the end.
+        let _ = self.link.send(link);
+    }
+}
 
 /// Starts the task. It holds the link only while it has something to do with it, so that dropping
 /// the link drops the transport.
 pub(crate) fn spawn(link: &Arc<Link>, answerer: Answerer) -> Leave {
     let (leave, left) = oneshot::channel();
+    let (settling, settles) = mpsc::channel(1);
     let inbox = link.transport.incoming();
     let task = Task {
         link: Arc::downgrade(link),
@@ -43,8 +65,11 @@ pub(crate) fn spawn(link: &Arc<Link>, answerer: Answerer) -> Leave {
         questions: JoinSet::new(),
         open: HashMap::new(),
     };
-    link.runtime.spawn(task.run(inbox, left));
-    leave
+    link.runtime.spawn(task.run(inbox, left, settles));
+    Leave {
+        link: leave,
+        settling,
+    }
 }
 
 struct Task {
@@ -58,16 +83,30 @@ struct Task {
 }
 
 impl Task {
-    async fn run(mut self, mut inbox: Option<Inbox>, mut left: oneshot::Receiver<Arc<Link>>) {
+    async fn run(
+        mut self,
+        mut inbox: Option<Inbox>,
+        mut left: oneshot::Receiver<Arc<Link>>,
+        mut settles: mpsc::Receiver<oneshot::Sender<()>>,
+    ) {
         let mut stretch = 0;
         loop {
             tokio::select! {
+                // What waits in the inbox is taken before anybody is told that it was.
+                biased;
                 link = &mut left => {
                     self.questions.abort_all();
                     if let Ok(link) = link {
                         link.close().await;
                     }
                     return;
+                }
+                Some(ended) = self.questions.join_next_with_id() => {
+                    let id = match ended {
+                        Ok((id, ())) => id,
+                        Err(error) => error.id(),
+                    };
+                    self.forget(id);
                 }
                 item = next(&mut inbox) => {
                     let (Some(item), Some(link)) = (item, self.link.upgrade()) else {
@@ -79,15 +118,14 @@ impl Task {
                     if stretch == STRETCH {
                         stretch = 0;
                         drop(link);
+                        if let Ok(done) = settles.try_recv() {
+                            let _ = done.send(());
+                        }
                         tokio::task::yield_now().await;
                     }
                 }
-                Some(ended) = self.questions.join_next_with_id() => {
-                    let id = match ended {
-                        Ok((id, ())) => id,
-                        Err(error) => error.id(),
-                    };
-                    self.forget(id);
+                Some(done) = settles.recv() => {
+                    let _ = done.send(());
                 }
             }
         }

@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use mcpool_core::{
-    Client, ClientSnapshot, CloseReason, ConnectionInfo, Error, ErrorKind, Limits, Notices,
-    ProbeReport, Raw, Request, RequestOptions, RequestTimeouts, Requester, Result, Rounds,
+    Client, ClientSnapshot, CloseReason, ConnectionInfo, Error, ErrorKind, Limits, LogLevel,
+    Notices, ProbeReport, Raw, Request, RequestOptions, RequestTimeouts, Requester, Result, Rounds,
     ServerName, ServerSpec,
 };
 use serde::Deserialize;
@@ -116,22 +116,12 @@ fn uri(params: Option<&Raw>) -> Result<String> {
 /// The level in the parameters of `logging/setLevel`. One that is none would make the server refuse
 /// every request.
 fn level(params: Option<&Raw>) -> Result<Raw> {
-    const LEVELS: &[&str] = &[
-        "debug",
-        "info",
-        "notice",
-        "warning",
-        "error",
-        "critical",
-        "alert",
-        "emergency",
-    ];
     #[derive(Deserialize)]
     struct Params {
-        level: String,
+        level: LogLevel,
     }
     match params.map(Raw::parse::<Params>) {
-        Some(Ok(Params { level })) if LEVELS.contains(&&*level) => Raw::of(&level),
+        Some(Ok(Params { level })) => Raw::of(&level),
         _ => Err(invalid("the parameters hold no `level` of RFC 5424")),
     }
 }
@@ -234,9 +224,7 @@ impl Client for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(leave) = self.leave.take() {
-            // Without the task, the connection has ended, or has lost its runtime: then dropping
-            // the link is the end.
-            let _ = leave.send(Arc::clone(&self.link));
+            leave.leave(Arc::clone(&self.link));
         }
     }
 }

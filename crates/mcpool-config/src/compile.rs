@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use mcpool_core::{
     EnvInheritance, HealthPolicy, HttpSpec, Jitter, ProtocolChoice, ReconnectPolicy, Result,
-    Secret, ServerPolicy, ServerSpec, StartMode, StdioSpec, ToolFilter, TransportSpec,
+    Secret, ServerPolicy, ServerSpec, Sharing, StartMode, StdioSpec, ToolFilter, TransportSpec,
 };
 
 use crate::{
     settings::{
         Attempts, Health, InheritName, InheritSettings, Interval, JitterName, JitterSettings,
-        Reconnect, ReconnectPreset, ReconnectSettings, ServerSettings, StartName, TransportName,
+        Reconnect, ReconnectPreset, ReconnectSettings, ServerSettings, SharingName, StartName,
+        TransportName,
     },
     template::{Syntax, Template},
     units::HumanDuration,
@@ -45,6 +46,10 @@ pub(crate) fn spec(name: &str, settings: &ServerSettings, base: &Path) -> Result
     let mut spec = ServerSpec::new(name, transport)?
         .with_enabled(settings.enabled.unwrap_or(true))
         .with_instances(settings.instances.unwrap_or(1))
+        .with_sharing(match settings.sharing {
+            Some(SharingName::Client) => Sharing::Client,
+            Some(SharingName::Pool) | None => Sharing::Pool,
+        })
         .with_protocol(protocol(settings.protocol.as_deref()))
         .with_start(start(settings))
         .with_policy(policy(settings));

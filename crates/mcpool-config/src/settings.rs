@@ -3,6 +3,7 @@
 
 mod oauth;
 mod secrets;
+mod sharing;
 
 use std::{collections::BTreeMap, fmt};
 
@@ -13,6 +14,7 @@ use serde::Serialize;
 use crate::units::{ByteSize, HumanDuration};
 
 pub use secrets::WithoutSecrets;
+pub use sharing::SharingName;
 
 pub use oauth::{DpopName, GrantName, IdentityProviderSettings, OAuthSettings};
 
@@ -197,6 +199,9 @@ pub struct ServerSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1000)))]
     pub instances: Option<u32>,
+    /// Whether the clients of `mcpool serve` share it. Default `pool`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sharing: Option<SharingName>,
     /// `auto`, `legacy`, `modern`, or a protocol version such as `2025-06-18`. Default `auto`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,

@@ -23,7 +23,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use serde::Serialize;
 
-use crate::{Error, Limits, Raw, Result, ServerName, ServerSpec};
+use crate::{Error, Limits, Raw, Result, ServerName, ServerRequestHandler, ServerSpec};
 
 /// What one asks a server through.
 ///
@@ -119,12 +119,16 @@ pub trait ClientFactory: Send + Sync {
 }
 
 /// The options of a connect, beside the spec.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ConnectOptions {
     /// Whether no idle socket of an earlier connection may be used: see
     /// [`ConnectRequest::fresh`](crate::ConnectRequest::fresh).
     pub fresh: bool,
+    /// Who answers what the server asks, in place of the factory's own handler: for a connection
+    /// that belongs to one client of a program with several. A factory without handlers has no
+    /// use for it. Default `None`.
+    pub handler: Option<Arc<dyn ServerRequestHandler>>,
 }
 
 impl ConnectOptions {
@@ -138,6 +142,13 @@ impl ConnectOptions {
     #[must_use]
     pub fn with_fresh(mut self, fresh: bool) -> Self {
         self.fresh = fresh;
+        self
+    }
+
+    /// Sets who answers what the server asks, in place of the factory's own handler.
+    #[must_use]
+    pub fn with_handler(mut self, handler: Arc<dyn ServerRequestHandler>) -> Self {
+        self.handler = Some(handler);
         self
     }
 }

@@ -43,8 +43,9 @@ impl fmt::Debug for dyn ServerRequestHandler {
 /// [`RequestOptions::with_caller`](crate::RequestOptions::with_caller).
 ///
 /// Which request a server means is known over Streamable HTTP, and from MCP 2026-07-28 on. Over
-/// stdio and HTTP+SSE a server's request names none: it goes to the caller when exactly one
-/// request with a caller is in flight on that connection, and is refused when there are several.
+/// stdio and HTTP+SSE a server's request names none: it goes to the caller when the requests with a
+/// caller in flight on that connection are of one [client](Self::client), and is refused when they
+/// are of several.
 /// Dropping the future of [`answer`](Self::answer) withdraws the question.
 #[async_trait]
 pub trait Caller: Send + Sync {
@@ -52,6 +53,13 @@ pub trait Caller: Send + Sync {
     /// it from the notices of the server. Called by the connection's reader: it must not block.
     fn heard(&self, _notification: &Notification) -> bool {
         false
+    }
+
+    /// The client whose request it is, where several requests may be of one: any text that tells
+    /// clients apart. A question that names no request goes to the latest of those in flight when
+    /// all of them are of one client. Default `None`: of a client with no other request.
+    fn client(&self) -> Option<&str> {
+        None
     }
 
     /// Answers what the server asks in the course of the request. The session has checked that

@@ -23,6 +23,7 @@ mod event;
 mod exhausted;
 mod handler;
 mod list;
+mod log_level;
 mod mask;
 mod message;
 #[cfg(feature = "mock")]
@@ -59,6 +60,7 @@ pub use event::{Event, EventKind};
 pub use exhausted::is_exhausted;
 pub use handler::{Caller, DeclineAll, ServerRequestHandler};
 pub use list::RejectedItem;
+pub use log_level::LogLevel;
 pub use mask::{Masker, Sensitivity};
 pub use message::{
     Message, NotAMessage, Notification, ParsedLine, RawObject, RequestId, ResponseId, RpcError,
@@ -74,8 +76,8 @@ pub use policy::{
 pub use raw::Raw;
 pub use secret::Secret;
 pub use spec::{
-    ConnectRequest, Connector, EnvInheritance, HttpSpec, ProtocolChoice, ServerSpec, SpecResolver,
-    StartMode, StdioSpec, ToolFilter, TransportSpec,
+    ConnectRequest, Connector, EnvInheritance, HttpSpec, ProtocolChoice, ServerSpec, Sharing,
+    SpecResolver, StartMode, StdioSpec, ToolFilter, TransportSpec,
 };
 pub use state::{CoarseState, ServerState, StateKind};
 pub use trace_context::TraceContext;

@@ -48,6 +48,8 @@ pub struct ServerSpec {
     pub start: StartMode,
     /// How many processes or sessions serve it; at least 1. Default 1.
     pub instances: u32,
+    /// Whether the clients of a gateway share it. Default [`Sharing::Pool`].
+    pub sharing: Sharing,
     /// Which protocol it speaks. Default [`ProtocolChoice::Auto`].
     pub protocol: ProtocolChoice,
     /// Which of its tools are shown.
@@ -78,6 +80,7 @@ impl ServerSpec {
             required: false,
             start: StartMode::Eager,
             instances: 1,
+            sharing: Sharing::Pool,
             protocol: ProtocolChoice::Auto,
             tools: ToolFilter::default(),
             policy: ServerPolicy::default(),
@@ -154,6 +157,13 @@ impl ServerSpec {
         self
     }
 
+    /// Sets whether the clients of a gateway share it.
+    #[must_use]
+    pub fn with_sharing(mut self, sharing: Sharing) -> Self {
+        self.sharing = sharing;
+        self
+    }
+
     /// Sets the protocol.
     #[must_use]
     pub fn with_protocol(mut self, protocol: ProtocolChoice) -> Self {
@@ -221,6 +231,7 @@ impl PartialEq for ServerSpec {
             required,
             start,
             instances,
+            sharing,
             protocol,
             tools,
             policy,
@@ -238,6 +249,7 @@ impl PartialEq for ServerSpec {
             && *required == other.required
             && *start == other.start
             && *instances == other.instances
+            && *sharing == other.sharing
             && *protocol == other.protocol
             && *tools == other.tools
             && *policy == other.policy
@@ -330,6 +342,18 @@ pub enum ProtocolChoice {
     Modern,
     /// Exactly this version.
     Pinned(ProtocolVersion),
+}
+
+/// Whether the clients of a gateway share a server. A manager by itself makes no difference: all
+/// its callers are one application.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sharing {
+    /// All clients share its processes or sessions.
+    #[default]
+    Pool,
+    /// Each client has one of its own, which is given that client's capabilities and no others.
+    Client,
 }
 
 /// When a server is connected.

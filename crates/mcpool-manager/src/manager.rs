@@ -155,6 +155,12 @@ impl ConnectionManager {
         }
     }
 
+    /// What it connects with: for connections of the application's own beside it.
+    #[must_use]
+    pub fn factory(&self) -> Arc<dyn ClientFactory> {
+        Arc::clone(&self.shared.factory)
+    }
+
     /// The names of all servers, in order.
     ///
     #[must_use]

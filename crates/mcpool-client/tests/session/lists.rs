@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use mcpool_core::{ClientFactory, ErrorKind, Verbs};
+use mcpool_core::{ClientFactory, ErrorKind, ServerNotice, Verbs};
 use serde_json::json;
 
 use crate::support::*;
@@ -57,4 +57,36 @@ async fn the_limits_of_the_spec_reach_the_lists() {
     let error = client.list_tools().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     assert_eq!(error.operation(), Some("tools/list"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_server_said_before_it_was_connected_is_no_news() {
+    let (factory, _) = Scripted::stdio(|mut end: ServerEnd| async move {
+        let mut ready = false;
+        while !ready {
+            let message = end.recv().await.unwrap();
+            ready = message["method"] == "initialize";
+            if ready {
+                // Its list is complete only now.
+                end.notify("notifications/tools/list_changed", json!({}));
+                end.reply(&message, initialized("2025-11-25"));
+            } else {
+                end.error(&message, -32601, json!(null));
+            }
+        }
+        let request = end.expect("tools/list").await;
+        end.notify("notifications/burst", json!({}));
+        end.reply(&request, json!({"tools": [tool("a")]}));
+        end.recv().await;
+    })
+    .factory();
+    let client = factory.connect(&spec(), &connecting()).await.unwrap();
+    let mut notices = client.notices();
+    assert_eq!(client.list_tools().await.unwrap().items.len(), 1);
+    // The list that was read has it: to fetch it once more would be for nothing.
+    let first = notices.next().await.unwrap();
+    assert!(
+        matches!(&first, ServerNotice::Other { method, .. } if method == "notifications/burst"),
+        "{first:?}"
+    );
 }

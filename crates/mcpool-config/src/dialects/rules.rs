@@ -83,6 +83,7 @@ pub(crate) enum Key {
     Lazy,
     IdleTimeout,
     Instances,
+    Sharing,
     Protocol,
     /// `{allow, deny}`, or a list of allowed names.
     Tools,
@@ -268,6 +269,7 @@ pub(crate) const COMMON: &[(&str, Key)] = &[
     ("lazy", Key::Lazy),
     ("idle_timeout", Key::IdleTimeout),
     ("instances", Key::Instances),
+    ("sharing", Key::Sharing),
     ("protocol", Key::Protocol),
     ("tools", Key::Tools),
     ("enabled_tools", Key::ToolsAllow),
@@ -412,6 +414,7 @@ impl Key {
                 | Self::Lazy
                 | Self::IdleTimeout
                 | Self::Instances
+                | Self::Sharing
                 | Self::Protocol
                 | Self::Tools
                 | Self::ToolsAllow

@@ -8,7 +8,7 @@ use crate::{
     settings::{
         Attempts, Health, HealthSettings, InheritName, InheritSettings, Interval, JitterName,
         JitterSettings, LimitSettings, Never, Reconnect, ReconnectPreset, ReconnectSettings,
-        ShutdownSettings, StartName, Unlimited,
+        SharingName, ShutdownSettings, StartName, Unlimited,
     },
     units::ByteSize,
 };
@@ -39,6 +39,11 @@ impl EntryReader<'_> {
             Key::Instances => {
                 self.note_field("instances", node);
                 self.settings.instances = self.whole(name, node, 1, 1000);
+            }
+            Key::Sharing => {
+                self.note_field("sharing", node);
+                let words = [("pool", SharingName::Pool), ("client", SharingName::Client)];
+                self.settings.sharing = self.word(name, node, &words);
             }
             Key::Protocol => self.protocol(name, node),
             Key::Timeout(unit) => {

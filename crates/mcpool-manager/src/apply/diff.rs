@@ -84,6 +84,7 @@ fn keeps_connection(old: &ServerSpec, new: &ServerSpec) -> bool {
     let mut like_old = new.clone();
     like_old.enabled = old.enabled;
     like_old.required = old.required;
+    like_old.sharing = old.sharing;
     like_old.tools = old.tools.clone();
     like_old.policy.reconnect = old.policy.reconnect.clone();
     like_old.policy.health = old.policy.health.clone();

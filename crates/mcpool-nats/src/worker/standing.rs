@@ -6,23 +6,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use mcpool_core::{Client, Error, ErrorKind, Raw, Request, RequestOptions, Result};
+use mcpool_core::{Client, Error, ErrorKind, LogLevel, Raw, Request, RequestOptions, Result};
 use serde::Deserialize;
 
 /// Resources that one session may be subscribed to.
 const MAX_SUBSCRIPTIONS: usize = 1_024;
-
-/// Levels of log messages (RFC 5424, section 6.2.1), least severe first.
-const LEVELS: [&str; 8] = [
-    "debug",
-    "info",
-    "notice",
-    "warning",
-    "error",
-    "critical",
-    "alert",
-    "emergency",
-];
 
 /// One connection of a server and what its sessions have set up there.
 #[derive(Debug)]
@@ -35,7 +23,7 @@ pub(super) struct Standing {
 #[derive(Debug, Default)]
 struct Wishes {
     uris: HashSet<String>,
-    level: Option<usize>,
+    level: Option<LogLevel>,
 }
 
 #[derive(Deserialize)]
@@ -122,14 +110,10 @@ impl Standing {
     ) -> Result<Raw> {
         #[derive(Deserialize)]
         struct Wanted {
-            level: String,
+            level: LogLevel,
         }
-        let wanted = request
-            .params
-            .as_ref()
-            .and_then(|params| params.parse().ok());
-        let level = wanted.and_then(|Wanted { level }| LEVELS.iter().position(|l| *l == level));
-        let Some(level) = level else {
+        let wanted = request.params.as_ref().map(Raw::parse::<Wanted>);
+        let Some(Ok(Wanted { level })) = wanted else {
             // What it thinks of another level is the server's to say.
             return self.client.request(request, options).await;
         };
@@ -140,7 +124,7 @@ impl Standing {
         };
         let lowest = lowest.unwrap_or(level);
         let request = Request::new("logging/setLevel")
-            .with_params(&serde_json::json!({ "level": LEVELS[lowest] }))?;
+            .with_params(&serde_json::json!({ "level": lowest }))?;
         self.client.request(&request, options).await
     }
 
