@@ -3,6 +3,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -22,6 +23,8 @@ pub struct AuditEntry {
     pub at: SystemTime,
     /// Whose key it was; `None` where keys are not asked for.
     pub principal: Option<Arc<str>>,
+    /// The address that the request came from; `None` over streams.
+    pub peer: Option<IpAddr>,
     /// The server.
     pub server: ServerName,
     /// The method.
@@ -111,7 +114,7 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn begin(
         sink: Option<&AuditSink>,
-        principal: Option<&Arc<str>>,
+        (principal, peer): (Option<&Arc<str>>, Option<IpAddr>),
         server: &ServerName,
         method: &str,
         name: &str,
@@ -120,6 +123,7 @@ impl Record {
         let entry = AuditEntry {
             at: SystemTime::now(),
             principal: principal.map(Arc::clone),
+            peer,
             server: server.clone(),
             method: method.to_owned(),
             name: name.to_owned(),

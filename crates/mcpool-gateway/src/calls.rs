@@ -6,8 +6,8 @@ use std::{
 };
 
 use mcpool_core::{
-    Notification, Progress, Raw, RawObject, Request, RequestOptions, Requester as _, Result,
-    Rounds, RpcError, ServerName, ServerRequest,
+    Caller, Notification, Progress, Raw, RawObject, Request, RequestOptions, Requester as _,
+    Result, Rounds, RpcError, ServerName, ServerRequest,
 };
 use mcpool_manager::ServerHandle;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,9 @@ use crate::{
     fault,
     gateway::Gateway,
     outlet::Outlet,
+    own::Presence,
     parking::{Parked, Running, Step},
+    reach::Reached,
     relay::ClientCaller,
     replica::Replica,
     session::seconds,
@@ -67,6 +69,8 @@ struct Outgoing {
     handle: ServerHandle,
     request: Request,
     options: RequestOptions,
+    /// Keeps the instance of a client that does not share the server.
+    _presence: Option<Presence>,
 }
 
 impl Gateway {
@@ -106,7 +110,10 @@ impl Gateway {
                 Raw::of(&own_name).map_err(|error| fault::rpc(&error))?,
             );
         }
-        let handle = self.handle(&server)?;
+        let reached = match self.reach(client, &server) {
+            Ok(reached) => reached,
+            Err(error) => return fault::outcome(&request.method, &error),
+        };
         let record = self.record(client, request, &server, &own_name);
         if let Some(trace) = record.trace() {
             let meta = params.get("_meta").map(RawObject::parse);
@@ -117,8 +124,8 @@ impl Gateway {
         }
         let outcome = if client.is_modern() {
             let (parking, questions) = mpsc::channel(QUESTION_QUEUE);
-            let outgoing = outgoing(handle, request, params, client, outlet, Some(parking))
-                .map_err(|e| fault::rpc(&e))?;
+            let outgoing = self.outgoing(reached, request, params, client, outlet, Some(parking));
+            let outgoing = outgoing.map_err(|error| fault::rpc(&error))?;
             let running = Running {
                 task: AbortOnDropHandle::new(tokio::spawn(outgoing.send())),
                 questions,
@@ -134,7 +141,7 @@ impl Gateway {
                 Followed::Done(outcome) => outcome,
             }
         } else {
-            let outgoing = outgoing(handle, request, params, client, outlet, None);
+            let outgoing = self.outgoing(reached, request, params, client, outlet, None);
             outgoing.map_err(|error| fault::rpc(&error))?.send().await
         };
         record.end(&outcome);
@@ -185,10 +192,66 @@ impl Gateway {
             },
             _ => return Err(fault::invalid("`ref` is of no known type")),
         };
-        let handle = self.handle(&server)?;
-        let outgoing = outgoing(handle, request, params, client, outlet, None);
+        let reached = self.reach(client, &server);
+        let reached = reached.map_err(|error| fault::rpc(&error))?;
+        let outgoing = self.outgoing(reached, request, params, client, outlet, None);
         let outcome = outgoing.map_err(|error| fault::rpc(&error))?.send().await;
         outcome.map_err(|error| fault::rpc(&error))
+    }
+
+    /// A request as its server is to get it.
+    fn outgoing(
+        &self,
+        reached: Reached,
+        request: &ServerRequest,
+        mut params: RawObject,
+        client: &Client,
+        outlet: &Outlet,
+        parking: Option<mpsc::Sender<crate::relay::Question>>,
+    ) -> Result<Outgoing> {
+        let mut meta = era::without_reserved(&params);
+        let token = meta.remove("progressToken");
+        params.remove("_meta");
+        if !meta.is_empty() {
+            params.insert("_meta", meta.to_raw()?);
+        }
+        // What a server of MCP 2026-07-28 is told of the client of this very request.
+        let mut of_client = RawObject::new();
+        let mut capabilities = client.capabilities.clone();
+        capabilities.retain(|name| matches!(name, "elicitation" | "sampling" | "roots"));
+        of_client.insert(META_CAPABILITIES, capabilities.to_raw()?);
+        if let Some(level) = client.log_level {
+            of_client.insert(META_LOG_LEVEL, Raw::of(&level)?);
+        }
+        let rounds = match client.is_modern() {
+            true => Rounds::Pass,
+            false => Rounds::Drive,
+        };
+        let Reached { handle, owner } = reached;
+        let key = owner.as_ref().map(|owner| Arc::clone(&owner.key));
+        let key = key.or_else(|| client.session.clone());
+        let caller = ClientCaller::new(client.clone(), key, outlet.clone(), parking);
+        let caller: Arc<dyn Caller> = Arc::new(caller);
+        let own = self.0.hub.own();
+        let presence = owner.map(|owner| own.present(&owner, Some(Arc::clone(&caller))));
+        let mut options = RequestOptions::new()
+            .with_meta(of_client)
+            .with_rounds(rounds)
+            .with_caller(caller);
+        if let Some(token) = token {
+            let outlet = outlet.clone();
+            options = options.with_progress(move |progress| {
+                if let Some(notification) = told_progress(&token, &progress) {
+                    outlet.tell(&notification);
+                }
+            });
+        }
+        Ok(Outgoing {
+            handle,
+            request: Request::new(request.method.clone()).with_raw_params(params.to_raw()?),
+            options,
+            _presence: presence,
+        })
     }
 
     /// The entry of a request in the audit.
@@ -201,17 +264,12 @@ impl Gateway {
     ) -> Record {
         Record::begin(
             self.0.audit.as_ref(),
-            client.principal.as_ref(),
+            (client.principal.as_ref(), client.peer),
             server,
             &request.method,
             name,
             request.params.as_ref(),
         )
-    }
-
-    fn handle(&self, server: &ServerName) -> std::result::Result<ServerHandle, RpcError> {
-        let handle = self.0.manager.server(server.as_str());
-        handle.map_err(|error| fault::rpc(&error))
     }
 
     /// The server that a request is for, and its own name for what is meant.
@@ -439,53 +497,6 @@ impl Outgoing {
     async fn send(self) -> Result<Raw> {
         self.handle.request(&self.request, &self.options).await
     }
-}
-
-/// A request as its server is to get it.
-fn outgoing(
-    handle: ServerHandle,
-    request: &ServerRequest,
-    mut params: RawObject,
-    client: &Client,
-    outlet: &Outlet,
-    parking: Option<mpsc::Sender<crate::relay::Question>>,
-) -> Result<Outgoing> {
-    let mut meta = era::without_reserved(&params);
-    let token = meta.remove("progressToken");
-    params.remove("_meta");
-    if !meta.is_empty() {
-        params.insert("_meta", meta.to_raw()?);
-    }
-    // What a server of MCP 2026-07-28 is told of the client of this very request.
-    let mut of_client = RawObject::new();
-    let mut capabilities = client.capabilities.clone();
-    capabilities.retain(|name| matches!(name, "elicitation" | "sampling" | "roots"));
-    of_client.insert(META_CAPABILITIES, capabilities.to_raw()?);
-    if let Some(level) = client.log_level {
-        of_client.insert(META_LOG_LEVEL, Raw::of(&level)?);
-    }
-    let rounds = match client.is_modern() {
-        true => Rounds::Pass,
-        false => Rounds::Drive,
-    };
-    let caller = ClientCaller::new(client.clone(), outlet.clone(), parking);
-    let mut options = RequestOptions::new()
-        .with_meta(of_client)
-        .with_rounds(rounds)
-        .with_caller(Arc::new(caller));
-    if let Some(token) = token {
-        let outlet = outlet.clone();
-        options = options.with_progress(move |progress| {
-            if let Some(notification) = told_progress(&token, &progress) {
-                outlet.tell(&notification);
-            }
-        });
-    }
-    Ok(Outgoing {
-        handle,
-        request: Request::new(request.method.clone()).with_raw_params(params.to_raw()?),
-        options,
-    })
 }
 
 /// Progress as the client is told of it: under its own token.

@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use mcpool_core::{Raw, RawObject, Reply, Result, ServerName, model};
+use mcpool_core::{Error, Raw, RawObject, Reply, Result, ServerName, model};
 use mcpool_manager::{ConnectionManager, Items, Refresh, ToolEntry, ToolSnapshot, naming, search};
 use serde::Serialize;
 
-use crate::{down_servers::DownServers, scope::Scope};
+use crate::{down_servers::DownServers, own::OwnPools, scope::Scope};
 
 /// Where something is, and what its server calls it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +83,10 @@ impl Listing {
 /// The tools of a scope as of one moment.
 #[derive(Debug)]
 pub(crate) struct Tools<'a> {
-    snapshot: Arc<ToolSnapshot>,
+    entries: Arc<[ToolEntry]>,
+    problems: Arc<[(ServerName, Error)]>,
+    /// Changes with the entries.
+    stamp: u64,
     catalog: &'a Catalog,
     scope: &'a Scope,
 }
@@ -107,13 +110,26 @@ const BYTES_PER_TOKEN: usize = 4;
 impl Tools<'_> {
     /// Each tool that is served, with the name that it has here.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &ToolEntry)> {
-        let entries = self.snapshot.entries.iter();
+        let entries = self.entries.iter();
         entries
             .filter(|entry| {
                 self.catalog.lists(&entry.server, self.scope)
                     && self.scope.permits(&entry.qualified_name)
             })
             .filter_map(|entry| Some((self.scope.shown(&entry.qualified_name)?, entry)))
+    }
+
+    /// Puts the tools of a client's own instance in the place of those of the pool.
+    fn replace(&mut self, server: &ServerName, own: &ToolSnapshot) {
+        let others = self.entries.iter().filter(|entry| entry.server != *server);
+        let mut entries: Vec<_> = others.chain(own.entries.iter()).cloned().collect();
+        // In the order of the servers, and in each server's own.
+        entries.sort_by(|a, b| a.server.cmp(&b.server));
+        self.entries = entries.into();
+        let mut hasher = DefaultHasher::new();
+        // Which instance they are of matters as well.
+        (self.stamp, own.generation, Arc::as_ptr(&own.entries)).hash(&mut hasher);
+        self.stamp = hasher.finish();
     }
 
     /// The entry of a tool in a list.
@@ -127,7 +143,7 @@ impl Tools<'_> {
     /// The tools as they are searched. It is made again only when they have changed.
     pub(crate) fn index(&self) -> Arc<search::Index> {
         let mut hasher = DefaultHasher::new();
-        self.snapshot.generation.hash(&mut hasher);
+        self.stamp.hash(&mut hasher);
         for (name, _) in self.iter() {
             name.hash(&mut hasher);
         }
@@ -162,7 +178,7 @@ impl Tools<'_> {
 
     /// Whether every server has its part in them, as new as it can be.
     pub(crate) fn is_complete(&self) -> bool {
-        let mut problems = self.snapshot.problems.iter();
+        let mut problems = self.problems.iter();
         !problems.any(|(server, _)| self.scope.covers(server))
     }
 
@@ -206,32 +222,54 @@ impl Catalog {
     }
 
     /// The tools of a scope, by server and in each server's order. A server that is slow or down
-    /// has no say in when they come.
-    pub(crate) async fn tools<'a>(&'a self, scope: &'a Scope, refresh: Refresh) -> Tools<'a> {
-        Tools {
-            snapshot: self.snapshot(refresh).await,
+    /// has no say in when they come. Of servers that are the client's own they are those of its
+    /// instances.
+    pub(crate) async fn tools<'a>(
+        &'a self,
+        scope: &'a Scope,
+        refresh: Refresh,
+        own: &OwnPools,
+    ) -> Tools<'a> {
+        let snapshot = self.snapshot(&self.manager, refresh).await;
+        let mut tools = Tools {
+            entries: Arc::clone(&snapshot.entries),
+            problems: Arc::clone(&snapshot.problems),
+            stamp: snapshot.generation,
             catalog: self,
             scope,
+        };
+        for (server, manager) in own {
+            let of_client = self.snapshot(manager, refresh).await;
+            if of_client.problems.is_empty() {
+                tools.replace(server, &of_client);
+            }
         }
+        tools
     }
 
     /// A list: by server, and in each server's order. A server that is slow or down has no say in
-    /// when it comes.
-    pub(crate) async fn list(&self, listed: Listed, scope: &Scope) -> Result<Listing> {
+    /// when it comes. Of servers that are the client's own it is that of its instances.
+    pub(crate) async fn list(
+        &self,
+        listed: Listed,
+        scope: &Scope,
+        own: &OwnPools,
+    ) -> Result<Listing> {
         let lists = |server: &ServerName| self.lists(server, scope);
+        let fresh = Refresh::IfStale;
         let (entries, problems) = match listed {
-            Listed::Tools => return self.tools(scope, Refresh::IfStale).await.listing(),
+            Listed::Tools => return self.tools(scope, fresh, own).await.listing(),
             Listed::Prompts => {
-                let items = self.all_prompts(Refresh::IfStale).await;
+                let items = self.all_prompts(fresh, own).await;
                 (prompts(&items, scope, lists)?, items.problems)
             }
             Listed::Resources => {
-                let items = self.resources(Refresh::IfStale).await;
+                let items = self.resources(fresh, own).await;
                 let entries = once_each(&items, lists, |resource| &resource.uri);
                 (entries, items.problems)
             }
             Listed::Templates => {
-                let items = self.templates(Refresh::IfStale).await;
+                let items = self.templates(fresh, own).await;
                 let entries = once_each(&items, lists, |template| &template.uri_template);
                 (entries, items.problems)
             }
@@ -266,7 +304,7 @@ impl Catalog {
         match naming::parts(name) {
             Some((server, tool)) => self.by_parts(server, tool, scope),
             // A name with a hash says nothing by itself.
-            None => find(&*self.snapshot(Refresh::IfStale).await),
+            None => find(&*self.snapshot(&self.manager, Refresh::IfStale).await),
         }
     }
 
@@ -292,12 +330,12 @@ impl Catalog {
                 name: prompt.name.clone(),
             })
         };
-        if let Some(route) = find(&self.all_prompts(Refresh::Cached).await) {
+        if let Some(route) = find(&self.all_prompts(Refresh::Cached, &[]).await) {
             return Some(route);
         }
         match naming::parts(name) {
             Some((server, prompt)) => self.by_parts(server, prompt, scope),
-            None => find(&self.all_prompts(Refresh::IfStale).await),
+            None => find(&self.all_prompts(Refresh::IfStale, &[]).await),
         }
     }
 
@@ -308,7 +346,7 @@ impl Catalog {
             return self.of_server(server, uri).map(|route| route.server);
         }
         for refresh in [Refresh::Cached, Refresh::IfStale] {
-            let resources = self.resources(refresh).await;
+            let resources = self.resources(refresh, &[]).await;
             let mut entries = resources
                 .entries
                 .iter()
@@ -316,7 +354,7 @@ impl Catalog {
             if let Some((server, _)) = entries.find(|(_, resource)| resource.uri == uri) {
                 return Some(server.clone());
             }
-            let templates = self.templates(refresh).await;
+            let templates = self.templates(refresh, &[]).await;
             let entries = templates
                 .entries
                 .iter()
@@ -363,33 +401,79 @@ impl Catalog {
         })
     }
 
-    async fn snapshot(&self, refresh: Refresh) -> Arc<ToolSnapshot> {
-        match tokio::time::timeout(self.patience, self.manager.tools(refresh)).await {
-            Ok(snapshot) => snapshot,
-            Err(_) => self.manager.tools(Refresh::Cached).await,
-        }
+    async fn snapshot(&self, pool: &ConnectionManager, refresh: Refresh) -> Arc<ToolSnapshot> {
+        let known = pool.tools(Refresh::Cached);
+        self.in_time(pool.tools(refresh), known).await
     }
 
-    async fn all_prompts(&self, refresh: Refresh) -> Items<model::Prompt> {
-        match tokio::time::timeout(self.patience, self.manager.prompts(refresh)).await {
-            Ok(items) => items,
-            Err(_) => self.manager.prompts(Refresh::Cached).await,
+    async fn all_prompts(&self, refresh: Refresh, own: &OwnPools) -> Items<model::Prompt> {
+        let mut items = self.all_prompts_of(&self.manager, refresh).await;
+        for (server, pool) in own {
+            replace(&mut items, server, self.all_prompts_of(pool, refresh).await);
         }
+        items
     }
 
-    async fn resources(&self, refresh: Refresh) -> Items<model::Resource> {
-        match tokio::time::timeout(self.patience, self.manager.resources(refresh)).await {
-            Ok(items) => items,
-            Err(_) => self.manager.resources(Refresh::Cached).await,
-        }
+    async fn all_prompts_of(
+        &self,
+        pool: &ConnectionManager,
+        refresh: Refresh,
+    ) -> Items<model::Prompt> {
+        let known = pool.prompts(Refresh::Cached);
+        self.in_time(pool.prompts(refresh), known).await
     }
 
-    async fn templates(&self, refresh: Refresh) -> Items<model::ResourceTemplate> {
-        let wanted = self.manager.resource_templates(refresh);
-        match tokio::time::timeout(self.patience, wanted).await {
-            Ok(items) => items,
-            Err(_) => self.manager.resource_templates(Refresh::Cached).await,
+    async fn resources(&self, refresh: Refresh, own: &OwnPools) -> Items<model::Resource> {
+        let mut items = self.resources_of(&self.manager, refresh).await;
+        for (server, pool) in own {
+            replace(&mut items, server, self.resources_of(pool, refresh).await);
         }
+        items
+    }
+
+    async fn resources_of(
+        &self,
+        pool: &ConnectionManager,
+        refresh: Refresh,
+    ) -> Items<model::Resource> {
+        let known = pool.resources(Refresh::Cached);
+        self.in_time(pool.resources(refresh), known).await
+    }
+
+    async fn templates(&self, refresh: Refresh, own: &OwnPools) -> Items<model::ResourceTemplate> {
+        let mut items = self.templates_of(&self.manager, refresh).await;
+        for (server, pool) in own {
+            replace(&mut items, server, self.templates_of(pool, refresh).await);
+        }
+        items
+    }
+
+    async fn templates_of(
+        &self,
+        pool: &ConnectionManager,
+        refresh: Refresh,
+    ) -> Items<model::ResourceTemplate> {
+        let known = pool.resource_templates(Refresh::Cached);
+        self.in_time(pool.resource_templates(refresh), known).await
+    }
+
+    /// A list, or what is known of it when it takes too long.
+    async fn in_time<T>(&self, list: impl Future<Output = T>, known: impl Future<Output = T>) -> T {
+        match tokio::time::timeout(self.patience, list).await {
+            Ok(list) => list,
+            Err(_) => known.await,
+        }
+    }
+}
+
+/// Puts the items of a client's own instance in the place of those of the pool, unless they cannot
+/// be had.
+fn replace<T>(items: &mut Items<T>, server: &ServerName, own: Items<T>) {
+    if own.problems.is_empty() {
+        items.entries.retain(|(of, _)| of != server);
+        items.entries.extend(own.entries);
+        // In the order of the servers, and in each server's own.
+        items.entries.sort_by(|(a, _), (b, _)| a.cmp(b));
     }
 }
 

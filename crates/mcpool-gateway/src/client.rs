@@ -1,10 +1,10 @@
 //! The client that a request came from, as far as the request or its session tells.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
-use mcpool_core::{ProtocolVersion, RawObject};
+use mcpool_core::{LogLevel, ProtocolVersion, RawObject};
 
-use crate::{hub::Listener, level::Level, limits::Turn, scope::Scope};
+use crate::{hub::Listener, limits::Turn, own::Owner, scope::Scope, session};
 
 /// The client of one request.
 #[derive(Clone)]
@@ -14,9 +14,13 @@ pub(crate) struct Client {
     pub(crate) capabilities: RawObject,
     /// Who it is, where that is known.
     pub(crate) principal: Option<Arc<str>>,
+    /// Its session, or its connection over a stream. Over HTTP from MCP 2026-07-28 on there is none.
+    pub(crate) session: Option<Arc<str>>,
+    /// The address that it comes from, where that is known.
+    pub(crate) peer: Option<IpAddr>,
     pub(crate) scope: Scope,
     /// The log messages that it wants with this request, from MCP 2026-07-28 on.
-    pub(crate) log_level: Option<Level>,
+    pub(crate) log_level: Option<LogLevel>,
     /// What is kept of its session, up to MCP 2025-11-25.
     pub(crate) listener: Option<Arc<Listener>>,
     /// Its place among the requests of its principal, where those are counted.
@@ -31,11 +35,31 @@ impl Client {
 
     /// Whether it wants a log message of its request. Up to MCP 2025-11-25 a client that has not
     /// set a level gets what the server sends; from 2026-07-28 on one that asks for none gets none.
-    pub(crate) fn wants_log(&self, level: Level) -> bool {
+    pub(crate) fn wants_log(&self, level: LogLevel) -> bool {
         if self.is_modern() {
             return self.log_level.is_some_and(|least| level >= least);
         }
         let least = self.listener.as_ref().and_then(|listener| listener.level());
         least.is_none_or(|least| level >= least)
+    }
+
+    /// It as one that may have instances of its own: by its session or connection; without one by
+    /// its principal and what it can be asked, since an instance is given that once.
+    pub(crate) fn owner(&self) -> Owner {
+        let capabilities = session::kept(&self.capabilities);
+        let key = match &self.session {
+            Some(session) => Arc::clone(session),
+            None => {
+                let principal = self.principal.as_deref();
+                let declared = capabilities.to_raw();
+                let declared = declared.as_ref().map_or("", |declared| declared.get());
+                format!("principal {principal:?} {declared}").into()
+            }
+        };
+        Owner {
+            key,
+            principal: self.principal.clone(),
+            capabilities,
+        }
     }
 }

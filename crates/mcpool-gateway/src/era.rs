@@ -4,10 +4,8 @@
 //! Up to MCP 2025-11-25 a client says once, in `initialize`, what it can do; from 2026-07-28 on
 //! each request says it in `_meta`.
 
-use mcpool_core::{ProtocolVersion, Raw, RawObject, Result, RpcError};
+use mcpool_core::{LogLevel, ProtocolVersion, Raw, RawObject, Result, RpcError};
 use serde_json::json;
-
-use crate::level::Level;
 
 /// The member of `_meta` that says the version, from MCP 2026-07-28 on.
 pub(crate) const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -24,7 +22,7 @@ const RESERVED: &str = "io.modelcontextprotocol/";
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Declared {
     pub(crate) capabilities: RawObject,
-    pub(crate) log_level: Option<Level>,
+    pub(crate) log_level: Option<LogLevel>,
 }
 
 /// The `_meta` of parameters.
@@ -66,7 +64,7 @@ pub(crate) fn declared(
     };
     Ok(Declared {
         capabilities,
-        log_level: meta.get(META_LOG_LEVEL).and_then(Level::read),
+        log_level: meta.get(META_LOG_LEVEL).and_then(LogLevel::read),
     })
 }
 
@@ -192,7 +190,7 @@ mod tests {
         )
         .unwrap();
         assert!(good.capabilities.get("elicitation").is_some());
-        assert_eq!(good.log_level, Some(Level::Error));
+        assert_eq!(good.log_level, Some(LogLevel::Error));
         let code = |text: &str| read(text).unwrap_err().code;
         for missing in [
             "{}",

@@ -6,12 +6,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mcpool_core::{
-    Incoming, Notification, ProtocolVersion, Raw, RawObject, RpcError, ServerRequest,
-    encode_notification,
-};
+use mcpool_core::{LogLevel, ProtocolVersion, Raw, RawObject, RpcError, ServerRequest};
 use mcpool_manager::ConnectionManager;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -21,16 +18,16 @@ use crate::{
     client::Client,
     down_servers::DownServers,
     drain::Drain,
-    era::{self, Cache, META_SUBSCRIPTION},
+    era::{self, Cache},
     fault,
     guests::{Guests, Visit},
-    hub::{Hub, Wants},
-    level::Level,
+    hub::Hub,
     outlet::{Outlet, Questions},
+    own::OwnServers,
     parking::Parking,
     pulse::Pulse,
     replica::Replica,
-    scope::Scope,
+    scope::{Profiles, Scope},
     seal::SealingKeys,
     session::Session,
 };
@@ -89,6 +86,7 @@ pub(crate) struct Inner {
     /// How the calls of clients go, and who they are: for people who look.
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) guests: Guests,
+    pub(crate) profiles: Profiles,
     pub(crate) since: SystemTime,
     /// Whether the pool, and profiles that say nothing of it, have tool search.
     pub(crate) tool_search: bool,
@@ -110,6 +108,7 @@ pub struct GatewayBuilder {
     audit: Option<AuditSink>,
     name: String,
     tool_search: bool,
+    profiles: Profiles,
 }
 
 impl fmt::Debug for GatewayBuilder {
@@ -177,6 +176,13 @@ impl GatewayBuilder {
         self
     }
 
+    /// Sets the profiles: each is served over HTTP at `/mcp/` and its name. Clients over HTTP and over
+    /// streams follow them as they are [replaced](Profiles::replace). Default: none.
+    pub fn with_profiles(mut self, profiles: Profiles) -> Self {
+        self.profiles = profiles;
+        self
+    }
+
     /// Sets whether clients are shown two tools in place of all: `find_tools`, which finds tools by
     /// words, and `call_tool`. Worth it where the schemas of all tools take much of a model's
     /// context. A profile may say otherwise ([`Profile::with_tool_search`]); at the path of one
@@ -209,6 +215,7 @@ impl GatewayBuilder {
             guests: Guests::default(),
             since: SystemTime::now(),
             tool_search: self.tool_search,
+            profiles: self.profiles,
             server_info: Raw::of(&info).unwrap_or_else(|_| Raw::empty_object()),
             running: OnceLock::new(),
         }))
@@ -228,6 +235,7 @@ impl Gateway {
             audit: None,
             name: "mcpool".to_owned(),
             tool_search: false,
+            profiles: Profiles::default(),
         }
     }
 
@@ -238,9 +246,11 @@ impl Gateway {
     /// return. It gives whether everything ended in time. The manager stays as it is.
     ///
     /// Calls that are parked for an answer of their client end with it: their retry would be a
-    /// new request. Dropping the future leaves the gateway refusing, and what runs running.
+    /// new request. Servers that clients do not share end with it, within 8 s more. Dropping the future leaves the gateway refusing, and what runs running.
     pub async fn drain(&self, patience: Duration) -> bool {
-        self.0.drain.drain(patience).await
+        let in_time = self.0.drain.drain(patience).await;
+        self.0.hub.own().shutdown().await;
+        in_time
     }
 
     /// Waits until [`drain`](Self::drain) is over. Cancel-safe.
@@ -254,11 +264,16 @@ impl Gateway {
         self.0.drain.has_begun()
     }
 
-    /// Begins to pass on what servers say. Inside a runtime.
+    /// Begins to pass on what servers say, and to look after what clients leave. Inside a runtime.
     pub(crate) fn run(&self) {
         self.0.running.get_or_init(|| {
-            let hub = Hub::run(Arc::clone(&self.0.hub));
-            AbortOnDropHandle::new(tokio::spawn(hub))
+            let hub = &self.0.hub;
+            let passes_on = Hub::run(Arc::clone(hub));
+            let follows = Hub::follow(Arc::downgrade(hub), self.0.profiles.changes());
+            let tends = OwnServers::tend(Arc::downgrade(hub.own()));
+            AbortOnDropHandle::new(tokio::spawn(async move {
+                tokio::join!(passes_on, follows, tends);
+            }))
         });
     }
 
@@ -404,9 +419,10 @@ impl Gateway {
         }
         let (catalog, scope) = (&self.0.catalog, &client.scope);
         let list = match listed {
-            Listed::Tools if self.searches(scope) => self.search_list(scope).await,
+            Listed::Tools if self.searches(scope) => self.search_list(client).await,
             _ => {
-                let list = catalog.list(listed, scope).await;
+                let own = self.own_pools(client);
+                let list = catalog.list(listed, scope, &own).await;
                 list.and_then(|list| Ok((list.result()?, list.is_complete)))
             }
         };
@@ -433,79 +449,16 @@ impl Gateway {
         let Some(server) = self.0.catalog.resource(&uri, &client.scope).await else {
             return Err(fault::no_resource(&uri, client.is_modern()));
         };
+        let reached = self.reach(client, &server);
+        let resource = reached.map_err(|error| fault::rpc(&error))?.resource(&uri);
         let told = match request.method.as_str() {
-            "resources/subscribe" => listener.subscribe(&server, &uri).await,
-            _ => listener.unsubscribe(&server, &uri).await,
+            "resources/subscribe" => listener.subscribe(&resource).await,
+            _ => listener.unsubscribe(&resource).await,
         };
         match told {
             Ok(()) => Ok(Raw::empty_object()),
             Err(error) => Err(fault::rpc(&error)),
         }
-    }
-
-    /// Tells a client of changes for as long as it listens (MCP 2026-07-28, "Subscriptions").
-    async fn listen(
-        &self,
-        request: &ServerRequest,
-        client: &Client,
-        outlet: &Outlet,
-    ) -> Result<Raw, RpcError> {
-        #[derive(Deserialize)]
-        struct Params {
-            notifications: Filter,
-        }
-        let params = request.params.as_ref().map(Raw::parse::<Params>);
-        let Some(Ok(Params {
-            notifications: mut filter,
-        })) = params
-        else {
-            return Err(fault::invalid("the parameters hold no `notifications`"));
-        };
-        let wants = Wants {
-            tools: filter.tools == Some(true),
-            prompts: filter.prompts == Some(true),
-            resources: filter.resources == Some(true),
-            logs: false,
-        };
-        let (listener, mut inbox) = self.0.hub.listen(client.scope.clone(), wants);
-        let mut granted = Vec::new();
-        for uri in std::mem::take(&mut filter.uris) {
-            let server = self.0.catalog.resource(&uri, &client.scope).await;
-            let subscribed = match &server {
-                Some(server) => listener.subscribe(server, &uri).await.is_ok(),
-                None => false,
-            };
-            // What is not granted is left out of the acknowledgement.
-            if subscribed {
-                granted.push(uri);
-            }
-        }
-        filter.uris = granted;
-        let acknowledged = json!({ "notifications": filter });
-        let acknowledged = Notification::new(
-            "notifications/subscriptions/acknowledged",
-            Raw::of(&acknowledged).ok(),
-        );
-        let mut next = Some(acknowledged);
-        while let Some(notification) = next {
-            let Some(line) = of_stream(notification, &request.id) else {
-                break;
-            };
-            if !outlet.send(line).await {
-                break;
-            }
-            next = tokio::select! {
-                item = inbox.next() => match item {
-                    Some(Incoming::Notification(notification)) => Some(notification),
-                    _ => None,
-                },
-                () = outlet.closed() => None,
-                // It would run for as long as its client likes.
-                () = self.0.drain.begun() => None,
-            };
-        }
-        // The client has gone, or the gateway ends.
-        Ok(Raw::empty_object())
     }
 }
 
@@ -519,41 +472,10 @@ fn counted(pulse: Arc<Pulse>, audit: Option<AuditSink>) -> AuditSink {
     })
 }
 
-/// What a listen stream carries.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct Filter {
-    #[serde(rename = "toolsListChanged", skip_serializing_if = "Option::is_none")]
-    tools: Option<bool>,
-    #[serde(rename = "promptsListChanged", skip_serializing_if = "Option::is_none")]
-    prompts: Option<bool>,
-    #[serde(
-        rename = "resourcesListChanged",
-        skip_serializing_if = "Option::is_none"
-    )]
-    resources: Option<bool>,
-    #[serde(
-        rename = "resourceSubscriptions",
-        skip_serializing_if = "Vec::is_empty"
-    )]
-    uris: Vec<String>,
-}
-
-/// A notification of a listen stream as text.
-fn of_stream(mut notification: Notification, stream: &Raw) -> Option<String> {
-    let params = notification.params.as_ref().map(RawObject::parse);
-    let mut params = params.and_then(Result::ok).unwrap_or_default();
-    let mut meta = era::without_reserved(&params);
-    meta.insert(META_SUBSCRIPTION, stream.clone());
-    params.insert("_meta", meta.to_raw().ok()?);
-    notification.params = params.to_raw().ok();
-    encode_notification(&notification).ok()
-}
-
 fn set_level(request: &ServerRequest, client: &Client) -> Result<Raw, RpcError> {
     #[derive(Deserialize)]
     struct Params {
-        level: Level,
+        level: LogLevel,
     }
     let params = request.params.as_ref().map(Raw::parse::<Params>);
     let Some(Ok(Params { level })) = params else {

@@ -18,6 +18,7 @@ mod headers;
 mod health;
 mod origin;
 mod page;
+mod peer;
 mod place;
 mod post;
 mod reply;
@@ -26,12 +27,7 @@ mod standing;
 mod tls;
 mod visitor;
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -43,12 +39,12 @@ use axum::{
 };
 use mcpool_core::{RpcError, ServerName};
 use tokio::sync::Semaphore;
-use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use self::visitor::Visitor;
 use self::{
     forward::{Forwarding, Hopped},
     origin::Allowed,
+    peer::{Failures, Peer, Proxies},
     place::Place,
     standing::Standing,
     visitor::Barred,
@@ -58,7 +54,6 @@ use crate::{
     access::AccessKeys,
     flights::Flights,
     gateway::Gateway,
-    hub::Hub,
     limits::{Allowances, Limits},
     oauth::{self, ResourceServer},
     scope::{Profiles, Scope},
@@ -71,9 +66,9 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct HttpOptions {
-    profiles: Profiles,
     only: Option<Arc<str>>,
     allowed: Allowed,
+    proxies: Proxies,
     keys: Option<AccessKeys>,
     oauth: Option<ResourceServer>,
     metrics: Option<Render>,
@@ -87,9 +82,9 @@ impl HttpOptions {
     /// which keeps web pages out (DNS rebinding; MCP 2025-11-25, "Security Warning").
     pub fn new() -> Self {
         Self {
-            profiles: Profiles::default(),
             only: None,
             allowed: Allowed::default(),
+            proxies: Proxies::default(),
             keys: None,
             oauth: None,
             metrics: None,
@@ -97,12 +92,6 @@ impl HttpOptions {
             body_timeout: BODY_TIMEOUT,
             operators: BTreeSet::new(),
         }
-    }
-
-    /// Sets the profiles: each is served at `/mcp/` and its name.
-    pub fn with_profiles(mut self, profiles: Profiles) -> Self {
-        self.profiles = profiles;
-        self
     }
 
     /// Serves the profile of this name alone, at `/mcp` as well.
@@ -116,6 +105,21 @@ impl HttpOptions {
     pub fn with_host(mut self, host: impl Into<String>) -> Self {
         self.allowed.add(host.into());
         self
+    }
+
+    /// Adds proxies by their addresses: of a request that comes from one, the client's address is what
+    /// `X-Forwarded-For` says, as far as it was added by such proxies. It stands in the audit, and
+    /// credentials that are not good are counted by it. Default: none, and the header is not read.
+    ///
+    /// Addresses are known where [`HttpServer`] serves the router, or `axum::serve` with
+    /// `into_make_service_with_connect_info::<SocketAddr>()`.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](mcpool_core::ErrorKind::InvalidArgument) for what is neither an address nor
+    /// a network such as `10.0.0.0/8`.
+    pub fn with_trusted_proxies(mut self, proxies: &str) -> mcpool_core::Result<Self> {
+        self.proxies.add(proxies)?;
+        Ok(self)
     }
 
     /// Sets the keys by which clients are known: each request must carry one as a bearer token, and
@@ -185,6 +189,8 @@ pub(crate) struct Front {
     profiles: Profiles,
     only: Option<Arc<str>>,
     allowed: Allowed,
+    proxies: Proxies,
+    failures: Failures,
     forwarding: Option<Forwarding>,
     keys: Option<AccessKeys>,
     oauth: Option<ResourceServer>,
@@ -194,19 +200,6 @@ pub(crate) struct Front {
     pub(crate) body_timeout: Duration,
     operators: BTreeSet<String>,
     event_streams: Arc<Semaphore>,
-    /// Follows the profiles; started with the first client.
-    following: OnceLock<AbortOnDropHandle<()>>,
-}
-
-impl Front {
-    /// Tells clients when the profile that they are served has changed.
-    fn follow_profiles(&self) {
-        self.following.get_or_init(|| {
-            let hub = Arc::downgrade(&self.gateway.0.hub);
-            let follow = Hub::follow(hub, self.profiles.changes());
-            AbortOnDropHandle::new(tokio::spawn(follow))
-        });
-    }
 }
 
 impl Gateway {
@@ -226,9 +219,11 @@ impl Gateway {
             }),
             flights: Arc::default(),
             standing: Standing::default(),
-            profiles: options.profiles,
+            profiles: self.0.profiles.clone(),
             only: options.only,
             allowed: options.allowed,
+            proxies: options.proxies,
+            failures: Failures::default(),
             keys: options.keys,
             oauth: options.oauth,
             metrics: options.metrics,
@@ -237,7 +232,6 @@ impl Gateway {
             body_timeout: options.body_timeout,
             operators: options.operators,
             event_streams: Arc::new(Semaphore::new(api::MAX_EVENT_STREAMS)),
-            following: OnceLock::new(),
         });
         Router::new()
             .route("/mcp", any(pool))
@@ -255,6 +249,10 @@ impl Gateway {
             .route("/api/v1/events", get(api::events))
             .route("/api/v1/servers/{server}/tools", get(api::tools))
             .route("/api/v1/servers/{server}/{action}", post(api::act))
+            .layer(middleware::from_fn_with_state(
+                Arc::clone(&front),
+                peer::note,
+            ))
             .layer(middleware::from_fn_with_state(
                 Arc::clone(&front),
                 origin::check,
@@ -298,10 +296,12 @@ async fn server(
 }
 
 async fn serve(front: Arc<Front>, asked: Scope, place: Place, request: Request) -> Response {
-    let visitor = match front.visitor(asked, &place, request.headers()).await {
+    let mut visitor = match front.visitor(asked, &place, request.headers()).await {
         Ok(visitor) => visitor,
         Err(barred) => return barred.into_response(&front, &place),
     };
+    let peer = request.extensions().get::<Peer>();
+    visitor.peer = peer.and_then(|Peer(peer)| *peer);
     // One that was sent on by another replica was counted there.
     if request.extensions().get::<Hopped>().is_none()
         && let Err(wait) = visitor.allowance.count()
@@ -309,7 +309,6 @@ async fn serve(front: Arc<Front>, asked: Scope, place: Place, request: Request) 
         return reply::too_many(&mcpool_core::Raw::null(), wait);
     }
     front.gateway.run();
-    front.follow_profiles();
     let method = request.method().clone();
     if method == Method::POST {
         return post::serve(front, visitor, request).await;
@@ -318,7 +317,7 @@ async fn serve(front: Arc<Front>, asked: Scope, place: Place, request: Request) 
         return reply::not_allowed();
     }
     let (parts, _) = request.into_parts();
-    if let Some(answer) = front.session_elsewhere(&visitor, &parts).await {
+    if let Some(answer) = forward::session_elsewhere(&front, &visitor, &parts).await {
         return answer;
     }
     match method {
@@ -334,6 +333,9 @@ async fn metrics(State(front): State<Arc<Front>>, place: Place, request: Request
     };
     match front.visitor(Scope::Pool, &place, request.headers()).await {
         Ok(visitor) if visitor.scope == Scope::Pool => {
+            if let Err(wait) = visitor.allowance.count() {
+                return reply::too_many(&mcpool_core::Raw::null(), wait);
+            }
             let kind = "text/plain; version=0.0.4; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], (render.0)()).into_response()
         }

@@ -1,19 +1,19 @@
 //! What servers say by themselves, on its way to the clients that want to hear it: changed lists,
 //! changed resources, log messages. Subscriptions and the log level of all clients become one for
-//! each server.
+//! each server that they share.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    ops::ControlFlow,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use mcpool_core::{
-    EventKind, Inbox, InboxSender, Notification, Raw, Request, RequestOptions, Requester as _,
-    Result, ServerName, ServerNotice, StateKind,
+    EventKind, Inbox, InboxSender, LogLevel, Notification, Raw, RawObject, Request, RequestOptions,
+    Requester as _, Result, ServerName, ServerNotice, Sharing, StateKind,
 };
 use mcpool_manager::{ConnectionManager, EventItem, NotReady, ServerHandle};
 use serde_json::json;
@@ -22,15 +22,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     down_servers::DownServers,
-    level::Level,
-    scope::{Named, Scope},
+    notices,
+    own::OwnServers,
+    scope::{Named, Profile, Scope},
 };
 
 /// Resources that one client may be subscribed to.
 pub(crate) const MAX_SUBSCRIPTIONS: usize = 256;
-
-/// The pause before the notices of a server are heard again when their stream has ended.
-const RESUBSCRIBE: Duration = Duration::from_millis(100);
 
 /// What a client wants to be told of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,6 +53,7 @@ impl Wants {
 /// The hub of one gateway.
 pub(crate) struct Hub {
     manager: ConnectionManager,
+    own: Arc<OwnServers>,
     down: DownServers,
     listeners: Mutex<HashMap<u64, Entry>>,
     next: AtomicU64,
@@ -62,13 +61,24 @@ pub(crate) struct Hub {
     hearing: Mutex<BTreeMap<ServerName, AbortOnDropHandle<()>>>,
 }
 
+/// A resource that somebody is subscribed to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Resource {
+    /// The client whose instance of the server has it, where clients do not share the server.
+    pub(crate) owner: Option<Arc<str>>,
+    pub(crate) server: ServerName,
+    pub(crate) uri: String,
+}
+
 struct Entry {
+    /// The client.
+    owner: Arc<str>,
     scope: Scope,
     wants: Wants,
     queue: InboxSender,
     /// The least severe log message that it wants; `None`: as the servers send them.
-    level: Option<Level>,
-    subscriptions: HashSet<(ServerName, String)>,
+    level: Option<LogLevel>,
+    subscriptions: HashSet<Resource>,
 }
 
 impl Entry {
@@ -84,6 +94,11 @@ impl Entry {
                 .notification(Notification::new(list.method(), None));
         }
     }
+
+    /// Whether it hears what a server says: the instance of this client, or the one that all share.
+    fn hears(&self, owner: Option<&str>, server: &ServerName) -> bool {
+        owner.is_none_or(|owner| *self.owner == *owner) && self.scope.covers(server)
+    }
 }
 
 /// One client that hears what servers say. Dropping it ends its subscriptions.
@@ -94,13 +109,27 @@ pub(crate) struct Listener {
 
 impl Hub {
     pub(crate) fn new(manager: ConnectionManager, down: DownServers) -> Arc<Self> {
-        Arc::new(Self {
-            manager,
-            down,
-            listeners: Mutex::default(),
-            next: AtomicU64::new(0),
-            hearing: Mutex::default(),
+        Arc::new_cyclic(|hub: &Weak<Self>| {
+            let hub = hub.clone();
+            let own = OwnServers::new(manager.clone(), move |owner, server, notice| {
+                if let Some(hub) = hub.upgrade() {
+                    hub.said(Some(owner), server, notice);
+                }
+            });
+            Self {
+                manager,
+                own,
+                down,
+                listeners: Mutex::default(),
+                next: AtomicU64::new(0),
+                hearing: Mutex::default(),
+            }
         })
+    }
+
+    /// The instances that belong to one client each.
+    pub(crate) fn own(&self) -> &Arc<OwnServers> {
+        &self.own
     }
 
     /// Passes on what happens, until the manager is shut down.
@@ -133,7 +162,7 @@ impl Hub {
             EventKind::ToolsChanged { .. } => self.changed(Some(server), List::Tools),
             EventKind::PromptsChanged => self.changed(Some(server), List::Prompts),
             EventKind::ResourcesChanged => self.changed(Some(server), List::Resources),
-            EventKind::ResourceUpdated { uri } => self.updated(server, uri),
+            EventKind::ResourceUpdated { uri } => self.updated(None, server, uri),
             EventKind::StateChanged {
                 to: StateKind::Ready,
                 ..
@@ -157,8 +186,56 @@ impl Hub {
         let Ok(handle) = self.manager.server(server.as_str()) else {
             return;
         };
-        let task = tokio::spawn(hear(Arc::downgrade(self), handle));
-        hearing.insert(server.clone(), AbortOnDropHandle::new(task));
+        let (hub, name) = (Arc::downgrade(self), server.clone());
+        let hear = notices::each(handle, move |notice| {
+            let Some(hub) = hub.upgrade() else {
+                return ControlFlow::Break(());
+            };
+            // Lists and resources are heard of as events, when what they are now is known.
+            if let ServerNotice::Log { .. } = notice
+                && hub.is_shared(&name)
+            {
+                hub.said(None, &name, notice);
+            }
+            ControlFlow::Continue(())
+        });
+        hearing.insert(server.clone(), AbortOnDropHandle::new(tokio::spawn(hear)));
+    }
+
+    /// Whether what a server of the pool logs concerns clients: one that they do not share only
+    /// lists there what it has.
+    fn is_shared(&self, server: &ServerName) -> bool {
+        let spec = self.manager.server(server.as_str()).and_then(|s| s.spec());
+        spec.is_ok_and(|spec| spec.sharing != Sharing::Client)
+    }
+
+    /// Passes on what a server says: the instance of a client, or the one that all share.
+    fn said(&self, owner: Option<&Arc<str>>, server: &ServerName, notice: ServerNotice) {
+        let changed = |list: List| {
+            for entry in lock(&self.listeners).values() {
+                if entry.hears(owner.map(|owner| &**owner), server) {
+                    entry.changed(list);
+                }
+            }
+        };
+        match notice {
+            ServerNotice::ToolsChanged => changed(List::Tools),
+            ServerNotice::PromptsChanged => changed(List::Prompts),
+            ServerNotice::ResourcesChanged => changed(List::Resources),
+            ServerNotice::ResourceUpdated { uri } => self.updated(owner, server, &uri),
+            ServerNotice::SessionRenewed | ServerNotice::Missed { .. } => {
+                List::ALL.into_iter().for_each(changed);
+            }
+            ServerNotice::Log {
+                level,
+                logger,
+                data,
+            } => {
+                let message = message(&level, logger.as_deref(), data);
+                self.logged(owner, server, &message);
+            }
+            _ => {}
+        }
     }
 
     /// Tells clients that are served a profile when it has changed, until nobody can change it.
@@ -174,20 +251,23 @@ impl Hub {
             let Scope::Profile(profile) = &entry.scope else {
                 continue;
             };
-            match profiles.get(profile.name()) {
-                Some(now) if now == profile => continue,
-                Some(now) => entry.scope = Scope::Profile(Arc::clone(now)),
-                // It is served no more, which the client hears when it asks.
-                None => {}
+            let now = match profiles.get(profile.name()) {
+                Some(now) => Arc::clone(now),
+                // It is not served any more, until there is one of its name again.
+                None => Arc::new(Profile::new(profile.name()).with_servers([])),
+            };
+            if now == *profile {
+                continue;
             }
-            for list in [List::Tools, List::Prompts, List::Resources] {
+            entry.scope = Scope::Profile(now);
+            for list in List::ALL {
                 entry.changed(list);
             }
         }
     }
 
     fn all_changed(&self, server: Option<&ServerName>) {
-        for list in [List::Tools, List::Prompts, List::Resources] {
+        for list in List::ALL {
             self.changed(server, list);
         }
     }
@@ -200,11 +280,15 @@ impl Hub {
         }
     }
 
-    fn updated(&self, server: &ServerName, uri: &str) {
-        let subscribed = (server.clone(), uri.to_owned());
+    fn updated(&self, owner: Option<&Arc<str>>, server: &ServerName, uri: &str) {
+        let resource = Resource {
+            owner: owner.map(Arc::clone),
+            server: server.clone(),
+            uri: uri.to_owned(),
+        };
         let params = Raw::of(&json!({ "uri": uri })).ok();
         for entry in lock(&self.listeners).values() {
-            if entry.scope.covers(server) && entry.subscriptions.contains(&subscribed) {
+            if entry.scope.covers(server) && entry.subscriptions.contains(&resource) {
                 let method = "notifications/resources/updated";
                 entry
                     .queue
@@ -213,23 +297,29 @@ impl Hub {
         }
     }
 
-    fn logged(&self, server: &ServerName, message: &Notification) {
-        let level = Level::of(message);
+    fn logged(&self, owner: Option<&Arc<str>>, server: &ServerName, message: &Notification) {
+        let level = LogLevel::of(message);
         for entry in lock(&self.listeners).values() {
             let wanted = entry.wants.logs && entry.level.is_none_or(|least| level >= least);
-            if wanted && entry.scope.covers(server) {
+            if wanted && entry.hears(owner.map(|owner| &**owner), server) {
                 entry.queue.notification(message.clone());
             }
         }
     }
 
     /// Makes a client hear what it wants of its scope; what it is told waits in the inbox.
-    pub(crate) fn listen(self: &Arc<Self>, scope: Scope, wants: Wants) -> (Listener, Inbox) {
+    pub(crate) fn listen(
+        self: &Arc<Self>,
+        owner: Arc<str>,
+        scope: Scope,
+        wants: Wants,
+    ) -> (Listener, Inbox) {
         let (queue, inbox) = Inbox::channel();
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         lock(&self.listeners).insert(
             id,
             Entry {
+                owner,
                 scope,
                 wants,
                 queue,
@@ -245,7 +335,7 @@ impl Hub {
     }
 
     /// The least severe level that any client asked for.
-    fn lowest_level(&self) -> Option<Level> {
+    fn lowest_level(&self) -> Option<LogLevel> {
         lock(&self.listeners)
             .values()
             .filter_map(|entry| entry.level)
@@ -254,77 +344,67 @@ impl Hub {
 
     /// Tells a server which log messages are wanted. Nobody waits for it: a server that is not
     /// there is told when it is.
-    fn set_level(&self, server: &ServerName, level: Level) {
+    fn set_level(&self, server: &ServerName, level: LogLevel) {
         let Ok(handle) = self.manager.server(server.as_str()) else {
             return;
         };
         let offers = handle
             .info()
             .is_some_and(|info| info.peer.capabilities.logging);
-        let request = Request::new("logging/setLevel").with_params(&json!({ "level": level }));
-        let (true, Ok(request)) = (offers, request) else {
-            return;
-        };
-        let server = server.clone();
-        tokio::spawn(async move {
-            if let Err(error) = handle.request(&request, &RequestOptions::new()).await {
-                tracing::debug!(%server, %error, "the log level was not set");
-            }
-        });
+        if offers {
+            ask_for_level(handle, level);
+        }
     }
 }
 
-/// Passes on the log messages of one server until it is removed or the gateway ends.
-async fn hear(hub: Weak<Hub>, handle: ServerHandle) {
-    let server = handle.server().clone();
-    // A server that is replaced has another stream of notices.
-    while handle.spec().is_ok() {
-        let mut notices = handle.notices();
-        while let Some(notice) = notices.next().await {
-            let ServerNotice::Log {
-                level,
-                logger,
-                data,
-            } = notice
-            else {
-                continue;
-            };
-            let Some(hub) = hub.upgrade() else { return };
-            let mut params = mcpool_core::RawObject::new();
-            let text = |text: &str| Raw::of(text).unwrap_or_else(|_| Raw::null());
-            params.insert("level", text(&level));
-            if let Some(logger) = logger {
-                params.insert("logger", text(&logger));
-            }
-            params.insert("data", data);
-            let message = Notification::new("notifications/message", params.to_raw().ok());
-            hub.logged(&server, &message);
+/// Tells a server which log messages are wanted, which connects it. Nobody waits for it.
+pub(crate) fn ask_for_level(handle: ServerHandle, level: LogLevel) {
+    let request = Request::new("logging/setLevel").with_params(&json!({ "level": level }));
+    let Ok(request) = request else { return };
+    tokio::spawn(async move {
+        if let Err(error) = handle.request(&request, &RequestOptions::new()).await {
+            tracing::debug!(server = %handle.server(), %error, "the log level was not set");
         }
-        tokio::time::sleep(RESUBSCRIBE).await;
+    });
+}
+
+/// A log message as clients are sent it.
+fn message(level: &str, logger: Option<&str>, data: Raw) -> Notification {
+    let mut params = RawObject::new();
+    let text = |text: &str| Raw::of(text).unwrap_or_else(|_| Raw::null());
+    params.insert("level", text(level));
+    if let Some(logger) = logger {
+        params.insert("logger", text(logger));
     }
+    params.insert("data", data);
+    Notification::new("notifications/message", params.to_raw().ok())
 }
 
 impl Listener {
     /// Sets the least severe log message that the client wants. Servers are told the lowest that
-    /// any client wants.
-    pub(crate) fn set_level(&self, level: Level) {
+    /// any client wants, and the client's own instances what it wants.
+    pub(crate) fn set_level(&self, level: LogLevel) {
         let Some(hub) = self.hub.upgrade() else {
             return;
         };
         let before = hub.lowest_level();
-        if let Some(entry) = lock(&hub.listeners).get_mut(&self.id) {
+        let owner = lock(&hub.listeners).get_mut(&self.id).map(|entry| {
             entry.level = Some(level);
-        }
+            Arc::clone(&entry.owner)
+        });
         let lowest = hub.lowest_level();
         if let Some(level) = lowest.filter(|_| lowest != before) {
             for server in hub.manager.names() {
                 hub.set_level(&server, level);
             }
         }
+        for handle in owner.iter().flat_map(|owner| hub.own.all_of(owner)) {
+            ask_for_level(handle, level);
+        }
     }
 
     /// The least severe log message that the client wants.
-    pub(crate) fn level(&self) -> Option<Level> {
+    pub(crate) fn level(&self) -> Option<LogLevel> {
         let hub = self.hub.upgrade()?;
         let listeners = lock(&hub.listeners);
         listeners.get(&self.id).and_then(|entry| entry.level)
@@ -335,15 +415,14 @@ impl Listener {
     /// # Errors
     /// The server's refusal, or that it cannot be reached; and that there are
     /// [`MAX_SUBSCRIPTIONS`] already.
-    pub(crate) async fn subscribe(&self, server: &ServerName, uri: &str) -> Result<()> {
+    pub(crate) async fn subscribe(&self, resource: &Resource) -> Result<()> {
         let Some(hub) = self.hub.upgrade() else {
             return Ok(());
         };
-        let key = (server.clone(), uri.to_owned());
         {
             let mut listeners = lock(&hub.listeners);
             if let Some(entry) = listeners.get_mut(&self.id) {
-                let is_new = !entry.subscriptions.contains(&key);
+                let is_new = !entry.subscriptions.contains(resource);
                 if is_new && entry.subscriptions.len() >= MAX_SUBSCRIPTIONS {
                     return Err(mcpool_core::Error::new(
                         mcpool_core::ErrorKind::Overloaded,
@@ -351,44 +430,43 @@ impl Listener {
                     ));
                 }
                 // Before the server is asked, so that no change is missed.
-                entry.subscriptions.insert(key.clone());
+                entry.subscriptions.insert(resource.clone());
             }
         }
         // A server takes it twice: other subscribers notice nothing.
         let asked = hub
-            .tell_server("resources/subscribe", server, uri, NotReady::Wait)
+            .tell_server("resources/subscribe", resource, NotReady::Wait)
             .await;
         if asked.is_err() {
-            self.forget(&hub, &key);
+            self.forget(&hub, resource);
         }
         asked
     }
 
     /// Ends a subscription of the client. The server is told when no other client has it.
-    pub(crate) async fn unsubscribe(&self, server: &ServerName, uri: &str) -> Result<()> {
+    pub(crate) async fn unsubscribe(&self, resource: &Resource) -> Result<()> {
         let Some(hub) = self.hub.upgrade() else {
             return Ok(());
         };
-        match self.forget(&hub, &(server.clone(), uri.to_owned())) {
+        match self.forget(&hub, resource) {
             true => {
                 let method = "resources/unsubscribe";
-                hub.tell_server(method, server, uri, NotReady::FailFast)
-                    .await
+                hub.tell_server(method, resource, NotReady::FailFast).await
             }
             false => Ok(()),
         }
     }
 
     /// Whether the client was the last that had it.
-    fn forget(&self, hub: &Hub, key: &(ServerName, String)) -> bool {
+    fn forget(&self, hub: &Hub, resource: &Resource) -> bool {
         let mut listeners = lock(&hub.listeners);
         let had = match listeners.get_mut(&self.id) {
-            Some(entry) => entry.subscriptions.remove(key),
+            Some(entry) => entry.subscriptions.remove(resource),
             None => false,
         };
         had && !listeners
             .values()
-            .any(|entry| entry.subscriptions.contains(key))
+            .any(|entry| entry.subscriptions.contains(resource))
     }
 }
 
@@ -396,17 +474,22 @@ impl Hub {
     async fn tell_server(
         &self,
         method: &'static str,
-        server: &ServerName,
-        uri: &str,
+        resource: &Resource,
         not_ready: NotReady,
     ) -> Result<()> {
+        let Resource { owner, server, uri } = resource;
+        let handle = match owner {
+            None => self.manager.server(server.as_str())?,
+            Some(owner) => match self.own.known(owner, server) {
+                Some(handle) => handle,
+                // The instance has ended, and what was set up on it with it.
+                None => return Ok(()),
+            },
+        };
         let mut options = mcpool_manager::CallOptions::new();
         options.not_ready = not_ready;
-        let handle = self
-            .manager
-            .server(server.as_str())?
-            .with_call_options(options);
         let request = Request::new(method).with_params(&json!({ "uri": uri }))?;
+        let handle = handle.with_call_options(options);
         handle.request(&request, &RequestOptions::new()).await?;
         Ok(())
     }
@@ -422,10 +505,10 @@ impl Drop for Listener {
             return;
         };
         let mut left = entry.subscriptions;
-        left.retain(|key| {
+        left.retain(|resource| {
             !listeners
                 .values()
-                .any(|entry| entry.subscriptions.contains(key))
+                .any(|entry| entry.subscriptions.contains(resource))
         });
         drop(listeners);
         // With no runtime the manager is going down, and its connections with it.
@@ -433,12 +516,11 @@ impl Drop for Listener {
             return;
         };
         runtime.spawn(async move {
-            for (server, uri) in left {
+            for resource in left {
                 let method = "resources/unsubscribe";
-                let told = hub
-                    .tell_server(method, &server, &uri, NotReady::FailFast)
-                    .await;
+                let told = hub.tell_server(method, &resource, NotReady::FailFast).await;
                 if let Err(error) = told {
+                    let server = &resource.server;
                     tracing::debug!(%server, %error, "a subscription was not ended");
                 }
             }
@@ -455,6 +537,8 @@ enum List {
 }
 
 impl List {
+    const ALL: [Self; 3] = [Self::Tools, Self::Prompts, Self::Resources];
+
     fn method(self) -> &'static str {
         match self {
             Self::Tools => "notifications/tools/list_changed",

@@ -14,6 +14,8 @@
 //! - **A server that is down** fails its own calls and no others: a call waits for it as the pool
 //!   does, and fails with words that a model understands.
 //! - **What servers ask** reaches the client that made the call, in either era: see [`Relay`].
+//! - **A server that clients do not share** ([`Sharing::Client`](mcpool_core::Sharing::Client)) has
+//!   an instance for each client: for its calls, with its capabilities, until it goes.
 //! - **Tool search**, where it is wanted: two tools that find and call all others
 //!   ([`GatewayBuilder::with_tool_search`]).
 //! - **Sessions** of older clients are sealed tokens ([`SealingKeys`]): nothing is stored, so a
@@ -46,13 +48,16 @@ mod guests;
 mod http;
 mod https;
 mod hub;
-mod level;
 mod limits;
+mod listening;
+mod notices;
 mod oauth;
 mod offers;
 mod outlet;
+mod own;
 mod parking;
 mod pulse;
+mod reach;
 mod relay;
 mod replica;
 mod scope;

@@ -100,7 +100,8 @@ impl Default for Limits {
     }
 }
 
-fn at_least_one(rate: u32) -> NonZeroU32 {
+/// A rate that lets something through.
+pub(crate) fn at_least_one(rate: u32) -> NonZeroU32 {
     NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN)
 }
 

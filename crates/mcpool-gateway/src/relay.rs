@@ -7,22 +7,26 @@
 //! | from 2026-07-28 on | up to 2025-11-25 | a request on the client's stream; the retry is ours |
 //! | from 2026-07-28 on | from 2026-07-28 on | its `input_required` is passed on, with its state sealed |
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use mcpool_core::{
-    Caller, Notification, Offered, Raw, RawObject, RpcError, ServerName, ServerRequest,
+    Caller, LogLevel, Notification, Offered, Raw, RawObject, RpcError, ServerName, ServerRequest,
     ServerRequestHandler,
 };
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{client::Client, level::Level, outlet::Outlet};
+use crate::{client::Client, outlet::Outlet};
 
 /// The handler that a pool behind a gateway is built with: it declares to servers what clients may
 /// be asked, and leaves the asking to the gateway.
 ///
 /// What a server is told of client capabilities is fixed when it is connected, before it is known
 /// who will call it. By default that is elicitation alone: roots and sampling of one client are
-/// nothing to a server that many share, and declaring them makes servers ask at any time.
+/// nothing to a server that many share, and declaring them makes servers ask at any time. A server
+/// that clients do not share ([`Sharing::Client`](mcpool_core::Sharing::Client)) is told what its
+/// client can do instead.
 ///
 /// ```
 /// use mcpool_core::{ServerName, ServerRequestHandler};
@@ -114,6 +118,8 @@ pub(crate) struct Question {
 /// The client behind one call.
 pub(crate) struct ClientCaller {
     client: Client,
+    /// Tells the client apart from others, where its requests are known to be of one.
+    key: Option<Arc<str>>,
     offered: Offered,
     outlet: Outlet,
     /// Where questions of a call that can be parked go.
@@ -121,9 +127,11 @@ pub(crate) struct ClientCaller {
 }
 
 impl ClientCaller {
-    /// The client behind a call whose questions go to its stream, or to `parking`.
+    /// The client behind a call whose questions go to its stream, or to `parking`. A `key` tells it
+    /// apart from other clients.
     pub(crate) fn new(
         client: Client,
+        key: Option<Arc<str>>,
         outlet: Outlet,
         parking: Option<mpsc::Sender<Question>>,
     ) -> Self {
@@ -131,6 +139,7 @@ impl ClientCaller {
         Self {
             offered: Offered::read(&capabilities.unwrap_or_else(|_| Raw::empty_object())),
             client,
+            key,
             outlet,
             parking,
         }
@@ -139,10 +148,14 @@ impl ClientCaller {
 
 #[async_trait]
 impl Caller for ClientCaller {
+    fn client(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
     fn heard(&self, notification: &Notification) -> bool {
         match notification.method.as_str() {
             "notifications/message" => {
-                if self.client.wants_log(Level::of(notification)) {
+                if self.client.wants_log(LogLevel::of(notification)) {
                     self.outlet.tell(notification);
                 }
                 true

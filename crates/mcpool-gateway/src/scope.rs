@@ -129,9 +129,9 @@ pub struct Profiles(Arc<watch::Sender<Named>>);
 pub(crate) type Named = BTreeMap<String, Arc<Profile>>;
 
 impl Profiles {
-    /// Takes the profiles of `other` in place of its own, in every clone. Clients over HTTP that
-    /// listen are told when what they are served has changed. Requests that run go on as they
-    /// began, and so do clients over streams.
+    /// Takes the profiles of `other` in place of its own, in every clone. It counts from the next
+    /// request on, and clients that listen are told when what they are served has changed. A client
+    /// whose profile is gone is served nothing. Requests that run go on as they began.
     pub fn replace(&self, other: &Self) {
         // Not while it is sent: `other` may be a clone.
         let named = other.0.borrow().clone();

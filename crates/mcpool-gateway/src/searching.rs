@@ -33,7 +33,8 @@ impl Gateway {
         let found = match tool_search::step(request) {
             Step::Find(arguments) => {
                 let scope = &client.scope;
-                let tools = self.0.catalog.tools(scope, Refresh::IfStale).await;
+                let own = self.own_pools(client);
+                let tools = self.0.catalog.tools(scope, Refresh::IfStale, &own).await;
                 tool_search::find(
                     arguments.as_ref(),
                     |words| tools.index().rank(words),
@@ -50,8 +51,9 @@ impl Gateway {
 
     /// The result of `tools/list` where tools are searched, and whether every server has its part
     /// in what it says.
-    pub(crate) async fn search_list(&self, scope: &Scope) -> Result<(Raw, bool)> {
-        let tools = self.0.catalog.tools(scope, Refresh::IfStale).await;
+    pub(crate) async fn search_list(&self, client: &Client) -> Result<(Raw, bool)> {
+        let (scope, own) = (&client.scope, self.own_pools(client));
+        let tools = self.0.catalog.tools(scope, Refresh::IfStale, &own).await;
         let servers = self.0.manager.names().into_iter();
         let servers: Vec<_> = servers.filter(|name| scope.covers(name)).collect();
         let list = tool_search::list(&servers, &tools.cost())?;

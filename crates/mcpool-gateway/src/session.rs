@@ -87,7 +87,7 @@ impl Session {
 }
 
 /// What servers may ask a client for, out of everything that it declares.
-fn kept(capabilities: &RawObject) -> RawObject {
+pub(crate) fn kept(capabilities: &RawObject) -> RawObject {
     let mut kept = capabilities.clone();
     kept.retain(|name| matches!(name, "elicitation" | "sampling" | "roots"));
     let length: usize = kept.iter().map(|(_, value)| value.len()).sum();

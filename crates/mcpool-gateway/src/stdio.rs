@@ -24,6 +24,8 @@ use crate::{
     guests::Visit,
     hub::{Listener, Wants},
     outlet::{MESSAGE_QUEUE, Outlet},
+    own::{OwnServers, Presence},
+    relay::ClientCaller,
     scope::Scope,
     session::Session,
 };
@@ -36,7 +38,11 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 impl Gateway {
     /// Serves one client over a pair of streams, until the client closes its own or cannot be
-    /// written to, or the gateway is drained. What is in flight then may end within 1 s, and is cancelled after it.
+    /// written to, or the gateway is drained. What is in flight then may end within 1 s, and is
+    /// cancelled after it; servers that clients do not share end within 8 s more.
+    ///
+    /// A profile that is one of the gateway's is followed as it changes
+    /// ([`Profiles::replace`](crate::Profiles::replace)).
     ///
     /// Dropping the future ends it as well.
     ///
@@ -49,44 +55,90 @@ impl Gateway {
     {
         self.run();
         let (lines, waiting) = mpsc::channel(MESSAGE_QUEUE);
+        let owner: Arc<str> = format!("lines-{:032x}", rand::random::<u128>()).into();
         let connection = Connection {
             gateway: self.clone(),
+            followed: self.followed(&scope),
             scope,
-            owner: format!("lines-{:032x}", rand::random::<u128>()).into(),
+            owner: Arc::clone(&owner),
             lines,
             flights: Arc::default(),
             session: None,
         };
-        let writer = write_lines(waiting, write);
-        let reader = connection.read(read);
-        tokio::pin!(writer, reader);
-        tokio::select! {
-            read = &mut reader => {
-                // The reader held the last sender: what waits is still written.
-                writer.await?;
-                read
+        // Where nobody waits for it.
+        let own = Ends(Arc::clone(self.0.hub.own()), owner);
+        let served = {
+            let writer = write_lines(waiting, write);
+            let reader = connection.read(read);
+            tokio::pin!(writer, reader);
+            tokio::select! {
+                read = &mut reader => {
+                    // The reader and what its own servers ask held the last senders: what waits is
+                    // still written.
+                    let (written, ()) = tokio::join!(writer, own.ended());
+                    written.and(read)
+                }
+                written = &mut writer => written,
             }
-            written = &mut writer => written,
+        };
+        own.ended().await;
+        served
+    }
+
+    /// The name of the profile of a scope, where it is one of those that may be replaced.
+    fn followed(&self, scope: &Scope) -> Option<Arc<str>> {
+        match scope {
+            Scope::Profile(profile) if self.0.profiles.get(profile.name()).is_some() => {
+                Some(profile.name().into())
+            }
+            _ => None,
         }
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if let Some((session, _)) = &self.session {
-            self.gateway.0.guests.left(&session.id);
+        if let Some(begun) = &self.session {
+            self.gateway.0.guests.left(&begun.session.id);
         }
+    }
+}
+
+/// Ends the servers that are a client's own when it is dropped.
+struct Ends(Arc<OwnServers>, Arc<str>);
+
+impl Ends {
+    /// Ends them, and waits for that.
+    async fn ended(&self) {
+        self.0.ended(&self.1).await;
+    }
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.end(&self.1);
     }
 }
 
 /// One client.
 struct Connection {
     gateway: Gateway,
+    /// What it was served first.
     scope: Scope,
+    /// The profile whose changes it follows, if it is served one that may change.
+    followed: Option<Arc<str>>,
     owner: Arc<str>,
     lines: mpsc::Sender<String>,
     flights: Arc<Flights>,
-    session: Option<(Session, Arc<Listener>)>,
+    session: Option<Begun>,
+}
+
+/// A session of an older client.
+struct Begun {
+    session: Session,
+    listener: Arc<Listener>,
+    /// It can be asked for as long as it is connected.
+    _presence: Presence,
 }
 
 impl Connection {
@@ -174,16 +226,28 @@ impl Connection {
     async fn initialize(&mut self, request: &ServerRequest) -> Option<Inbox> {
         let begun = match self.gateway.is_draining() {
             true => Err(drain::refusal()),
-            false => {
+            false => self.served().and_then(|scope| {
                 let params = request.params.as_ref();
-                self.gateway.initialize(params, false, None, &self.scope)
-            }
+                let (session, result) = self.gateway.initialize(params, false, None, &scope)?;
+                Ok((session, result, scope))
+            }),
         };
         match begun {
-            Ok((session, result)) => {
-                let scope = self.scope.clone();
-                let (listener, inbox) = self.gateway.0.hub.listen(scope, Wants::EVERYTHING);
-                self.session = Some((session, Arc::new(listener)));
+            Ok((session, result, scope)) => {
+                let hub = &self.gateway.0.hub;
+                let owner = Arc::clone(&self.owner);
+                let (listener, inbox) = hub.listen(owner, scope.clone(), Wants::EVERYTHING);
+                let listener = Arc::new(listener);
+                let client = self.of_session(&session, &listener, scope);
+                let owner = client.owner();
+                let caller =
+                    ClientCaller::new(client, Some(Arc::clone(&self.owner)), self.outlet(), None);
+                let presence = hub.own().present(&owner, Some(Arc::new(caller)));
+                self.session = Some(Begun {
+                    session,
+                    listener,
+                    _presence: presence,
+                });
                 self.respond(&request.id, Ok(result)).await;
                 Some(inbox)
             }
@@ -205,8 +269,7 @@ impl Connection {
             Err(error) => return self.respond(&request.id, Err(error)).await,
         };
         let gateway = self.gateway.clone();
-        let questions = Arc::clone(&gateway.0.questions);
-        let outlet = Outlet::new(self.lines.clone(), questions, Arc::clone(&self.owner));
+        let outlet = self.outlet();
         requests.spawn(async move {
             let answer = gateway.answer(&request, &client, &outlet, false);
             // A request that was cancelled is not answered.
@@ -219,22 +282,52 @@ impl Connection {
         });
     }
 
+    /// The way to the client.
+    fn outlet(&self) -> Outlet {
+        let questions = Arc::clone(&self.gateway.0.questions);
+        Outlet::new(self.lines.clone(), questions, Arc::clone(&self.owner))
+    }
+
+    /// What the client is served now.
+    ///
+    /// # Errors
+    /// The refusal, when its profile is gone.
+    fn served(&self) -> Result<Scope, RpcError> {
+        let Some(name) = &self.followed else {
+            return Ok(self.scope.clone());
+        };
+        let now = self.gateway.0.profiles.get(name);
+        now.map(Scope::Profile).ok_or_else(|| {
+            RpcError::new(
+                RpcError::INVALID_REQUEST,
+                "the profile that this client was served is not served any more",
+            )
+        })
+    }
+
+    fn of_session(&self, session: &Session, listener: &Arc<Listener>, scope: Scope) -> Client {
+        Client {
+            version: session.version.clone(),
+            capabilities: session.capabilities.clone(),
+            principal: None,
+            session: Some(Arc::clone(&self.owner)),
+            peer: None,
+            scope,
+            log_level: None,
+            listener: Some(Arc::clone(listener)),
+            _turn: None,
+        }
+    }
+
     /// Who asks: the session, or the request itself from MCP 2026-07-28 on.
     fn client(&self, request: &ServerRequest) -> Result<Client, RpcError> {
         let meta = era::meta(request.params.as_ref());
         self.seen(&meta);
-        if let Some((session, listener)) = &self.session
+        let scope = self.served()?;
+        if let Some(begun) = &self.session
             && era::version(&meta).is_none()
         {
-            return Ok(Client {
-                version: session.version.clone(),
-                capabilities: session.capabilities.clone(),
-                principal: None,
-                scope: self.scope.clone(),
-                log_level: None,
-                listener: Some(Arc::clone(listener)),
-                _turn: None,
-            });
+            return Ok(self.of_session(&begun.session, &begun.listener, scope));
         }
         if era::version(&meta).is_none() && request.method != "server/discover" {
             return Err(RpcError::new(
@@ -248,7 +341,9 @@ impl Connection {
             version: ProtocolVersion::LATEST,
             capabilities: declared.capabilities,
             principal: None,
-            scope: self.scope.clone(),
+            session: Some(Arc::clone(&self.owner)),
+            peer: None,
+            scope,
             log_level: declared.log_level,
             listener: None,
             _turn: None,
@@ -257,7 +352,7 @@ impl Connection {
 
     /// Remembers the client for people who look.
     fn seen(&self, meta: &RawObject) {
-        let session = self.session.as_ref().map(|(session, _)| session);
+        let session = self.session.as_ref().map(|begun| &begun.session);
         let session = session.filter(|_| era::version(meta).is_none());
         let latest = ProtocolVersion::LATEST;
         let visit = Visit {

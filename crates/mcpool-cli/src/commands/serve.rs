@@ -4,6 +4,7 @@ mod files;
 mod fronts;
 mod host;
 mod keys;
+mod profiles;
 
 use std::{
     net::SocketAddr,
@@ -15,11 +16,10 @@ use std::{
 use clap::{Args, Subcommand, ValueEnum};
 use futures::{StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered};
 use mcpool::{
-    ServerName, ServerSpec, StartMode, ToolFilter,
-    config::Loaded,
+    ServerSpec, Sharing, StartMode,
     gateway::{
-        AccessKeys, AuditEntry, DownServers, Gateway, HttpOptions, HttpServer, Limits, Profile,
-        Profiles, Relay, ResourceServer, Scope, SealingKeys, Tls,
+        AccessKeys, AuditEntry, DownServers, Gateway, HttpOptions, HttpServer, Limits, Profiles,
+        Relay, ResourceServer, Scope, SealingKeys, Tls,
     },
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -34,6 +34,7 @@ use self::{
     fronts::{serve_http, serve_stdio},
     host::HostCommand,
     keys::KeyCommand,
+    profiles::profiles,
 };
 use super::Outcome;
 use crate::{
@@ -51,6 +52,9 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:7332";
 
 /// How long requests may take to end, unless it is set. Kubernetes kills 30 s after its SIGTERM.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// When a server that clients do not share is closed again after its lists were read.
+const LISTING_IDLE: Duration = Duration::from_secs(60);
 
 /// The value of `--stdio` after `serve`, which has none.
 const CLIENT: &str = "-";
@@ -91,6 +95,10 @@ pub(crate) struct ServeArgs {
     /// Another name by which clients reach the HTTP server, such as that of a proxy in front
     #[arg(long, value_name = "HOST")]
     host: Vec<String>,
+    /// A proxy in front, by its address or network, such as 10.0.0.0/8: the clients' addresses are
+    /// what it adds to X-Forwarded-For
+    #[arg(long, value_name = "CIDR")]
+    trusted_proxy: Vec<String>,
     /// A file with the key that seals sessions, 32 bytes in base64, and older keys on further
     /// lines; default: a new key, so that sessions end with the program
     #[arg(long, value_name = "FILE")]
@@ -310,6 +318,11 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
         .operator
         .iter()
         .fold(options, HttpOptions::with_operator);
+    for proxy in &args.trusted_proxy {
+        options = options
+            .with_trusted_proxies(proxy)
+            .map_err(|error| Failure::usage(text!("--trusted-proxy: {}", error.message())))?;
+    }
     if let Some(path) = args.keys_file()? {
         let read = {
             let path = path.clone();
@@ -349,7 +362,7 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     };
     let recorder = args.recorder()?;
     let (loaded, watcher) = app.load_watched().await?;
-    let profiles = profiles(&loaded);
+    let profiles = self::profiles(&loaded);
     let scope = args.scope(&profiles)?;
     let mut specs = loaded.servers;
     in_background(&mut specs);
@@ -383,7 +396,6 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
         });
         AbortOnDropHandle::new(tokio::spawn(follow))
     });
-    options = options.with_profiles(profiles);
     if let Some(profile) = &args.profile {
         options = options.with_only(profile.as_str());
     }
@@ -397,6 +409,7 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     }
     let mut builder = Gateway::builder(manager.clone())
         .with_down_servers(args.listed.into())
+        .with_profiles(profiles)
         .with_tool_search(args.tool_search);
     if let Some(patience) = args.list_patience {
         builder = builder.with_list_patience(patience);
@@ -528,11 +541,17 @@ impl ServeArgs {
     }
 }
 
-/// Servers connect behind the gateway, which is there at once.
+/// Servers connect behind the gateway, which is there at once. One that clients do not share is
+/// connected in the pool for its lists alone.
 fn in_background(specs: &mut [ServerSpec]) {
     for spec in specs {
-        if spec.start == StartMode::Eager {
-            spec.start = StartMode::Background;
+        match spec.start {
+            StartMode::Lazy(Some(_)) => {}
+            _ if spec.sharing == Sharing::Client => {
+                spec.start = StartMode::Lazy(Some(LISTING_IDLE));
+            }
+            StartMode::Eager => spec.start = StartMode::Background,
+            _ => {}
         }
     }
 }
@@ -551,29 +570,6 @@ fn write_entry(file: &Mutex<std::fs::File>, entry: &AuditEntry) {
     if let Err(error) = file.write_all(format!("{line}\n").as_bytes()) {
         tracing::error!(%error, "an entry of the audit was not written");
     }
-}
-
-/// The profiles of a config.
-fn profiles(loaded: &Loaded) -> Profiles {
-    let profiles = loaded.profiles().iter().map(|(name, settings)| {
-        let mut tools = ToolFilter::default().with_deny(settings.deny.iter().map(String::as_str));
-        tools.allow.clone_from(&settings.allow);
-        let profile = Profile::new(name.as_str())
-            .with_tools(tools)
-            .with_renamed(settings.rename.clone());
-        let profile = match settings.tool_search {
-            Some(searched) => profile.with_tool_search(searched),
-            None => profile,
-        };
-        match &settings.servers {
-            // The reader of the config has let good names through alone.
-            Some(names) => {
-                profile.with_servers(names.iter().filter_map(|name| ServerName::new(name).ok()))
-            }
-            None => profile,
-        }
-    });
-    profiles.collect()
 }
 
 /// Keeps what is measured small. Never ends.

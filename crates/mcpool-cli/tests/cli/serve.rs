@@ -17,7 +17,7 @@ use nix::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Place, good, processes_with, scripted, until};
+use crate::support::{PATIENCE, Place, good, processes_with, scripted, scripted_life, until};
 
 #[test]
 fn a_client_at_standard_input_is_served() {
@@ -383,4 +383,35 @@ fn a_server_that_stands_in_no_config_is_not_served_in_silence() {
         "{}",
         run.stderr()
     );
+}
+
+#[test]
+fn clients_that_do_not_share_a_server_leave_nothing_behind_a_gateway_that_is_killed() {
+    let mark = format!("mark-own-{}", std::process::id());
+    let on_call = r#"printf '{"jsonrpc":"2.0","id":%s,"result":{"content":[]}}\n' "$id""#;
+    // It stays after the end of its input.
+    let mut server = scripted_life("trap '' TERM", on_call, "while :; do sleep 1; done");
+    server["args"].as_array_mut().unwrap().push(json!(mark));
+    server["sharing"] = json!("client");
+    let place = Place::with(json!({"own": server}));
+    let (mut child, address, _said) = serving(&place, &[]);
+    for client in 1..=2 {
+        let begun = post(&address, "", &initialize());
+        let token = begun
+            .lines()
+            .find_map(|line| line.strip_prefix("mcp-session-id: "))
+            .unwrap();
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+            "params": {"name": "own__t", "arguments": {}}});
+        let answer = post(&address, &format!("\r\nmcp-session-id: {token}"), &call);
+        assert!(answer.contains(r#""content":[]"#), "{answer}");
+        until("each has one", || {
+            (processes_with(&mark) == client).then_some(())
+        });
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    until("both are gone", || {
+        (processes_with(&mark) == 0).then_some(())
+    });
 }

@@ -158,7 +158,7 @@ impl Part {
                 _ => None,
             },
             at,
-            cost: catalog.tools(scope, Refresh::Cached).await.cost(),
+            cost: catalog.tools(scope, Refresh::Cached, &[]).await.cost(),
             tool_search: front.gateway.searches(scope),
         }
     }
@@ -221,7 +221,7 @@ pub(super) async fn tools(
         }
         part => (part, "mcp".to_owned()),
     };
-    let list = catalog.list(Listed::Tools, &scope).await;
+    let list = catalog.list(Listed::Tools, &scope, &[]).await;
     let mut tools = list
         .map_err(|error| failed(StatusCode::BAD_GATEWAY, fault::words(&error)))?
         .entries;

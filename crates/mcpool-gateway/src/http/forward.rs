@@ -8,7 +8,8 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, SystemTime},
 };
 
@@ -24,10 +25,10 @@ use mcpool_core::{
     encode_response,
 };
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{Front, Visitor, post, reply, standing};
+use super::{Front, Visitor, peer::Peer, post, reply, standing};
 use crate::{fault, https, limits::Turn, replica::Replica, seal::SealingKeys, session::seconds};
 
 /// The header of a hop.
@@ -44,6 +45,14 @@ const DOWN_PAUSE: Duration = Duration::from_secs(5);
 
 /// Replicas that are known as down at once.
 const MAX_DOWN: usize = 1_024;
+
+/// How often a replica that could not be reached is sent the end of a session again, and for how
+/// long.
+const LATER_PAUSE: Duration = Duration::from_secs(5);
+const LATER_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
+/// Ends of sessions that wait for their replicas.
+const MAX_LATER: usize = 1_024;
 
 /// How old a hop may be, and how far the clocks of two replicas may be apart.
 const HOP_LIFETIME: Duration = Duration::from_secs(300);
@@ -72,11 +81,16 @@ pub(super) struct Forwarding {
     own: Replica,
     client: reqwest::Client,
     down: Mutex<HashMap<Replica, Instant>>,
+    /// Places for what is sent later.
+    later: Arc<Semaphore>,
 }
 
 /// A request that another replica has sent on.
 #[derive(Clone, Copy)]
-pub(super) struct Hopped;
+pub(super) struct Hopped {
+    /// The address that it came from there.
+    pub(super) peer: Option<IpAddr>,
+}
 
 #[derive(Serialize, Deserialize)]
 struct Hop {
@@ -84,6 +98,9 @@ struct Hop {
     to: Replica,
     method: String,
     path: String,
+    /// The address that the request came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    peer: Option<IpAddr>,
     /// Seconds of the Unix clock.
     at: u64,
 }
@@ -118,6 +135,7 @@ impl Forwarding {
             own,
             client,
             down: Mutex::default(),
+            later: Arc::new(Semaphore::new(MAX_LATER)),
         })
     }
 
@@ -143,9 +161,36 @@ impl Forwarding {
         self.down.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Sends the end of a session until its replica takes it, the gateway ends, or it was tried for
+    /// long enough. One too many is not sent: its token is good there until it expires.
+    fn send_later(&self, front: Weak<Front>, to: Replica, parts: Parts) {
+        let Ok(place) = Arc::clone(&self.later).try_acquire_owned() else {
+            tracing::warn!("too many ends of sessions wait for replicas that cannot be reached");
+            return;
+        };
+        let until = Instant::now() + LATER_TIMEOUT;
+        tokio::spawn(async move {
+            let _place = place;
+            while Instant::now() < until {
+                tokio::time::sleep(LATER_PAUSE).await;
+                let Some(front) = front.upgrade().filter(|f| !f.gateway.is_draining()) else {
+                    return;
+                };
+                let Some(forwarding) = &front.forwarding else {
+                    return;
+                };
+                let keys = &front.gateway.0.keys;
+                let sent = forwarding.send(keys, to.clone(), &parts, String::new());
+                if let Sent::Answered(_) = sent.await {
+                    return;
+                }
+            }
+        });
+    }
+
     async fn send(&self, keys: &SealingKeys, to: Replica, parts: &Parts, body: String) -> Sent {
         let path = path_of(parts);
-        let Ok(hop) = seal(keys, &to, &parts.method, path) else {
+        let Ok(hop) = seal(keys, &to, parts, path) else {
             return Sent::NotRun;
         };
         let mut headers = parts.headers.clone();
@@ -180,11 +225,12 @@ fn path_of(parts: &Parts) -> &str {
     parts.uri.path_and_query().map_or("/", |path| path.as_str())
 }
 
-fn seal(keys: &SealingKeys, to: &Replica, method: &Method, path: &str) -> Result<HeaderValue> {
+fn seal(keys: &SealingKeys, to: &Replica, parts: &Parts, path: &str) -> Result<HeaderValue> {
     let hop = Hop {
         to: to.clone(),
-        method: method.as_str().to_owned(),
+        method: parts.method.as_str().to_owned(),
         path: path.to_owned(),
+        peer: parts.extensions.get::<Peer>().and_then(|peer| peer.0),
         at: seconds(SystemTime::now()),
     };
     let sealed = keys.seal(PURPOSE, Raw::of(&hop)?.get().as_bytes())?;
@@ -207,16 +253,16 @@ impl Front {
             .and_then(|sealed| self.gateway.0.keys.open(PURPOSE, sealed))
             .and_then(|bytes| serde_json::from_slice::<Hop>(&bytes).ok());
         let path = request.uri().path_and_query();
-        let is_good = opened.is_some_and(|hop| {
+        let good = opened.filter(|hop| {
             Some(&hop.to) == self.forwarding.as_ref().map(|forwarding| &forwarding.own)
                 && hop.method == request.method().as_str()
                 && Some(hop.path.as_str()) == path.map(|path| path.as_str())
                 && hop.at.abs_diff(seconds(SystemTime::now())) <= HOP_LIFETIME.as_secs()
         });
-        if !is_good {
+        let Some(Hop { peer, .. }) = good else {
             return Err(HopRefused);
-        }
-        request.extensions_mut().insert(Hopped);
+        };
+        request.extensions_mut().insert(Hopped { peer });
         Ok(())
     }
 
@@ -271,29 +317,11 @@ impl Front {
             }
         };
         let sent = forwarding.send(&self.gateway.0.keys, to, parts, text.to_owned());
-        let lost = lost(request);
+        let lost = Lost::of(request);
         match sent.await {
             Sent::NotRun => None,
             Sent::Answered(response) => Some(passed_on(response, held, Some(lost))),
-            Sent::Lost => Some(reply::json(StatusCode::OK, lost)),
-        }
-    }
-
-    /// Sends a GET or DELETE to the replica of its session; `None` when it is to be served here.
-    pub(super) async fn session_elsewhere(
-        &self,
-        visitor: &Visitor,
-        parts: &Parts,
-    ) -> Option<Response> {
-        let forwarding = self.onward(parts)?;
-        let session = standing::session(self, visitor, &parts.headers).ok()?;
-        // The stream and the end of a session belong where the rest of it is kept.
-        let to = forwarding.other(session.replica?, true)?;
-        let sent = forwarding.send(&self.gateway.0.keys, to, parts, String::new());
-        match sent.await {
-            Sent::Answered(response) => Some(passed_on(response, None, None)),
-            // To open a stream, or to end a session, twice does no harm.
-            Sent::NotRun | Sent::Lost => None,
+            Sent::Lost => Some(reply::json(StatusCode::OK, lost.message())),
         }
     }
 
@@ -333,26 +361,67 @@ impl Front {
     }
 }
 
+/// Sends a GET or DELETE to the replica of its session; `None` when it is to be served here. When
+/// that replica cannot be reached, it is told of the end of its session later.
+pub(super) async fn session_elsewhere(
+    front: &Arc<Front>,
+    visitor: &Visitor,
+    parts: &Parts,
+) -> Option<Response> {
+    let forwarding = front.onward(parts)?;
+    let session = standing::session(front, visitor, &parts.headers).ok()?;
+    // The stream and the end of a session belong where the rest of it is kept.
+    let to = forwarding.other(session.replica?, true)?;
+    let keys = &front.gateway.0.keys;
+    let sent = forwarding.send(keys, to.clone(), parts, String::new());
+    match sent.await {
+        Sent::Answered(response) => Some(passed_on(response, None, None)),
+        // To open a stream, or to end a session, twice does no harm.
+        Sent::NotRun | Sent::Lost => {
+            if parts.method == Method::DELETE {
+                forwarding.send_later(Arc::downgrade(front), to, parts.clone());
+            }
+            None
+        }
+    }
+}
+
 /// A header of a hop that was not made by a replica, or not for this request.
 pub(super) struct HopRefused;
 
-/// What the client is told when the answer of another replica is lost.
-fn lost(request: Option<&ServerRequest>) -> String {
-    let error = Error::new(
-        ErrorKind::ConnectionLost,
-        "the gateway that ran the request was lost",
-    )
-    .with_delivery(Delivery::Unknown);
-    let Some(request) = request else {
-        return encode_response(&Raw::null(), &Err(fault::rpc(&error))).unwrap_or_default();
-    };
-    let outcome = fault::outcome(&request.method, &error);
-    encode_response(&request.id, &outcome).unwrap_or_default()
+/// A request whose answer another replica may lose.
+struct Lost {
+    id: Raw,
+    /// Its method; `None` for a batch, and for what is no request.
+    method: Option<String>,
+}
+
+impl Lost {
+    fn of(request: Option<&ServerRequest>) -> Self {
+        Self {
+            id: request.map_or_else(Raw::null, |request| request.id.clone()),
+            method: request.map(|request| request.method.clone()),
+        }
+    }
+
+    /// What the client is told when it is lost.
+    fn message(&self) -> String {
+        let error = Error::new(
+            ErrorKind::ConnectionLost,
+            "the gateway that ran the request was lost",
+        )
+        .with_delivery(Delivery::Unknown);
+        let outcome = match &self.method {
+            Some(method) => fault::outcome(method, &error),
+            None => Err(fault::rpc(&error)),
+        };
+        encode_response(&self.id, &outcome).unwrap_or_default()
+    }
 }
 
 /// The answer of another replica as that of this one. When its stream of events breaks off, its
 /// last event says that the answer is lost.
-fn passed_on(response: reqwest::Response, held: Option<Held>, lost: Option<String>) -> Response {
+fn passed_on(response: reqwest::Response, held: Option<Held>, lost: Option<Lost>) -> Response {
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = response.status();
     for (name, value) in response.headers() {
@@ -364,10 +433,8 @@ fn passed_on(response: reqwest::Response, held: Option<Held>, lost: Option<Strin
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-    let last = lost
-        .filter(|_| is_stream)
-        .map(|lost| format!("\n\ndata: {lost}\n\n"));
-    *answer.body_mut() = Body::from_stream(to_the_end(response.bytes_stream(), held, last));
+    let lost = lost.filter(|_| is_stream);
+    *answer.body_mut() = Body::from_stream(to_the_end(response.bytes_stream(), held, lost));
     answer
 }
 
@@ -375,13 +442,16 @@ fn passed_on(response: reqwest::Response, held: Option<Held>, lost: Option<Strin
 fn to_the_end(
     pieces: impl Stream<Item = reqwest::Result<Bytes>> + Send + 'static,
     held: Option<Held>,
-    last: Option<String>,
+    lost: Option<Lost>,
 ) -> impl Stream<Item = reqwest::Result<Bytes>> + Send + 'static {
-    stream::unfold(Some((Box::pin(pieces), held, last)), |reading| async move {
-        let (mut pieces, held, last) = reading?;
-        match (pieces.next().await?, last) {
-            (Ok(piece), last) => Some((Ok(piece), Some((pieces, held, last)))),
-            (Err(_), Some(last)) => Some((Ok(last.into()), None)),
+    stream::unfold(Some((Box::pin(pieces), held, lost)), |reading| async move {
+        let (mut pieces, held, lost) = reading?;
+        match (pieces.next().await?, lost) {
+            (Ok(piece), lost) => Some((Ok(piece), Some((pieces, held, lost)))),
+            (Err(_), Some(lost)) => {
+                let last = format!("\n\ndata: {}\n\n", lost.message());
+                Some((Ok(last.into()), None))
+            }
             (Err(error), None) => Some((Err(error), None)),
         }
     })

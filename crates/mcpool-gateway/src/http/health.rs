@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode};
-use mcpool_core::StateKind;
+use mcpool_core::{Sharing, StateKind};
 
 use super::Front;
 
@@ -23,10 +23,13 @@ pub(super) async fn ready(State(front): State<Arc<Front>>) -> (StatusCode, &'sta
         let required = server
             .spec()
             .is_ok_and(|spec| spec.required && spec.enabled);
-        required
-            && !server
-                .status()
-                .is_ok_and(|status| status.state == StateKind::Ready)
+        // Clients that do not share a server connect it when they use it.
+        let own = server
+            .spec()
+            .is_ok_and(|spec| spec.sharing == Sharing::Client);
+        let can_be_used = |state| state == StateKind::Ready || own && state == StateKind::Idle;
+        let status = server.status();
+        required && !status.is_ok_and(|status| can_be_used(status.state))
     });
     if waits || manager.is_shut_down() || front.gateway.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")

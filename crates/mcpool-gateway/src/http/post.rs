@@ -260,6 +260,8 @@ async fn modern(
         version: ProtocolVersion::LATEST,
         capabilities: declared.capabilities,
         principal: visitor.principal,
+        session: None,
+        peer: visitor.peer,
         scope: visitor.scope,
         log_level: declared.log_level,
         listener: None,
@@ -366,15 +368,7 @@ fn of_session(
         true => Some(front.standing.listener(front, &session, &visitor)),
         false => front.standing.known(&session),
     };
-    let client = Client {
-        version: session.version.clone(),
-        capabilities: session.capabilities.clone(),
-        principal: visitor.principal,
-        scope: visitor.scope,
-        log_level: None,
-        listener,
-        _turn: Some(Arc::new(turn)),
-    };
+    let client = standing::of_session(&session, &visitor, listener, Some(turn));
     Ok((client, session))
 }
 

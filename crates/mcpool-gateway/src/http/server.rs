@@ -2,13 +2,19 @@
 
 use std::{
     io::{self, Write as _},
+    net::SocketAddr,
     pin::pin,
     sync::Arc,
     time::Duration,
 };
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{Router, extract::ConnectInfo};
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -127,12 +133,13 @@ impl HttpServer {
                 () = ended.cancelled() => break,
                 Some(_) = connections.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
+                    Ok((stream, peer)) => match Arc::clone(&places).try_acquire_owned() {
                         Ok(place) => {
                             let one = Connection {
                                 server: self.clone(),
                                 gateway: gateway.clone(),
                                 router: router.clone(),
+                                peer,
                                 _place: place,
                             };
                             connections.spawn(one.serve(stream));
@@ -178,6 +185,7 @@ struct Connection {
     server: HttpServer,
     gateway: Gateway,
     router: Router,
+    peer: SocketAddr,
     _place: OwnedSemaphorePermit,
 }
 
@@ -202,7 +210,12 @@ impl Connection {
     }
 
     async fn speak(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let service = TowerToHyperService::new(self.router.clone());
+        let router = TowerToHyperService::new(self.router.clone());
+        let peer = ConnectInfo(self.peer);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            router.call(request)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.server.header_timeout)

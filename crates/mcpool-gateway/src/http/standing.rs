@@ -15,12 +15,20 @@ use axum::{
 };
 use futures::{StreamExt as _, stream};
 use mcpool_core::{Inbox, Incoming, Raw, RpcError, encode_notification};
-use tokio::{sync::OwnedMutexGuard, time::Instant};
+use tokio::{
+    sync::{OwnedMutexGuard, mpsc},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Front, Visitor, headers, reply};
 use crate::{
+    client::Client,
     hub::{Listener, Wants},
+    limits::Turn,
+    outlet::{MESSAGE_QUEUE, Outlet},
+    own::Presence,
+    relay::ClientCaller,
     session::Session,
 };
 
@@ -103,7 +111,8 @@ impl Sessions {
         }
         let kept = self.kept.entry(session.id.clone()).or_insert_with(|| {
             let hub = &front.gateway.0.hub;
-            let (listener, inbox) = hub.listen(visitor.scope.clone(), Wants::EVERYTHING);
+            let owner = session.id.as_str().into();
+            let (listener, inbox) = hub.listen(owner, visitor.scope.clone(), Wants::EVERYTHING);
             Kept {
                 listener: Arc::new(listener),
                 inbox: Arc::new(tokio::sync::Mutex::new(inbox)),
@@ -116,11 +125,22 @@ impl Sessions {
     }
 }
 
-/// The session that a request belongs to.
+/// The session that a request belongs to. Its token is opened once.
 ///
 /// # Errors
 /// 400 without a token, 404 for one that is not, or not any more, a session of this client.
 pub(super) fn session(
+    front: &Front,
+    visitor: &Visitor,
+    headers: &HeaderMap,
+) -> Result<Session, (StatusCode, RpcError)> {
+    let opened = visitor
+        .session
+        .get_or_init(|| open_token(front, visitor, headers));
+    opened.clone()
+}
+
+fn open_token(
     front: &Front,
     visitor: &Visitor,
     headers: &HeaderMap,
@@ -156,39 +176,96 @@ pub(super) fn open(front: &Front, visitor: &Visitor, headers: &HeaderMap) -> Res
         Ok(session) => session,
         Err((status, error)) => return reply::refused(status, &Raw::null(), error),
     };
-    let (inbox, replaced) = {
+    let (inbox, replaced, listener) = {
         let mut sessions = front.standing.sessions();
         let kept = sessions.of(front, &session, visitor);
         kept.replaced.cancel();
         kept.replaced = CancellationToken::new();
-        (Arc::clone(&kept.inbox), kept.replaced.clone())
+        let listener = Arc::clone(&kept.listener);
+        (Arc::clone(&kept.inbox), kept.replaced.clone(), listener)
     };
-    let ended = front.gateway.0.drain.ended().clone();
-    let messages = stream::unfold(
-        (None, inbox, replaced),
-        |(held, inbox, replaced)| async move {
-            let next = async {
-                let mut held: OwnedMutexGuard<Inbox> = match held {
-                    Some(held) => held,
-                    // The earlier stream lets go of it.
-                    None => Arc::clone(&inbox).lock_owned().await,
-                };
-                loop {
-                    match held.next().await? {
-                        Incoming::Notification(told) => {
-                            if let Ok(line) = encode_notification(&told) {
-                                return Some((line, held));
-                            }
-                        }
-                        _ => continue,
-                    }
-                }
-            };
-            let next = replaced.run_until_cancelled(next).await.flatten();
-            next.map(|(line, held)| (line, (Some(held), inbox, replaced)))
-        },
-    );
+    let gateway = &front.gateway.0;
+    // What servers that are the client's own ask while nothing of it is under way comes here too.
+    let (asks, asked) = mpsc::channel(MESSAGE_QUEUE);
+    let key: Arc<str> = session.id.as_str().into();
+    let outlet = Outlet::new(asks, Arc::clone(&gateway.questions), Arc::clone(&key));
+    let client = of_session(&session, visitor, Some(listener), None);
+    let owner = client.owner();
+    let caller = ClientCaller::new(client, Some(key), outlet, None);
+    let presence = gateway.hub.own().present(&owner, Some(Arc::new(caller)));
+    let said = Said {
+        held: None,
+        inbox,
+        asked,
+        replaced,
+        _presence: presence,
+    };
+    let messages = stream::unfold(said, |mut said| async move {
+        let line = said.next().await?;
+        Some((line, said))
+    });
+    let ended = gateway.drain.ended().clone();
     reply::events(messages.take_until(ended.cancelled_owned()))
+}
+
+/// What goes over one standing stream.
+struct Said {
+    held: Option<OwnedMutexGuard<Inbox>>,
+    inbox: Arc<tokio::sync::Mutex<Inbox>>,
+    asked: mpsc::Receiver<String>,
+    replaced: CancellationToken,
+    _presence: Presence,
+}
+
+impl Said {
+    /// The next message; `None` at the end, or when a later stream takes its place.
+    async fn next(&mut self) -> Option<String> {
+        let Self {
+            held,
+            inbox,
+            asked,
+            replaced,
+            ..
+        } = self;
+        let next = async {
+            if held.is_none() {
+                // The earlier stream lets go of it.
+                *held = Some(Arc::clone(inbox).lock_owned().await);
+            }
+            let inbox = held.as_mut()?;
+            loop {
+                tokio::select! {
+                    item = inbox.next() => if let Incoming::Notification(told) = item?
+                        && let Ok(line) = encode_notification(&told)
+                    {
+                        return Some(line);
+                    },
+                    Some(question) = asked.recv() => return Some(question),
+                }
+            }
+        };
+        replaced.run_until_cancelled(next).await.flatten()
+    }
+}
+
+/// The client of a session.
+pub(super) fn of_session(
+    session: &Session,
+    visitor: &Visitor,
+    listener: Option<Arc<Listener>>,
+    turn: Option<Turn>,
+) -> Client {
+    Client {
+        version: session.version.clone(),
+        capabilities: session.capabilities.clone(),
+        principal: visitor.principal.clone(),
+        session: Some(session.id.as_str().into()),
+        peer: visitor.peer,
+        scope: visitor.scope.clone(),
+        log_level: None,
+        listener,
+        _turn: turn.map(Arc::new),
+    }
 }
 
 /// DELETE: ends a session.
@@ -197,6 +274,7 @@ pub(super) fn end(front: &Front, visitor: &Visitor, headers: &HeaderMap) -> Resp
         Ok(session) => {
             front.standing.end(&session);
             front.gateway.0.guests.left(&session.id);
+            front.gateway.0.hub.own().end(&session.id);
             StatusCode::NO_CONTENT.into_response()
         }
         Err((status, error)) => reply::refused(status, &Raw::null(), error),

@@ -1,6 +1,9 @@
 //! Who sends a request, and what is served then.
 
-use std::sync::Arc;
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -15,6 +18,7 @@ use crate::{
     limits::{Allowance, Room, Turn},
     oauth::Refusal,
     scope::Scope,
+    session::Session,
 };
 
 /// Who sends a request, and what it is served.
@@ -23,8 +27,12 @@ pub(crate) struct Visitor {
     pub(crate) scope: Scope,
     pub(crate) principal: Option<Arc<str>>,
     pub(crate) allowance: Arc<Allowance>,
+    /// The address that its request comes from, where that is known.
+    pub(crate) peer: Option<IpAddr>,
     /// What the body of its request takes.
     pub(crate) room: Option<Arc<Room>>,
+    /// The session that its request names, once the token was opened.
+    pub(super) session: Arc<OnceLock<Result<Session, (StatusCode, RpcError)>>>,
 }
 
 impl Visitor {
@@ -57,7 +65,9 @@ impl Front {
             scope,
             principal,
             allowance,
+            peer: None,
             room: None,
+            session: Arc::default(),
         })
     }
 

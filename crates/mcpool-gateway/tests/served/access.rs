@@ -11,7 +11,7 @@ use mcpool_testkit::Era;
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::support::{Served, by_hand, initialize, ping, status};
+use crate::support::{Served, by_hand, initialize, ping, status, tool_call};
 
 #[tokio::test]
 async fn a_key_is_asked_for_and_a_session_is_its_owners() {
@@ -99,17 +99,18 @@ async fn a_key_with_a_profile_opens_that_alone() {
     let lost = Grant::new("bob").unwrap().with_profile("gone").unwrap();
     let (lost, other) = AccessKeys::issue(&lost);
     let echo = ToolFilter::allow(["files__echo"]);
-    let options = HttpOptions::new()
-        .with_keys(AccessKeys::read(&format!("{line}\n{other}")).unwrap())
+    let keys = AccessKeys::read(&format!("{line}\n{other}")).unwrap();
+    let profiles = [
+        Profile::new("reading").with_tools(echo),
+        Profile::new("writing"),
+    ];
+    let served = served
         .with_profiles(
-            [
-                Profile::new("reading").with_tools(echo),
-                Profile::new("writing"),
-            ]
-            .into_iter()
-            .collect(),
-        );
-    let served = served.again(options, HttpServer::new()).await;
+            profiles.into_iter().collect(),
+            HttpOptions::new().with_keys(keys),
+            HttpServer::new(),
+        )
+        .await;
     for path in ["/mcp/writing", "/servers/files/mcp"] {
         let request = served.post(path, key.expose(), &initialize());
         assert_eq!(status(request).await, StatusCode::FORBIDDEN, "{path}");
@@ -148,4 +149,74 @@ async fn probes_are_answered_without_a_key() {
     drop(report);
     assert_eq!(get("/healthz").await, StatusCode::OK);
     assert_eq!(get("/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn who_guesses_keys_is_slowed_down_and_nobody_who_has_one() {
+    let served = Served::one(Era::Legacy).await;
+    let (ada, line) = AccessKeys::issue(&Grant::new("ada").unwrap());
+    let options = HttpOptions::new()
+        .with_keys(AccessKeys::read(&line).unwrap())
+        .with_trusted_proxies("127.0.0.1")
+        .unwrap();
+    let served = served.again(options, HttpServer::new()).await;
+    let guess = async |from: &'static str, key: &str| {
+        let request = served.post("/mcp", key, &initialize());
+        request
+            .header("x-forwarded-for", from)
+            .send()
+            .await
+            .unwrap()
+    };
+    let guesses = (0..40).map(|_| guess("203.0.113.9", "mcpool_guess"));
+    let answers = futures::future::join_all(guesses).await;
+    let slowed: Vec<_> = answers
+        .iter()
+        .filter(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS)
+        .collect();
+    // One more place comes free every two seconds.
+    assert!(slowed.len() >= 9 && slowed.len() <= 10, "{}", slowed.len());
+    for answer in slowed {
+        assert!(answer.headers().contains_key("retry-after"));
+        assert!(!answer.headers().contains_key("www-authenticate"));
+    }
+    // A good key counts from anywhere, a guess from elsewhere too, and none at all is no guess.
+    assert_eq!(
+        guess("203.0.113.9", ada.expose()).await.status(),
+        StatusCode::OK
+    );
+    for (from, key) in [("203.0.113.8", "mcpool_guess"), ("203.0.113.9", "")] {
+        assert_eq!(guess(from, key).await.status(), StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test]
+async fn the_audit_says_where_a_request_came_from() {
+    let served = Served::one(Era::Legacy).await;
+    let (manager, servers) = (served.manager.clone(), served.servers);
+    let mut servers = Some(servers);
+    for (proxies, peer) in [(None, "127.0.0.1"), (Some("127.0.0.0/8"), "203.0.113.9")] {
+        let entries: Arc<Mutex<Vec<AuditEntry>>> = Arc::default();
+        let kept = Arc::clone(&entries);
+        let gateway = Gateway::builder(manager.clone())
+            .with_audit(move |entry| kept.lock().unwrap().push(entry))
+            .build();
+        let options = HttpOptions::new();
+        let options = match proxies {
+            Some(proxies) => options.with_trusted_proxies(proxies).unwrap(),
+            None => options,
+        };
+        let servers_now = servers.take().unwrap();
+        let served = Served::on_socket(gateway, manager.clone(), servers_now, options).await;
+        let session = served.token("/mcp", "").await;
+        let call = tool_call(1, "files__echo", json!({"message": "hi"}));
+        let call = served
+            .post("/mcp", "", &call)
+            .header("mcp-session-id", session)
+            .header("x-forwarded-for", "198.51.100.7, 203.0.113.9");
+        assert_eq!(status(call).await, StatusCode::OK);
+        let entry = serde_json::to_value(&entries.lock().unwrap()[0]).unwrap();
+        assert_eq!(entry["peer"], peer);
+        servers = Some(served.servers);
+    }
 }

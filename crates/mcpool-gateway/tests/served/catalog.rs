@@ -164,3 +164,22 @@ async fn what_does_not_exist_is_refused() {
         assert_eq!(code(error.unwrap_err()), -32601);
     }
 }
+
+#[tokio::test]
+async fn the_tools_of_a_server_are_fetched_once() {
+    // What a server says is stale at once is fetched for each client.
+    let new = of_era(Era::Modern).with(|behavior| behavior.ttl_ms = 3_600_000);
+    let pool = [("new", new), ("old", of_era(Era::Legacy))];
+    let served = Served::with(&pool).await;
+    for version in &BOTH {
+        let client = served.client(version).await;
+        assert_eq!(client.list_tools().await.unwrap().items.len(), 40);
+        call(&*client, "old__echo", json!({"message": "hi"})).await;
+        call(&*client, "new__echo", json!({"message": "hi"})).await;
+    }
+    for server in &served.servers {
+        let requests = server.requests();
+        let lists = requests.iter().filter(|seen| seen.rpc == "tools/list");
+        assert_eq!(lists.count(), 1);
+    }
+}

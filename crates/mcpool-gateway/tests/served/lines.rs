@@ -1,7 +1,7 @@
 //! The front of streams.
 
-use mcpool_core::Raw;
-use mcpool_gateway::Scope;
+use mcpool_core::{Raw, ToolFilter};
+use mcpool_gateway::{HttpOptions, HttpServer, Profile, Profiles, Scope};
 use mcpool_testkit::Era;
 use serde_json::{Value, json};
 use tokio::io::{
@@ -11,18 +11,23 @@ use tokio::io::{
 use crate::support::{PATIENCE, Served, tool_call};
 
 /// A client that writes and reads lines by hand.
-struct ByHand {
-    write: WriteHalf<DuplexStream>,
+pub(crate) struct ByHand {
+    pub(crate) write: WriteHalf<DuplexStream>,
     read: BufReader<ReadHalf<DuplexStream>>,
 }
 
 impl ByHand {
-    fn connect(served: &Served) -> Self {
+    pub(crate) fn connect(served: &Served) -> Self {
+        Self::served(served, Scope::Pool)
+    }
+
+    /// A client that is served a part.
+    fn served(served: &Served, scope: Scope) -> Self {
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         let gateway = served.gateway.clone();
         tokio::spawn(async move {
             let (read, write) = tokio::io::split(theirs);
-            gateway.serve_lines(Scope::Pool, read, write).await
+            gateway.serve_lines(scope, read, write).await
         });
         let (read, write) = tokio::io::split(ours);
         Self {
@@ -31,13 +36,13 @@ impl ByHand {
         }
     }
 
-    async fn say(&mut self, message: &str) {
+    pub(crate) async fn say(&mut self, message: &str) {
         self.write.write_all(message.as_bytes()).await.unwrap();
         self.write.write_all(b"\n").await.unwrap();
     }
 
     /// The next line; `None` at the end.
-    async fn hear(&mut self) -> Option<Value> {
+    pub(crate) async fn hear(&mut self) -> Option<Value> {
         let mut line = String::new();
         let read = tokio::time::timeout(PATIENCE, self.read.read_line(&mut line)).await;
         match read.unwrap().unwrap() {
@@ -46,12 +51,12 @@ impl ByHand {
         }
     }
 
-    async fn ask(&mut self, message: Value) -> Value {
+    pub(crate) async fn ask(&mut self, message: Value) -> Value {
         self.say(&message.to_string()).await;
         self.hear().await.unwrap()
     }
 
-    async fn initialize(&mut self, version: &str) -> Value {
+    pub(crate) async fn initialize(&mut self, version: &str) -> Value {
         let params = json!({"protocolVersion": version, "capabilities": {"roots": {}},
             "clientInfo": {"name": "t", "version": "1"}});
         self.ask(json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}))
@@ -202,4 +207,45 @@ async fn a_gateway_that_ends_answers_what_runs_and_closes_the_stream() {
     assert_eq!(answer["id"], 1);
     assert!(ending.await.unwrap());
     assert_eq!(client.hear().await, None);
+}
+
+#[tokio::test]
+async fn a_client_follows_the_profile_that_it_is_served() {
+    let part = |tools: &str| Profile::new("p").with_tools(ToolFilter::allow([tools]));
+    let of = |profile: Profile| -> Profiles { [profile].into_iter().collect() };
+    let profiles = of(part("*__echo"));
+    let served = Served::one(Era::Legacy).await;
+    let served = served
+        .with_profiles(profiles.clone(), HttpOptions::new(), HttpServer::new())
+        .await;
+    let scope = Scope::Profile(profiles.get("p").unwrap());
+    let mut client = ByHand::served(&served, scope);
+    client.initialize("2025-11-25").await;
+    let list = |id: u64| json!({"jsonrpc": "2.0", "id": id, "method": "tools/list"});
+    let only = async |client: &mut ByHand, id: u64| {
+        let listed = client.ask(list(id)).await;
+        let tools = listed["result"]["tools"].as_array().unwrap();
+        assert_eq!(tools.len(), 1, "{listed}");
+        tools[0]["name"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(only(&mut client, 1).await, "files__echo");
+    let told = async |client: &mut ByHand| {
+        for list in ["tools", "prompts", "resources"] {
+            let told = client.hear().await.unwrap();
+            assert_eq!(told["method"], format!("notifications/{list}/list_changed"));
+        }
+    };
+    profiles.replace(&of(part("*__fail")));
+    told(&mut client).await;
+    assert_eq!(only(&mut client, 2).await, "files__fail");
+    // One that is gone serves nothing, and one that comes back does.
+    profiles.replace(&Profiles::default());
+    told(&mut client).await;
+    let refused = client.ask(list(3)).await;
+    assert_eq!(refused["error"]["code"], -32600, "{refused}");
+    let call = tool_call(4, "files__fail", json!({"message": "x"}));
+    assert_eq!(client.ask(call).await["error"]["code"], -32600);
+    profiles.replace(&of(part("*__add")));
+    told(&mut client).await;
+    assert_eq!(only(&mut client, 5).await, "files__add");
 }

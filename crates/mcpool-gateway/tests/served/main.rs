@@ -13,6 +13,7 @@ mod eras;
 mod limits;
 mod lines;
 mod oauth;
+mod own;
 mod page;
 mod profiles;
 mod replicas;

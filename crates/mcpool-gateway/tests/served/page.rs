@@ -1,7 +1,7 @@
 //! The page and the API beneath it: what they say, to whom, and whom they refuse.
 
 use mcpool_core::{Client, ProtocolVersion};
-use mcpool_gateway::{AccessKeys, Grant, HttpOptions, Profile};
+use mcpool_gateway::{AccessKeys, Grant, HttpOptions, HttpServer, Profile};
 use mcpool_testkit::{Behavior, Era};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
@@ -296,10 +296,11 @@ async fn a_key_of_a_profile_sees_its_part_alone() {
     let profile = Profile::new("reading")
         .with_servers([files])
         .with_tools(only);
-    let options = HttpOptions::new()
-        .with_profiles([profile].into_iter().collect())
-        .with_keys(AccessKeys::read(&line).unwrap());
-    let served = Served::on_socket(served.gateway, served.manager, served.servers, options).await;
+    let options = HttpOptions::new().with_keys(AccessKeys::read(&line).unwrap());
+    let profiles = [profile].into_iter().collect();
+    let served = served
+        .with_profiles(profiles, options, HttpServer::new())
+        .await;
     let get = async |path: &str| {
         let request = asked(&served, Method::GET, path).bearer_auth(ada.expose());
         request.send().await.unwrap()

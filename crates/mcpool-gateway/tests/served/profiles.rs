@@ -32,10 +32,10 @@ async fn a_profile_is_a_part_under_names_of_its_own() {
             .with_renamed([("one__echo", "say")])
     };
     let profiles: Profiles = [profile()].into_iter().collect();
-    let options = HttpOptions::new()
-        .with_profiles(profiles.clone())
-        .with_only("p");
-    let served = served.again(options, HttpServer::new()).await;
+    let options = HttpOptions::new().with_only("p");
+    let served = served
+        .with_profiles(profiles.clone(), options, HttpServer::new())
+        .await;
     for path in ["/servers/one/mcp", "/mcp/q"] {
         let refused = status(served.post(path, "", &initialize())).await;
         assert!(refused.is_client_error(), "{path}: {refused}");
@@ -77,8 +77,9 @@ async fn clients_of_a_profile_that_changes_are_told_and_no_others() {
     let profiles: Profiles = [part("p", "*__echo"), part("q", "*__echo")]
         .into_iter()
         .collect();
-    let options = HttpOptions::new().with_profiles(profiles.clone());
-    let served = served.again(options, HttpServer::new()).await;
+    let served = served
+        .with_profiles(profiles.clone(), HttpOptions::new(), HttpServer::new())
+        .await;
     let mut streams = Vec::new();
     for path in ["/mcp/p", "/mcp/q"] {
         let session = served.token(path, "").await;
@@ -171,9 +172,11 @@ async fn what_is_measured_is_for_those_who_may_have_everything() {
     let (whole, other) = AccessKeys::issue(&Grant::new("bob").unwrap());
     let options = HttpOptions::new()
         .with_keys(AccessKeys::read(&format!("{one}\n{other}")).unwrap())
-        .with_profiles([Profile::new("p")].into_iter().collect())
         .with_metrics(|| "mcpool_up 1\n".to_owned());
-    let served = served.again(options, HttpServer::new()).await;
+    let profiles = [Profile::new("p")].into_iter().collect();
+    let served = served
+        .with_profiles(profiles, options, HttpServer::new())
+        .await;
     let get = |key: &str| by_hand().get(served.url("/metrics")).bearer_auth(key);
     assert_eq!(status(get("guess")).await, StatusCode::UNAUTHORIZED);
     assert_eq!(status(get(limited.expose())).await, StatusCode::FORBIDDEN);

@@ -392,3 +392,30 @@ async fn an_answer_gets_through_when_every_place_is_taken() {
     assert_eq!(taken.status(), StatusCode::ACCEPTED);
     assert_eq!(event(&mut running).await["id"], 7);
 }
+
+#[tokio::test]
+async fn a_session_that_was_ended_while_its_replica_was_down_stays_ended() {
+    let pair = Pair::new(of_era(Era::Legacy)).await;
+    let Pair {
+        server,
+        first,
+        second,
+    } = pair;
+    let token = first.begin().await;
+    let address = first.url["http://".len()..first.url.len() - "/mcp".len()].to_owned();
+    drop(first);
+    let ended = by_hand()
+        .delete(&second.url)
+        .header("mcp-session-id", &token);
+    assert_eq!(ended.send().await.unwrap().status(), StatusCode::NO_CONTENT);
+    let add = tool_call(1, "files__add", json!({"a": 1, "b": 2}));
+    let refused = second.post(&token, &add).await;
+    assert_eq!(refused.status(), StatusCode::NOT_FOUND);
+    let first = replica_at(&server, HttpOptions::new(), &address).await;
+    let told = async {
+        while first.post(&token, &add).await.status() != StatusCode::NOT_FOUND {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.unwrap();
+}

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use mcpool_core::{ToolFilter, Verbs as _};
-use mcpool_gateway::{AuditEntry, Gateway, HttpOptions, Profile};
+use mcpool_gateway::{AuditEntry, Gateway, HttpOptions, Profile, Profiles};
 use mcpool_testkit::{Behavior, Era};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -11,17 +11,18 @@ use serde_json::{Value, json};
 use crate::support::{BOTH, PATIENCE, Served, by_hand, call, of_era, status, tool_call};
 
 /// Two servers behind a gateway with tool search, and what was audited.
-async fn searched(era: Era, options: HttpOptions) -> (Served, Arc<Mutex<Vec<AuditEntry>>>) {
+async fn searched(era: Era, profiles: Profiles) -> (Served, Arc<Mutex<Vec<AuditEntry>>>) {
     let served = Served::with(&[("files", of_era(era)), ("notes", Behavior::new())]).await;
     let entries: Arc<Mutex<Vec<AuditEntry>>> = Arc::default();
     let kept = Arc::clone(&entries);
     let gateway = Gateway::builder(served.manager.clone())
         .with_tool_search(true)
+        .with_profiles(profiles)
         .with_audit(move |entry| kept.lock().unwrap().push(entry))
         .build();
     let (manager, servers) = (served.manager.clone(), served.servers);
     (
-        Served::on_socket(gateway, manager, servers, options).await,
+        Served::on_socket(gateway, manager, servers, HttpOptions::new()).await,
         entries,
     )
 }
@@ -35,7 +36,7 @@ fn found(result: &Value) -> Value {
 async fn a_tool_is_found_by_words_and_called_as_if_by_its_name() {
     for era in [Era::Legacy, Era::Modern] {
         for version in &BOTH {
-            let (served, entries) = searched(era, HttpOptions::new()).await;
+            let (served, entries) = searched(era, Profiles::default()).await;
             let client = served.client(version).await;
             let list = client.list_tools().await.unwrap();
             let names: Vec<&str> = list.values().map(|tool| &*tool.name).collect();
@@ -77,7 +78,7 @@ async fn a_tool_is_found_by_words_and_called_as_if_by_its_name() {
 
 #[tokio::test]
 async fn arguments_pass_as_the_text_that_came() {
-    let (served, _) = searched(Era::Legacy, HttpOptions::new()).await;
+    let (served, _) = searched(Era::Legacy, Profiles::default()).await;
     let session = served.token("/mcp", "").await;
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"call_tool","arguments":{"name":"files__echo","arguments":{"message":"\u00e9","n":1.50}}}}"#;
     let answer = by_hand()
@@ -103,8 +104,8 @@ async fn arguments_pass_as_the_text_that_came() {
 async fn a_call_through_it_may_no_more_than_a_direct_one() {
     let profile = Profile::new("p").with_tools(ToolFilter::allow(["files__echo"]));
     let other = Profile::new("q").with_tool_search(false);
-    let options = HttpOptions::new().with_profiles([profile, other].into_iter().collect());
-    let (served, entries) = searched(Era::Legacy, options).await;
+    let profiles = [profile, other].into_iter().collect();
+    let (served, entries) = searched(Era::Legacy, profiles).await;
     let session = served.token("/mcp/p", "").await;
     let called = async |name: &str, arguments: Value| {
         let request = served.post("/mcp/p", "", &tool_call(1, name, arguments));
@@ -173,7 +174,7 @@ async fn a_call_through_it_may_no_more_than_a_direct_one() {
 
 #[tokio::test]
 async fn clients_are_told_of_changes_of_what_can_be_found() {
-    let (served, _) = searched(Era::Legacy, HttpOptions::new()).await;
+    let (served, _) = searched(Era::Legacy, Profiles::default()).await;
     let session = served.token("/mcp", "").await;
     let standing = by_hand()
         .get(served.url("/mcp"))

@@ -8,7 +8,7 @@ use mcpool_core::{
     Client, ClientFactory as _, ConnectOptions, HttpSpec, ProtocolChoice, ProtocolVersion, Raw,
     RpcError, ServerName, ServerRequest, ServerRequestHandler, ServerSpec, Verbs as _,
 };
-use mcpool_gateway::{Gateway, HttpOptions, HttpServer, Relay, SealingKeys};
+use mcpool_gateway::{Gateway, HttpOptions, HttpServer, Profiles, Relay, SealingKeys};
 use mcpool_manager::ConnectionManager;
 use mcpool_testkit::{Behavior, Era, fixtures::http::HttpFixture};
 use reqwest::{RequestBuilder, StatusCode};
@@ -72,8 +72,20 @@ impl Served {
 
     /// The same pool behind another gateway, with these options.
     pub(crate) async fn again(self, options: HttpOptions, server: HttpServer) -> Self {
+        self.with_profiles(Profiles::default(), options, server)
+            .await
+    }
+
+    /// The same, with these profiles.
+    pub(crate) async fn with_profiles(
+        self,
+        profiles: Profiles,
+        options: HttpOptions,
+        server: HttpServer,
+    ) -> Self {
         let gateway = Gateway::builder(self.manager.clone())
             .with_keys(SealingKeys::random())
+            .with_profiles(profiles)
             .build();
         Self::by_server(gateway, self.manager, self.servers, options, server).await
     }

@@ -1,0 +1,135 @@
+use mcpool_core::StdioSpec;
+use mcpool_testkit::FakeFactory;
+
+use super::*;
+
+fn owner(key: &str, principal: Option<&str>) -> Owner {
+    Owner {
+        key: key.into(),
+        principal: principal.map(Into::into),
+        capabilities: RawObject::new(),
+    }
+}
+
+async fn pool(servers: usize) -> (ConnectionManager, Arc<OwnServers>) {
+    let pool = ConnectionManager::new(Arc::new(FakeFactory::new()));
+    let specs = (0..servers).map(|n| {
+        ServerSpec::stdio(format!("s{n}"), StdioSpec::new("x"))
+            .unwrap()
+            .with_start(StartMode::Lazy(None))
+            .with_sharing(Sharing::Client)
+    });
+    let _report = pool.start(specs.collect()).await.unwrap();
+    (pool.clone(), OwnServers::new(pool, |_, _, _| {}))
+}
+
+fn instances(own: &OwnServers) -> usize {
+    own.owners().values().map(|entry| entry.servers.len()).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_gone_loses_its_instances_and_one_that_is_there_keeps_them() {
+    let (pool, own) = pool(1).await;
+    let server = pool.server("s0").unwrap();
+    let (here, gone) = (owner("here", None), owner("gone", None));
+    let present = own.present(&here, None);
+    for owner in [&here, &gone] {
+        assert!(own.of(owner, &server).unwrap().is_new);
+        assert!(!own.of(owner, &server).unwrap().is_new);
+    }
+    tokio::time::advance(IDLE_TIMEOUT).await;
+    own.sweep();
+    assert_eq!(instances(&own), 1);
+    assert!(own.known("here", &ServerName::new("s0").unwrap()).is_some());
+    drop(present);
+    own.sweep();
+    assert_eq!(instances(&own), 1, "the time begins when the client leaves");
+    tokio::time::advance(IDLE_TIMEOUT).await;
+    own.sweep();
+    assert!(own.owners().is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_is_shared_again_or_removed_has_no_instances_for_clients() {
+    let (pool, own) = pool(2).await;
+    let client = owner("ada", None);
+    for name in ["s0", "s1"] {
+        own.of(&client, &pool.server(name).unwrap()).unwrap();
+    }
+    let spec = ServerSpec::clone(&pool.server("s0").unwrap().spec().unwrap());
+    pool.add(spec.with_sharing(Sharing::Pool)).unwrap();
+    assert!(!own.is_for_clients(&pool.server("s0").unwrap()).unwrap());
+    pool.remove("s1").await.unwrap();
+    own.sweep();
+    assert!(own.owners().is_empty());
+}
+
+#[tokio::test]
+async fn there_are_so_many_for_one_principal_and_no_more() {
+    let (pool, own) = pool(1).await;
+    let server = pool.server("s0").unwrap();
+    for n in 0..MAX_OF_PRINCIPAL {
+        own.of(&owner(&n.to_string(), Some("ada")), &server)
+            .unwrap();
+    }
+    let refused = own.of(&owner("one more", Some("ada")), &server);
+    let refused = refused.err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::Overloaded);
+    assert_eq!(refused.delivery(), Delivery::NotSent);
+    assert!(own.of(&owner("another", Some("bob")), &server).is_ok());
+    own.end("0");
+    assert!(own.of(&owner("one more", Some("ada")), &server).is_ok());
+    own.shutdown().await;
+    assert!(own.owners().is_empty());
+}
+
+#[tokio::test]
+async fn a_request_that_ends_without_an_instance_leaves_nothing() {
+    let (_pool, own) = pool(0).await;
+    drop(own.present(&owner("ada", None), None));
+    assert!(own.owners().is_empty());
+}
+
+#[test]
+fn what_cannot_be_passed_on_is_not_declared() {
+    let said = Raw::from_text(
+        r#"{"roots":{"listChanged":true},"tasks":{},"sampling":{"tools":{}}}"#.to_owned(),
+    );
+    let said = RawObject::parse(&said.unwrap()).unwrap();
+    assert_eq!(
+        declared(&said).get(),
+        r#"{"roots":{},"sampling":{"tools":{}}}"#
+    );
+}
+
+struct Answers(&'static str);
+
+#[async_trait]
+impl Caller for Answers {
+    async fn answer(&self, _: &ServerName, _: ServerRequest) -> std::result::Result<Raw, RpcError> {
+        Ok(Raw::of(self.0).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn what_an_instance_asks_by_itself_is_for_the_latest_that_is_there() {
+    let (_pool, own) = pool(0).await;
+    let client = owner("ada", None);
+    let connection = own.present(&client, Some(Arc::new(Answers("connection"))));
+    let handler = Handler {
+        declared: Raw::empty_object(),
+        asked: Arc::clone(&own.owners()["ada"].asked),
+    };
+    let ask = async || {
+        let request = ServerRequest::new(Raw::null(), "roots/list", None);
+        let server = ServerName::new("s0").unwrap();
+        let answer = handler.answer(&server, request).await;
+        answer.map(|answer| answer.parse::<String>().unwrap())
+    };
+    let call = own.present(&client, Some(Arc::new(Answers("call"))));
+    assert_eq!(ask().await.unwrap(), "call");
+    drop(call);
+    assert_eq!(ask().await.unwrap(), "connection");
+    drop(connection);
+    assert_eq!(ask().await.unwrap_err().code, RpcError::INTERNAL);
+}

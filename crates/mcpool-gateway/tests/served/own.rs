@@ -1,0 +1,239 @@
+//! A server that clients do not share: processes, questions, changes and the end of each client's
+//! own.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mcpool_client::StandardFactory;
+use mcpool_core::{
+    Client, ClientFactory as _, ConnectOptions, HttpSpec, ProtocolChoice, ProtocolVersion, Raw,
+    RpcError, ServerName, ServerNotice, ServerRequest, ServerRequestHandler, ServerSpec, Sharing,
+    StartMode, Verbs as _,
+};
+use mcpool_gateway::{AccessKeys, Gateway, Grant, HttpOptions, Relay};
+use mcpool_manager::ConnectionManager;
+use mcpool_testkit::{Behavior, fixtures::stdio::StdioFixture, leaks::is_alive};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::{
+    lines::ByHand,
+    support::{BOTH, PATIENCE, Served, call, tool_call},
+};
+
+/// A gateway in front of one process for each client.
+async fn served(fixture: &StdioFixture, options: HttpOptions) -> Served {
+    // What clients that share a server may be asked is no matter of this one.
+    let relay = Relay::new().with_elicitation(false);
+    let factory = StandardFactory::new().with_handler(Arc::new(relay));
+    let manager = ConnectionManager::new(Arc::new(factory));
+    let spec = fixture
+        .spec("own")
+        .with_sharing(Sharing::Client)
+        .with_start(StartMode::Lazy(None));
+    let _report = manager.start(vec![spec]).await.unwrap();
+    let gateway = Gateway::builder(manager.clone()).build();
+    Served::on_socket(gateway, manager, Vec::new(), options).await
+}
+
+/// A client that answers what it is asked with its name.
+struct Named(&'static str);
+
+#[async_trait]
+impl ServerRequestHandler for Named {
+    fn capabilities(&self, _: &ServerName) -> Raw {
+        Raw::from_text(r#"{"roots":{"listChanged":true},"sampling":{}}"#.to_owned()).unwrap()
+    }
+
+    async fn answer(&self, _: &ServerName, request: ServerRequest) -> Result<Raw, RpcError> {
+        Ok(Raw::of(&json!({"asked": request.method, "who": self.0})).unwrap())
+    }
+}
+
+/// A client with this name, and with a key unless that is empty.
+async fn client(
+    served: &Served,
+    version: &ProtocolVersion,
+    name: &'static str,
+    key: &str,
+) -> Arc<dyn Client> {
+    let mut http = HttpSpec::new(served.url("/mcp"));
+    if !key.is_empty() {
+        http = http.with_header("Authorization", format!("Bearer {key}"));
+    }
+    let spec = ServerSpec::http("gateway", http)
+        .unwrap()
+        .with_protocol(ProtocolChoice::Pinned(version.clone()));
+    let factory = StandardFactory::new().with_handler(Arc::new(Named(name)));
+    let connected = factory.connect(&spec, &ConnectOptions::new()).await;
+    connected.unwrap()
+}
+
+/// The process that serves a client.
+async fn process(client: &dyn Client) -> u32 {
+    let process = call(client, "own__process", json!({})).await;
+    u32::try_from(process["structuredContent"]["pid"].as_u64().unwrap()).unwrap()
+}
+
+async fn ended(pid: u32) {
+    let ended = async {
+        while is_alive(pid) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.unwrap();
+}
+
+#[tokio::test]
+async fn each_client_has_a_process_of_its_own_that_ends_with_its_session() {
+    let fixture = StdioFixture::new(Behavior::new());
+    let served = served(&fixture, HttpOptions::new()).await;
+    let version = ProtocolVersion::V_2025_11_25;
+    let ada = client(&served, &version, "ada", "").await;
+    let bob = client(&served, &version, "bob", "").await;
+    let lists = ada.list_tools().await.unwrap();
+    assert!(lists.values().any(|tool| tool.name == "own__process"));
+    let (of_ada, of_bob) = (process(&*ada).await, process(&*bob).await);
+    assert_ne!(of_ada, of_bob);
+    assert_eq!(process(&*ada).await, of_ada);
+    // One that all share lists the tools, and no more.
+    assert_eq!(fixture.marker().processes().len(), 3);
+    let state = call(&*ada, "own__state", json!({})).await;
+    let state = &state["structuredContent"];
+    // Three calls: two before this one.
+    assert_eq!(state["calls"], 3, "{state}");
+    let declared = &state["client"]["capabilities"];
+    assert_eq!(*declared, json!({"roots": {}, "sampling": {}}), "{state}");
+    ada.close().await;
+    ended(of_ada).await;
+    assert!(is_alive(of_bob));
+    assert!(served.gateway.drain(PATIENCE).await);
+    assert!(!is_alive(of_bob), "drained, and still there");
+}
+
+#[tokio::test]
+async fn what_a_process_asks_reaches_its_client_whatever_else_that_has_under_way() {
+    let fixture = StdioFixture::new(Behavior::new());
+    let (ada, one) = AccessKeys::issue(&Grant::new("ada").unwrap());
+    let (bob, other) = AccessKeys::issue(&Grant::new("bob").unwrap());
+    let keys = AccessKeys::read(&format!("{one}\n{other}")).unwrap();
+    let served = served(&fixture, HttpOptions::new().with_keys(keys)).await;
+    for version in &BOTH {
+        let mut asking = Vec::new();
+        for (name, key) in [("ada", ada.expose()), ("bob", bob.expose())] {
+            let client = client(&served, version, name, key).await;
+            // Over stdio a question names no call; these are of one client.
+            for method in ["sampling/createMessage", "roots/list", "roots/list"] {
+                let client = Arc::clone(&client);
+                asking.push(tokio::spawn(async move {
+                    let result = call(&*client, "own__ask", json!({"method": method})).await;
+                    let answer = &result["structuredContent"]["result"];
+                    assert_eq!(answer["asked"], method, "{result}");
+                    assert_eq!(answer["who"], name, "{result}");
+                }));
+            }
+        }
+        for asked in asking {
+            asked.await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn clients_without_sessions_are_told_apart_by_their_keys() {
+    let fixture = StdioFixture::new(Behavior::new());
+    let (ada, one) = AccessKeys::issue(&Grant::new("ada").unwrap());
+    let (bob, other) = AccessKeys::issue(&Grant::new("bob").unwrap());
+    let keys = AccessKeys::read(&format!("{one}\n{other}")).unwrap();
+    let served = served(&fixture, HttpOptions::new().with_keys(keys)).await;
+    let version = ProtocolVersion::V_2026_07_28;
+    let first = client(&served, &version, "ada", ada.expose()).await;
+    let again = client(&served, &version, "ada", ada.expose()).await;
+    let other = client(&served, &version, "bob", bob.expose()).await;
+    let pid = process(&*first).await;
+    assert_eq!(process(&*again).await, pid);
+    assert_ne!(process(&*other).await, pid);
+}
+
+#[tokio::test]
+async fn a_change_is_told_to_the_client_whose_process_changed() {
+    let fixture = StdioFixture::new(Behavior::new());
+    let served = served(&fixture, HttpOptions::new()).await;
+    let mut ada = ByHand::connect(&served);
+    let mut bob = ByHand::connect(&served);
+    for client in [&mut ada, &mut bob] {
+        client.initialize("2025-11-25").await;
+        let called = client
+            .ask(tool_call(1, "own__echo", json!({"message": "hi"})))
+            .await;
+        assert_eq!(called["result"]["content"][0]["text"], "hi", "{called}");
+    }
+    ada.say(&tool_call(2, "own__add_tool", json!({"name": "x"})).to_string())
+        .await;
+    let (mut told, mut answered) = (false, false);
+    while !(told && answered) {
+        let said = ada.hear().await.unwrap();
+        told |= said["method"] == "notifications/tools/list_changed";
+        answered |= said["id"] == 2;
+    }
+    let pong = bob
+        .ask(json!({"jsonrpc": "2.0", "id": 3, "method": "ping"}))
+        .await;
+    assert_eq!(pong["id"], 3, "nothing is told to the other");
+    // What is listed is what its process has.
+    let list = json!({"jsonrpc": "2.0", "id": 9, "method": "tools/list"});
+    for (client, tools) in [(&mut ada, 21), (&mut bob, 20)] {
+        client.say(&list.to_string()).await;
+        // The list that clients without a process share is read for it too, which is told.
+        let mut listed = client.hear().await.unwrap();
+        while listed["id"] != 9 {
+            listed = client.hear().await.unwrap();
+        }
+        let listed = listed["result"]["tools"].as_array().unwrap();
+        assert_eq!(listed.len(), tools);
+    }
+    // A process ends with the connection of its client.
+    ada.say(&tool_call(4, "own__process", json!({})).to_string())
+        .await;
+    let mut process = ada.hear().await.unwrap();
+    while process["id"] != 4 {
+        process = ada.hear().await.unwrap();
+    }
+    let pid = process["result"]["structuredContent"]["pid"]
+        .as_u64()
+        .unwrap();
+    ada.write.shutdown().await.unwrap();
+    while ada.hear().await.is_some() {}
+    ended(u32::try_from(pid).unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_resource_and_the_log_level_are_the_clients_own() {
+    let fixture = StdioFixture::new(Behavior::new());
+    let served = served(&fixture, HttpOptions::new()).await;
+    let version = ProtocolVersion::V_2025_11_25;
+    let ada = client(&served, &version, "ada", "").await;
+    let bob = client(&served, &version, "bob", "").await;
+    let mut told = ada.notices();
+    let resources = ada.list_resources().await.unwrap();
+    let uri = resources.values().next().unwrap().uri.clone();
+    ada.subscribe(&uri).await.unwrap();
+    let state = async |client: &dyn Client| -> Value {
+        call(client, "own__state", json!({})).await["structuredContent"].take()
+    };
+    assert_eq!(state(&*ada).await["subscriptions"], json!([uri]));
+    assert_eq!(state(&*bob).await["subscriptions"], json!([]));
+    // What another client's process says is not ours.
+    call(&*bob, "own__touch", json!({"uri": uri})).await;
+    call(&*ada, "own__touch", json!({"uri": uri})).await;
+    let updated = async {
+        loop {
+            if let Some(ServerNotice::ResourceUpdated { uri }) = told.next().await {
+                return uri;
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, updated).await.unwrap(), uri);
+    ada.unsubscribe(&uri).await.unwrap();
+    assert_eq!(state(&*ada).await["subscriptions"], json!([]));
+}
