@@ -13,16 +13,8 @@ const MCP_PROXY: &[&str] = &["mcp-proxy==0.13.0"];
 pub(crate) fn run(args: &[String]) -> Outcome {
     let release = ["build", "--locked", "--release"];
     tools::run(cargo(release).args(["-p", "mcpool-bench", "-p", "mcpool-cli"]))?;
-    let run = [
-        "run",
-        "--locked",
-        "--quiet",
-        "--release",
-        "-p",
-        "mcpool-bench",
-        "--",
-    ];
-    let mut bench = cargo(run);
+    // Run as it was built: `cargo run` would choose other features for one package, and build again.
+    let mut bench = std::process::Command::new(target().join("release/mcpool-bench"));
     bench.args(args);
     if args.first().is_some_and(|what| what == "gateway") {
         let peers = target().join("clients");
