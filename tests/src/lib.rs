@@ -2,9 +2,11 @@
 //! found again.
 
 mod cli;
+mod gateways;
 mod servers;
 
 pub use cli::{Cli, Finished, Running};
+pub use gateways::{Balancer, Gateway};
 pub use mcpool_testkit::machine::{free_port, skip};
 pub use servers::{HttpServer, Servers};
 

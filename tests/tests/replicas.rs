@@ -7,8 +7,6 @@
 
 use std::{
     collections::HashMap,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -22,104 +20,12 @@ use mcpool_core::{
     Delivery, Error, HttpSpec, ProtocolChoice, ProtocolVersion, Raw, RpcError, ServerName,
     ServerPolicy, ServerRequest, ServerRequestHandler, ServerSpec, Verbs as _,
 };
-use mcpool_e2e::{Cli, Running, free_port, rounds, skip};
+use mcpool_e2e::{Balancer, Cli, Gateway, rounds};
 use mcpool_manager::{CallOptions, ConnectionManager, ServerHandle};
 use mcpool_testkit::{Behavior, eventually, fixtures::stdio::fixture_path};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// HAProxy between clients and the gateways.
-struct Balancer {
-    process: Child,
-    port: u16,
-}
-
-impl Balancer {
-    fn start(program: &Path, directory: &Path, gateways: &[u16]) -> Self {
-        let port = free_port();
-        let servers: String = gateways
-            .iter()
-            .map(|at| format!("  server s{at} 127.0.0.1:{at} check inter 100ms fall 1 rise 1\n"))
-            .collect();
-        let config = format!(
-            "defaults\n  mode http\n  timeout connect 2s\n  timeout client 60s\n  \
-             timeout server 60s\n  option redispatch\n\
-             frontend clients\n  bind 127.0.0.1:{port}\n  default_backend gateways\n\
-             backend gateways\n  balance roundrobin\n  option httpchk GET /healthz\n{servers}"
-        );
-        let file = directory.join("haproxy.cfg");
-        std::fs::write(&file, config).unwrap();
-        let process = Command::new(program)
-            .arg("-db")
-            .arg("-f")
-            .arg(file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { process, port }
-    }
-}
-
-impl Drop for Balancer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// One gateway, which can be killed and started again.
-struct Gateway {
-    port: u16,
-    key_file: PathBuf,
-    process: Running,
-}
-
-impl Gateway {
-    fn start(cli: &Cli, key_file: &Path) -> Self {
-        let port = free_port();
-        Self {
-            port,
-            key_file: key_file.to_owned(),
-            process: serve(cli, key_file, port),
-        }
-    }
-
-    fn again(&mut self, cli: &Cli) {
-        self.process.child.kill().unwrap();
-        self.process.child.wait().unwrap();
-        self.process = serve(cli, &self.key_file, self.port);
-    }
-
-    async fn ready(&self) {
-        let is_ready = || {
-            let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", self.port)) else {
-                return false;
-            };
-            use std::io::{Read as _, Write as _};
-            let mut answer = String::new();
-            let asked = stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n");
-            asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.contains(" 200 ")
-        };
-        let ready = eventually(PATIENCE, is_ready).await;
-        assert!(ready, "not ready: {}", self.process.stderr());
-    }
-}
-
-fn serve(cli: &Cli, key_file: &Path, port: u16) -> Running {
-    let address = format!("127.0.0.1:{port}");
-    let own = format!("http://{address}");
-    cli.start(&[
-        "serve",
-        "--listen",
-        &address,
-        "--advertise",
-        &own,
-        "--key-file",
-        &key_file.to_string_lossy(),
-    ])
-}
 
 /// A client that answers what it is asked with its method.
 struct Answers;
@@ -226,15 +132,7 @@ async fn everything_works(servers: &[ServerHandle; 2]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gateways_are_killed_behind_a_balancer() {
-    let Some(haproxy) = ["/usr/sbin/haproxy", "/usr/bin/haproxy"]
-        .map(PathBuf::from)
-        .into_iter()
-        .find(|program| program.exists())
-    else {
-        // Said by `.ci/run` where it cannot be installed.
-        if std::env::var_os("MCPOOL_HAPROXY").is_none_or(|said| said != "absent") {
-            skip("two gateways behind HAProxy", "haproxy is not installed");
-        }
+    let Some(haproxy) = Balancer::program() else {
         return;
     };
     let directory = tempfile::tempdir().unwrap();
@@ -246,17 +144,15 @@ async fn gateways_are_killed_behind_a_balancer() {
     let key_file = directory.path().join("key");
     std::fs::write(&key_file, "07".repeat(32)).unwrap();
     let mut gateways = [
-        Gateway::start(&cli, &key_file),
-        Gateway::start(&cli, &key_file),
+        Gateway::start(&cli, &key_file, &[]),
+        Gateway::start(&cli, &key_file, &[]),
     ];
     for gateway in &gateways {
         gateway.ready().await;
     }
-    let ports = [gateways[0].port, gateways[1].port];
-    let balancer = Balancer::start(&haproxy, directory.path(), &ports);
-    let listens = || std::net::TcpStream::connect(("127.0.0.1", balancer.port)).is_ok();
-    assert!(eventually(PATIENCE, listens).await);
-    let (manager, servers) = clients(balancer.port).await;
+    let ports = [gateways[0].port(), gateways[1].port()];
+    let balancer = Balancer::start(&haproxy, directory.path(), &ports).await;
+    let (manager, servers) = clients(balancer.port()).await;
     everything_works(&servers).await;
 
     let calls = rounds(1_500, 10_000) as u64;

@@ -195,6 +195,17 @@ const LONG: &[Step] = &[
         },
     },
     Step {
+        name: "fleet",
+        what: "faults of workers, gateways and NATS, in the numbers of docs/fleet.md",
+        run: || {
+            tools::run(
+                cargo(["test", "--locked", "--workspace", "--all-features"])
+                    .args(["--test", "fleet_faults", "--", "--nocapture", "--test-threads=1"])
+                    .env("MCPOOL_ENDURANCE", "1"),
+            )
+        },
+    },
+    Step {
         name: "all-clients",
         what: "every client of docs/clients.md, over each carrier, with servers of both eras",
         run: || clients::run(&[]),

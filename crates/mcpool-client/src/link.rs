@@ -458,6 +458,10 @@ impl RequestSink for CallSink {
         self.sent.store(true, Ordering::Release);
     }
 
+    fn returned(&self) {
+        self.sent.store(false, Ordering::Release);
+    }
+
     fn wants_progress(&self) -> bool {
         self.wants_progress
     }

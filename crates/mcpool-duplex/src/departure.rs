@@ -51,6 +51,15 @@ impl Departure {
         }
     }
 
+    /// It was refused by the other side: it counts as not sent.
+    pub(crate) fn come_back(&self) {
+        if self.0.departed.swap(false, Ordering::AcqRel)
+            && let (Some(wire), Some(sink)) = (&self.0.wire, &self.0.sink)
+        {
+            guarded(wire, || sink.returned());
+        }
+    }
+
     /// Whether it has departed.
     #[must_use]
     pub fn has_departed(&self) -> bool {

@@ -34,6 +34,13 @@ impl Connection {
                 }
             }
             Frame::Oversized { ids, limit } => self.oversized(ids.answers, &ids.requests, limit),
+            Frame::Failed { id, error } => self.fail(id, error),
+            Frame::Returned(id) => {
+                let departure = self.pending().departure_of(id);
+                if let Some(departure) = departure {
+                    departure.come_back();
+                }
+            }
             Frame::Skipped { reason, text } => self.wire.monitor.skip(reason, &text),
             Frame::Odd(what) => self.wire.monitor.note(what),
         }

@@ -156,8 +156,11 @@ impl Transport for Duplex {
         let in_company = connection.pending().enter(id, waiting).map_err(unsent)?;
         let entered = Entered { connection, id };
         // It is dropped before `entered`: what was not written is withdrawn first.
-        let message = Outgoing::followed(text, departure.clone())
-            .awaiting_answer(in_company, request.timeout);
+        let message = Outgoing::followed(text, departure.clone()).awaiting_answer(
+            id,
+            in_company,
+            request.timeout,
+        );
         let mut write = connection.write.write(message);
         let first = tokio::select! {
             biased;

@@ -11,7 +11,9 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use mcpool_core::{Direction, Message, NotAMessage, ParsedLine, RequestId, ResponseId, parse_line};
+use mcpool_core::{
+    Direction, Error, Message, NotAMessage, ParsedLine, RequestId, ResponseId, parse_line,
+};
 
 use crate::{
     scan::{IdScanner, Ids},
@@ -29,7 +31,7 @@ pub struct Frames {
 }
 
 /// One thing that was read.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Frame {
     /// A message.
@@ -48,6 +50,15 @@ pub enum Frame {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// What the carrier itself says of this request: it gets no answer.
+    Failed {
+        /// The request.
+        id: RequestId,
+        /// Why it failed, and what is known of its delivery.
+        error: Error,
+    },
+    /// The other side has refused this request, which waits for the end of the connection.
+    Returned(RequestId),
     /// Text that is no message, and for which nobody waits.
     Skipped {
         /// Why.
@@ -124,6 +135,19 @@ impl Frames {
         let cut = text.char_indices().nth(1_000);
         let text = cut.map_or(text, |(end, _)| &text[..end]).to_owned();
         self.frames.push(Frame::Skipped { reason, text });
+    }
+
+    /// Fails one request, with what this error says of its delivery: the carrier knows what became
+    /// of it. Nothing happens when it has ended. What is put before the reading half ends counts
+    /// more than the end, so that a request whose fate is known is never said to be unknown.
+    pub fn fail(&mut self, id: RequestId, error: Error) {
+        self.frames.push(Frame::Failed { id, error });
+    }
+
+    /// The other side has refused this request, and the connection ends soon: the request ends with
+    /// it, and counts as not sent from here on. Sent again before that it would be refused again.
+    pub fn returned(&mut self, id: RequestId) {
+        self.frames.push(Frame::Returned(id));
     }
 
     /// Notes that something odd was read all the same.
@@ -352,8 +376,9 @@ mod tests {
         );
         assert_eq!(answers(&frames), [1, 2]);
         assert_eq!(failed(&frames).unwrap().0, [3]);
-        let told = Frame::Message(Message::Notification(Notification::new("n", None)));
-        assert!(frames.contains(&told));
+        let told = Message::Notification(Notification::new("n", None));
+        let is_told = |frame: &Frame| matches!(frame, Frame::Message(message) if *message == told);
+        assert!(frames.iter().any(is_told));
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use mcpool_core::{Delivery, Error, ErrorKind, Result, TransportMonitor};
+use mcpool_core::{Delivery, Error, ErrorKind, RequestId, Result, TransportMonitor};
 
 use crate::{departure::Departure, frame::Frames, monitor::DuplexMonitor};
 
@@ -72,7 +72,7 @@ pub trait ReadHalf: Send {
 pub struct Outgoing {
     text: String,
     departure: Departure,
-    awaits_answer: bool,
+    id: Option<RequestId>,
     in_company: bool,
     timeout: Option<Duration>,
 }
@@ -88,14 +88,19 @@ impl Outgoing {
         Self {
             text,
             departure,
-            awaits_answer: false,
+            id: None,
             in_company: false,
             timeout: None,
         }
     }
 
-    pub(crate) fn awaiting_answer(mut self, in_company: bool, timeout: Option<Duration>) -> Self {
-        self.awaits_answer = true;
+    pub(crate) fn awaiting_answer(
+        mut self,
+        id: RequestId,
+        in_company: bool,
+        timeout: Option<Duration>,
+    ) -> Self {
+        self.id = Some(id);
         self.in_company = in_company;
         self.timeout = timeout;
         self
@@ -118,7 +123,14 @@ impl Outgoing {
     /// message should be bounded by the half, where a server can keep it waiting for ever.
     #[must_use]
     pub fn awaits_answer(&self) -> bool {
-        self.awaits_answer
+        self.id.is_some()
+    }
+
+    /// The id of a request, for a half that learns by other ways than an answer what became of it:
+    /// see [`Frames::fail`].
+    #[must_use]
+    pub fn id(&self) -> Option<RequestId> {
+        self.id
     }
 
     /// The text.

@@ -132,6 +132,12 @@ impl Pending {
         request.class != RequestClass::Handshake
     }
 
+    /// The departure of a request that waits.
+    pub(crate) fn departure_of(&self, id: RequestId) -> Option<Departure> {
+        let request = self.waiting.get(&id.get())?;
+        Some(request.departure.clone())
+    }
+
     /// Who hears of the progress of a request.
     pub(crate) fn progress_of(&self, id: RequestId) -> Option<Arc<dyn RequestSink>> {
         let request = self.waiting.get(&id.get())?;

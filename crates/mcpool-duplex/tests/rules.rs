@@ -10,8 +10,8 @@ use std::{
 use async_trait::async_trait;
 use mcpool_core::{
     ConnectRequest, Delivery, Error, ErrorKind, HttpSpec, Inbox, Incoming,
-    MAX_OPEN_SERVER_REQUESTS, Notification, Progress, Raw, RequestClass, RequestSink, Result,
-    Transport, TransportKind, TransportSpec, WireEvent, WireRequest, WireTap,
+    MAX_OPEN_SERVER_REQUESTS, Notification, Progress, Raw, RequestClass, RequestId, RequestSink,
+    Result, Transport, TransportKind, TransportSpec, WireEvent, WireRequest, WireTap,
 };
 use mcpool_duplex::{Duplex, Frames, Outgoing, ReadHalf, WriteError, WriteHalf};
 use mcpool_testkit::scripted::{self, Remote};
@@ -402,4 +402,54 @@ fn it_is_made_on_a_runtime() {
     let read = Says(Duration::ZERO);
     let error = Duplex::new(&request(), TransportKind::Custom, read, Dead).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
+}
+
+/// A half that fails one request by itself, then ends.
+struct Carrier(tokio::sync::mpsc::UnboundedReceiver<RequestId>);
+
+#[async_trait]
+impl ReadHalf for Carrier {
+    async fn read(&mut self, frames: &mut Frames) -> Result<()> {
+        let first = self.0.recv().await.expect("it lives");
+        self.0.recv().await.expect("it lives");
+        let third = self.0.recv().await.expect("it lives");
+        frames.returned(third);
+        let refused = Error::new(ErrorKind::ConnectionLost, "nobody took it");
+        frames.fail(first, refused.with_delivery(Delivery::NotSent));
+        Err(Error::new(ErrorKind::ConnectionLost, "it ended"))
+    }
+}
+
+/// Takes what it is given.
+struct Takes(tokio::sync::mpsc::UnboundedSender<RequestId>);
+
+#[async_trait]
+impl WriteHalf for Takes {
+    async fn write(&self, message: Outgoing) -> std::result::Result<(), WriteError> {
+        let id = message.id();
+        let _ = message.depart();
+        let _ = self.0.send(id.expect("a request"));
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn what_the_carrier_knows_of_a_request_counts_more_than_the_end() {
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let halves = (Carrier(receiver), Takes(sender));
+    let transport = Duplex::new(&request(), TransportKind::Custom, halves.0, halves.1).unwrap();
+    let transport = Arc::new(transport);
+    // On this runtime of one thread the first is written first.
+    let first = asking(&transport, RequestClass::Call, None);
+    let second = asking(&transport, RequestClass::Call, None);
+    let third = asking(&transport, RequestClass::Call, None);
+    let first = first.await.unwrap().unwrap_err();
+    assert_eq!(first.delivery(), Delivery::NotSent);
+    assert_eq!(first.message(), "nobody took it");
+    let second = second.await.unwrap().unwrap_err();
+    assert_eq!(second.delivery(), Delivery::Unknown);
+    assert_eq!(second.message(), "it ended");
+    let third = third.await.unwrap().unwrap_err();
+    assert_eq!(third.delivery(), Delivery::NotSent, "it was returned");
+    assert_eq!(third.message(), "it ended");
 }

@@ -1,9 +1,10 @@
 //! The connection with NATS that everything of one process shares.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, future::poll_fn, path::PathBuf, sync::Arc, time::Duration};
 
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, Subscriber};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, Subscriber, message::OutboundMessage};
 use bytes::Bytes;
+use futures::SinkExt as _;
 use mcpool_core::{Error, ErrorKind, Result, Secret};
 use tokio::sync::{Semaphore, watch};
 
@@ -265,10 +266,17 @@ impl Carrier {
             }
             None => client.publish_with_headers(subject, headers, body).await,
         };
-        published.map_err(|error| {
-            Error::new(ErrorKind::Connect, "a frame cannot be given to NATS")
-                .with_source(error.to_string())
-        })
+        published.map_err(not_published)
+    }
+
+    /// Waits for room to publish one message. Nothing is published before
+    /// [`Room::publish`], so it is known whether what waited has gone. Dropping it gives the room
+    /// back.
+    pub(crate) async fn room_to_publish(&self) -> Result<Room> {
+        let mut client = self.0.client.clone();
+        let ready = poll_fn(|cx| client.poll_ready_unpin(cx)).await;
+        ready.map_err(not_published)?;
+        Ok(Room(client))
     }
 
     pub(crate) async fn subscribe(&self, subject: String) -> Result<Subscriber> {
@@ -289,6 +297,32 @@ impl Carrier {
                 .with_source(error.to_string())
         })
     }
+}
+
+/// Room for one message on its way to NATS. It is a client's own: clones reserve nothing.
+pub(crate) struct Room(Client);
+
+impl Room {
+    /// Publishes, without waiting.
+    pub(crate) fn publish(
+        mut self,
+        subject: String,
+        reply: Option<String>,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<()> {
+        let message = OutboundMessage {
+            subject: subject.into(),
+            reply: reply.map(Into::into),
+            payload,
+            headers: Some(headers),
+        };
+        self.0.start_send_unpin(message).map_err(not_published)
+    }
+}
+
+fn not_published(error: async_nats::PublishError) -> Error {
+    Error::new(ErrorKind::Connect, "a frame cannot be given to NATS").with_source(error.to_string())
 }
 
 /// Bytes that are left for the head of a frame.

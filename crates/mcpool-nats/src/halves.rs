@@ -1,13 +1,6 @@
 //! The gateway's end of a session, as the two halves of a duplex.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_nats::{Message, StatusCode, Subscriber};
 use async_trait::async_trait;
@@ -17,11 +10,11 @@ use mcpool_core::{Delivery, Error, ErrorKind, RequestId, Result, ServerName};
 use mcpool_duplex::{Frames, Ids, Outgoing as OnItsWay, ReadHalf, WriteError, WriteHalf};
 use tokio::{
     runtime::Handle,
-    sync::{Notify, oneshot},
-    time::{Instant, Interval, MissedTickBehavior, interval, timeout},
+    time::{Instant, Interval, MissedTickBehavior, interval},
 };
 
 use crate::{
+    calls::{Calls, NotTaken},
     clock::Stamps,
     head::{Head, Kind, VERSION},
     incoming::{Incoming, Taken},
@@ -38,10 +31,6 @@ const IDLE_BEATS: u32 = 15;
 /// How long a worker may be silent while something is unanswered.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the end of a session waits for what else arrives of its failure, and for requests
-/// that know more of themselves to say so.
-const GATHER: Duration = Duration::from_millis(200);
-
 /// Frames that are read at once.
 const MAX_BURST: usize = 64;
 
@@ -51,18 +40,8 @@ pub(crate) struct Shared {
     pub(crate) server: ServerName,
     pub(crate) out: Arc<Outgoing>,
     pub(crate) runtime: Handle,
-    calls: Mutex<HashMap<u64, Call>>,
-    /// The worker goes: nothing new is sent to it.
-    draining: AtomicBool,
-    /// The session has ended: nothing is sent any more.
-    over: AtomicBool,
-    /// A request that had failed has said so.
-    settled: Notify,
+    calls: Calls,
 }
-
-/// A request that waits. Without a sender it has failed, and has not yet said so.
-#[derive(Debug)]
-struct Call(Option<oneshot::Sender<Error>>);
 
 impl Shared {
     pub(crate) fn new(server: ServerName, out: Arc<Outgoing>, runtime: Handle) -> Arc<Self> {
@@ -70,76 +49,42 @@ impl Shared {
             server,
             out,
             runtime,
-            calls: Mutex::default(),
-            draining: AtomicBool::new(false),
-            over: AtomicBool::new(false),
-            settled: Notify::new(),
+            calls: Calls::default(),
         })
     }
 
-    fn calls(&self) -> MutexGuard<'_, HashMap<u64, Call>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A request departs under this number.
-    fn enter(&self, number: u64, sender: oneshot::Sender<Error>) -> Entered<'_> {
-        self.calls().insert(number, Call(Some(sender)));
-        Entered {
-            shared: self,
-            number,
+    /// The error of a message that was given to nobody.
+    fn unsent(&self, error: Error) -> WriteError {
+        match self.calls.is_over() {
+            true => WriteError::closed(Delivery::NotSent),
+            false => WriteError::alone(error.with_delivery(Delivery::NotSent)),
         }
     }
 
-    /// Fails the request that began with this number.
-    fn fail(&self, number: u64, error: Error) {
-        let sender = self.calls().get_mut(&number).and_then(|call| call.0.take());
-        if let Some(sender) = sender {
-            let _ = sender.send(error);
-        }
-    }
-
-    /// Fails all that began after this number: the worker has not taken them and will not.
-    fn refuse_after(&self, accepted: u64, notice: &Notice) {
-        let mut later = Vec::new();
-        for (number, call) in self.calls().iter_mut() {
-            if *number > accepted {
-                later.extend(call.0.take());
+    /// The error of a message whose parts were not all sent. What has not come whole is not run.
+    fn stopped(&self, why: Stopped) -> WriteError {
+        match why {
+            Stopped::Refused(notice) => {
+                WriteError::alone(notice.error(&self.server, Delivery::Rejected))
             }
+            Stopped::NoCredit => self.unsent(Error::new(
+                ErrorKind::Timeout,
+                "the worker did not take the parts of the message in time",
+            )),
+            Stopped::Carrier(error) => self.unsent(error),
         }
-        for sender in later {
-            let _ = sender.send(notice.error(&self.server, Delivery::Rejected));
-        }
-    }
-
-    fn is_busy(&self) -> bool {
-        !self.calls().is_empty()
-    }
-
-    /// Waits until those that have failed have said so, at most for a moment.
-    async fn settle(&self) {
-        let all = async {
-            loop {
-                let settled = self.settled.notified();
-                if self.calls().values().all(|call| call.0.is_some()) {
-                    return;
-                }
-                settled.await;
-            }
-        };
-        let _ = timeout(GATHER, all).await;
     }
 }
 
 /// A request among those that wait. Dropping it takes it out.
 struct Entered<'a> {
-    shared: &'a Shared,
-    number: u64,
+    calls: &'a Calls,
+    first: u64,
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        self.shared.calls().remove(&self.number);
-        self.shared.settled.notify_waiters();
+        self.calls.leave(self.first);
     }
 }
 
@@ -150,54 +95,61 @@ pub(crate) struct Writer(pub(crate) Arc<Shared>);
 impl WriteHalf for Writer {
     async fn write(&self, message: OnItsWay) -> std::result::Result<(), WriteError> {
         let shared = &*self.0;
+        let calls = &shared.calls;
         // While NATS is away nothing is given to it: what it buffers would go out later.
         shared.out.carrier().connected().await;
-        if shared.over.load(Ordering::Acquire) {
-            return Err(WriteError::closed(Delivery::NotSent));
-        }
-        if shared.draining.load(Ordering::Acquire) {
-            // The session ends soon, and this was not sent.
+        let id = message.id();
+        if id.is_some() && calls.is_draining() && !calls.is_over() {
+            // It would be refused. It ends with the session, soon, and was not sent.
             std::future::pending::<()>().await;
         }
-        let awaits = message.awaits_answer();
         let about = About {
             timeout: message.timeout(),
             answers: None,
         };
         let (text, departure) = message.split();
         let text = Bytes::from(text);
-        let (sender, failure) = oneshot::channel();
-        let mut entered = None;
-        let departs = |number| {
-            departure.mark(std::str::from_utf8(&text).unwrap_or_default());
-            if awaits {
-                entered = Some(shared.enter(number, sender));
-            }
-        };
-        let begun = shared.out.begin(text.clone(), about, departs).await;
-        let transfer = begun.map_err(|error| {
-            // It was given to nobody.
-            WriteError::alone(error.with_delivery(Delivery::NotSent))
-        })?;
-        if !awaits {
-            return match transfer {
-                None => Ok(()),
-                Some(transfer) => transfer.rest().await.map_err(|why| stopped(shared, why)),
+        // A message departs with the frame that makes it whole: before that nobody runs it.
+        let depart = || departure.mark(std::str::from_utf8(&text).unwrap_or_default());
+        let mut entered: Option<Entered<'_>> = None;
+        let begins = |number, is_whole| {
+            let may = match id {
+                Some(id) => calls.enter(number, id, is_whole),
+                None => !calls.is_over(),
             };
-        }
-        let rest = async {
-            if let Some(transfer) = transfer
-                && let Err(why) = transfer.rest().await
-            {
-                return stopped(shared, why);
+            if may && id.is_some() {
+                entered = Some(Entered {
+                    calls,
+                    first: number,
+                });
             }
-            std::future::pending().await
+            if may && is_whole {
+                depart();
+            }
+            may
         };
-        tokio::select! {
-            biased;
-            Ok(error) = failure => Err(WriteError::alone(error)),
-            failed = rest => Err(failed),
+        let begun = shared.out.begin(text.clone(), about, begins).await;
+        let transfer = begun.map_err(|error| shared.unsent(error))?;
+        if let Some(transfer) = transfer {
+            let first = entered.as_ref().map(|entered| entered.first);
+            let ends = |number| {
+                let may = match first {
+                    Some(first) => calls.complete(first, number),
+                    None => !calls.is_over(),
+                };
+                if may {
+                    depart();
+                }
+                may
+            };
+            let sent = transfer.rest(ends).await;
+            sent.map_err(|why| shared.stopped(why))?;
         }
+        if entered.is_some() {
+            // What becomes of a request is the reading half's to say. Until then it is entered.
+            std::future::pending::<()>().await;
+        }
+        Ok(())
     }
 
     async fn close(&self) -> Result<()> {
@@ -223,20 +175,6 @@ impl WriteHalf for Writer {
     }
 }
 
-/// The error of a message whose parts were not all sent. What has not come whole is not run.
-fn stopped(shared: &Shared, why: Stopped) -> WriteError {
-    let error = match why {
-        Stopped::Refused(notice) => notice.error(&shared.server, Delivery::Rejected),
-        Stopped::NoCredit => Error::new(
-            ErrorKind::Timeout,
-            "the worker did not take the parts of the message in time",
-        )
-        .with_delivery(Delivery::NotSent),
-        Stopped::Carrier(error) => error.with_delivery(Delivery::NotSent),
-    };
-    WriteError::alone(error)
-}
-
 /// The half that reads, and says that the gateway is there.
 pub(crate) struct Reader {
     shared: Arc<Shared>,
@@ -246,10 +184,23 @@ pub(crate) struct Reader {
     limit: usize,
     beats: Interval,
     idle: u32,
-    /// Requests that a worker has refused because it goes.
-    held: Vec<u64>,
     /// Since when the worker owes a word.
     owed: Option<Instant>,
+}
+
+/// Why a session has ended, and what that says of its requests.
+struct Ended {
+    reason: Error,
+    not_taken: Option<NotTaken>,
+}
+
+impl From<Error> for Ended {
+    fn from(reason: Error) -> Self {
+        Self {
+            reason,
+            not_taken: None,
+        }
+    }
 }
 
 impl Reader {
@@ -271,13 +222,12 @@ impl Reader {
             limit,
             beats,
             idle: 0,
-            held: Vec::new(),
             owed: None,
         }
     }
 
     async fn beat(&mut self) -> Result<()> {
-        let busy = self.shared.is_busy();
+        let busy = self.shared.calls.is_busy();
         self.idle = if busy { 0 } else { self.idle + 1 };
         if !busy {
             self.owed = None;
@@ -301,25 +251,49 @@ impl Reader {
         Error::new(ErrorKind::ConnectionLost, why).with_server(&self.shared.server)
     }
 
+    /// Reads what is there, at least one frame or beat.
+    async fn read_some(&mut self, frames: &mut Frames) -> std::result::Result<(), Ended> {
+        let message = tokio::select! {
+            message = self.subscriber.next() => message,
+            _ = self.beats.tick() => return Ok(self.beat().await?),
+        };
+        let Some(message) = message else {
+            return Err(self.lost("the connection with NATS was closed").into());
+        };
+        self.take(message, frames).await?;
+        for _ in 0..MAX_BURST {
+            let Some(Some(message)) = self.subscriber.next().now_or_never() else {
+                break;
+            };
+            self.take(message, frames).await?;
+        }
+        Ok(())
+    }
+
     /// Takes one frame. An error ends the session.
-    async fn take(&mut self, message: Message, frames: &mut Frames) -> Result<()> {
+    async fn take(
+        &mut self,
+        message: Message,
+        frames: &mut Frames,
+    ) -> std::result::Result<(), Ended> {
         if message.status == Some(StatusCode::NO_RESPONDERS) {
-            return Err(self.nobody(&message).await);
+            return Err(self.nobody(&message));
         }
         let Some(head) = Head::read(message.headers.as_ref()) else {
             return Ok(());
         };
         if !VERSION.understands(head.version) {
-            return Err(self.lost("the worker speaks another version of the wire"));
+            let reason = self.lost("the worker speaks another version of the wire");
+            return Err(reason.into());
         }
         self.stamps.heard(head.stamp);
         self.owed = None;
         if head.kind == Kind::End && head.number == 0 {
             // The worker does not have this session any more.
-            return Err(self.ended(&message.payload).await);
+            return Err(self.ended(&message.payload));
         }
         if let Err(broken) = self.incoming.count(&head) {
-            return Err(self.broken(&broken.to_string()).await);
+            return Err(self.broken(&broken.to_string()).into());
         }
         match head.kind {
             Kind::Message | Kind::Part | Kind::Abandon => {
@@ -332,93 +306,79 @@ impl Reader {
                         frames.oversized(ids, self.limit);
                     }
                     Ok(Taken::Part) => {}
-                    Err(broken) => return Err(self.broken(&broken.to_string()).await),
+                    Err(broken) => return Err(self.broken(&broken.to_string()).into()),
                 }
             }
             Kind::Credit => self.shared.out.credit(head.of, head.credit),
-            Kind::Refused => self.refused(&head, &Notice::read(&message.payload)),
+            Kind::Refused => self.refused(&head, &Notice::read(&message.payload), frames),
             Kind::Failed => {
                 let notice = Notice::read(&message.payload);
                 let delivery = match notice.answered {
                     true => Delivery::Answered,
                     false => Delivery::Unknown,
                 };
-                let error = notice.error(&self.shared.server, delivery);
-                self.shared.fail(head.of, error);
+                self.fail(frames, head.of, &notice, delivery);
             }
-            Kind::End => return Err(self.ended(&message.payload).await),
+            Kind::End => return Err(self.ended(&message.payload)),
             _ => {}
         }
         Ok(())
     }
 
-    /// The worker has ended the session.
-    async fn ended(&self, body: &[u8]) -> Error {
-        let notice = Notice::read(body);
-        self.shared.over.store(true, Ordering::Release);
-        if let Some(accepted) = notice.accepted {
-            self.shared.refuse_after(accepted, &notice);
+    fn fail(&self, frames: &mut Frames, first: u64, notice: &Notice, delivery: Delivery) {
+        if let Some(id) = self.shared.calls.id(first) {
+            frames.fail(id, notice.error(&self.shared.server, delivery));
         }
-        for number in &self.held {
-            let error = notice.error(&self.shared.server, Delivery::Rejected);
-            self.shared.fail(*number, error);
-        }
-        self.shared.settle().await;
-        // What departed in this moment was not taken either.
-        if let Some(accepted) = notice.accepted {
-            self.shared.refuse_after(accepted, &notice);
-            self.shared.settle().await;
-        }
-        let error = notice.error(&self.shared.server, Delivery::Unknown);
-        // It is the connection that has ended, whatever the reason's kind.
-        self.lost(error.message())
     }
 
-    fn refused(&mut self, head: &Head, notice: &Notice) {
+    fn refused(&self, head: &Head, notice: &Notice, frames: &mut Frames) {
         if self.shared.out.refused(head.of, notice) {
+            // Its sender says so.
             return;
         }
         if notice.reason == Reason::Draining {
-            // Sent again at once it would find the same worker: it fails with the session, of
-            // which it is not the last.
-            self.shared.draining.store(true, Ordering::Release);
-            self.held.push(head.of);
-            return;
-        }
-        let error = notice.error(&self.shared.server, Delivery::Rejected);
-        self.shared.fail(head.of, error);
-    }
-
-    /// Nobody has taken the frame of this number: the worker is gone. The same is on its way for
-    /// what was sent right after it.
-    async fn nobody(&mut self, first: &Message) -> Error {
-        let until = Instant::now() + GATHER;
-        self.shared.over.store(true, Ordering::Release);
-        self.not_sent(first);
-        while let Ok(Some(message)) = tokio::time::timeout_at(until, self.subscriber.next()).await {
-            if message.status == Some(StatusCode::NO_RESPONDERS) {
-                self.not_sent(&message);
+            let error = notice.error(&self.shared.server, Delivery::Rejected);
+            if let Some(id) = self.shared.calls.hold(head.of, error) {
+                frames.returned(id);
             }
+        } else {
+            self.fail(frames, head.of, notice, Delivery::Rejected);
         }
-        self.shared.settle().await;
-        self.lost("the worker is gone")
     }
 
-    fn not_sent(&self, message: &Message) {
+    /// The worker has ended the session.
+    fn ended(&self, body: &[u8]) -> Ended {
+        let notice = Notice::read(body);
+        let error = notice.error(&self.shared.server, Delivery::Rejected);
+        // It is the connection that has ended, whatever the reason's kind.
+        Ended {
+            reason: self.lost(error.message()),
+            not_taken: notice.accepted.map(|after| NotTaken { after, error }),
+        }
+    }
+
+    /// NATS had nobody for the frame of this number: the worker is gone. Whoever gets a later frame
+    /// misses this one, and runs nothing.
+    fn nobody(&self, message: &Message) -> Ended {
+        let reason = self.lost("the worker is gone");
         let number = message.subject.rsplit('.').next();
-        if let Some(number) = number.and_then(|number| number.parse().ok()) {
-            let error = self.lost("the worker is gone");
-            self.shared
-                .fail(number, error.with_delivery(Delivery::NotSent));
+        let number: Option<u64> = number.and_then(|number| number.parse().ok());
+        let error = reason.clone().with_delivery(Delivery::NotSent);
+        Ended {
+            reason,
+            not_taken: number.map(|number| NotTaken {
+                after: number.saturating_sub(1),
+                error,
+            }),
         }
     }
 
     /// Something is missing: the worker learns that what it runs for this session is of no use.
-    async fn broken(&self, why: &str) -> Error {
+    fn broken(&self, why: &str) -> Error {
         let notice = Notice::new(Reason::Gap, why);
-        self.shared.over.store(true, Ordering::Release);
-        let told = self.shared.out.say(Head::new(Kind::End), notice.body());
-        let _ = timeout(GATHER, told).await;
+        let said = self.shared.out.say(Head::new(Kind::End), notice.body());
+        // A courtesy: where it does not go at once the worker misses the beats.
+        let _ = said.now_or_never();
         self.lost(format!("the session with the worker is broken: {why}"))
     }
 }
@@ -426,20 +386,13 @@ impl Reader {
 #[async_trait]
 impl ReadHalf for Reader {
     async fn read(&mut self, frames: &mut Frames) -> Result<()> {
-        let message = tokio::select! {
-            message = self.subscriber.next() => message,
-            _ = self.beats.tick() => return self.beat().await,
+        let Err(ended) = self.read_some(frames).await else {
+            return Ok(());
         };
-        let Some(message) = message else {
-            return Err(self.lost("the connection with NATS was closed"));
-        };
-        self.take(message, frames).await?;
-        for _ in 0..MAX_BURST {
-            let Some(Some(message)) = self.subscriber.next().now_or_never() else {
-                break;
-            };
-            self.take(message, frames).await?;
+        // First what is known of single requests, then the end, which says less.
+        for (id, error) in self.shared.calls.end(ended.not_taken.as_ref()) {
+            frames.fail(id, error);
         }
-        Ok(())
+        Err(ended.reason)
     }
 }

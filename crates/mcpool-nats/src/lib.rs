@@ -22,6 +22,7 @@
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod calls;
 mod carrier;
 mod clock;
 mod connector;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use mcpool_core::Result;
+use mcpool_core::{Error, ErrorKind, Result};
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::watch, time::timeout};
 
@@ -65,7 +65,7 @@ pub(crate) enum Stopped {
     /// The receiver gave no credit in time.
     NoCredit,
     /// NATS took it no more.
-    Carrier(mcpool_core::Error),
+    Carrier(Error),
 }
 
 /// What goes with a message.
@@ -93,15 +93,16 @@ impl Outgoing {
         &self.carrier
     }
 
-    /// Sends a frame. `departs` is told its number right before a byte of it may be written. When
-    /// the future is dropped before its end nothing was sent.
+    /// Sends a frame, once there is room for it. `departs` gets its number right before NATS has
+    /// it, and says whether it may go. When the future is dropped before its end nothing was sent.
     pub(crate) async fn frame(
         &self,
         mut head: Head,
         body: Bytes,
-        departs: impl FnOnce(u64) + Send,
+        departs: impl FnOnce(u64) -> bool + Send,
     ) -> Result<u64> {
         let mut last = self.last.lock().await;
+        let room = self.carrier.room_to_publish().await?;
         let number = last.saturating_add(1);
         head.session.clone_from(&self.session);
         head.number = number;
@@ -120,32 +121,34 @@ impl Outgoing {
                 (subject.clone(), None)
             }
         };
-        departs(number);
-        self.carrier
-            .publish(subject, reply, head.headers(), body)
-            .await?;
+        if !departs(number) {
+            return Err(Error::new(ErrorKind::Closed, "the session has ended"));
+        }
+        room.publish(subject, reply, head.headers(), body)?;
         *last = number;
         Ok(number)
     }
 
     /// Sends a frame about something.
     pub(crate) async fn say(&self, head: Head, body: Bytes) -> Result<()> {
-        self.frame(head, body, |_| {}).await.map(drop)
+        self.frame(head, body, |_| true).await.map(drop)
     }
 
-    /// Sends a message, or its first part: then the rest is to be sent by
-    /// [`Transfer::rest`].
+    /// Sends a message, or its first part: then the rest is to be sent by [`Transfer::rest`].
+    /// `begins` gets the number and whether this is the whole message, right before it goes, and
+    /// says whether it may.
     pub(crate) async fn begin(
         self: &Arc<Self>,
         text: Bytes,
         about: About,
-        departs: impl FnOnce(u64) + Send,
+        begins: impl FnOnce(u64, bool) -> bool + Send,
     ) -> Result<Option<Transfer>> {
         let size = self.carrier.max_body();
         if text.len() <= size {
             let mut head = Head::new(Kind::Message);
             head.timeout = about.timeout;
-            self.frame(head, text, departs).await?;
+            self.frame(head, text, |number| begins(number, true))
+                .await?;
             return Ok(None);
         }
         let parts = u32::try_from(text.len().div_ceil(size)).unwrap_or(u32::MAX);
@@ -157,8 +160,11 @@ impl Outgoing {
         let (allow, allowed) = watch::channel(Allowed::Parts(1));
         let number = self
             .frame(head, text.slice(..size), |number| {
-                self.transfers().insert(number, allow);
-                departs(number);
+                let may = begins(number, false);
+                if may {
+                    self.transfers().insert(number, allow);
+                }
+                may
             })
             .await?;
         Ok(Some(Transfer {
@@ -179,9 +185,9 @@ impl Outgoing {
         text: Bytes,
         about: About,
     ) -> std::result::Result<(), Stopped> {
-        match self.begin(text, about, |_| {}).await {
+        match self.begin(text, about, |_, _| true).await {
             Ok(None) => Ok(()),
-            Ok(Some(transfer)) => transfer.rest().await,
+            Ok(Some(transfer)) => transfer.rest(|_| true).await,
             Err(error) => Err(Stopped::Carrier(error)),
         }
     }
@@ -231,8 +237,13 @@ pub(crate) struct Transfer {
 }
 
 impl Transfer {
-    /// Sends the parts after the first, as fast as the receiver lets them.
-    pub(crate) async fn rest(mut self) -> std::result::Result<(), Stopped> {
+    /// Sends the parts after the first, as fast as the receiver lets them. `ends` gets the number
+    /// of the last, right before it goes, and says whether it may.
+    pub(crate) async fn rest(
+        mut self,
+        ends: impl FnOnce(u64) -> bool + Send,
+    ) -> std::result::Result<(), Stopped> {
+        let mut ends = Some(ends);
         for part in 1..self.parts {
             self.allowed(part).await?;
             let begin = self.size.saturating_mul(part as usize);
@@ -241,11 +252,14 @@ impl Transfer {
             head.part = Some((part, self.parts));
             let body = self.text.slice(begin..end);
             self.checksum.update(&body);
-            if part + 1 == self.parts {
+            let is_last = part + 1 == self.parts;
+            if is_last {
                 head.checksum = Some(hex(self.checksum.clone()));
             }
+            let ends = if is_last { ends.take() } else { None };
+            let departs = |number| ends.is_none_or(|ends| ends(number));
             self.out
-                .frame(head, body, |_| {})
+                .frame(head, body, departs)
                 .await
                 .map_err(Stopped::Carrier)?;
         }

@@ -23,7 +23,10 @@ use serde_json::json;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{soon::Soon, standing::Standing};
+use super::{
+    soon::{LISTS, Soon},
+    standing::Standing,
+};
 use crate::{
     head::{Head, Kind},
     outgoing::{About, Outgoing, Stopped},
@@ -203,7 +206,11 @@ impl Relay {
     }
 
     async fn failed(&self, number: u64, error: &Error) {
-        let (refused, notice) = Notice::of(error);
+        let (refused, mut notice) = Notice::of(error);
+        if refused && self.standing.client.is_closed() {
+            // Sent again at once it would find this session, which ends.
+            notice.reason = Reason::Draining;
+        }
         let kind = if refused { Kind::Refused } else { Kind::Failed };
         let told = self
             .out
@@ -329,15 +336,10 @@ impl Relay {
 
     fn notifications(&self, notice: ServerNotice) -> Vec<Notification> {
         let plain = |method: &str| Notification::new(method, None);
-        let lists = [
-            "notifications/tools/list_changed",
-            "notifications/prompts/list_changed",
-            "notifications/resources/list_changed",
-        ];
         match notice {
-            ServerNotice::ToolsChanged => vec![plain(lists[0])],
-            ServerNotice::PromptsChanged => vec![plain(lists[1])],
-            ServerNotice::ResourcesChanged => vec![plain(lists[2])],
+            ServerNotice::ToolsChanged => vec![plain(LISTS[0])],
+            ServerNotice::PromptsChanged => vec![plain(LISTS[1])],
+            ServerNotice::ResourcesChanged => vec![plain(LISTS[2])],
             ServerNotice::ResourceUpdated { uri } => {
                 if !self.standing.is_subscribed(&self.session, &uri) {
                     return Vec::new();
@@ -364,7 +366,7 @@ impl Relay {
             }
             // Anything may have changed.
             ServerNotice::SessionRenewed | ServerNotice::Missed { .. } => {
-                lists.into_iter().map(plain).collect()
+                LISTS.into_iter().map(plain).collect()
             }
             ServerNotice::Other { method, params } => vec![Notification::new(method, params)],
             _ => Vec::new(),

@@ -37,6 +37,9 @@ const MAX_SESSIONS: usize = 4_096;
 /// How long the opening of a session waits for its server.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long NATS may take to hand over what came to a subscription before its end.
+const REST_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How often sessions that have ended are looked for.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -68,6 +71,8 @@ struct Sessions {
     open: HashMap<String, Open>,
     running: JoinSet<()>,
     opening: JoinSet<Ready>,
+    /// What still came to a subscription that has ended is refused.
+    refusing: JoinSet<()>,
     /// The connection that sessions share, and what they have set up there.
     standing: Option<Arc<Standing>>,
 }
@@ -87,6 +92,7 @@ impl Serving {
             open: HashMap::new(),
             running: JoinSet::new(),
             opening: JoinSet::new(),
+            refusing: JoinSet::new(),
             standing: None,
         };
         loop {
@@ -94,9 +100,10 @@ impl Serving {
             if serves && group.is_none() {
                 let subject = subjects::server(self.carrier.pool(), &self.name);
                 group = Some(self.carrier.queue_subscribe(subject).await?);
-            } else if !serves {
-                // Others of the group get what is opened.
-                group = None;
+            } else if !serves && let Some(group) = group.take() {
+                // Others of the group get what is opened from now on.
+                let notice = Notice::new(Reason::NotReady, "the server is not connected");
+                sessions.refusing.spawn(self.refuser().rest(group, notice));
             }
             tokio::select! {
                 Some(message) = next(&mut group) => self.take(message, epoch, &mut sessions).await,
@@ -131,31 +138,46 @@ impl Serving {
                 () = self.drain.cancelled() => break,
             }
         }
-        drop(group);
+        if let Some(group) = group {
+            let notice = Notice::new(Reason::Draining, "the worker goes");
+            sessions.refusing.spawn(self.refuser().rest(group, notice));
+        }
         self.drained(own, epoch, sessions).await;
         Ok(())
     }
 
     /// Takes nothing new, lets what runs end, and ends.
     async fn drained(&self, mut own: Subscriber, epoch: Option<Epoch>, mut sessions: Sessions) {
-        sessions.opening.abort_all();
         sessions.order(&Order::Drain);
+        while let Some(ready) = sessions.opening.join_next().await {
+            // They have seen the drain, or were ready in this moment.
+            let Ok(Ok((head, message, _)) | Err((head, message, _))) = ready else {
+                continue;
+            };
+            let notice = Notice::new(Reason::Draining, "the worker goes");
+            self.refuse(&head, &message, &notice).await;
+        }
         let until = Instant::now() + self.patience;
         loop {
             tokio::select! {
                 ended = timeout_at(until, sessions.running.join_next()) => match ended {
                     Ok(Some(_)) => {}
-                    Ok(None) => return,
-                    Err(_) => break,
+                    Ok(None) => break,
+                    Err(_) => {
+                        let text = "the worker goes, and waits no longer";
+                        sessions.order(&Order::End(Notice::new(Reason::Draining, text)));
+                        sessions.ended().await;
+                        break;
+                    }
                 },
                 Some(message) = own.next() => {
                     self.take_draining(message, epoch, &mut sessions).await;
                 }
             }
         }
-        let notice = Notice::new(Reason::Draining, "the worker goes, and waits no longer");
-        sessions.order(&Order::End(notice));
-        sessions.ended().await;
+        let notice = Notice::new(Reason::Draining, "the worker goes");
+        sessions.refusing.spawn(self.refuser().rest(own, notice));
+        while sessions.refusing.join_next().await.is_some() {}
     }
 
     async fn take_draining(&self, message: Message, epoch: Option<Epoch>, sessions: &mut Sessions) {
@@ -177,11 +199,11 @@ impl Serving {
             let notice = Notice::new(Reason::Version, text);
             return self.refuse(&head, &message, &notice).await;
         }
-        if epoch.is_none() {
-            let notice = Notice::new(Reason::Epoch, "this worker has no lease of the server");
-            return self.refuse(&head, &message, &notice).await;
-        }
         match head.kind {
+            Kind::Probe | Kind::Open if epoch.is_none() => {
+                let notice = Notice::new(Reason::Epoch, "this worker has no lease of the server");
+                self.refuse(&head, &message, &notice).await;
+            }
             Kind::Probe => self.probed(head, message).await,
             Kind::Open => self.open(head, message, sessions).await,
             _ => self.pass(head, message, sessions).await,
@@ -192,22 +214,19 @@ impl Serving {
     async fn pass(&self, head: Head, message: Message, sessions: &mut Sessions) {
         let notice = match sessions.open.get(&head.session) {
             None => Notice::new(Reason::UnknownSession, "there is no such session"),
-            Some(open) => {
-                let session = head.session.clone();
-                match open.frames.try_send((head.clone(), message.clone())) {
-                    Ok(()) => return,
-                    Err(mpsc::error::TrySendError::Full(_)) => {
-                        let notice = Notice::new(Reason::Busy, "too many frames wait");
-                        open.order.send_replace(Order::End(notice));
-                        sessions.open.remove(&session);
-                        return;
-                    }
-                    Err(mpsc::error::TrySendError::Closed(_)) => {
-                        sessions.open.remove(&session);
-                        Notice::new(Reason::UnknownSession, "the session has ended")
-                    }
+            Some(open) => match open.frames.try_send((head.clone(), message.clone())) {
+                Ok(()) => return,
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    let notice = Notice::new(Reason::Busy, "too many frames wait");
+                    // It stays listed: its own last word says how far it came.
+                    open.order.send_replace(Order::End(notice));
+                    return;
                 }
-            }
+                Err(mpsc::error::TrySendError::Closed(_)) => {
+                    sessions.open.remove(&head.session);
+                    Notice::new(Reason::UnknownSession, "the session has ended")
+                }
+            },
         };
         // The gateway's end of it ends too, and takes this as a word about each frame.
         self.refuse(&head, &message, &notice).await;
@@ -243,11 +262,20 @@ impl Serving {
             let notice = Notice::new(Reason::Busy, "there are too many sessions");
             return self.refuse(&head, &message, &notice).await;
         }
-        let (handle, sharing) = (self.handle.clone(), self.sharing);
+        let (handle, sharing, drain) = (self.handle.clone(), self.sharing, self.drain.clone());
         sessions.opening.spawn(async move {
-            let client = match sharing {
-                Sharing::Each => handle.own_client().await,
-                _ => handle.ready_client(READY_TIMEOUT).await,
+            let client = async {
+                match sharing {
+                    Sharing::Each => handle.own_client().await,
+                    _ => handle.ready_client(READY_TIMEOUT).await,
+                }
+            };
+            let client = tokio::select! {
+                client = client => client,
+                () = drain.cancelled() => {
+                    let notice = Notice::new(Reason::Draining, "the worker goes");
+                    return Err((head, message, notice));
+                }
             };
             match client {
                 Ok(client) => Ok((head, message, client)),
@@ -324,6 +352,39 @@ impl Serving {
         });
     }
 
+    async fn refuse(&self, head: &Head, message: &Message, notice: &Notice) {
+        self.refuser().refuse(head, message, notice).await;
+    }
+
+    fn refuser(&self) -> Refuser {
+        Refuser {
+            carrier: self.carrier.clone(),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+}
+
+/// Refuses what comes for no session.
+struct Refuser {
+    carrier: Carrier,
+    clock: Arc<WorkerClock>,
+}
+
+impl Refuser {
+    /// Ends a subscription, and refuses the openings that still came to it: who sent them asks
+    /// another worker, and does not wait for this one.
+    async fn rest(self, mut subscriber: Subscriber, notice: Notice) {
+        if subscriber.drain().await.is_err() {
+            return;
+        }
+        let until = Instant::now() + REST_TIMEOUT;
+        while let Ok(Some(message)) = timeout_at(until, subscriber.next()).await {
+            if let Some(head) = Head::read(message.headers.as_ref()) {
+                self.refuse(&head, &message, &notice).await;
+            }
+        }
+    }
+
     /// Refuses what a frame asks, outside of the numbers of any session.
     async fn refuse(&self, head: &Head, message: &Message, notice: &Notice) {
         let Some(reply) = &message.reply else {
@@ -345,7 +406,7 @@ impl Serving {
             .carrier
             .publish(subject, None, answer.headers(), notice.body());
         if let Err(error) = refused.await {
-            tracing::debug!(server = %self.name, %error, "a refusal could not be sent");
+            tracing::debug!(%error, "a refusal could not be sent");
         }
     }
 }
@@ -354,12 +415,16 @@ impl Serving {
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Sessions {
-    fn order(&mut self, order: &Order) {
+    fn order(&self, order: &Order) {
         for open in self.open.values() {
-            open.order.send_replace(order.clone());
-        }
-        if matches!(order, Order::End(_)) {
-            self.open.clear();
+            open.order.send_if_modified(|before| {
+                // An end stays one.
+                let changes = !matches!(before, Order::End(_));
+                if changes {
+                    before.clone_from(order);
+                }
+                changes
+            });
         }
     }
 

@@ -91,14 +91,18 @@ impl Session {
         let relay = Arc::clone(&self.relay);
         let mut notices = client.notices();
         let mut has_notices = true;
-        let mut draining = false;
+        // Why it takes nothing new, and ends once what runs has ended.
+        let mut ending: Option<Notice> = None;
+        let mut is_connected = true;
         let mut silent_at = Instant::now() + SILENCE_TIMEOUT;
         loop {
             tokio::select! {
                 frame = self.frames.recv() => {
-                    let (head, message) = frame?;
+                    let Some((head, message)) = frame else {
+                        return Some(self.ordered_end());
+                    };
                     silent_at = Instant::now() + SILENCE_TIMEOUT;
-                    match self.take(head, message, draining).await {
+                    match self.take(head, message, ending.as_ref()).await {
                         Flow::On => {}
                         Flow::Closed => return None,
                         Flow::End(notice) => return Some(notice),
@@ -109,29 +113,28 @@ impl Session {
                     None => has_notices = false,
                 },
                 changed = self.order.changed() => {
-                    let order = match changed {
-                        Ok(()) => self.order.borrow_and_update().clone(),
-                        Err(_) => Order::End(Notice::new(Reason::Closed, "the worker has ended")),
-                    };
+                    let order = self.order.borrow_and_update().clone();
                     match order {
-                        Order::None => {}
-                        Order::Drain => draining = true,
-                        Order::End(notice) => return Some(notice),
+                        Order::None if changed.is_ok() => {}
+                        Order::Drain if changed.is_ok() => {
+                            let notice = Notice::new(Reason::Draining, "the worker goes");
+                            ending.get_or_insert(notice);
+                        }
+                        _ => return Some(self.ordered_end()),
                     }
                 }
-                () = relay.idle(), if draining => {
-                    return Some(Notice::new(Reason::Draining, "the worker goes"));
-                }
+                () = relay.idle(), if ending.is_some() => return ending,
                 () = relay.lost() => {
                     return Some(Notice::new(Reason::Gap, "an answer could not be sent"));
                 }
-                reason = client.closed() => {
+                reason = client.closed(), if is_connected => {
+                    is_connected = false;
                     let why = match reason {
                         mcpool_core::CloseReason::Lost(error) => error.message().to_owned(),
                         _ => "its connection was closed".to_owned(),
                     };
-                    self.settle().await;
-                    return Some(Notice::new(Reason::Gone, format!("the server is gone: {why}")));
+                    // Requests that end with the server's connection say so each for itself, first.
+                    ending = Some(Notice::new(Reason::Gone, format!("the server is gone: {why}")));
                 }
                 () = tokio::time::sleep_until(silent_at) => {
                     return Some(Notice::new(Reason::Closed, "the gateway says nothing any more"));
@@ -140,12 +143,15 @@ impl Session {
         }
     }
 
-    /// Requests that end with the server's connection say so each for itself, first.
-    async fn settle(&self) {
-        let _ = timeout(Duration::from_millis(200), self.relay.idle()).await;
+    /// The last word that was ordered.
+    fn ordered_end(&self) -> Notice {
+        match &*self.order.borrow() {
+            Order::End(notice) => notice.clone(),
+            _ => Notice::new(Reason::Closed, "the worker has ended"),
+        }
     }
 
-    async fn take(&mut self, head: Head, message: Message, draining: bool) -> Flow {
+    async fn take(&mut self, head: Head, message: Message, ending: Option<&Notice>) -> Flow {
         if let Err(broken) = self.incoming.count(&head) {
             return Flow::End(Notice::new(Reason::Gap, broken.to_string()));
         }
@@ -158,7 +164,7 @@ impl Session {
         match head.kind {
             Kind::Message | Kind::Part | Kind::Abandon => {
                 match self.incoming.take(head, message.payload).await {
-                    Ok(Taken::Whole(whole)) => self.run_whole(whole, draining).await,
+                    Ok(Taken::Whole(whole)) => self.run_whole(whole, ending).await,
                     Ok(_) => Flow::On,
                     Err(broken) => Flow::End(Notice::new(Reason::Gap, broken.to_string())),
                 }
@@ -181,7 +187,7 @@ impl Session {
         }
     }
 
-    async fn run_whole(&mut self, whole: Whole, draining: bool) -> Flow {
+    async fn run_whole(&mut self, whole: Whole, ending: Option<&Notice>) -> Flow {
         let Ok(text) = std::str::from_utf8(&whole.text) else {
             let notice = Notice::new(Reason::Other, "the message is no text");
             return self.refuse(whole.number, notice).await;
@@ -194,8 +200,9 @@ impl Session {
         // Answers and cancellations do no harm, however late.
         let refusal = if !is_request(text) {
             None
-        } else if draining {
-            Some(Notice::new(Reason::Draining, "the worker goes"))
+        } else if let Some(ending) = ending {
+            // The gateway sends it again after the end of this session.
+            Some(Notice::new(Reason::Draining, &*ending.message))
         } else if age > MAX_AGE || left.is_some_and(|left| left.is_zero()) {
             let text = format!("the request is {} ms old", age.as_millis());
             Some(Notice::new(Reason::Age, text))

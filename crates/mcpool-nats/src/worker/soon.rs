@@ -15,6 +15,13 @@ use crate::outgoing::{About, Outgoing};
 const MAX_WAITING: usize = 1_024;
 const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
 
+/// What a server says when a list of it has changed.
+pub(super) const LISTS: [&str; 3] = [
+    "notifications/tools/list_changed",
+    "notifications/prompts/list_changed",
+    "notifications/resources/list_changed",
+];
+
 /// The queue of one session.
 #[derive(Debug, Default)]
 pub(super) struct Soon {
@@ -28,6 +35,22 @@ pub(super) struct Soon {
 struct Queue {
     texts: VecDeque<Bytes>,
     bytes: usize,
+    /// Something was left out.
+    missed: bool,
+}
+
+impl Queue {
+    /// The next to be sent. What was left out may have been the change of a list: after the rest,
+    /// each list is said to have changed.
+    fn front(&mut self) -> Option<Bytes> {
+        if self.texts.is_empty() && std::mem::take(&mut self.missed) {
+            let changed = |method: &&str| encode_notification(&Notification::new(*method, None));
+            let texts = LISTS.iter().filter_map(|method| changed(method).ok());
+            self.texts.extend(texts.map(Bytes::from));
+            self.bytes = self.texts.iter().map(Bytes::len).sum();
+        }
+        self.texts.front().cloned()
+    }
 }
 
 impl Soon {
@@ -38,6 +61,7 @@ impl Soon {
         };
         let mut queue = self.queue();
         if queue.texts.len() >= MAX_WAITING || queue.bytes + text.len() > MAX_WAITING_BYTES {
+            queue.missed = true;
             tracing::debug!(method = %notification.method, "a notification is left out: NATS is slow");
             return;
         }
@@ -56,7 +80,7 @@ impl Soon {
         }
         let _turn = self.turn.lock().await;
         loop {
-            let Some(text) = self.queue().texts.front().cloned() else {
+            let Some(text) = self.queue().front() else {
                 return;
             };
             let bytes = text.len();
@@ -78,5 +102,28 @@ impl Soon {
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_followed_by_a_change_of_every_list() {
+        let soon = Soon::default();
+        for _ in 0..=MAX_WAITING {
+            soon.push(&Notification::new("notifications/message", None));
+        }
+        let mut queue = soon.queue();
+        let mut sent = Vec::new();
+        while let Some(text) = queue.front() {
+            sent.push(String::from_utf8(text.to_vec()).unwrap());
+            queue.texts.pop_front();
+        }
+        assert_eq!(sent.len(), MAX_WAITING + LISTS.len());
+        for (text, method) in sent[MAX_WAITING..].iter().zip(LISTS) {
+            assert!(text.contains(method), "{text}");
+        }
     }
 }

@@ -3,6 +3,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use mcpool_core::RequestId;
 use tokio::io::{AsyncReadExt, DuplexStream};
 
 use super::*;
@@ -13,7 +14,7 @@ fn writer(room: usize) -> (LineWriter<DuplexStream>, DuplexStream) {
 }
 
 fn request(text: &str, in_company: bool) -> Outgoing {
-    Outgoing::new(text).awaiting_answer(in_company, None)
+    Outgoing::new(text).awaiting_answer(RequestId::new(1), in_company, None)
 }
 
 #[tokio::test]

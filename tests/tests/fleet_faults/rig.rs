@@ -1,0 +1,225 @@
+//! Workers as programs, gateways in this process, and the journal of one server.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use mcpool_client::StandardFactory;
+use mcpool_core::{HttpSpec, ServerName, ServerPolicy, ServerSpec, Verbs as _};
+use mcpool_e2e::{Cli, Running};
+use mcpool_manager::{CallOptions, ConnectionManager, ServerHandle};
+use mcpool_nats::{Carrier, Identity, NatsConnector, NatsOptions, PoolName, discover};
+use mcpool_testkit::{Behavior, eventually, fixtures::stdio::fixture_path};
+use serde_json::json;
+
+use crate::{
+    PATIENCE,
+    load::{COUNT, Load, Tally, Work, summary},
+};
+
+pub(crate) const POOL: &str = "tools";
+const SERVER: &str = "work";
+
+/// The tool of the journal as a gateway names it.
+pub(crate) const RELAYED: Work = Work {
+    tool: "work__count",
+    ..COUNT
+};
+
+/// A pool whose workers have one server, which writes down what it runs.
+pub(crate) struct Fleet {
+    pub(crate) cli: Cli,
+    journal: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Fleet {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = directory.path().join("journal");
+        let behavior = Behavior::new().with(|behavior| {
+            behavior.effects_file = Some(journal.to_string_lossy().into_owned());
+            behavior.max_lifetime_ms = 2 * 60 * 60 * 1_000;
+        });
+        let server = json!({"command": fixture_path(), "args": behavior.to_args()});
+        Self {
+            cli: Cli::new(json!({"mcpServers": {SERVER: server}})),
+            journal,
+            _directory: directory,
+        }
+    }
+
+    /// Starts `mcpool worker`.
+    pub(crate) fn worker(&self, urls: &str, name: &str) -> Running {
+        self.cli.start(&[
+            "worker",
+            "--nats",
+            urls,
+            "--pool",
+            POOL,
+            "--nats-name",
+            name,
+        ])
+    }
+
+    /// Ends everything, holds the callers' words against the journal, and prints both.
+    pub(crate) async fn judge(
+        &self,
+        what: &str,
+        load: Load,
+        gateways: Vec<Gateway>,
+        workers: Vec<Running>,
+        mut times: Vec<Duration>,
+    ) -> Tally {
+        load.goes_on().await;
+        let ended = load.end().await;
+        for gateway in gateways {
+            gateway.manager.shutdown(Duration::from_secs(10)).await;
+        }
+        drop(workers);
+        let nothing_left = || self.cli.marker().processes().is_empty();
+        assert!(
+            eventually(PATIENCE, nothing_left).await,
+            "orphans: {:?}",
+            self.cli.marker().processes()
+        );
+        let tally = Tally::of(&ended, &self.journal);
+        println!(
+            "{what}: {} faults; {} calls; {tally:?}; {}",
+            times.len(),
+            ended.len(),
+            summary(&mut times)
+        );
+        assert!(tally.wrong.is_empty(), "{tally:?}");
+        assert!(tally.answered > ended.len() / 2, "{tally:?}");
+        tally
+    }
+}
+
+/// One gateway: a connection with NATS and a manager.
+pub(crate) struct Gateway {
+    pub(crate) carrier: Carrier,
+    manager: ConnectionManager,
+    pub(crate) server: ServerHandle,
+}
+
+impl Gateway {
+    pub(crate) async fn start(urls: &str, name: &str) -> Self {
+        let pool = PoolName::new(POOL).unwrap();
+        let options =
+            NatsOptions::new(urls.split(','), pool).with_identity(Identity::new(name).unwrap());
+        let carrier = Carrier::connect(&options).await.unwrap();
+        let manager = ConnectionManager::new(Arc::new(StandardFactory::new()));
+        let server: ServerName = SERVER.parse().unwrap();
+        let spec = NatsConnector::spec(&carrier, &server).unwrap();
+        manager
+            .start(vec![spec.with_policy(policy())])
+            .await
+            .unwrap();
+        let server = handle(&manager, SERVER);
+        Self {
+            carrier,
+            manager,
+            server,
+        }
+    }
+
+    /// Waits until so many workers have the server connected.
+    pub(crate) async fn sees(&self, workers: usize) {
+        let since = std::time::Instant::now();
+        loop {
+            let found = discover(&self.carrier, Duration::from_millis(100)).await;
+            let ready = found.unwrap_or_default().into_iter().filter(|worker| {
+                worker
+                    .servers
+                    .values()
+                    .any(|server| server.state == "ready")
+            });
+            let ready = ready.count();
+            if ready >= workers {
+                return;
+            }
+            assert!(since.elapsed() < PATIENCE, "{ready} workers are ready");
+        }
+    }
+}
+
+/// Connects again soon, for as long as it takes.
+fn policy() -> ServerPolicy {
+    let mut policy = ServerPolicy::default();
+    policy.reconnect.base = Duration::from_millis(20);
+    policy.reconnect.cap = Duration::from_millis(200);
+    policy.reconnect.max_attempts = None;
+    policy.timeouts.startup = Duration::from_secs(5);
+    policy
+}
+
+fn handle(manager: &ConnectionManager, server: &str) -> ServerHandle {
+    let options = CallOptions::new().with_timeout(Duration::from_secs(10));
+    manager.server(server).unwrap().with_call_options(options)
+}
+
+/// Clients of two gateways over HTTP, and of the balancer before them.
+pub(crate) struct Clients {
+    manager: ConnectionManager,
+}
+
+impl Clients {
+    pub(crate) async fn start(balancer: u16, gateways: [u16; 2]) -> Self {
+        let manager = ConnectionManager::new(Arc::new(StandardFactory::new()));
+        let ports = [
+            ("balanced", balancer),
+            ("r0", gateways[0]),
+            ("r1", gateways[1]),
+        ];
+        let specs = ports.map(|(name, port)| {
+            let url = format!("http://127.0.0.1:{port}/mcp");
+            let spec = ServerSpec::http(name, HttpSpec::new(url)).unwrap();
+            spec.with_policy(policy())
+        });
+        manager.start(specs.to_vec()).await.unwrap();
+        let clients = Self { manager };
+        for gateway in 0..2 {
+            clients.follows(gateway).await;
+        }
+        clients
+    }
+
+    pub(crate) fn balanced(&self) -> ServerHandle {
+        handle(&self.manager, "balanced")
+    }
+
+    /// Waits until this gateway has the server of the pool.
+    pub(crate) async fn follows(&self, gateway: usize) {
+        let server = handle(&self.manager, &format!("r{gateway}"));
+        let since = std::time::Instant::now();
+        loop {
+            let tools = server.list_tools().await;
+            let has_it = |tool: &str| tool == RELAYED.tool;
+            if tools.is_ok_and(|tools| tools.items.iter().any(|tool| has_it(&tool.name))) {
+                return;
+            }
+            assert!(since.elapsed() < PATIENCE, "it does not follow the pool");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(crate) async fn end(self) {
+        self.manager.shutdown(Duration::from_secs(10)).await;
+    }
+}
+
+/// So many gateways over these URLs, once there are two workers.
+pub(crate) async fn gateways(urls: &str, count: usize) -> Vec<Gateway> {
+    let mut gateways = Vec::new();
+    for number in 0..count {
+        gateways.push(Gateway::start(urls, &format!("g{number}")).await);
+    }
+    gateways[0].sees(2).await;
+    gateways
+}
+
+pub(crate) fn handles(gateways: &[Gateway]) -> Vec<ServerHandle> {
+    gateways
+        .iter()
+        .map(|gateway| gateway.server.clone())
+        .collect()
+}
