@@ -200,7 +200,13 @@ const LONG: &[Step] = &[
         run: || {
             tools::run(
                 cargo(["test", "--locked", "--workspace", "--all-features"])
-                    .args(["--test", "fleet_faults", "--", "--nocapture", "--test-threads=1"])
+                    .args([
+                        "--test",
+                        "fleet_faults",
+                        "--",
+                        "--nocapture",
+                        "--test-threads=1",
+                    ])
                     .env("MCPOOL_ENDURANCE", "1"),
             )
         },

@@ -29,8 +29,8 @@ struct Call {
     id: RequestId,
     /// The frame that made it whole. Before that frame it is not run, whatever happens.
     whole: Option<u64>,
-    /// What it fails with at the end of the session: the worker has refused it.
-    refused: Option<Error>,
+    /// The worker goes and has refused it: it waits for the end of the session.
+    returned: bool,
 }
 
 /// What the end of a session says: no message that became whole after frame `after` was run.
@@ -54,7 +54,7 @@ impl Calls {
             let call = Call {
                 id,
                 whole: is_whole.then_some(number),
-                refused: None,
+                returned: false,
             };
             state.waiting.insert(number, call);
         }
@@ -83,13 +83,13 @@ impl Calls {
         self.state().waiting.get(&first).map(|call| call.id)
     }
 
-    /// The worker goes, and has refused this request. It fails with the session: sent again before
-    /// that it would find the same worker. Gives its id while somebody waits for it.
-    pub(crate) fn hold(&self, first: u64, error: Error) -> Option<RequestId> {
+    /// The worker goes, and has refused this request. It ends with the session, as not sent: sent
+    /// again before that it would find the same worker. Gives its id while somebody waits for it.
+    pub(crate) fn hold(&self, first: u64) -> Option<RequestId> {
         let mut state = self.state();
         state.draining = true;
         let call = state.waiting.get_mut(&first)?;
-        call.refused = Some(error);
+        call.returned = true;
         Some(call.id)
     }
 
@@ -105,20 +105,17 @@ impl Calls {
         !self.state().waiting.is_empty()
     }
 
-    /// Ends the session: gives the requests that were certainly not run. Of the others those that
-    /// are whole may have run; the rest never departed.
+    /// Ends the session: gives the requests that departed and were certainly not run. Of the others
+    /// those that are whole may have run; the rest count as not sent.
     pub(crate) fn end(&self, not_taken: Option<&NotTaken>) -> Vec<(RequestId, Error)> {
         let mut state = self.state();
         state.over = true;
-        let known = |call: &mut Call| {
-            let refused = call.refused.take();
-            let error = refused.or_else(|| {
-                let not_taken = not_taken?;
-                (call.whole? > not_taken.after).then(|| not_taken.error.clone())
-            })?;
-            Some((call.id, error))
+        let known = |call: &Call| {
+            let not_taken = not_taken?;
+            let is_known = call.whole? > not_taken.after && !call.returned;
+            is_known.then(|| (call.id, not_taken.error.clone()))
         };
-        state.waiting.values_mut().filter_map(known).collect()
+        state.waiting.values().filter_map(known).collect()
     }
 }
 
@@ -171,14 +168,18 @@ mod tests {
     }
 
     #[test]
-    fn what_a_worker_that_goes_has_refused_is_rejected_however_the_session_ends() {
+    fn what_a_worker_that_goes_has_refused_waits_for_the_end_as_not_sent() {
         let calls = Calls::default();
         assert!(calls.enter(1, RequestId::new(1), true));
         assert!(calls.enter(2, RequestId::new(2), true));
-        let held = calls.hold(2, error(Delivery::Rejected));
+        let held = calls.hold(2);
         assert_eq!(held, Some(RequestId::new(2)));
         assert!(calls.is_draining() && calls.is_busy());
-        assert_eq!(ended(&calls, None), [(2, Delivery::Rejected)]);
+        assert_eq!(
+            ended(&calls, Some(0)),
+            [(1, Delivery::NotSent)],
+            "not said twice"
+        );
         calls.leave(1);
         calls.leave(2);
         assert!(!calls.is_busy());

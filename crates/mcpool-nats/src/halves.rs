@@ -337,8 +337,7 @@ impl Reader {
             return;
         }
         if notice.reason == Reason::Draining {
-            let error = notice.error(&self.shared.server, Delivery::Rejected);
-            if let Some(id) = self.shared.calls.hold(head.of, error) {
+            if let Some(id) = self.shared.calls.hold(head.of) {
                 frames.returned(id);
             }
         } else {

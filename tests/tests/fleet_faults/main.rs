@@ -175,7 +175,7 @@ async fn a_gateway_reads_too_slowly() {
     let behind = format!("nats://{}", proxy.address());
     gateways.push(rig::Gateway::start(&behind, "slow").await);
     let large = Work {
-        bytes: 200_000,
+        bytes: 1_000_000,
         ..COUNT
     };
     let load = Load::start(&handles(&gateways), 32, large);

@@ -110,7 +110,8 @@ impl Gateway {
         let manager = ConnectionManager::new(Arc::new(StandardFactory::new()));
         let server: ServerName = SERVER.parse().unwrap();
         let spec = NatsConnector::spec(&carrier, &server).unwrap();
-        manager
+        // It connects when it is called, if not now.
+        let _ = manager
             .start(vec![spec.with_policy(policy())])
             .await
             .unwrap();
@@ -175,7 +176,8 @@ impl Clients {
             let spec = ServerSpec::http(name, HttpSpec::new(url)).unwrap();
             spec.with_policy(policy())
         });
-        manager.start(specs.to_vec()).await.unwrap();
+        // They are waited for below.
+        let _ = manager.start(specs.to_vec()).await.unwrap();
         let clients = Self { manager };
         for gateway in 0..2 {
             clients.follows(gateway).await;

@@ -413,7 +413,8 @@ mod tests {
                 rest = tail;
             }
             cut_result = cut_result.and_then(|()| decoder.finish(&mut frames));
-            prop_assert_eq!(merge(frames.drain().collect()), merge(whole));
+            let (read, whole) = (merge(frames.drain().collect()), merge(whole));
+            prop_assert_eq!(format!("{read:?}"), format!("{whole:?}"));
             prop_assert_eq!(cut_result, result);
         }
     }
