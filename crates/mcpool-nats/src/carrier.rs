@@ -234,6 +234,13 @@ impl Carrier {
         }
     }
 
+    /// Waits until NATS is away.
+    pub(crate) async fn disconnected(&self) {
+        let mut connected = self.0.connected.clone();
+        // Without a sender the connection was closed for good.
+        let _ = connected.wait_for(|connected| !*connected).await;
+    }
+
     pub(crate) fn client(&self) -> &Client {
         &self.0.client
     }

@@ -141,10 +141,15 @@ impl Connector for NatsConnector {
             .await
             .map_err(unsent)?;
         let (opened, head) = loop {
-            let Some(message) = subscriber.next().await else {
+            // With the connection the question is lost, or its answer: it is better asked again.
+            let message = tokio::select! {
+                message = subscriber.next() => message,
+                () = carrier.disconnected() => None,
+            };
+            let Some(message) = message else {
                 return Err(unsent(Error::new(
                     ErrorKind::Connect,
-                    "the connection with NATS was closed",
+                    "the connection with NATS was lost",
                 )));
             };
             if let Some(opened) = read_opened(name, &message)? {

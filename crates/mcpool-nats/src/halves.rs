@@ -22,11 +22,12 @@ use crate::{
     reasons::{Notice, Reason},
 };
 
-/// How often a gateway says that it is there, while something is unanswered.
-const BEAT: Duration = Duration::from_secs(2);
+/// How often a gateway says that it is there, while something is unanswered: so soon it learns that
+/// nobody is there any more.
+const BEAT: Duration = Duration::from_secs(1);
 
 /// Every which beat is sent while nothing is unanswered: a worker must know who is gone.
-const IDLE_BEATS: u32 = 15;
+const IDLE_BEATS: u32 = 30;
 
 /// How long a worker may be silent while something is unanswered.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);

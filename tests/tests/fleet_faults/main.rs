@@ -31,7 +31,7 @@ async fn workers_are_killed() {
     };
     let (fleet, url) = (Fleet::new(), nats.url());
     let mut workers = vec![fleet.worker(&url, "w0"), fleet.worker(&url, "w1")];
-    let gateways = gateways(&url, 4).await;
+    let gateways = gateways(&url, 4, 2).await;
     let load = Load::start(&handles(&gateways), rounds(8, 64), COUNT);
     let mut times = Vec::new();
     for kill in 0..rounds(3, 200) {
@@ -55,7 +55,7 @@ async fn workers_go_in_good_order() {
     };
     let (fleet, url) = (Fleet::new(), nats.url());
     let mut workers = vec![fleet.worker(&url, "w0"), fleet.worker(&url, "w1")];
-    let gateways = gateways(&url, 4).await;
+    let gateways = gateways(&url, 4, 2).await;
     let load = Load::start(&handles(&gateways), rounds(8, 32), COUNT);
     let mut times = Vec::new();
     for stop in 0..rounds(2, 50) {
@@ -87,7 +87,7 @@ async fn nodes_and_leaders_of_nats_are_killed() {
     };
     let (fleet, urls) = (Fleet::new(), cluster.urls());
     let workers = vec![fleet.worker(&urls, "w0"), fleet.worker(&urls, "w1")];
-    let gateways = gateways(&urls, 4).await;
+    let gateways = gateways(&urls, 4, 2).await;
     let load = Load::start(&handles(&gateways), rounds(8, 32), COUNT);
     let mut times = Vec::new();
     for kill in 0..rounds(2, 50) {
@@ -114,17 +114,20 @@ async fn a_worker_is_cut_off() {
     let Some(nats) = NatsServer::start_with("ping_interval: \"2s\"\nping_max: 2").await else {
         return;
     };
-    let proxy = TcpProxy::start(nats.address()).unwrap();
+    let proxies = [0, 1].map(|_| TcpProxy::start(nats.address()).unwrap());
+    let behind = |worker: usize| format!("nats://{}", proxies[worker].address());
     let (fleet, url) = (Fleet::new(), nats.url());
-    let behind = format!("nats://{}", proxy.address());
-    let workers = vec![fleet.worker(&behind, "w0"), fleet.worker(&url, "w1")];
-    let gateways = gateways(&url, 4).await;
+    // All sessions begin at the first worker, and go to the other with each cut.
+    let mut workers = vec![fleet.worker(&behind(0), "w0")];
+    let gateways = gateways(&url, 4, 1).await;
     let load = Load::start(&handles(&gateways), rounds(8, 32), COUNT);
+    load.goes_on().await;
+    workers.push(fleet.worker(&behind(1), "w1"));
     let mut times = Vec::new();
-    for _ in 0..rounds(1, 20) {
+    for cut in 0..rounds(1, 20) {
         gateways[0].sees(2).await;
         load.goes_on().await;
-        let at = Instant::now();
+        let (proxy, at) = (&proxies[cut % 2], Instant::now());
         proxy.set(Fault::Blackhole);
         times.push(load.recovered(at).await);
         // What was swallowed arrives now, late.
@@ -143,7 +146,7 @@ async fn a_gateway_is_cut_off() {
     let proxy = TcpProxy::start(nats.address()).unwrap();
     let (fleet, url) = (Fleet::new(), nats.url());
     let workers = vec![fleet.worker(&url, "w0"), fleet.worker(&url, "w1")];
-    let mut gateways = gateways(&url, 1).await;
+    let mut gateways = gateways(&url, 1, 2).await;
     let behind = format!("nats://{}", proxy.address());
     gateways.push(rig::Gateway::start(&behind, "cut").await);
     let load = Load::start(&handles(&gateways), rounds(8, 32), COUNT);
@@ -171,7 +174,7 @@ async fn a_gateway_reads_too_slowly() {
     let proxy = TcpProxy::start(nats.address()).unwrap();
     let (fleet, url) = (Fleet::new(), nats.url());
     let workers = vec![fleet.worker(&url, "w0"), fleet.worker(&url, "w1")];
-    let mut gateways = gateways(&url, 1).await;
+    let mut gateways = gateways(&url, 1, 2).await;
     let behind = format!("nats://{}", proxy.address());
     gateways.push(rig::Gateway::start(&behind, "slow").await);
     let large = Work {
@@ -211,7 +214,7 @@ async fn gateways_are_killed() {
     let (fleet, url) = (Fleet::new(), nats.url());
     let workers = vec![fleet.worker(&url, "w0"), fleet.worker(&url, "w1")];
     // It only looks.
-    let watching = gateways(&url, 1).await;
+    let watching = gateways(&url, 1, 2).await;
     let empty = Cli::new(json!({"mcpServers": {}}));
     let key = empty.dir().join("key");
     std::fs::write(&key, "07".repeat(32)).unwrap();

@@ -209,13 +209,13 @@ impl Clients {
     }
 }
 
-/// So many gateways over these URLs, once there are two workers.
-pub(crate) async fn gateways(urls: &str, count: usize) -> Vec<Gateway> {
+/// So many gateways over these URLs, once there are so many workers.
+pub(crate) async fn gateways(urls: &str, count: usize, workers: usize) -> Vec<Gateway> {
     let mut gateways = Vec::new();
     for number in 0..count {
         gateways.push(Gateway::start(urls, &format!("g{number}")).await);
     }
-    gateways[0].sees(2).await;
+    gateways[0].sees(workers).await;
     gateways
 }
 
