@@ -233,7 +233,7 @@ fn report(what: &str, recoveries: Vec<Duration>) {
     println!("{what}: {count} recoveries, median {median:?}, worst {worst:?}");
 }
 
-/// Strikes a server again and again under load, then checks every call against the side effects
+/// Injects a fault into a server again and again under load, then checks every call against the side effects
 /// that the server wrote down in the file.
 async fn endures(
     (kind, fault): (&str, &str),

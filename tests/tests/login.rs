@@ -184,7 +184,7 @@ fn a_login_in_the_browser_serves_every_command_until_the_logout() {
 }
 
 #[test]
-fn a_login_without_a_browser_is_pasted_and_a_wrong_paste_is_told() {
+fn a_login_without_a_browser_is_pasted_and_a_wrong_paste_is_reported() {
     let server = authz(|_| {});
     let cli = Cli::new(config(&server));
     let mut wrong = cli.start_typing(&["login", "guarded", "--no-browser"]);

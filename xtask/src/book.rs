@@ -1,10 +1,14 @@
 //! `cargo xtask ci book`: the documents hold together.
 //!
 //! Each relative link leads to a file that is there, and to a heading that it has; each include of
-//! the book is there; and each page of `docs/` is in its table of contents. Where `mdbook` is
-//! installed, the book is built as well.
+//! the book is there; each page of `docs/` is in its table of contents; and a source file that a
+//! document names in backticks is there. Where `mdbook` is installed, the book is built as well.
 
-use std::{collections::BTreeSet, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{
     Outcome,
@@ -27,6 +31,7 @@ pub(crate) fn run() -> Outcome {
         }
     }
     problems.extend(missing_pages(&documents));
+    problems.extend(missing_sources(&documents, &documents::rust_files()?));
     for problem in &problems {
         println!("book: {problem}");
     }
@@ -45,6 +50,22 @@ pub(crate) fn run() -> Outcome {
         ),
         None => Ok(()),
     }
+}
+
+/// Rust files that documents name and that are not there. Upper case stands for a name to choose.
+fn missing_sources(documents: &[Document], files: &[PathBuf]) -> Vec<String> {
+    let is_there = |name: &str| files.iter().any(|file| file.ends_with(name));
+    let mut missing = Vec::new();
+    for document in documents {
+        for name in document.text.split('`').skip(1).step_by(2) {
+            let is_path =
+                |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-./".contains(c);
+            if name.ends_with(".rs") && name.chars().all(is_path) && !is_there(name) {
+                missing.push(format!("{}: there is no {name}", document.path.display()));
+            }
+        }
+    }
+    missing
 }
 
 /// What the inline links, images and includes of a document lead to, code left out.
@@ -90,8 +111,8 @@ fn broken(documents: &[Document], from: &Document, target: &str) -> Option<Strin
 }
 
 /// A path without `..`.
-fn normal(path: &Path) -> std::path::PathBuf {
-    let mut normal = std::path::PathBuf::new();
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
     for part in path.components() {
         match part {
             std::path::Component::ParentDir => {
@@ -181,6 +202,17 @@ mod tests {
         assert_eq!(
             broken(&documents, &documents[0], "https://example.com"),
             None
+        );
+    }
+
+    #[test]
+    fn a_source_that_is_named_is_there() {
+        let files = ["crates/a/src/b.rs".into()];
+        let missing = |text| missing_sources(&[document("docs/a.md", text)], &files);
+        assert!(missing("see `b.rs`, `src/b.rs`, `dialects/NAME.rs`, `c.toml`").is_empty());
+        assert_eq!(
+            missing("`b.rs` and `c.rs`"),
+            ["docs/a.md: there is no c.rs"]
         );
     }
 

@@ -1,13 +1,13 @@
 //! `cargo xtask ci`: the one list of checks.
 //!
-//! Every check runs, also after one has failed, so that one run tells everything. With names as
+//! Every check runs, also after one has failed, so that one run reports everything. With names as
 //! arguments only those run.
 
 use std::time::Instant;
 
 use crate::{
     Outcome, api, book, circles, clients, conformance, deploy, documented, examples,
-    external_types, layers, limits, package, test,
+    external_types, layers, limits, msrv, package, test,
     tools::{self, cargo, find_or_install, is_ci},
     weight, words,
 };
@@ -161,6 +161,11 @@ const STEPS: &[Step] = &[
         name: "weight",
         what: "no crate brings more packages than docs/weight.md says",
         run: || weight::run(&[]),
+    },
+    Step {
+        name: "msrv",
+        what: "no dependency wants a newer Rust than Cargo.toml promises",
+        run: msrv::run,
     },
     Step {
         name: "limits",

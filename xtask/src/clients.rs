@@ -37,7 +37,7 @@ const PROGRAMS: &[&str] = &[
 /// FastMCP: a client, and a proxy that the gateway is measured beside.
 pub(crate) const FASTMCP: &[&str] = &["fastmcp==4.2.3"];
 
-/// The server behind the gateway: its name in the table, and the SDK that it stands on.
+/// The server behind the gateway: its name in the table, and the SDK that it is built with.
 const UPSTREAMS: [(&str, &str); 2] = [("2025-11-25", "python-sdk1"), ("2026-07-28", "python-sdk2")];
 const CARRIERS: [Carrier; 2] = [Carrier::Http, Carrier::Stdio];
 
@@ -452,7 +452,7 @@ fn document(table: &str) -> String {
     format!(
         "# Clients at the gateway\n\n\
          `cargo xtask clients` runs clients of other makers at `mcpool serve`, over Streamable HTTP \
-         and over stdio, with a server behind it that stands on the Python SDK 1.x (sessions, up to \
+         and over stdio, with a server behind it that is built with the Python SDK 1.x (sessions, up to \
          2025-11-25) or 2.x (2026-07-28 as well). An SDK does six things: it lists the tools, calls \
          one, gets its progress, cancels a call (and the server is notified), answers a question of the \
          server (elicitation), and calls on after the server was killed. A program lists and calls. \

@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn only_registry_crates_have_to_be_named() {
         let metadata = json!({"packages": [{"dependencies": [
-            {"name": "told", "path": null},
+            {"name": "tokio", "path": null},
             {"name": "untold"},
             {"name": "ours", "path": "/w"},
         ]}]});

@@ -1,4 +1,4 @@
-//! The documents of the repository: which there are, and their text.
+//! The documents of the repository: which there are, and their text; and its Rust files.
 
 use std::{
     fs,
@@ -28,6 +28,35 @@ pub(crate) fn all() -> Outcome<Vec<Document>> {
         Ok(Document { path, text })
     };
     paths.into_iter().map(read).collect()
+}
+
+/// Where Rust files are.
+const SOURCES: &[&str] = &["crates", "tests", "xtask"];
+
+/// Every Rust file, relative to the root, build output left out.
+pub(crate) fn rust_files() -> Outcome<Vec<PathBuf>> {
+    let root = root();
+    let mut paths = Vec::new();
+    for directory in SOURCES {
+        collect_rust(&root.join(directory), &mut paths)?;
+    }
+    let relative = |path: PathBuf| path.strip_prefix(&root).unwrap_or(&path).to_path_buf();
+    let mut paths: Vec<PathBuf> = paths.into_iter().map(relative).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+fn collect_rust(directory: &Path, paths: &mut Vec<PathBuf>) -> Outcome {
+    let failed = |error| format!("{}: {error}", directory.display());
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+            collect_rust(&path, paths)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            paths.push(path);
+        }
+    }
+    Ok(())
 }
 
 /// The Markdown files of a directory, and of those so many levels below it.

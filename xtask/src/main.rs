@@ -18,6 +18,7 @@ mod examples;
 mod external_types;
 mod layers;
 mod limits;
+mod msrv;
 mod package;
 mod picture;
 mod programs;
@@ -53,6 +54,7 @@ cargo xtask COMMAND
                --rounds N, --only TEXT
   api          the public items of each library, against docs/api (--update writes them)
   package      the crates as they would be published (--long builds each from its package)
+  msrv         no dependency wants a newer Rust than Cargo.toml promises
   release      `release --dry-run` goes through the checklist of docs/releasing.md
   picture      draws docs/watch.svg from a run of `mcpool watch`
   weight       how many packages each crate brings, against the table in docs/weight.md
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
         "cases" => cases::run(rest),
         "clients" => clients::run(rest),
         "bench" => bench::run(rest),
+        "msrv" => msrv::run(),
         "weight" => weight::run(rest),
         "api" => api::run(rest),
         "package" => package::run(rest),

@@ -154,7 +154,8 @@ fn inside(published: &Published) -> Outcome {
     }
 }
 
-fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
+/// The packages that cargo knows.
+pub(crate) fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
     metadata["packages"].as_array().into_iter().flatten()
 }
 
@@ -169,11 +170,13 @@ fn needs(package: &Value) -> impl Iterator<Item = &str> {
         .map(|dependency| text(dependency, "name"))
 }
 
-fn is_published(package: &Value) -> bool {
+/// Whether a package is meant for the registry.
+pub(crate) fn is_published(package: &Value) -> bool {
     package["publish"].is_null()
 }
 
-fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+/// A text of a package; empty when it has none.
+pub(crate) fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_default()
 }
 

@@ -15,7 +15,7 @@ use crate::{
 /// Where a test that cannot run here says so, one line each.
 const SKIPS: &str = "MCPOOL_SKIPS";
 
-/// Installs the servers, runs the tests and the doctests, and tells what was skipped.
+/// Installs the servers, runs the tests and the doctests, and reports what was skipped.
 pub(crate) fn run() -> Outcome {
     let skips = target().join("skips.txt");
     fs::create_dir_all(target()).map_err(|error| error.to_string())?;

@@ -3,10 +3,7 @@
 //! The documents, the sources and what they print are in plain technical English; `docs/glossary.md`
 //! has its terms. A word comes on this list when the last place that had it was rewritten.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use crate::{Outcome, documents, tools::root};
 
@@ -30,11 +27,20 @@ const REMOVED: &[Word] = &[
     ("whoever", "who, any caller"),
 ];
 
-/// What documents do not say besides: in sources these are names as well.
-const REMOVED_FROM_DOCUMENTS: &[Word] = &[("told", "notified, reported")];
-
-/// Where Rust sources are.
-const SOURCES: &[&str] = &["crates", "tests", "xtask"];
+/// What documents and comments do not say besides: in code these are names as well.
+const REMOVED_FROM_TEXT: &[Word] = &[
+    ("are spent", "are used up"),
+    ("as ever", "as before"),
+    ("is spent", "is used up"),
+    ("last words", "last lines"),
+    ("let go of", "release, drop"),
+    ("lets go of", "releases, drops"),
+    ("shall", "must, is to"),
+    ("tell", "say, report, notify"),
+    ("tells", "says, reports, notifies"),
+    ("told", "notified, reported"),
+    ("twice is once", "idempotent"),
+];
 
 /// This list itself.
 const HERE: &str = "xtask/src/words.rs";
@@ -56,22 +62,31 @@ pub(crate) fn run() -> Outcome {
     };
     for document in documents::all()? {
         check(&document.path, &document.text, REMOVED);
-        check(&document.path, &document.text, REMOVED_FROM_DOCUMENTS);
+        check(&document.path, &document.text, REMOVED_FROM_TEXT);
     }
-    for directory in SOURCES {
-        for path in sources(&root().join(directory))? {
+    for path in documents::rust_files()? {
+        if path != Path::new(HERE) {
             let failed = |error| format!("{}: {error}", path.display());
-            let text = fs::read_to_string(&path).map_err(failed)?;
-            let path = path.strip_prefix(root()).unwrap_or(&path);
-            if path != Path::new(HERE) {
-                check(path, &text, REMOVED);
-            }
+            let text = fs::read_to_string(root().join(&path)).map_err(failed)?;
+            check(&path, &text, REMOVED);
+            check(&path, &comments(&text), REMOVED_FROM_TEXT);
         }
     }
     match count {
         0 => Ok(()),
         count => Err(format!("{count} places have words that were removed")),
     }
+}
+
+/// The comments of a source, each in its line; the other lines are empty.
+fn comments(source: &str) -> String {
+    let lines = source.lines().map(|line| {
+        // `://` is an address.
+        let mut starts = line.match_indices("//");
+        let start = starts.find(|(at, _)| !line[..*at].ends_with(':'));
+        start.map_or("", |(at, _)| &line[at..])
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The removed words of a line.
@@ -94,25 +109,15 @@ fn has_word(text: &str, word: &str) -> bool {
     })
 }
 
-/// The Rust files below a directory, build output left out.
-fn sources(directory: &Path) -> Outcome<Vec<PathBuf>> {
-    let failed = |error| format!("{}: {error}", directory.display());
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(directory).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
-            paths.extend(sources(&path)?);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_in_code_are_no_words() {
+        let source = "let told = \"http://told\"; // told\nlet told = 1;";
+        assert_eq!(comments(source), "// told\n");
+    }
 
     #[test]
     fn only_whole_words_count() {

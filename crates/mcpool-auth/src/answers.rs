@@ -1,6 +1,6 @@
 //! What token and registration endpoints answer, read as they really do: RFC 6749, section 5, and
 //! RFC 7591, section 3.2, with the liberties that servers take. A person has logged in by then and
-//! the code is spent, so only what is needed is required.
+//! the code is used up, so only what is needed is required.
 //!
 //! No error quotes an answer: it may hold a token.
 
@@ -192,7 +192,7 @@ fn kind(name: &str) -> Result<TokenKind> {
 }
 
 /// A number of seconds: whole, with a fraction, or as a text. 0 and what is no number mean that
-/// nobody said; the server's 401 tells then.
+/// it is unknown; the server's 401 shows it then.
 fn seconds(value: &Value) -> Option<u64> {
     let seconds = match value {
         Value::Number(number) => number.as_f64()?,

@@ -33,8 +33,8 @@ const VERSION: u32 = 1;
 /// The lock is an advisory lock of the operating system on a file that only the user can open:
 /// in the user's state directory for [`in_data_dir`](Self::in_data_dir), beside the tokens for a
 /// directory of the application's own ([`new`](Self::new)), so that those who share the one share
-/// the other. It ends with the process that holds it, however that dies; who waits for 90 s is
-/// told which process that is. Directories on a network file system need one that supports such
+/// the other. It ends with the process that holds it, however that ends; a caller that has waited for 90 s
+/// gets an error that names that process. Directories on a network file system need one that supports such
 /// locks.
 #[derive(Debug, Clone)]
 pub struct FileStore {

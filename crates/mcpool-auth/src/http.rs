@@ -1,5 +1,5 @@
 //! The one way by which OAuth requests leave: it checks where they go, signs them with DPoP, and
-//! keeps what rmcp does not tell.
+//! keeps what rmcp does not give.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

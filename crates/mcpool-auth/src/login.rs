@@ -84,7 +84,7 @@ pub trait RedirectReceiver: Send {
     /// [`AuthRequired`](mcpool_core::ErrorKind::AuthRequired) when the person did not log in.
     async fn receive(&mut self, prompt: &LoginPrompt) -> Result<String>;
 
-    /// Told how the login ended, once, so that the browser can show it.
+    /// Gets the outcome of the login, once, so that the browser can show it.
     async fn finished(&mut self, _outcome: std::result::Result<(), &Error>) {}
 }
 

@@ -323,7 +323,7 @@ async fn a_login_binds_its_authorization_server() {
     let status = oauth.status(&spec).await.unwrap();
     assert_eq!(status.issuer.as_deref(), Some(server.issuer().as_str()));
 
-    // Who logs out lets go of it.
+    // A logout forgets it.
     assert!(oauth.logout(&spec).await.unwrap());
     let status = oauth.login(&spec, &Robot::default(), None).await.unwrap();
     assert_eq!(status.issuer.as_deref(), Some(evil.issuer().as_str()));

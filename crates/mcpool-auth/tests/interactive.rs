@@ -35,7 +35,7 @@ async fn get(url: &str) -> reqwest::Response {
 }
 
 #[tokio::test]
-async fn the_browser_brings_the_redirect_and_is_told_how_it_ended() {
+async fn the_browser_brings_the_redirect_and_shows_how_it_ended() {
     let server = start(|_| {});
     let oauth = in_memory();
     let spec = spec(&server.mcp_url(), OAuthSpec::new());
@@ -92,7 +92,7 @@ async fn the_browser_brings_the_redirect_and_is_told_how_it_ended() {
 }
 
 #[tokio::test]
-async fn a_person_who_says_no_is_told_so_in_both_places() {
+async fn a_refusal_is_shown_in_both_places() {
     let server = start(|options| options.deny = true);
     let oauth = in_memory();
     let spec = spec(&server.mcp_url(), OAuthSpec::new());

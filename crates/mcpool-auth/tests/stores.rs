@@ -82,7 +82,7 @@ async fn a_lock_keeps_others_out_until_it_is_dropped() {
 }
 
 #[tokio::test]
-async fn who_waits_in_vain_for_a_lock_is_told_who_has_it() {
+async fn a_lock_that_is_not_released_names_its_holder() {
     let directory = tempfile::tempdir().unwrap();
     let store =
         FileStore::new(directory.path().join("credentials")).with_lock_timeout(Duration::ZERO);

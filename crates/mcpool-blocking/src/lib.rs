@@ -182,7 +182,7 @@ impl Wait {
         receiver.recv().unwrap_or_else(|_| {
             Err(match self.runtime.stop.is_cancelled() {
                 true => Error::new(ErrorKind::Closed, "the blocking manager was shut down"),
-                // The hook has told what it said.
+                // The panic hook has reported its message.
                 false => Error::new(ErrorKind::Internal, "the operation panicked"),
             })
         })

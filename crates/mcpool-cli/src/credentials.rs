@@ -25,7 +25,7 @@ pub(crate) fn oauth(loaded: &Loaded) -> Result<OAuth, Failure> {
 }
 
 /// What the user's own file says, whichever file the servers come from. What is wrong with it is
-/// told where it is used.
+/// reported where it is used.
 fn of_user() -> Option<CredentialStore> {
     let path = config_files::user_file().filter(|path| path.is_file())?;
     Loader::new()

@@ -198,7 +198,7 @@ impl Failure {
             }
             let said = error.stderr_tail();
             if (1..=SHOWN_STDERR).contains(&said.len()) {
-                text.push(&text!("\n  the server's last words on stderr:"));
+                text.push(&text!("\n  the last lines of the server's stderr:"));
                 for line in said {
                     text.push(&text!("\n    {}", line));
                 }

@@ -117,7 +117,7 @@ pub(crate) async fn initialize(
     outcome
 }
 
-/// Tells the server that the session has begun.
+/// Notifies the server that the session has begun.
 pub(crate) async fn confirm(link: &Link) -> Result<()> {
     let initialized = Notification::new("notifications/initialized", None);
     let told = link.transport.notify(&initialized).await;

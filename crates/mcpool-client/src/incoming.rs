@@ -1,4 +1,4 @@
-//! What a server says by itself: the task of a session that takes it from the transport, tells the
+//! What a server says by itself: the task of a session that takes it from the transport, notifies the
 //! application of notices and lets it answer questions. It is also who closes a connection whose
 //! client was dropped.
 

@@ -39,7 +39,7 @@ use crate::link::no_runtime;
 ///
 /// A lost connection is not its end: what was in flight fails, and the next use connects again. The
 /// log level and the resource subscriptions are set again then, and
-/// [`SessionRenewed`](ServerNotice::SessionRenewed) tells that anything may have changed. Nothing
+/// [`SessionRenewed`](ServerNotice::SessionRenewed) says that anything may have changed. Nothing
 /// is sent again, no use waits for a pause, and nothing connects that is not used: that is a
 /// manager's. It ends by [`close`](Client::close) alone; until then
 /// [`is_closed`](Client::is_closed) is `false`, and [`info`](Requester::info) is `None` while

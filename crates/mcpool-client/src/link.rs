@@ -70,7 +70,7 @@ struct Agreed {
 pub(crate) struct Ask<'a> {
     /// What is sent.
     pub(crate) wire: WireRequest<'a>,
-    /// Told of progress.
+    /// Notified of progress.
     pub(crate) progress: Option<&'a ProgressCallback>,
     /// Hears what is said in its course, and is asked.
     pub(crate) caller: Option<&'a Arc<dyn Caller>>,
@@ -331,7 +331,7 @@ pub(crate) const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 /// The members of `_meta` that belong to the era without `initialize`.
 const META_RESERVED: &str = "io.modelcontextprotocol/";
 
-/// Whether a request may take long enough for the server to tell of its progress.
+/// Whether a request may take long enough for the server to report its progress.
 fn reports_progress(method: &str) -> bool {
     !matches!(
         method,

@@ -47,11 +47,11 @@ impl Drop for Stream {
     }
 }
 
-/// Told once what the server granted, or why it did not.
+/// Gets once what the server granted, or why it did not.
 type Granted = oneshot::Sender<Result<Coverage>>;
 
 impl Listener {
-    /// Opens the stream of list changes, where the server has any to tell of.
+    /// Opens the stream of list changes, where the server has any to announce.
     pub(crate) fn start(link: &Arc<Link>, offers: &ServerCapabilities) -> Self {
         let coverage = Coverage {
             tools: offers.tools_list_changed,
@@ -108,7 +108,7 @@ impl Listener {
             return Err(Error::new(
                 ErrorKind::Protocol,
                 format!(
-                    "the server does not tell of changes of {}",
+                    "the server does not announce changes of {}",
                     Untrusted::line(uri).quoted()
                 ),
             )
@@ -185,7 +185,7 @@ async fn keep(link: Arc<Link>, coverage: Coverage, mut report: Option<Granted>) 
             let server = &link.server;
             let error_text = Untrusted::line(error.message());
             if refused && is_final(&error) {
-                tracing::info!(%server, error = %error_text, "the server refuses to tell of changes");
+                tracing::info!(%server, error = %error_text, "the server refuses to announce changes");
                 return;
             }
             tracing::debug!(%server, error = %error_text, "a listen stream ended");

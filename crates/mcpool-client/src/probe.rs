@@ -43,7 +43,7 @@ pub(crate) async fn probe(link: &Link, timeout: Duration) -> Result<ProbeReport>
         Ok(Err(error))
             if error.delivery() == Delivery::Answered || error.http_status().is_some() =>
         {
-            // What was said to the question itself tells more than what was said to the other.
+            // What was said to the question itself says more than the answer to the other.
             list.await.map_err(|_| error)
         }
         Ok(Err(error)) => Err(error),

@@ -124,7 +124,7 @@ async fn after_a_loss_the_next_use_connects_again() {
     futures::future::join_all(users).await;
     assert_eq!(connector.opened(), 2);
     assert!(client.info().is_some());
-    // What was set up is set up again, and that there was a gap is told.
+    // What was set up is set up again, and the gap is reported.
     let updated = ServerNotice::ResourceUpdated {
         uri: "a:b".to_owned(),
     };

@@ -5,15 +5,14 @@ mod oauth;
 use std::path::{Path, PathBuf};
 
 use mcpool_core::{
-    EnvInheritance, HealthPolicy, HttpSpec, Jitter, ProtocolChoice, ReconnectPolicy, Result,
-    Secret, ServerPolicy, ServerSpec, Sharing, StartMode, StdioSpec, ToolFilter, TransportSpec,
+    EnvInheritance, HttpSpec, ProtocolChoice, ReconnectPolicy, Result, Secret, ServerPolicy,
+    ServerSpec, Sharing, StartMode, StdioSpec, ToolFilter, TransportSpec,
 };
 
 use crate::{
     settings::{
-        Attempts, Health, InheritName, InheritSettings, Interval, JitterName, JitterSettings,
-        Reconnect, ReconnectPreset, ReconnectSettings, ServerSettings, SharingName, StartName,
-        TransportName,
+        Health, InheritName, InheritSettings, Reconnect, ReconnectPreset, ReconnectSettings,
+        ServerSettings, SharingName, StartName, TransportName,
     },
     template::{Syntax, Template},
     units::HumanDuration,
@@ -148,20 +147,14 @@ fn policy(settings: &ServerSettings) -> ServerPolicy {
     let mut policy = ServerPolicy::default();
     if let Some(reconnect) = &settings.reconnect {
         policy.reconnect = match reconnect {
-            Reconnect::Preset(preset) => preset_policy(*preset, None),
+            Reconnect::Preset(preset) => preset_policy(*preset),
             Reconnect::Custom(custom) => custom_policy(custom),
         };
     }
     match &settings.health {
         None => {}
         Some(Health::Enabled(enabled)) => policy.health.enabled = *enabled,
-        Some(Health::Custom(custom)) => {
-            let health: &mut HealthPolicy = &mut policy.health;
-            health.enabled = custom.enabled.unwrap_or(health.enabled);
-            health.interval = custom.interval.map_or(health.interval, |value| value.0);
-            health.timeout = custom.timeout.map_or(health.timeout, |value| value.0);
-            health.misses = custom.misses.unwrap_or(health.misses);
-        }
+        Some(Health::Custom(custom)) => custom.apply(&mut policy.health),
     }
     let timeouts = &mut policy.timeouts;
     let set = |place: &mut std::time::Duration, value: Option<HumanDuration>| {
@@ -176,70 +169,28 @@ fn policy(settings: &ServerSettings) -> ServerPolicy {
     // A request that may take longer than the bound of all requests means both.
     timeouts.request_max = timeouts.request_max.max(timeouts.request);
     if let Some(limits) = &settings.limits {
-        let place = &mut policy.limits;
-        let whole = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-        if let Some(size) = limits.max_message {
-            place.max_message_bytes = usize::try_from(size.0).unwrap_or(usize::MAX);
-        }
-        place.stderr_lines = limits.stderr_lines.map_or(place.stderr_lines, whole);
-        place.max_in_flight = limits.max_in_flight.map_or(place.max_in_flight, whole);
-        place.max_pages = limits.max_pages.map_or(place.max_pages, whole);
-        place.max_rounds = limits.max_rounds.map_or(place.max_rounds, whole);
+        limits.apply(&mut policy.limits);
     }
     if let Some(shutdown) = &settings.shutdown {
-        set(&mut policy.shutdown.stdin_grace, shutdown.stdin_grace);
-        set(&mut policy.shutdown.term_grace, shutdown.term_grace);
-        set(&mut policy.shutdown.total, shutdown.total);
-        policy.shutdown.overlap = shutdown.overlap.unwrap_or(false);
+        shutdown.apply(&mut policy.shutdown);
     }
     policy.catalog_ttl = settings.catalog_ttl.map(|ttl| ttl.0);
     policy.trust_annotations = settings.trust_annotations.unwrap_or(false);
     policy
 }
 
-fn preset_policy(preset: ReconnectPreset, attempts: Option<u32>) -> ReconnectPolicy {
+fn preset_policy(preset: ReconnectPreset) -> ReconnectPolicy {
     match preset {
         ReconnectPreset::Default => ReconnectPolicy::default(),
-        ReconnectPreset::Heartbeat => ReconnectPolicy::heartbeat(),
-        ReconnectPreset::Retrying => ReconnectPolicy::retrying(attempts.unwrap_or(3)),
+        ReconnectPreset::Unlimited => ReconnectPolicy::unlimited(),
+        ReconnectPreset::Retrying => ReconnectPolicy::retrying(3),
         ReconnectPreset::FiveThenStop => ReconnectPolicy::five_then_stop(),
         ReconnectPreset::Never => ReconnectPolicy::never(),
     }
 }
 
 fn custom_policy(custom: &ReconnectSettings) -> ReconnectPolicy {
-    let mut policy = preset_policy(custom.preset.unwrap_or(ReconnectPreset::Default), None);
-    if let Some(base) = custom.base {
-        policy.base = base.0;
-    }
-    if let Some(factor) = custom.factor {
-        policy.factor = factor;
-    }
-    if let Some(cap) = custom.cap {
-        policy.cap = cap.0;
-    }
-    if let Some(reset_after) = custom.reset_after {
-        policy.reset_after = reset_after.0;
-    }
-    if let Some(immediate_first) = custom.immediate_first {
-        policy.immediate_first = immediate_first;
-    }
-    match custom.max_attempts {
-        None => {}
-        Some(Attempts::Count(count)) => policy.max_attempts = Some(count),
-        Some(Attempts::Named(_)) => policy.max_attempts = None,
-    }
-    match custom.dormant_interval {
-        None => {}
-        Some(Interval::Every(interval)) => policy.dormant_interval = Some(interval.0),
-        Some(Interval::Named(_)) => policy.dormant_interval = None,
-    }
-    match custom.jitter {
-        None => {}
-        Some(JitterSettings::Named(JitterName::None)) => policy.jitter = Jitter::None,
-        Some(JitterSettings::Named(JitterName::Full)) => policy.jitter = Jitter::Full,
-        Some(JitterSettings::Named(JitterName::Equal)) => policy.jitter = Jitter::Equal,
-        Some(JitterSettings::Additive { additive }) => policy.jitter = Jitter::Additive(additive),
-    }
+    let mut policy = preset_policy(custom.preset.unwrap_or(ReconnectPreset::Default));
+    custom.apply(&mut policy);
     policy
 }

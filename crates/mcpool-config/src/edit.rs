@@ -106,7 +106,7 @@ fn edit_source(text: &str, format: Format, path: Option<&Path>, edits: &[Edit]) 
 ///
 /// # Errors
 /// As [`edit_text`], and when the file cannot be read or written: it is no regular file, is
-/// larger than 16 MiB, or another process, which is named, does not let go of it.
+/// larger than 16 MiB, or another process, which is named, does not release it.
 pub fn edit_file(path: &Path, edits: &[Edit]) -> Result<bool> {
     let fail = |what: &str, error: std::io::Error| {
         Error::new(

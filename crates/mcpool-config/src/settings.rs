@@ -2,6 +2,7 @@
 //! reader fills them, the writer writes them.
 
 mod oauth;
+mod policies;
 mod secrets;
 mod sharing;
 
@@ -17,6 +18,11 @@ pub use secrets::WithoutSecrets;
 pub use sharing::SharingName;
 
 pub use oauth::{DpopName, GrantName, IdentityProviderSettings, OAuthSettings};
+pub use policies::{
+    Attempts, Health, HealthSettings, Interval, JitterName, JitterSettings, LimitSettings, Never,
+    Reconnect, ReconnectPreset, ReconnectSettings, ShutdownSettings, Unlimited,
+};
+pub(crate) use policies::{Field, ReadValue};
 
 /// A whole file in the native format.
 #[derive(Clone, Default, PartialEq, Serialize)]
@@ -384,222 +390,4 @@ pub struct ToolSettings {
     /// Not these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deny: Vec<String>,
-}
-
-/// Reconnecting: a preset, or numbers.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(untagged)]
-#[non_exhaustive]
-pub enum Reconnect {
-    /// A preset as it is.
-    Preset(ReconnectPreset),
-    /// Numbers, on top of a preset.
-    Custom(ReconnectSettings),
-}
-
-/// The named reconnect policies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ReconnectPreset {
-    /// 500 ms doubling to 30 s, full jitter, ten attempts, then every five minutes.
-    Default,
-    /// The same without an end.
-    Heartbeat,
-    /// 1, 2, 4 … 30 s plus up to 50 %, three attempts unless `max_attempts` says otherwise.
-    Retrying,
-    /// 1, 2, 4, 8, 16 s, then gives up.
-    FiveThenStop,
-    /// Never reconnects.
-    Never,
-}
-
-/// The numbers of a reconnect policy.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct ReconnectSettings {
-    /// What the other fields change. Default `default`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub preset: Option<ReconnectPreset>,
-    /// The first step. Default `500ms`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub base: Option<HumanDuration>,
-    /// The growth of each step. Default 2.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(range(min = 1.0)))]
-    pub factor: Option<f64>,
-    /// No delay is longer. Default `30s`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cap: Option<HumanDuration>,
-    /// The randomness. Default `full`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub jitter: Option<JitterSettings>,
-    /// How many attempts before the slow re-probe; `"unlimited"` for ever. Default 10.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_attempts: Option<Attempts>,
-    /// How often the slow re-probe runs; `"never"` gives up. Default `5m`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dormant_interval: Option<Interval>,
-    /// How long a connection must have lasted for the ladder to be reset. Default `1m`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reset_after: Option<HumanDuration>,
-    /// Whether the first attempt after a stable connection is made at once. Default `true`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub immediate_first: Option<bool>,
-}
-
-/// The randomness of a delay.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(untagged)]
-#[non_exhaustive]
-pub enum JitterSettings {
-    /// By name.
-    Named(JitterName),
-    /// The delay plus up to this share of it.
-    Additive {
-        /// The share, such as 0.5.
-        additive: f64,
-    },
-}
-
-/// The named kinds of jitter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum JitterName {
-    /// None.
-    None,
-    /// Uniform from zero.
-    Full,
-    /// Uniform from the half.
-    Equal,
-}
-
-/// A number of attempts, or no limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(untagged)]
-#[non_exhaustive]
-pub enum Attempts {
-    /// So many.
-    Count(u32),
-    /// For ever.
-    Named(Unlimited),
-}
-
-/// No limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Unlimited {
-    /// For ever.
-    Unlimited,
-}
-
-/// An interval, or never.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(untagged)]
-#[non_exhaustive]
-pub enum Interval {
-    /// Never.
-    Named(Never),
-    /// So often.
-    Every(HumanDuration),
-}
-
-/// Not at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Never {
-    /// Not at all.
-    Never,
-}
-
-/// Heartbeats: on, off, or with numbers.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(untagged)]
-#[non_exhaustive]
-pub enum Health {
-    /// On with the defaults, or off.
-    Enabled(bool),
-    /// With numbers.
-    Custom(HealthSettings),
-}
-
-/// The numbers of the heartbeat.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct HealthSettings {
-    /// Whether idle connections are probed at all. Default `true`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub enabled: Option<bool>,
-    /// The time between two heartbeats. Default `45s`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub interval: Option<HumanDuration>,
-    /// How long one may take. Default `5s`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<HumanDuration>,
-    /// How many must fail in a row before a reconnect. Default 2.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
-    pub misses: Option<u32>,
-}
-
-/// Sizes and counts.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct LimitSettings {
-    /// The longest message from the server. Default `64MiB`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_message: Option<ByteSize>,
-    /// How many lines of stderr are kept. Default 200.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stderr_lines: Option<u32>,
-    /// Requests in flight at once. Default 256.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
-    pub max_in_flight: Option<u32>,
-    /// The most pages of one list. Default 1000.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
-    pub max_pages: Option<u32>,
-    /// The most rounds of one multi-round-trip request. Default 10.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
-    pub max_rounds: Option<u32>,
-}
-
-/// How a connection is closed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct ShutdownSettings {
-    /// How long a process may take to exit after its stdin is closed. Default `2s`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stdin_grace: Option<HumanDuration>,
-    /// How long it may take after SIGTERM. Default `2s`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub term_grace: Option<HumanDuration>,
-    /// The bound of the whole close. Default `5s`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub total: Option<HumanDuration>,
-    /// Whether the next process may start while the last one is being ended. Default `false`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub overlap: Option<bool>,
 }

@@ -105,7 +105,7 @@ impl TrustStore {
     /// Remembers that a file may do everything that it now says.
     ///
     /// # Errors
-    /// When the store cannot be written, or another process, which is named, does not let go of it
+    /// When the store cannot be written, or another process, which is named, does not release it
     /// for 10 s.
     pub fn approve(&self, request: &TrustRequest) -> Result<()> {
         self.approve_except(request, std::iter::empty::<&str>())

@@ -242,7 +242,7 @@ impl Running {
         }
     }
 
-    /// Loads again; `None` when there is nothing to tell.
+    /// Loads again; `None` when there is nothing to report.
     fn look(&mut self) -> Option<Reload> {
         match self.loader.load() {
             Err(error) => self.reject(error.to_string(), Vec::new(), Some(error)),

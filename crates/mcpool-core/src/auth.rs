@@ -37,8 +37,8 @@ pub struct AuthChallenge {
     /// The `DPoP-Nonce` header, where there was one (RFC 9449, section 9).
     pub dpop_nonce: Option<String>,
     /// The `Authorization` header that was refused, as [`Authenticator::authorize`] gave it.
-    /// It tells a token that is stale by now from one that was refreshed in the meantime, so
-    /// that many calls that are refused at once lead to one refresh.
+    /// It distinguishes a stale token from one that was refreshed in the meantime, so that
+    /// many calls that are refused at once lead to one refresh.
     pub refused: Option<Secret>,
 }
 
@@ -77,7 +77,7 @@ pub trait Authenticator: Send + Sync + fmt::Debug {
     /// [`AuthRequired`](crate::ErrorKind::AuthRequired) when it is known that a person has to log in.
     async fn authorize(&self, request: AuthRequest<'_>) -> Result<Vec<(String, Secret)>>;
 
-    /// Told of a 401 or 403; may refresh, or ask for more scope.
+    /// Called for a 401 or 403; may refresh, or ask for more scope.
     ///
     /// # Errors
     /// What went wrong while doing so.
@@ -87,6 +87,6 @@ pub trait Authenticator: Send + Sync + fmt::Debug {
         challenge: &AuthChallenge,
     ) -> Result<AuthDecision>;
 
-    /// Told of a `DPoP-Nonce` in a good answer, to be used from now on.
+    /// Called with the `DPoP-Nonce` of a good answer, to be used from now on.
     fn observe_nonce(&self, _url: &str, _nonce: &str) {}
 }

@@ -39,7 +39,7 @@ impl Backoff {
         self.attempt = 0;
     }
 
-    /// The delay before the next attempt; `None` when the attempts are spent. `random` is a number
+    /// The delay before the next attempt; `None` when the attempts are used up. `random` is a number
     /// in `[0, 1)` that the caller drew for it.
     pub fn next_delay(&mut self, random: f64) -> Option<Duration> {
         if self
@@ -65,7 +65,7 @@ impl ReconnectPolicy {
     /// use std::time::Duration;
     /// use mcpool_core::ReconnectPolicy;
     ///
-    /// let policy = ReconnectPolicy::heartbeat();
+    /// let policy = ReconnectPolicy::unlimited();
     /// assert_eq!(policy.delay(2, 0.5), Duration::from_secs(1)); // half of 0.5 s · 2²
     /// assert_eq!(policy.delay(100_000, 0.5), Duration::from_secs(15));
     /// ```
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_presets_give_the_sequences_that_their_names_promise() {
-        let mut plain = ReconnectPolicy::heartbeat();
+        let mut plain = ReconnectPolicy::unlimited();
         plain.jitter = Jitter::None;
         assert_eq!(
             ladder(plain, 8),

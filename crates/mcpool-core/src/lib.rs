@@ -79,7 +79,7 @@ pub use spec::{
     ConnectRequest, Connector, EnvInheritance, HttpSpec, ProtocolChoice, ServerSpec, Sharing,
     SpecResolver, StartMode, StdioSpec, ToolFilter, TransportSpec,
 };
-pub use state::{CoarseState, ServerState, StateKind};
+pub use state::{Connectivity, ServerState, StateKind};
 pub use trace_context::TraceContext;
 pub use transport::{
     Diagnostics, Direction, Inbox, InboxSender, Incoming, MAX_OPEN_SERVER_REQUESTS, Progress,

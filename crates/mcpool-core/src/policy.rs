@@ -88,9 +88,10 @@ impl Default for ReconnectPolicy {
 }
 
 impl ReconnectPolicy {
-    /// Preset `heartbeat`: `uniform(0, min(30 s, 0.5 s·2^n))`, for ever, the first step included.
+    /// Preset `unlimited`: `uniform(0, min(30 s, 0.5 s·2^n))` without an end of the fast attempts;
+    /// the first attempt waits as well.
     #[must_use]
-    pub fn heartbeat() -> Self {
+    pub fn unlimited() -> Self {
         Self {
             max_attempts: None,
             immediate_first: false,

@@ -199,7 +199,7 @@ impl ServerSpec {
         self
     }
 
-    /// Tells the masker what this spec holds.
+    /// Adds what this spec holds to the masker.
     pub(crate) fn note_secrets(&self) {
         self.transport.note_secrets(&self.masker);
     }
@@ -305,7 +305,7 @@ impl PartialEq for TransportSpec {
 }
 
 impl TransportSpec {
-    /// Tells a masker what it holds.
+    /// Adds what it holds to a masker.
     pub(crate) fn note_secrets(&self, masker: &Masker) {
         secrets::note(self, masker);
     }

@@ -38,7 +38,7 @@ pub enum ServerState {
         /// The error that says so, with its challenge.
         error: Error,
     },
-    /// The fast attempts are spent, or the error is permanent.
+    /// The fast attempts are used up, or the error is permanent.
     Dormant {
         /// When the slow re-probe comes; `None` when only a caller or a changed config can help.
         #[serde(serialize_with = "units::some_time")]
@@ -66,10 +66,10 @@ impl ServerState {
         }
     }
 
-    /// The three-word view for user interfaces.
+    /// The state in one of three words, for user interfaces.
     #[must_use]
-    pub fn coarse(&self) -> CoarseState {
-        self.kind().coarse()
+    pub fn connectivity(&self) -> Connectivity {
+        self.kind().connectivity()
     }
 
     /// Whether calls go through now.
@@ -113,7 +113,7 @@ pub enum StateKind {
     Backoff,
     /// Somebody has to log in.
     AuthRequired,
-    /// The fast attempts are spent, or the error is permanent.
+    /// The fast attempts are used up, or the error is permanent.
     Dormant,
     /// Closed for good.
     Closed,
@@ -147,13 +147,13 @@ impl StateKind {
         }
     }
 
-    /// The three-word view for user interfaces.
+    /// The state in one of three words, for user interfaces.
     #[must_use]
-    pub fn coarse(self) -> CoarseState {
+    pub fn connectivity(self) -> Connectivity {
         match self {
-            Self::Ready => CoarseState::Connected,
-            Self::Connecting | Self::Backoff => CoarseState::Reconnecting,
-            _ => CoarseState::Disconnected,
+            Self::Ready => Connectivity::Connected,
+            Self::Connecting | Self::Backoff => Connectivity::Reconnecting,
+            _ => Connectivity::Disconnected,
         }
     }
 }
@@ -182,11 +182,11 @@ impl FromStr for StateKind {
     }
 }
 
-/// The three-word view of a state, for a badge.
+/// A state in one of three words, for a badge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::exhaustive_enums, reason = "the three words are the contract")]
-pub enum CoarseState {
+pub enum Connectivity {
     /// Calls go through.
     Connected,
     /// Being connected, or waiting for the next attempt.

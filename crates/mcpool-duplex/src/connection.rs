@@ -182,7 +182,7 @@ impl Connection {
         Err(self.end_error(delivery))
     }
 
-    /// Tells the server that a request of ours was given up. Nobody waits for it.
+    /// Notifies the server that a request was given up. Nobody waits for it.
     pub(crate) fn cancel(self: &Arc<Self>, id: RequestId) {
         let text = format!(
             r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#

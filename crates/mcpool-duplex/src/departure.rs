@@ -13,7 +13,7 @@ use crate::{
     wire::{Wire, guarded},
 };
 
-/// Is told when a message departs: from then on a byte of it may have been written.
+/// Called when a message departs: from then on a byte of it may have been written.
 ///
 /// A half marks it under the lock under which it writes and under which the drop of the write's
 /// future withdraws what was not written. So a caller that has dropped that future reads a final value.

@@ -19,7 +19,7 @@ impl Connection {
         match frame {
             Frame::Message(Message::Response { id, outcome }) => self.answer(id, outcome),
             Frame::Message(Message::Request(request)) => self.asked(request),
-            Frame::Message(Message::Notification(notification)) => self.told(notification),
+            Frame::Message(Message::Notification(notification)) => self.notified(notification),
             Frame::Message(_) => {}
             Frame::Unreadable { ids, reason } => {
                 for id in ids.answers {
@@ -125,7 +125,7 @@ impl Connection {
         }
     }
 
-    fn told(&self, notification: Notification) {
+    fn notified(&self, notification: Notification) {
         let params = notification.params.as_ref();
         if notification.method == "notifications/progress"
             && let Some((id, progress)) = params.and_then(Progress::read)

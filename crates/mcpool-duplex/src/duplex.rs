@@ -264,7 +264,7 @@ impl std::fmt::Debug for Duplex {
     }
 }
 
-/// A request that waits. Dropping it gives the request up and tells the server.
+/// A request that waits. Dropping it gives the request up and notifies the server.
 struct Entered<'a> {
     connection: &'a Arc<Connection>,
     id: RequestId,

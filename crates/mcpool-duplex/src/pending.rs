@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_to_be_told() {
+    fn who_has_to_be_notified() {
         use RequestClass::{Call, Handshake, Listen};
         for (class, departed, told) in [
             (Call, true, true),
@@ -256,7 +256,7 @@ mod tests {
             let id = RequestId::new(1);
             pending.enter(id, request(class, departed)).unwrap();
             assert_eq!(pending.give_up(id), told, "{class:?} {departed}");
-            assert!(!pending.give_up(id), "told once");
+            assert!(!pending.give_up(id), "reported once");
         }
     }
 

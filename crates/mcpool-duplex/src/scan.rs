@@ -2,7 +2,7 @@
 //!
 //! Many servers write the id last (`{"result":…,"jsonrpc":"2.0","id":7}`), so a look at the
 //! beginning is not enough: the whole text goes through a small JSON scanner that keeps nothing
-//! but the ids and the names of the members of the top level. It forgives what `serde_json` does
+//! but the ids and the names of the members of the top level. It accepts what `serde_json` does
 //! not: `NaN`, bare control characters, escapes that are none. Pure.
 
 use mcpool_core::{Raw, RequestId, ResponseId};

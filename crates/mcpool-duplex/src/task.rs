@@ -9,8 +9,8 @@ use std::{
 use futures_core::future::BoxFuture;
 use tokio::{runtime::Handle, task::AbortHandle};
 
-/// A task that a runtime drives. Aborting a task only tells its runtime to drop it, which one that
-/// nobody drives never does; here [`stop`](Task::stop) drops what the task holds.
+/// A task that a runtime drives. Aborting a task only asks its runtime to drop it, which a runtime
+/// that nobody drives never does; here [`stop`](Task::stop) drops what the task holds.
 #[derive(Clone)]
 pub(crate) struct Task {
     work: Arc<Work>,

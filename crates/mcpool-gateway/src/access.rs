@@ -1,6 +1,6 @@
 //! Who may use the gateway over HTTP: keys that clients send as bearer tokens.
 //!
-//! A key is 32 random bytes, so its SHA-256 is enough to recognise it by and tells nothing of it.
+//! A key is 32 random bytes, so its SHA-256 is enough to recognise it by and reveals nothing of it.
 
 use std::{collections::HashMap, fmt, sync::Arc, time::SystemTime};
 
@@ -105,7 +105,7 @@ impl AccessKeys {
     }
 
     /// What a key allows; `None` for one that is unknown, or has expired. What is compared is its
-    /// SHA-256, so that the time it takes tells nothing of any key.
+    /// SHA-256, so that the time it takes reveals nothing of any key.
     #[must_use]
     pub fn grant(&self, key: &str) -> Option<Grant> {
         let grant = self.0.load().get(&hash(key)).cloned()?;

@@ -140,7 +140,7 @@ impl Record {
         }
     }
 
-    /// The trace, as the server is told it; `None` where it is told what the client has said.
+    /// The trace, as the server gets it; `None` where it gets that of the client unchanged.
     pub(crate) fn trace(&self) -> Option<TraceContext> {
         self.span.context()
     }

@@ -1,4 +1,4 @@
-//! What a client is told when a request could not be served, in words that a model understands.
+//! The answer to a request that could not be served, in words that a model understands.
 //! Pure.
 
 use mcpool_core::{Delivery, Error, ErrorKind, Raw, Recovery, Result, RpcError};

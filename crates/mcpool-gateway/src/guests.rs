@@ -49,7 +49,7 @@ pub(crate) struct Guest {
     heard: Instant,
 }
 
-/// A request, as far as it tells who sends it.
+/// A request, as far as it shows who sends it.
 pub(crate) struct Visit<'a> {
     /// The session, for clients up to MCP 2025-11-25.
     pub(crate) session: Option<&'a str>,

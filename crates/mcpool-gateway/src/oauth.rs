@@ -123,7 +123,7 @@ impl ResourceServer {
         metadata
     }
 
-    /// What a client is told that has to log in (RFC 6750, section 3; RFC 9728, section 5.1). The
+    /// The challenge for a client that has to log in (RFC 6750, section 3; RFC 9728, section 5.1). The
     /// metadata is below the same path as what was asked for, where a router of another program
     /// has put both.
     pub(crate) fn challenge(&self, under: &str, path: &str, refusal: Option<Refusal>) -> String {

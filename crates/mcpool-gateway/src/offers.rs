@@ -1,4 +1,4 @@
-//! What a client is told of the gateway before it asks for anything: versions, capabilities,
+//! What a client learns of the gateway before it asks for anything: versions, capabilities,
 //! instructions.
 
 use mcpool_core::{Raw, RawObject, Requester as _, RpcError};

@@ -44,7 +44,7 @@ impl Outlet {
         }
     }
 
-    /// Tells the client, unless too much waits for it already.
+    /// Notifies the client, unless too much waits for it already.
     pub(crate) fn tell(&self, notification: &Notification) {
         if let Ok(line) = encode_notification(notification) {
             // A client that does not read misses what it cannot use any more.
@@ -185,7 +185,7 @@ impl Questions {
     }
 }
 
-/// Tells the client that nobody waits for its answer any more.
+/// Notifies the client that nobody waits for its answer any more.
 struct Withdraws<'a>(&'a Outlet, Raw);
 
 impl Drop for Withdraws<'_> {

@@ -49,7 +49,7 @@ mod recorded {
     /// Characters of a name that a span has.
     const MAX_NAME: usize = 200;
 
-    /// A span that has begun. Its end is told with [`end`](Self::end).
+    /// A span that has begun. Its end is reported with [`end`](Self::end).
     pub(crate) struct Span(BoxedSpan);
 
     impl Span {
@@ -89,7 +89,7 @@ mod recorded {
             Self(span.start_with_context(&tracer, &context))
         }
 
-        /// What the server is told: that this span has caused its own.
+        /// The context for the server: this span has caused its own.
         pub(crate) fn context(&self) -> Option<TraceContext> {
             let context = self.0.span_context();
             if !context.is_valid() {

@@ -188,7 +188,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes a line. Gives what the client is to be told from now on, when its session begins.
+    /// Takes a line. Gives the client's notifications from now on, when its session begins.
     async fn take(&mut self, line: &str, requests: &mut JoinSet<()>) -> Option<Inbox> {
         if line.trim().is_empty() {
             return None;
@@ -378,7 +378,7 @@ impl Connection {
         }
     }
 
-    /// Tells the client that a line of it could not be used.
+    /// Notifies the client that a line of it could not be used.
     async fn refuse(&self, error: RpcError) {
         self.respond(&Raw::null(), Err(error)).await;
     }
@@ -395,7 +395,7 @@ impl Connection {
     }
 }
 
-/// What the client is to be told next. For ever before its session begins.
+/// The next notification for the client. Pending for ever before its session begins.
 async fn next(inbox: &mut Option<Inbox>) -> Notification {
     if let Some(inbox) = inbox {
         while let Some(item) = inbox.next().await {

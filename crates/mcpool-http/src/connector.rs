@@ -31,7 +31,7 @@ use crate::{link::Bounds, transport::HttpTransport};
 /// A lost session is begun again once for all requests, within 30 s: 404, 410, or any refusal that
 /// says so in words, or two refusals in a row that say nothing. The log level and the resource
 /// subscriptions that the session held are set up again, then the refused request is sent once
-/// more, and [`Incoming::SessionRenewed`](mcpool_core::Incoming::SessionRenewed) tells. When a
+/// more, and [`Incoming::SessionRenewed`](mcpool_core::Incoming::SessionRenewed) says so. When a
 /// connection fails and no new one can be made, the transport ends.
 ///
 /// With [`ConnectRequest::fresh`], and after each broken connection, idle connections to the

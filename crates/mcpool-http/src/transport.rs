@@ -158,7 +158,7 @@ impl HttpTransport {
         let about = About { id, sink };
         let exchange = exchange::ask(link, session, request, &about, body, &sending);
         let asked = if session.may_stand() {
-            // The server may answer, and tell of progress, on the standing stream as well.
+            // The server may answer, and report progress, on the standing stream as well.
             let mut entered = link.in_flight.enter(id, sink.cloned());
             tokio::select! {
                 biased;
@@ -349,7 +349,7 @@ impl Drop for HttpTransport {
     }
 }
 
-/// Tells the server that the session is over (MCP 2025-11-25, "Session Management", rule 5).
+/// Ends the session at the server (MCP 2025-11-25, "Session Management", rule 5).
 async fn end_session(link: Arc<Link>, session: Arc<Session>) {
     if session.id.is_none() || link.failure().is_some() {
         return;

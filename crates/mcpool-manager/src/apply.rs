@@ -57,7 +57,7 @@ impl StartReport {
     }
 }
 
-/// How long a runtime that is going may take to let go of its supervisors.
+/// How long a runtime that is going may take to drop its supervisors.
 const RUNTIME_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Which of the running servers a change is about.
@@ -129,7 +129,7 @@ impl ConnectionManager {
         Ok(diff)
     }
 
-    /// Tells the readers of [`events`](ConnectionManager::events) that a new configuration could
+    /// Reports to the readers of [`events`](ConnectionManager::events) that a new configuration could
     /// not be used, and that every server goes on as it is:
     /// [`ConfigRejected`](EventKind::ConfigRejected), once.
     pub fn config_rejected(&self, error: &Error) {

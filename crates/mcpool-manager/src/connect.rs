@@ -38,7 +38,7 @@ impl ConnectionManager {
         let servers = self.shared.all();
         let closes = servers
             .iter()
-            .map(|server| handle::told(server, |reply| Command::Disconnect { reply }));
+            .map(|server| handle::command_all(server, |reply| Command::Disconnect { reply }));
         // A server that is gone meanwhile is disconnected.
         future::join_all(closes).await;
     }

@@ -144,7 +144,7 @@ impl ServerHandle {
     /// # Errors
     /// `UnknownServer`, `Closed`.
     pub async fn disconnect(&self) -> Result<()> {
-        told(&*self.inner()?, |reply| Command::Disconnect { reply }).await
+        command_all(&*self.inner()?, |reply| Command::Disconnect { reply }).await
     }
 
     /// Switches it on. It starts to connect, which is not waited for, unless it is lazy.
@@ -152,7 +152,7 @@ impl ServerHandle {
     /// # Errors
     /// `UnknownServer`, `Closed`.
     pub async fn enable(&self) -> Result<()> {
-        told(&*self.inner()?, |reply| Command::Enable { reply }).await
+        command_all(&*self.inner()?, |reply| Command::Enable { reply }).await
     }
 
     /// Switches it off: closes its connection, waits for that, and refuses requests with
@@ -161,7 +161,7 @@ impl ServerHandle {
     /// # Errors
     /// `UnknownServer`, `Closed`.
     pub async fn disable(&self) -> Result<()> {
-        told(&*self.inner()?, |reply| Command::Disable { reply }).await
+        command_all(&*self.inner()?, |reply| Command::Disable { reply }).await
     }
 
     /// Probes it now.
@@ -172,8 +172,8 @@ impl ServerHandle {
         check(&*self.inner()?).await
     }
 
-    /// Tells the manager that a caller met trouble with the server. It is taken as evidence: the
-    /// server is probed now, and given up when it does not answer.
+    /// Reports that a caller met trouble with the server. It is taken as evidence: the server is
+    /// probed now, and its connection is closed when it does not answer.
     ///
     /// # Errors
     /// `UnknownServer`, `Closed`.
@@ -372,13 +372,13 @@ async fn on_every_instance(server: &Server, request: &Request, options: &Request
         return;
     }
     let live = server.instances.iter().filter_map(|i| i.slot.live());
-    let told = live.map(|live| async move {
+    let sent = live.map(|live| async move {
         let sent = guarded("a request of the client", live.client.request(request, options)).await;
         if let Err(error) = sent.and_then(|answer| answer) {
-            tracing::warn!(server = %server.name, method = &*request.method, %error, "an instance was not told");
+            tracing::warn!(server = %server.name, method = &*request.method, %error, "an instance did not get a setting");
         }
     });
-    future::join_all(told).await;
+    future::join_all(sent).await;
 }
 
 /// Asks every instance to connect; one is enough to be connected.
@@ -402,8 +402,8 @@ pub(crate) async fn connect(server: &Server, retries: Option<u32>) -> Result<()>
     Err(failed.unwrap_or_else(gone).with_server(&server.name))
 }
 
-/// Tells every instance and waits until each has done it.
-pub(crate) async fn told(
+/// Sends a command to every instance and waits until each has done it.
+pub(crate) async fn command_all(
     server: &Server,
     command: impl Fn(oneshot::Sender<()>) -> Command,
 ) -> Result<()> {

@@ -456,7 +456,7 @@ impl Server {
 }
 
 impl Instance {
-    /// Tells the supervisor.
+    /// Sends a command to the supervisor.
     ///
     /// # Errors
     /// `Closed` when the supervisor is gone: the manager was shut down, or its runtime stopped.

@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{manager::ConnectionManager, server::lock, shared::Shared, supervise::foreign::asked};
 
-/// How long what was aborted may take to let go. It takes no time, unless something blocks its
+/// How long an aborted task may take to be dropped. It takes no time, unless something blocks its
 /// thread.
 const ABORT_PATIENCE: Duration = Duration::from_secs(1);
 

@@ -99,7 +99,7 @@ async fn answers_in_the_answers_of_posts_are_taken() {
 }
 
 #[tokio::test]
-async fn a_url_that_is_no_stream_is_told_so() {
+async fn a_url_that_is_no_stream_is_reported() {
     for (status, content_type, kind) in [
         (StatusCode::NOT_FOUND, "text/plain", ErrorKind::HttpStatus),
         (
@@ -256,7 +256,7 @@ async fn an_event_over_the_limit_fails_its_request_only() {
     let (first, second) = (asking(&transport), asking(&transport));
     server.wait_for_posts(2).await;
     let long = "x".repeat(2_000);
-    // It is told before the event ends, so it is not held.
+    // It is reported before the event ends, so it is not held.
     server.raw(format!(
         "data: {{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"{long}"
     ));

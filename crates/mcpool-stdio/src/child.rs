@@ -132,7 +132,7 @@ impl OwnProcess {
         }
     }
 
-    /// Sends SIGTERM to the group. A process that was stopped is woken, so that it can obey.
+    /// Sends SIGTERM to the group. A process that was stopped is woken, so that it can react.
     pub(crate) fn terminate(&self) {
         // If the lock is taken, the group is being killed already.
         if let Ok(_state) = self.state.try_lock()

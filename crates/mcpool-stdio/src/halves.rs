@@ -25,9 +25,9 @@ use crate::{
 /// How long a server that closed its stdout has to exit as well, so that the error can say how.
 const EXIT_GRACE: Duration = Duration::from_millis(200);
 
-/// How long a process that has exited by then may take to be reaped, and its end to be told: the
+/// How long a process that has exited by then may take to be reaped, and its end to be reported: the
 /// guardian and its report wait for their turn on a busy machine.
-const TOLD_TIMEOUT: Duration = Duration::from_secs(5);
+const EXIT_REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Writes to the server's stdin, and owns its process.
 pub(crate) struct Writer {
@@ -114,7 +114,7 @@ impl Reader {
         // What is known after it counts, not whether it was in time.
         let in_time = timeout(EXIT_GRACE, self.monitor.ended()).await;
         if in_time.is_err() && has_exited(self.monitor.pid()) {
-            let _ = timeout(TOLD_TIMEOUT, self.monitor.ended()).await;
+            let _ = timeout(EXIT_REPORT_TIMEOUT, self.monitor.ended()).await;
         }
         let reason = self.monitor.reason().unwrap_or_else(|| {
             let words = if self.monitor.has_ended() {

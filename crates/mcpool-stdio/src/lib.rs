@@ -11,7 +11,7 @@
 //!   left the group is found on Linux only; how far the promise goes depends on the
 //!   [`Guardian`].
 //! - **Close is bounded** by the spec's `ShutdownPolicy`: stdin is closed, after `stdin_grace`
-//!   the group gets SIGTERM (and SIGCONT, so that a stopped process can obey), after `term_grace`
+//!   the group gets SIGTERM (and SIGCONT, so that a stopped process can react), after `term_grace`
 //!   SIGKILL, and after `total` the close returns, even when the server never reads or a send is
 //!   stuck. What was killed has a second to be gone, past `total` as well. What is left of the
 //!   group when its leader has exited is killed after a quarter of `term_grace`.

@@ -33,8 +33,8 @@ pub(crate) fn new_marker() -> String {
     format!("{}-{number}", application_id())
 }
 
-/// A process. A number is given to another process some time after an end; the start tells them
-/// apart.
+/// A process. A number is given to another process some time after an end; the start time
+/// distinguishes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     pub(crate) pid: Pid,

@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_is_told_in_words() {
+    fn an_end_is_described() {
         let status = |raw| describe(ExitStatus::from_raw(raw));
         assert_eq!(status(3 << 8), "exited with status 3");
         assert_eq!(status(9), "was killed by signal 9 (SIGKILL)");

@@ -129,7 +129,7 @@ impl Process {
     }
 
     /// Kills all in the job and waits for the process, at most for `patience`. Nothing lingers:
-    /// there is no signal that it could obey.
+    /// there is no signal that it could handle.
     pub(crate) fn end(&self, _linger: Duration, patience: Duration) -> Option<ExitStatus> {
         let mut state = self.state();
         if state.status.is_some() {

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_reader_is_told_what_it_missed() {
+    async fn a_slow_reader_gets_what_it_missed() {
         let server: ServerName = "s".parse().unwrap();
         let mut fanout = Fanout::default();
         let mut stream = fanout.subscribe();

@@ -54,7 +54,7 @@ impl StdioTransport {
     }
 
     /// Closes within this time, whatever the shutdown policy says: both graces are shortened to
-    /// fit, and what does not obey is killed. With no time at all it is killed at once. When this
+    /// fit, and what does not end by then is killed. With no time at all it is killed at once. When this
     /// returns all of the server's processes are dead; that takes a second more at most, where the
     /// kernel holds one.
     ///

@@ -20,7 +20,7 @@ use mcpool_stdio::StdioConnector;
 use mcpool_testkit::{Behavior, eventually_blocking, fixtures::stdio::StdioFixture, leaks};
 use support::*;
 
-/// What the application shall do, as JSON.
+/// What the application is to do, as JSON.
 const ORDER: &str = "MCPOOL_TEST_ORDER";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -38,7 +38,7 @@ async fn all_three_run(fixture: &StdioFixture) {
 }
 
 #[tokio::test]
-async fn an_exit_is_told_with_status_and_stderr() {
+async fn an_exit_is_reported_with_status_and_stderr() {
     let transport = open(sh("echo 'TOKEN is not set' >&2; exit 3")).await;
     let failure = loss(&transport).await;
     assert_eq!(failure.kind(), ErrorKind::ProcessExited);

@@ -77,7 +77,7 @@ async fn end_together(connector: &StdioConnector) {
     let obedient = sh("echo ready >&2; exec cat");
     let stubborn = sh("trap '' TERM; echo ready >&2; while :; do sleep 1000; done");
     for (name, spec, bound) in [
-        ("obey the end of stdin", &obedient, Duration::from_secs(4)),
+        ("end at the end of stdin", &obedient, Duration::from_secs(4)),
         ("ignore everything", &stubborn, Duration::from_secs(6)),
     ] {
         let began = Instant::now();

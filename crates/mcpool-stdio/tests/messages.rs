@@ -280,7 +280,7 @@ async fn an_answer_that_can_be_mended_is() {
 }
 
 #[tokio::test]
-async fn a_program_that_gives_back_our_words_is_told_to_be_none() {
+async fn a_program_that_echoes_our_messages_is_no_server() {
     let transport = open(sh("exec cat")).await;
     let hello = WireRequest::new("initialize", None);
     let error = within(transport.request(hello, None)).await.unwrap_err();

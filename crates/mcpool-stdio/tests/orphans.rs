@@ -45,7 +45,7 @@ async fn an_orphan_with_nothing_of_its_servers_dies_with_the_last_of_them() {
     the_orphan_runs(&first).await;
     the_orphan_runs(&second).await;
     within(one.close()).await.unwrap();
-    // Whose they are cannot be told while there are two.
+    // Whose they are is not known while there are two.
     assert_eq!(processes_with(&second).len(), 2);
     within(two.close()).await.unwrap();
     assert_eq!(processes_with(&first), NOBODY, "with the last server");

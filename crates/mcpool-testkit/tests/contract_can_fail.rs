@@ -25,7 +25,7 @@ use mcpool_testkit::{
 enum Breaks {
     /// Gives `echo` answers with another text.
     Answers,
-    /// Tells the sink of the id after the request was sent.
+    /// Reports the id to the sink after the request was sent.
     Ids,
     /// Says that it is of another kind.
     Kind,
@@ -49,7 +49,7 @@ enum Breaks {
     Unreadable,
     /// Says that a request whose answer cannot be read was not sent.
     UnreadableDelivery,
-    /// Tells the server nothing of a dropped request.
+    /// Does not notify the server of a dropped request.
     Cancel,
     /// Cancels `initialize`.
     CancelHandshake,

@@ -134,7 +134,7 @@ async fn half_open_connections_swallow_and_new_ones_are_served() {
     let mut new = TcpStream::connect(proxy.address()).await.unwrap();
     say(&mut new, b"hello").await.unwrap();
     assert_eq!(proxy.open(), 2);
-    // The client is not told, not even now; the proxy lets go when the client does.
+    // The client is not notified, not even now; the proxy closes when the client does.
     proxy.set(Fault::Pass);
     let silent = tokio::time::timeout(Duration::from_millis(200), old.read(&mut heard));
     assert!(silent.await.is_err());

@@ -1,4 +1,4 @@
-//! The `mcpool-fixture` process misbehaves as it is told.
+//! The `mcpool-fixture` process misbehaves as its options say.
 #![cfg(unix)]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 

@@ -21,9 +21,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         _ = manager.call("docs__hang", json!({})) => unreachable!("this tool never answers"),
         arrived = stop => assert!(arrived),
     }
-    let was_told = eventually(Duration::from_secs(5), || server.seen()["cancelled"] == 1).await;
-    println!("the server was told: {was_told}");
-    assert!(was_told);
+    let was_notified = eventually(Duration::from_secs(5), || server.seen()["cancelled"] == 1).await;
+    println!("the server was notified: {was_notified}");
+    assert!(was_notified);
 
     manager.shutdown(Duration::from_secs(5)).await;
     Ok(())

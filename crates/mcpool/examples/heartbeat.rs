@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let status = manager.server("docs")?.status()?;
     assert!(status.last_heartbeat.is_some());
-    println!("{}: {:?}", status.name, status.coarse);
+    println!("{}: {:?}", status.name, status.connectivity);
 
     manager.shutdown(Duration::from_secs(5)).await;
     Ok(())

@@ -49,7 +49,7 @@
 //! # What it does by itself
 //!
 //! - **Connects again.** A lost server is connected again after a growing, random pause:
-//!   [`ReconnectPolicy`]. When the fast attempts are spent, it is tried now and then for ever.
+//!   [`ReconnectPolicy`]. After the fast attempts it is tried every few minutes, without an end.
 //! - **Notices death.** By the end of the process or the connection, and by a heartbeat where
 //!   there is no traffic: [`HealthPolicy`].
 //! - **Replays only what may be replayed.** Each failed request says what is known of its
@@ -91,7 +91,7 @@
 //! use mcpool::EventKind;
 //!
 //! for status in manager.status_all() {
-//!     println!("{}: {} ({:?})", status.name, status.state, status.coarse);
+//!     println!("{}: {} ({:?})", status.name, status.state, status.connectivity);
 //! }
 //! let mut events = manager.events();
 //! while let Some(event) = events.next_event().await {
@@ -272,8 +272,8 @@ pub use mcpool_nats as nats;
 #[doc(inline)]
 pub use mcpool_core::{
     AuthChallenge, AuthDecision, AuthRequest, Authenticator, AuthenticatorProvider, Backoff,
-    Caller, Client, ClientFactory, ClientLayer, ClientSnapshot, CloseReason, CoarseState,
-    ConnectAttempt, ConnectBudget, ConnectEvidence, ConnectOptions, ConnectRequest, ConnectionInfo,
+    Caller, Client, ClientFactory, ClientLayer, ClientSnapshot, CloseReason, ConnectAttempt,
+    ConnectBudget, ConnectEvidence, ConnectOptions, ConnectRequest, ConnectionInfo, Connectivity,
     Connector, DeclineAll, Delivery, Diagnostics, Direction, DisconnectCause, DpopChoice,
     EnvInheritance, Error, ErrorKind, Event, EventKind, HealthPolicy, HttpSpec, IdentityProvider,
     Inbox, InboxSender, Incoming, Jitter, Layered, LayeredFactory, Limits, Listing, LogLevel,

@@ -34,7 +34,7 @@ pub(crate) struct TokioLimit {
 
 type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<String>>>>;
 
-/// What tells whose answer a line is.
+/// Where a line says whose answer it is.
 #[derive(Deserialize)]
 struct Envelope {
     id: u64,

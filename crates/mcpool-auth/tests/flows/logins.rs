@@ -96,7 +96,7 @@ async fn client_credentials_need_no_person() {
 }
 
 #[tokio::test]
-async fn a_wrong_client_secret_is_told_once() {
+async fn a_wrong_client_secret_is_reported_once() {
     let server = start(|options| options.client = Some(("robot".into(), "right".into())));
     let oauth = in_memory();
     let settings = OAuthSpec::new()

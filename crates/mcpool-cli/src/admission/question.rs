@@ -1,6 +1,6 @@
 //! The question whether a project's file may be used.
 //!
-//! A person has to see all of it, and must be able to tell the program's words from the file's.
+//! A person has to see all of it, and must be able to distinguish the program's words from the file's.
 //! So each row that holds a text of the file's begins with [`FRAME`], also where a long one goes
 //! on in the next row; no row is longer than the screen is wide, so that the terminal breaks none
 //! by itself; and a question that is longer than the screen is shown page by page.

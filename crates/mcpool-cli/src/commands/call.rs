@@ -119,7 +119,7 @@ const PROGRESS_QUEUE: usize = 64;
 
 /// How long messages that the server sent before its answer may come behind it: they take another
 /// way through the client.
-const LAST_WORDS: Duration = Duration::from_millis(10);
+const LATE_NOTICES_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// Calls the tool, and shows what the server says meanwhile.
 async fn with_activity(
@@ -153,7 +153,7 @@ async fn with_activity(
     while let Ok(progress) = progress.try_recv() {
         activity.progress(&progress);
     }
-    while let Ok(Some(notice)) = tokio::time::timeout(LAST_WORDS, notices.next()).await {
+    while let Ok(Some(notice)) = tokio::time::timeout(LATE_NOTICES_TIMEOUT, notices.next()).await {
         activity.notice(&notice);
     }
     result.map_err(Failure::call)

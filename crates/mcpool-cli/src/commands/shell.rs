@@ -127,15 +127,15 @@ pub(crate) async fn run(app: &App, args: ShellArgs) -> Outcome {
         };
         // Ctrl-C ends what the line does, and not the session.
         let stop = app.on_interrupt();
-        let obeyed = tokio::select! {
-            obeyed = obey(app, (&name, &server), &line) => obeyed,
+        let outcome = tokio::select! {
+            outcome = run_line(app, (&name, &server), &line) => outcome,
             () = stop.cancelled() => {
                 out::tell(&text!("given up\n"));
                 Ok(Some(Exit::Signal(2)))
             }
         };
         app.take_interrupt();
-        match obeyed {
+        match outcome {
             Ok(Some(exit)) => last = exit,
             Ok(None) => break,
             Err(failure) => {
@@ -149,7 +149,7 @@ pub(crate) async fn run(app: &App, args: ShellArgs) -> Outcome {
 }
 
 /// Does what a line says; `None` ends the session.
-async fn obey(
+async fn run_line(
     app: &App,
     (name, server): (&ServerName, &ServerHandle),
     line: &str,

@@ -103,7 +103,7 @@ pub(crate) fn json_line(mut value: Value) -> Result<bool, Failure> {
     stdout(&format!("{line}\n"))
 }
 
-/// Writes to standard error. When that is closed there is nobody to tell.
+/// Writes to standard error. When that is closed, nothing is written.
 pub(crate) fn tell(text: &Text) {
     stderr(&net(text.as_str(), Styles::None));
 }

@@ -91,7 +91,7 @@ pub(crate) enum Wish {
 const PAGE: usize = 10;
 
 impl Screen {
-    /// Takes note of an event; gives it in words, unless another event tells it better.
+    /// Takes note of an event; gives it in words, unless another event says it better.
     pub(crate) fn note(&mut self, event: &Event) -> Option<Text> {
         let words = self.chronicle.note(event)?;
         let time = humantime::format_rfc3339_millis(event.at).to_string();

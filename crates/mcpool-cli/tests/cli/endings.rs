@@ -165,7 +165,7 @@ fn a_second_signal_kills_at_once() {
     let running = place.start(&["watch", "--json"]);
     running.wait_for(|line| line.contains("\"connected\""));
     running.signal(Signal::SIGINT);
-    until("its server is told to end", || {
+    until("its server is asked to end", || {
         place.path().join("end").exists().then_some(())
     });
     running.signal(Signal::SIGTERM);

@@ -57,7 +57,7 @@ fn a_shell_calls_and_lists_until_it_is_left() {
     assert_eq!(code, Some(2), "{err}");
 }
 
-/// A server that asks this in the middle of a call, and answers with what it was told.
+/// A server that asks this in the middle of a call, and answers with what it got.
 fn asking(method: &str, params: &Value) -> Value {
     let question = json!({"jsonrpc": "2.0", "id": 900, "method": method, "params": params});
     scripted(&format!(

@@ -30,7 +30,7 @@ fn a_client_at_standard_input_is_served() {
     let mut ask = |id: u64, method: &str, params: Value| -> Value {
         let request = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
         writeln!(write, "{request}").unwrap();
-        // Its server's tools may come meanwhile, and that is told.
+        // Its server's tools may come meanwhile, and that is announced.
         let lines = read.by_ref().map(|line| line.unwrap());
         let answer: Value = lines
             .map(|line| serde_json::from_str::<Value>(&line).unwrap())

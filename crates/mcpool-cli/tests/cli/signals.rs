@@ -1,5 +1,5 @@
 //! A signal, at any moment, leaves no process behind. Each server carries an argument of its own
-//! that tells its processes from all others.
+//! that distinguishes its processes from all others.
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};

@@ -209,7 +209,7 @@ impl Drop for Running {
     }
 }
 
-/// Polls for what no event tells, within [`PATIENCE`].
+/// Polls for what no event reports, within [`PATIENCE`].
 pub(crate) fn until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {

@@ -230,7 +230,7 @@ async fn a_json_rpc_error_of_the_old_era_leaves_sse_possible_and_the_first_error
         .unwrap();
     assert_eq!(info(&*client).transport, TransportKind::Sse);
 
-    // Where that fails too, the first error is told.
+    // Where that fails too, the first error is reported.
     let (factory, _) = Scripted::new(TransportKind::Http, refuse).factory();
     let sse = Scripted::new(TransportKind::Sse, legacy_script);
     let sse = sse.refusing(|_, _| Some(http_status(404)));

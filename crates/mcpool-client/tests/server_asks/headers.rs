@@ -61,7 +61,7 @@ async fn a_header_mismatch_lists_the_tools_again_and_retries_once() {
         let call = end.expect("tools/call").await;
         assert_eq!(call["wire"]["headers"], json!([["Mcp-Param-Region", "eu"]]));
         end.reply(&call, text("ok"));
-        // One that goes on is told as it is.
+        // A refusal that is repeated is passed on as it is.
         let call = end.expect("tools/call").await;
         end.error(&call, -32020, Value::Null);
         let list = end.expect("tools/list").await;

@@ -26,7 +26,7 @@ struct Application {
     gone: Arc<Notify>,
 }
 
-/// Tells when a question is no longer being answered, answered or not.
+/// Reports when a question is no longer being answered, answered or not.
 struct Gone(Arc<Notify>);
 
 impl Drop for Gone {

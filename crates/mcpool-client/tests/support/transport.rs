@@ -80,7 +80,7 @@ impl ServerEnd {
         diagnostics.stderr_tail.push(StderrLine::now(line));
     }
 
-    /// Says on stdout what is no message.
+    /// Writes to stdout what is not a message.
     pub fn stdout(&self, line: &str) {
         let mut diagnostics = self.shared.diagnostics.lock().unwrap();
         diagnostics.skipped_lines += 1;
@@ -430,7 +430,7 @@ impl Drop for Withdraw<'_> {
     }
 }
 
-/// Takes whatever a request may tell.
+/// Takes whatever a request may report.
 struct Deaf;
 
 impl RequestSink for Deaf {}

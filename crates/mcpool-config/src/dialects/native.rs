@@ -1,5 +1,5 @@
 //! mcpool's own format: `mcpServers` with policies. A file of the same shape that nobody wrote
-//! for mcpool is read more generously.
+//! for mcpool is read more leniently.
 
 use super::{BareUrl, Dialect, Located, Place, Rules, USUAL, Unit, UserFile, located::usual};
 use crate::{

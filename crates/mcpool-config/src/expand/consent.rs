@@ -38,7 +38,7 @@ impl Digest {
         Self(digest.finalize().into())
     }
 
-    /// Enough of it for a person to tell two contents apart; never enough to approve one.
+    /// Enough of it for a person to distinguish two contents; never enough to approve one.
     pub(crate) fn short(&self) -> String {
         self.to_string().chars().take(12).collect()
     }
@@ -239,7 +239,7 @@ impl Resolver {
 
     /// A path filled in with places and variables; `None` when that is not enough, and when a
     /// variable of the user's would be a part of a path outside of the project: looking at it
-    /// could already tell somebody (a directory that is mounted on demand).
+    /// could already leak it (a directory that is mounted on demand).
     fn path_now(&self, template: &Template) -> Option<PathBuf> {
         let is_place = |reference: &Reference| {
             let home = &self.home_of_file.places;

@@ -1,4 +1,4 @@
-//! Tells the masker which values were filled in, and which of them are secrets.
+//! Teaches the masker which values were filled in, and which of them are secrets.
 
 use mcpool_core::{EnvInheritance, Masker, Secret, Sensitivity, ServerSpec, TransportSpec};
 

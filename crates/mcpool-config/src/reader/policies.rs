@@ -6,11 +6,11 @@ use crate::{
     dialects::Key,
     document::{Node, Value},
     settings::{
-        Attempts, Health, HealthSettings, InheritName, InheritSettings, Interval, JitterName,
-        JitterSettings, LimitSettings, Never, Reconnect, ReconnectPreset, ReconnectSettings,
-        SharingName, ShutdownSettings, StartName, Unlimited,
+        Attempts, Field, Health, HealthSettings, InheritName, InheritSettings, Interval,
+        JitterName, JitterSettings, LimitSettings, Never, ReadValue, Reconnect, ReconnectPreset,
+        ReconnectSettings, SharingName, ShutdownSettings, StartName, Unlimited,
     },
-    units::ByteSize,
+    units::{ByteSize, HumanDuration},
 };
 
 impl EntryReader<'_> {
@@ -205,74 +205,8 @@ impl EntryReader<'_> {
             self.wrong_type(name, node, "the name of a preset or an object");
             return None;
         }
-        self.known_fields(
-            name,
-            node,
-            &[
-                "preset",
-                "base",
-                "factor",
-                "cap",
-                "jitter",
-                "max_attempts",
-                "dormant_interval",
-                "reset_after",
-                "immediate_first",
-            ],
-        );
-        let mut settings = ReconnectSettings::default();
-        if let Some(node) = node.get("preset") {
-            settings.preset = self.preset("reconnect.preset", node);
-        }
-        if let Some(node) = node.get("base") {
-            settings.base = self.duration("reconnect.base", node, None);
-        }
-        if let Some(node) = node.get("cap") {
-            settings.cap = self.duration("reconnect.cap", node, None);
-        }
-        if let Some(node) = node.get("reset_after") {
-            settings.reset_after = self.duration("reconnect.reset_after", node, None);
-        }
-        if let Some(node) = node.get("factor") {
-            settings.factor = self.number("reconnect.factor", node, 1.0, 1000.0);
-        }
-        if let Some(node) = node.get("immediate_first") {
-            settings.immediate_first = self.boolean("reconnect.immediate_first", node);
-        }
-        if let Some(node) = node.get("max_attempts") {
-            settings.max_attempts = match node.as_str() {
-                Some("unlimited") => Some(Attempts::Named(Unlimited::Unlimited)),
-                _ => self
-                    .whole("reconnect.max_attempts", node, 0, u32::MAX)
-                    .map(Attempts::Count),
-            };
-        }
-        if let Some(node) = node.get("dormant_interval") {
-            settings.dormant_interval = match node.as_str() {
-                Some("never") => Some(Interval::Named(Never::Never)),
-                _ => self
-                    .duration("reconnect.dormant_interval", node, None)
-                    .map(Interval::Every),
-            };
-        }
-        if let Some(node) = node.get("jitter") {
-            settings.jitter = match node.get("additive") {
-                Some(share) => self
-                    .number("reconnect.jitter.additive", share, 0.0, 10.0)
-                    .map(|additive| JitterSettings::Additive { additive }),
-                None => self
-                    .word(
-                        "reconnect.jitter",
-                        node,
-                        &[
-                            ("none", JitterName::None),
-                            ("full", JitterName::Full),
-                            ("equal", JitterName::Equal),
-                        ],
-                    )
-                    .map(JitterSettings::Named),
-            };
-        }
+        self.known_fields(name, node, ReconnectSettings::FIELDS);
+        let settings = ReconnectSettings::read(self, node);
         if let (Some(base), Some(cap)) = (settings.base, settings.cap)
             && base > cap
         {
@@ -287,7 +221,7 @@ impl EntryReader<'_> {
             node,
             &[
                 ("default", ReconnectPreset::Default),
-                ("heartbeat", ReconnectPreset::Heartbeat),
+                ("unlimited", ReconnectPreset::Unlimited),
                 ("retrying", ReconnectPreset::Retrying),
                 ("five_then_stop", ReconnectPreset::FiveThenStop),
                 ("never", ReconnectPreset::Never),
@@ -321,25 +255,13 @@ impl EntryReader<'_> {
             self.wrong_type(name, node, "`true`, `false` or an object");
             return None;
         }
-        self.known_fields(name, node, &["enabled", "interval", "timeout", "misses"]);
-        let mut settings = HealthSettings::default();
-        if let Some(node) = node.get("enabled") {
-            settings.enabled = self.boolean("health.enabled", node);
-        }
-        if let Some(node) = node.get("interval") {
-            settings.interval = self.duration("health.interval", node, None);
-            if settings
-                .interval
-                .is_some_and(|interval| interval.0.is_zero())
-            {
-                self.wrong_value("`health.interval` must be longer than zero; `\"health\": false` switches heartbeats off", node);
-            }
-        }
-        if let Some(node) = node.get("timeout") {
-            settings.timeout = self.duration("health.timeout", node, None);
-        }
-        if let Some(node) = node.get("misses") {
-            settings.misses = self.whole("health.misses", node, 1, 1000);
+        self.known_fields(name, node, HealthSettings::FIELDS);
+        let settings = HealthSettings::read(self, node);
+        let is_zero = |interval: HumanDuration| interval.0.is_zero();
+        if let Some(node) = node.get("interval")
+            && settings.interval.is_some_and(is_zero)
+        {
+            self.wrong_value("`health.interval` must be longer than zero; `\"health\": false` switches heartbeats off", node);
         }
         Some(Health::Custom(settings))
     }
@@ -349,34 +271,8 @@ impl EntryReader<'_> {
             self.wrong_type(name, node, "an object");
             return None;
         }
-        self.known_fields(
-            name,
-            node,
-            &[
-                "max_message",
-                "stderr_lines",
-                "max_in_flight",
-                "max_pages",
-                "max_rounds",
-            ],
-        );
-        let mut settings = LimitSettings::default();
-        if let Some(node) = node.get("max_message") {
-            settings.max_message = self.size("limits.max_message", node);
-        }
-        if let Some(node) = node.get("stderr_lines") {
-            settings.stderr_lines = self.whole("limits.stderr_lines", node, 0, 1_000_000);
-        }
-        if let Some(node) = node.get("max_in_flight") {
-            settings.max_in_flight = self.whole("limits.max_in_flight", node, 1, 1_000_000);
-        }
-        if let Some(node) = node.get("max_pages") {
-            settings.max_pages = self.whole("limits.max_pages", node, 1, 1_000_000);
-        }
-        if let Some(node) = node.get("max_rounds") {
-            settings.max_rounds = self.whole("limits.max_rounds", node, 1, 10_000);
-        }
-        Some(settings)
+        self.known_fields(name, node, LimitSettings::FIELDS);
+        Some(LimitSettings::read(self, node))
     }
 
     fn size(&mut self, path: &str, node: &Node) -> Option<ByteSize> {
@@ -411,24 +307,84 @@ impl EntryReader<'_> {
             self.wrong_type(name, node, "an object");
             return None;
         }
-        self.known_fields(
-            name,
-            node,
-            &["stdin_grace", "term_grace", "total", "overlap"],
-        );
-        let mut settings = ShutdownSettings::default();
-        if let Some(node) = node.get("stdin_grace") {
-            settings.stdin_grace = self.duration("shutdown.stdin_grace", node, None);
+        self.known_fields(name, node, ShutdownSettings::FIELDS);
+        Some(ShutdownSettings::read(self, node))
+    }
+}
+
+impl ReadValue<bool> for EntryReader<'_> {
+    fn value(&mut self, field: Field<'_, bool>) -> Option<bool> {
+        self.boolean(field.path, field.node)
+    }
+}
+
+impl ReadValue<u32> for EntryReader<'_> {
+    fn value(&mut self, field: Field<'_, u32>) -> Option<u32> {
+        let (min, max) = field.range.unwrap_or(0..=u32::MAX).into_inner();
+        self.whole(field.path, field.node, min, max)
+    }
+}
+
+impl ReadValue<f64> for EntryReader<'_> {
+    fn value(&mut self, field: Field<'_, f64>) -> Option<f64> {
+        let (min, max) = field.range.unwrap_or(f64::MIN..=f64::MAX).into_inner();
+        self.number(field.path, field.node, min, max)
+    }
+}
+
+impl ReadValue<HumanDuration> for EntryReader<'_> {
+    fn value(&mut self, field: Field<'_, HumanDuration>) -> Option<HumanDuration> {
+        self.duration(field.path, field.node, None)
+    }
+}
+
+impl ReadValue<ByteSize> for EntryReader<'_> {
+    fn value(&mut self, field: Field<'_, ByteSize>) -> Option<ByteSize> {
+        self.size(field.path, field.node)
+    }
+}
+
+impl ReadValue<ReconnectPreset> for EntryReader<'_> {
+    fn value(&mut self, field: Field<'_, ReconnectPreset>) -> Option<ReconnectPreset> {
+        self.preset(field.path, field.node)
+    }
+}
+
+impl ReadValue<Attempts> for EntryReader<'_> {
+    fn value(&mut self, field: Field<'_, Attempts>) -> Option<Attempts> {
+        match field.node.as_str() {
+            Some("unlimited") => Some(Attempts::Named(Unlimited::Unlimited)),
+            _ => self
+                .whole(field.path, field.node, 0, u32::MAX)
+                .map(Attempts::Count),
         }
-        if let Some(node) = node.get("term_grace") {
-            settings.term_grace = self.duration("shutdown.term_grace", node, None);
+    }
+}
+
+impl ReadValue<Interval> for EntryReader<'_> {
+    fn value(&mut self, field: Field<'_, Interval>) -> Option<Interval> {
+        match field.node.as_str() {
+            Some("never") => Some(Interval::Named(Never::Never)),
+            _ => self
+                .duration(field.path, field.node, None)
+                .map(Interval::Every),
         }
-        if let Some(node) = node.get("total") {
-            settings.total = self.duration("shutdown.total", node, None);
+    }
+}
+
+impl ReadValue<JitterSettings> for EntryReader<'_> {
+    fn value(&mut self, field: Field<'_, JitterSettings>) -> Option<JitterSettings> {
+        let Field { path, node, .. } = field;
+        if let Some(share) = node.get("additive") {
+            return self
+                .number(&format!("{path}.additive"), share, 0.0, 10.0)
+                .map(|additive| JitterSettings::Additive { additive });
         }
-        if let Some(node) = node.get("overlap") {
-            settings.overlap = self.boolean("shutdown.overlap", node);
-        }
-        Some(settings)
+        let words = [
+            ("none", JitterName::None),
+            ("full", JitterName::Full),
+            ("equal", JitterName::Equal),
+        ];
+        self.word(path, node, &words).map(JitterSettings::Named)
     }
 }

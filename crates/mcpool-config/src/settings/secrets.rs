@@ -258,7 +258,7 @@ mod tests {
             for name in &clean.variables {
                 assert!(text.contains(&format!("${{{name}}}")), "{name} {text}");
             }
-            // Twice is once.
+            // It is idempotent.
             let again = clean.settings.without_secrets("my server").unwrap();
             assert_eq!(again.settings, clean.settings);
             assert!(again.variables.is_empty());

@@ -130,7 +130,7 @@ pub enum Taken {
 }
 
 impl TrustAction {
-    /// What it does, to tell later whether it changed.
+    /// What it does, to find out later whether it changed.
     pub(super) fn digest(&self) -> Digest {
         let mut plain = self.clone();
         plain.standing = Standing::New;

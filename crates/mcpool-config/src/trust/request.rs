@@ -59,14 +59,14 @@ pub struct CoveredFile {
     pub target: Option<PathBuf>,
     /// Whether the content is a part of what is approved.
     pub is_content: bool,
-    /// The beginning of the SHA-256 of its content, for a person to tell two contents apart;
+    /// The beginning of the SHA-256 of its content, for a person to distinguish two contents;
     /// `None` when it is not there or cannot be read.
     pub short_hash: Option<String>,
 }
 
 impl TrustRequest {
-    /// The beginning of the hash, for a person to tell two requests apart. Never enough to approve
-    /// one: two files whose hashes begin alike are quickly made.
+    /// The beginning of the hash, for a person to distinguish two requests. Never enough to
+    /// approve one: two files whose hashes begin alike are quickly made.
     #[must_use]
     pub fn short_hash(&self) -> &str {
         // Hexadecimal digits are one byte each.

@@ -39,7 +39,7 @@ enum Known {
 pub(super) struct Approval {
     /// The hash of the request.
     pub(super) hash: String,
-    /// What each server did, to tell later which ones changed.
+    /// What each server did, to find out later which ones changed.
     #[serde(default)]
     pub(super) servers: BTreeMap<String, String>,
     /// The servers that were said no to.

@@ -1,9 +1,9 @@
-//! Ten broken files, and what a person is told.
+//! Ten broken files, and the messages that a person gets.
 
 use mcpool_config::Loader;
 
 /// Everything that is said of a text, as plain text.
-fn told(name: &str, text: &str) -> String {
+fn messages(name: &str, text: &str) -> String {
     let loaded = Loader::new()
         .with_text(name, text)
         .with_env([("SET", "x")])
@@ -20,7 +20,7 @@ fn told(name: &str, text: &str) -> String {
 
 #[test]
 fn a_missing_comma() {
-    insta::assert_snapshot!(told(
+    insta::assert_snapshot!(messages(
         "mcp.json",
         "{\n  \"mcpServers\": {\n    \"a\": { \"command\": \"npx\" }\n    \"b\": { \"command\": \"uvx\" }\n  }\n}\n"
     ));
@@ -28,7 +28,7 @@ fn a_missing_comma() {
 
 #[test]
 fn a_brace_that_is_never_closed() {
-    insta::assert_snapshot!(told(
+    insta::assert_snapshot!(messages(
         "mcp.json",
         "{\n  \"mcpServers\": {\n    \"a\": { \"command\": \"npx\" }\n  }\n"
     ));
@@ -36,7 +36,7 @@ fn a_brace_that_is_never_closed() {
 
 #[test]
 fn a_broken_line_next_to_a_secret() {
-    insta::assert_snapshot!(told(
+    insta::assert_snapshot!(messages(
         "mcp.json",
         "{\n  \"mcpServers\": {\n    \"a\": { \"command\": \"npx\", \"env\": { \"TOKEN\": \"canary-1\" 'X': 1 } }\n  }\n}\n"
     ));
@@ -44,14 +44,14 @@ fn a_broken_line_next_to_a_secret() {
 
 #[test]
 fn mistyped_fields_and_values() {
-    insta::assert_snapshot!(told(
+    insta::assert_snapshot!(messages(
         "mcp.json",
         r#"{
   "mcpServer": {},
   "mcpServers": {
     "a": { "comand": "npx", "arg": ["x"] },
     "b": { "url": "https://example.org/mcp", "transport": "htpp" },
-    "c": { "command": "npx", "reconnect": { "presett": "heartbeet", "preset": "heartbeet" } }
+    "c": { "command": "npx", "reconnect": { "presett": "unlimitet", "preset": "unlimitet" } }
   }
 }
 "#
@@ -60,7 +60,7 @@ fn mistyped_fields_and_values() {
 
 #[test]
 fn numbers_without_units() {
-    insta::assert_snapshot!(told(
+    insta::assert_snapshot!(messages(
         "mcp.json",
         r#"{
   "mcpServers": {
@@ -74,7 +74,7 @@ fn numbers_without_units() {
 
 #[test]
 fn keys_that_stand_twice() {
-    insta::assert_snapshot!(told(
+    insta::assert_snapshot!(messages(
         "mcp.json",
         r#"{
   "mcpServers": {
@@ -88,7 +88,7 @@ fn keys_that_stand_twice() {
 
 #[test]
 fn the_wrong_types() {
-    insta::assert_snapshot!(told(
+    insta::assert_snapshot!(messages(
         "mcp.json",
         r#"{
   "$schema": "mcpool.schema.json",
@@ -105,7 +105,7 @@ fn the_wrong_types() {
 
 #[test]
 fn transports_that_cannot_be() {
-    insta::assert_snapshot!(told(
+    insta::assert_snapshot!(messages(
         "mcp.json",
         r#"{
   "$schema": "mcpool.schema.json",
@@ -123,7 +123,7 @@ fn transports_that_cannot_be() {
 
 #[test]
 fn placeholders_that_are_not_closed() {
-    insta::assert_snapshot!(told(
+    insta::assert_snapshot!(messages(
         "mcp.json",
         r#"{
   "mcpServers": {
@@ -136,7 +136,7 @@ fn placeholders_that_are_not_closed() {
 
 #[test]
 fn secrets_in_plain_text() {
-    insta::assert_snapshot!(told(
+    insta::assert_snapshot!(messages(
         "mcp.json",
         r#"{
   "mcpServers": {
@@ -150,14 +150,14 @@ fn secrets_in_plain_text() {
 
 #[test]
 fn broken_toml_and_yaml() {
-    let toml = told(
+    let toml = messages(
         "servers.toml",
         "[mcpServers.a]\ncommand = \"npx\"\nargs = [\"-y\" \"x\"]\nenv = { TOKEN = \"canary-6\" }\n",
     );
-    let yaml = told(
+    let yaml = messages(
         "servers.yaml",
         "mcpServers:\n  a:\n    command: npx\n   args: [x\n    env:\n      TOKEN: canary-7\n",
     );
-    let nothing = told("mcp.json", "{ \"mcp_server\": {} }");
+    let nothing = messages("mcp.json", "{ \"mcp_server\": {} }");
     insta::assert_snapshot!(format!("{toml}\n{yaml}\n{nothing}"));
 }

@@ -89,7 +89,7 @@ fn every_file_is_recognised_by_its_path() {
         if file.dialect == Dialect::Native {
             continue;
         }
-        // A file that says nothing of its own: only the path can tell.
+        // A file that says nothing of its own: only the path says whose it is.
         std::fs::create_dir_all(file.path.parent().unwrap()).unwrap();
         let extension = file.path.extension().unwrap().to_str().unwrap();
         let text = match extension {

@@ -80,7 +80,7 @@ fn settings() -> impl Strategy<Value = ServerSettings> {
                 limits.stderr_lines = Some(count);
                 settings.limits = Some(limits);
                 let mut reconnect = ReconnectSettings::default();
-                reconnect.preset = Some(ReconnectPreset::Heartbeat);
+                reconnect.preset = Some(ReconnectPreset::Unlimited);
                 reconnect.max_attempts = Some(Attempts::Count(count));
                 reconnect.jitter = Some(JitterSettings::Additive {
                     additive: f64::from(count) / 4.0,

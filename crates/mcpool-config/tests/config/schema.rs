@@ -19,6 +19,38 @@ fn the_committed_schema_is_fresh() {
     );
 }
 
+#[test]
+fn every_field_is_in_the_documentation() {
+    fn collect(schema: &serde_json::Value, names: &mut Vec<String>) {
+        if let Some(properties) = schema.get("properties").and_then(|p| p.as_object()) {
+            names.extend(properties.keys().cloned());
+        }
+        match schema {
+            serde_json::Value::Object(members) => {
+                members.values().for_each(|value| collect(value, names));
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, names)),
+            _ => {}
+        }
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/config.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let mut names = Vec::new();
+    // Without the names of other hosts, which `json_schema` adds.
+    let schema = schemars::schema_for!(mcpool_config::settings::FileSettings);
+    collect(&schema.to_value(), &mut names);
+    assert!(names.contains(&"max_in_flight".to_owned()), "{names:?}");
+    names.retain(|name| {
+        let forms = [
+            format!("`{name}`"),
+            format!(".{name}`"),
+            format!("\"{name}\""),
+        ];
+        !forms.iter().any(|form| page.contains(form))
+    });
+    assert!(names.is_empty(), "docs/config.md does not have {names:?}");
+}
+
 /// Comments and trailing commas removed, through the loader's own parser: strict JSON.
 fn strict(text: &str) -> serde_json::Value {
     jsonc_parser::parse_to_serde_value(

@@ -542,7 +542,7 @@ async fn a_placeholder_in_the_name_of_a_directory_stands_for_nothing() {
     assert_eq!(stdio.cwd, Some(directory));
 }
 
-/// Looking at a path could already tell somebody what stands in it.
+/// A look at a path could already leak what it contains.
 #[tokio::test]
 async fn nothing_of_the_users_is_in_a_path_that_is_looked_at_unasked() {
     let place = Place::new();

@@ -152,17 +152,17 @@ impl PeerInfo {
 pub struct ServerCapabilities {
     /// Tools.
     pub tools: bool,
-    /// It tells when they change.
+    /// It announces their changes.
     pub tools_list_changed: bool,
     /// Prompts.
     pub prompts: bool,
-    /// It tells when they change.
+    /// It announces their changes.
     pub prompts_list_changed: bool,
     /// Resources.
     pub resources: bool,
-    /// It tells when they change.
+    /// It announces their changes.
     pub resources_list_changed: bool,
-    /// It tells when a resource changes, to those that subscribe.
+    /// It announces changes of a resource to its subscribers.
     pub resources_subscribe: bool,
     /// Log messages.
     pub logging: bool,

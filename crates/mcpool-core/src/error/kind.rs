@@ -48,7 +48,7 @@ pub enum ErrorKind {
     Disabled,
     /// The server is not connected now.
     NotConnected,
-    /// The fast attempts are spent; only the slow re-probe goes on.
+    /// The fast attempts are used up; only the slow re-probe goes on.
     GivenUp,
     /// Too many calls are in flight and the queue's deadline passed.
     Overloaded,

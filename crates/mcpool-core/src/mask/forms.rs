@@ -54,7 +54,7 @@ const PLAIN_WORDS: &[&str] = &[
     "c.utf-8",
 ];
 
-/// The last words of variables that hold paths.
+/// The last parts of the names of variables that hold paths.
 const PLACES: &[&str] = &[
     "cwd",
     "dir",

@@ -7,7 +7,7 @@ use memchr::memmem::Finder;
 use crate::{Notification, Raw, RawObject, RequestId, Result, RpcError, WireRequest};
 
 /// A request as text, with the members of its `meta` in the parameters' `_meta`. With `progress`,
-/// `_meta.progressToken` asks the server to tell of progress: the token is the id (MCP,
+/// `_meta.progressToken` asks the server to report progress: the token is the id (MCP,
 /// "Progress").
 ///
 /// Every transport uses it, so that a request is the same text on each.

@@ -36,10 +36,10 @@ const MAX_KEYED: usize = 1_024;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Incoming {
-    /// It asks something. Anybody who takes it owes an answer
+    /// A request of the server. The caller that takes it owes an answer
     /// ([`Transport::respond`](crate::Transport::respond)).
     Request(ServerRequest),
-    /// It tells something.
+    /// A notification.
     Notification(Notification),
     /// The transport had to begin a new session on the living connection (MCP 2025-11-25,
     /// "Session Management"). It has already restored what it saw set up on the old one: the log
@@ -174,7 +174,7 @@ impl InboxSender {
         self.0.arrived.notify_one();
     }
 
-    /// Tells that a new session was begun. Never lost.
+    /// Reports that a new session was begun. Never lost.
     pub fn session_renewed(&self) {
         let mut state = self.0.state();
         if !state.queue.contains(&Incoming::SessionRenewed) {

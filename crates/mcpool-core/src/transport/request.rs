@@ -119,11 +119,11 @@ pub trait RequestSink: Send + Sync {
     /// for each time that it is sent.
     fn sent(&self) {}
 
-    /// The other side has refused what was sent, and whoever carries it waits for the end of the
+    /// The other side has refused what was sent, and the carrier waits for the end of the
     /// connection to say so. Until it is sent again it counts as not sent.
     fn returned(&self) {}
 
-    /// Whether the server is asked to tell of progress.
+    /// Whether the server is asked to report progress.
     fn wants_progress(&self) -> bool {
         false
     }

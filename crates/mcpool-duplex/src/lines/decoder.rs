@@ -319,7 +319,7 @@ mod tests {
         decoder.feed(&answer(8), &mut frames).unwrap();
         decoder.finish(&mut frames).unwrap();
         let frames: Vec<_> = frames.drain().collect();
-        assert_eq!(failed(&frames), [] as [u64; 0], "it is not told twice");
+        assert_eq!(failed(&frames), [] as [u64; 0], "it is not reported twice");
         assert_eq!(answers(&frames), [8]);
     }
 

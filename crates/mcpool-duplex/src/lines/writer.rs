@@ -100,7 +100,7 @@ impl<W: AsyncWrite + Unpin + Send + 'static> WriteHalf for LineWriter<W> {
     async fn close(&self) -> Result<()> {
         self.queue.close();
         let shut = std::future::poll_fn(|cx| self.queue.poll_shutdown(cx));
-        // A server that is gone already is as good as one that was told.
+        // A server that is gone already needs no notification.
         let _ = shut.await;
         self.shut();
         Ok(())

@@ -12,7 +12,7 @@ fn who_waits_for_the_end_is_woken() {
             let ending = Arc::clone(&ending);
             thread::spawn(move || ending.end(true))
         };
-        // It hangs, which loom tells, where the wake gets lost.
+        // It hangs, which loom reports, where the wake gets lost.
         block_on(poll_fn(|cx| ending.poll(cx)));
         writer.join().unwrap();
     });

@@ -280,7 +280,7 @@ pub(super) async fn events(
                 let text = may_see.then(|| serde_json::to_string(event).ok()).flatten();
                 text.map(|text| Event::default().data(text))
             }
-            // The reader was too slow, and is told so.
+            // The reader was too slow, and is notified.
             EventItem::Missed(missed) => {
                 let text = json!({ "missed": missed }).to_string();
                 Some(Event::default().event("missed").data(text))
@@ -289,7 +289,7 @@ pub(super) async fn events(
         };
         std::future::ready(event.map(Ok::<_, Infallible>))
     });
-    // The first word tells the reader that it misses nothing from now on.
+    // With the first event the reader knows that it misses nothing from now on.
     let begun = stream::iter([Ok(Event::default().event("begun").data("{}"))]);
     let gateway = front.gateway.clone();
     let drained = async move { gateway.0.drain.begun().await };

@@ -323,7 +323,7 @@ async fn a_key_of_a_profile_sees_its_part_alone() {
     assert_eq!((tools.len(), &tools[0]["name"]), (1, &json!("files__echo")));
     let other = get("/api/v1/servers/notes/tools").await;
     assert_eq!(other.status(), StatusCode::NOT_FOUND);
-    // What happens at other servers is not told either.
+    // What happens at other servers is not shown either.
     let mut stream = get("/api/v1/events").await;
     let mut seen = String::new();
     until(&mut stream, &mut seen, "event: begun").await;

@@ -88,7 +88,7 @@ async fn clients_of_a_profile_that_changes_are_told_and_no_others() {
             .header("accept", "text/event-stream")
             .header("mcp-session-id", &session);
         streams.push(standing.send().await.unwrap());
-        // The lists of the server are known: nothing else is told from here on.
+        // The lists of the server are known: nothing else is announced from here on.
         assert_eq!(tools(&served, path, &session).await, ["files__echo"]);
     }
     for changed in ["*__echo", "*__fail"] {

@@ -62,7 +62,7 @@ mod recorded {
 
     use super::*;
 
-    /// What a collector was told of a span.
+    /// What a collector got of a span.
     #[derive(Debug, Default)]
     struct Span {
         trace: String,

@@ -45,7 +45,7 @@ async fn a_dropped_request_is_cancelled_in_words_up_to_2025_11_25() {
     }
 }
 
-/// Tells when it is dropped.
+/// Reports when it is dropped.
 struct Dropped(Arc<Notify>);
 
 impl Drop for Dropped {
@@ -125,7 +125,7 @@ async fn what_is_dropped_before_it_is_sent_was_not_sent() {
     assert!(server.seen("notifications/cancelled").is_empty());
 }
 
-/// A drop while 32 calls run, at a network latency, has told the server within about one round
+/// A drop while 32 calls run, at a network latency, has notified the server within about one round
 /// trip, whatever else is dropped meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cancellations_come_side_by_side() {

@@ -216,7 +216,7 @@ pub(crate) async fn failed(asked: JoinHandle<Result<Value>>) -> Error {
         .expect_err("a failure")
 }
 
-/// Notes what a sink is told.
+/// Records the calls of a sink.
 #[derive(Default)]
 pub(crate) struct Recorder {
     pub(crate) keeps: bool,
@@ -236,7 +236,7 @@ impl Recorder {
         self.events.lock().unwrap().clone()
     }
 
-    /// Waits until it was told this.
+    /// Waits until it got this event.
     pub(crate) async fn until(&self, event: &str) {
         let told = async {
             loop {

@@ -129,7 +129,7 @@ impl ConnectionManager {
             if !is_failing {
                 tokio::select! {
                     list = fetch::get::<T>(&self.shared, server, refresh) => return list,
-                    // The connect failed while we waited: the others shall not wait for this.
+                    // The connect failed while we waited: the others must not wait for this.
                     _ = state.wait_for(failing) => {}
                 }
             }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use mcpool_core::{
-    CoarseState, DisconnectCause, Error, ProtocolVersion, ServerName, ServerState, StateKind,
+    Connectivity, DisconnectCause, Error, ProtocolVersion, ServerName, ServerState, StateKind,
     StderrLine, TransportKind, units,
 };
 use serde::{Serialize, Serializer};
@@ -24,8 +24,8 @@ pub struct ServerStatus {
     pub enabled: bool,
     /// The state.
     pub state: StateKind,
-    /// The three-word view.
-    pub coarse: CoarseState,
+    /// The state in one of three words.
+    pub connectivity: Connectivity,
     /// How many connects were started since the last stable connection.
     pub attempt: u32,
     /// When the next connect starts, if one is planned.
@@ -138,7 +138,7 @@ pub(crate) fn of(server: &Server, tools: usize) -> ServerStatus {
         name: server.name.clone(),
         enabled: !matches!(state, ServerState::Disabled),
         state: state.kind(),
-        coarse: state.coarse(),
+        connectivity: state.connectivity(),
         attempt: observed.map_or(0, |o| o.attempts),
         next_retry_at: match &state {
             ServerState::Backoff { until, .. } => Some(*until),

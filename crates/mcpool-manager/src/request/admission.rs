@@ -246,7 +246,7 @@ async fn send<O: Operation>(
     deadline: &Deadline,
 ) -> Result<O::Output> {
     let bounded = deadline.whole.map(|end| {
-        // The session's own timeouts would be later: let it tell the server that we gave up.
+        // The session's own timeouts would be later: let it notify the server of the cancel.
         let left = end.saturating_duration_since(Instant::now());
         let mut request = Box::new(options.request.clone());
         request.timeout = Some(request.timeout.map_or(left, |t| t.min(left)));

@@ -63,7 +63,7 @@ impl CallOptions {
 /// What a call does while its server is not ready.
 ///
 /// Either way it fails at once when waiting cannot help: the server is disabled, was
-/// disconnected by a caller, needs a login, or its attempts are spent.
+/// disconnected by a caller, needs a login, or its attempts are used up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NotReady {

@@ -51,7 +51,7 @@ impl Queue {
     }
 
     /// Waits to be the first, and then for room; `admit` goes in where there is some. Each time
-    /// that there is none, `full` is told. `None` when there is nothing to wait for in a queue: no
+    /// that there is none, `full` is called. `None` when there is nothing to wait for in a queue: no
     /// connection is open. Dropping the future leaves the queue.
     pub(crate) async fn room<T>(
         &self,

@@ -38,7 +38,7 @@ pub(crate) fn decide(
     match error.delivery() {
         Delivery::NotSent | Delivery::Rejected => refused(error, replayed, time_left),
         Delivery::Unknown => match error.kind() {
-            // The caller's own doing, or the time that a replay would need is spent: the error
+            // The caller's own doing, or there is no time left for a replay: the error
             // says so, and its delivery says that it may have run.
             ErrorKind::Timeout
             | ErrorKind::Cancelled

@@ -417,7 +417,7 @@ fn lose(
     climb(rules, state, now, random, None);
 }
 
-/// One rung up: wait for the next attempt, or go dormant when the attempts are spent.
+/// One rung up: wait for the next attempt, or go dormant when the attempts are used up.
 fn climb(
     rules: &Rules,
     state: &mut State,

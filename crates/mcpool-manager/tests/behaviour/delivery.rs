@@ -236,7 +236,7 @@ async fn nothing_is_lost_on_many_threads() {
 /// Every call ends, none runs twice.
 async fn two_hundred_deaths_under_load(spec: ServerSpec) {
     let mut policy = ServerPolicy::default();
-    policy.reconnect = ReconnectPolicy::heartbeat();
+    policy.reconnect = ReconnectPolicy::unlimited();
     policy.reconnect.base = Duration::from_millis(1);
     policy.reconnect.cap = Duration::from_millis(20);
     policy.limits.max_in_flight = 8;

@@ -1,4 +1,4 @@
-//! What the events tell, and what a reader misses.
+//! What the events say, and what a reader misses.
 
 use std::time::Duration;
 

@@ -34,7 +34,7 @@ enum At {
     Kill,
 }
 
-/// Panics at one place while it is told to.
+/// Panics at one place while a test wants it to.
 struct Panics {
     at: At,
     armed: Arc<AtomicBool>,

@@ -327,7 +327,7 @@ async fn a_disabled_server_refuses_with_its_own_kind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connect_with_retries_as_often_as_it_was_told() {
+async fn connect_with_retries_as_often_as_asked() {
     let world = World::new();
     let manager = ConnectionManager::new(world.factory());
     let fake = world.server("a");

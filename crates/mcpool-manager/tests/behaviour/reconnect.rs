@@ -172,7 +172,7 @@ async fn what_has_worked_before_is_tried_again_after_not_found() {
 }
 
 #[tokio::test]
-async fn the_pause_that_is_told_is_the_pause_of_the_policy() {
+async fn the_announced_pause_is_that_of_the_policy() {
     let world = World::new();
     let manager = ConnectionManager::new(world.factory());
     let mut events = manager.events();
@@ -289,7 +289,7 @@ async fn credentials_that_change_all_the_time_and_never_help_make_no_loop() {
         fake.log_in();
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // Every five minutes in the end, after a ladder of nine.
+    // Every five minutes at last, after a ladder of nine.
     let connects = fake.count(Op::Connect);
     assert!((280..=310).contains(&connects), "{connects}");
 }

@@ -63,7 +63,7 @@ fn everybody_gets_in_one_after_the_other() {
             .map(|_| {
                 let server = Arc::clone(&server);
                 thread::spawn(move || {
-                    // It hangs, which loom tells, where a call is forgotten.
+                    // It hangs, which loom reports, where a call is forgotten.
                     let inside = block_on(server.enter()).unwrap();
                     assert_eq!(server.gate.inside(), 1);
                     drop(inside);

@@ -34,7 +34,7 @@ fn never_more_are_inside_than_are_allowed() {
 }
 
 #[test]
-fn who_waits_for_the_last_call_is_told_and_nobody_comes_after_it() {
+fn a_waiter_for_the_last_call_is_woken_and_nobody_comes_after_it() {
     let mut orders = Builder::new();
     // All orders of three threads take minutes.
     orders.preemption_bound = Some(2);
@@ -52,7 +52,7 @@ fn who_waits_for_the_last_call_is_told_and_nobody_comes_after_it() {
             })
             .collect();
         gate.shut();
-        // As `Live::drained`: it is told of what comes after the look.
+        // As `Live::drained`: it is woken by what comes after the look.
         while gate.inside() > 0 {
             drained.wait();
         }

@@ -93,7 +93,7 @@ impl Relay {
         self.lost.notified().await;
     }
 
-    /// Ends all that runs: the server is told.
+    /// Ends all that runs: the server is notified.
     pub(super) fn stop(&self) {
         let running = std::mem::take(&mut *lock(&self.running));
         drop(running);
@@ -322,14 +322,14 @@ impl Relay {
         self.soon.push(&notification);
     }
 
-    /// Tells what the server says by itself.
+    /// Forwards what the server says by itself.
     pub(super) fn notice(&self, notice: ServerNotice) {
         for notification in self.notifications(notice) {
             self.soon.push(&notification);
         }
     }
 
-    /// Sends what was told, for ever.
+    /// Sends the notifications, for ever.
     pub(super) async fn tell(&self) {
         self.soon.run(&self.out).await;
     }

@@ -119,7 +119,7 @@ impl GuardianProgram {
     /// application still runs or not. Meant for the end of a program that has done its work.
     ///
     /// A close that was begun before goes on as it was, and a
-    /// [`kill`](mcpool_core::TransportMonitor::kill) kills at once as ever.
+    /// [`kill`](mcpool_core::TransportMonitor::kill) still kills at once.
     pub fn hand_over(&self) {
         self.shared.handed_over.store(true, Ordering::Release);
     }
@@ -167,8 +167,8 @@ impl GuardianProgram {
     }
 }
 
-/// A guardian that runs, as long as a server needs it. Dropping it tells the guardian that nothing
-/// more comes.
+/// A guardian that runs, as long as a server needs it. Dropping it ends its input: nothing more
+/// comes.
 #[derive(Debug)]
 pub(crate) struct Link {
     /// Locked while something is said.

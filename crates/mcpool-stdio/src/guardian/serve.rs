@@ -223,7 +223,7 @@ impl Guardian {
         let late = [late_stdout, late_stderr]
             .into_iter()
             .filter(|late| {
-                // The lowest free number is given out, so it tells how many there are.
+                // The lowest free number is given out, so it shows how many there are.
                 u64::try_from(late.as_raw_fd()).is_ok_and(|number| number + RESERVE < limit)
             })
             .collect();

@@ -97,7 +97,7 @@ impl Lease {
         Self { group: None }
     }
 
-    /// Tells the guardian the server's process group.
+    /// Sends the server's process group to the guardian.
     pub(crate) fn register(&mut self, group: Pid) {
         self.group = Some(group);
         let number = group.as_raw_nonzero().get();
@@ -135,7 +135,7 @@ impl Guardian {
         }
     }
 
-    /// Starts a new one and tells it all that the old one knew.
+    /// Starts a new one and sends it all that the old one knew.
     fn start(&mut self) {
         self.stop();
         let started = Running::start().and_then(|mut running| {

@@ -404,7 +404,7 @@ impl FakeServer {
     /// Does what is said, but for a death, which is the client's.
     ///
     /// # Panics
-    /// When told to.
+    /// When the script says so.
     #[expect(clippy::panic, reason = "a test asked for it")]
     pub(super) async fn act(&self, act: Act) -> Result<()> {
         match act {
@@ -425,7 +425,7 @@ impl FakeServer {
                 Ok(())
             }
             Act::Never => std::future::pending().await,
-            Act::Panic => panic!("the fake was told to panic"),
+            Act::Panic => panic!("the script of the fake has a panic here"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! A connector that obeys a script.
+//! A connector that follows a script.
 
 use std::{
     collections::VecDeque,

@@ -233,7 +233,7 @@ fn bars(buckets: &[(Duration, u64)]) -> Text {
     text
 }
 
-/// The most memory that this process has had, in bytes, where the system tells.
+/// The most memory that this process has had, in bytes, where the system reports it.
 #[cfg(unix)]
 fn peak_memory() -> Option<u64> {
     use nix::sys::resource::{UsageWho, getrusage};

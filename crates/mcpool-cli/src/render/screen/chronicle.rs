@@ -19,7 +19,7 @@ use crate::{
 /// How many latencies are remembered of a server.
 pub(crate) const MAX_LATENCIES: usize = 20;
 
-/// How many names of tools one event tells.
+/// How many names of tools are shown for one event.
 const MAX_NAMES: usize = 5;
 
 /// What is remembered of one server.
@@ -52,7 +52,7 @@ impl Chronicle {
         self.0.get(server)
     }
 
-    /// Takes note of an event and says it in words; `None` for one that another event tells
+    /// Takes note of an event and says it in words; `None` for one that another event says
     /// better.
     pub(crate) fn note(&mut self, event: &Event) -> Option<Text> {
         let Some(server) = &event.server else {

@@ -23,7 +23,7 @@ fn plain_names_stay_plain() {
 }
 
 #[test]
-fn what_could_be_read_in_two_ways_is_told_apart() {
+fn ambiguous_names_are_distinguished() {
     let pairs = [
         ("a", "b__c"),
         ("a__b", "c"),

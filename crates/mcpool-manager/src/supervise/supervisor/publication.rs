@@ -1,4 +1,4 @@
-//! What a supervisor tells the world: the state, events, and the answers to those who wait.
+//! What a supervisor publishes: the state, events, and the answers to those who wait.
 
 use std::time::SystemTime;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Supervisor {
-    /// Tells everybody the state.
+    /// Publishes the state.
     pub(super) fn publish(&mut self, now: Instant) {
         let state = self.server_state();
         if let Phase::Backoff { until } = self.state.phase

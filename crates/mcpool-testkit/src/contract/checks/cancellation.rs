@@ -15,7 +15,7 @@ use crate::{
     leaks::Marker,
 };
 
-/// Dropping a request that the server has tells the server.
+/// Dropping a request that the server has notifies the server.
 ///
 /// # Errors
 /// The violation.

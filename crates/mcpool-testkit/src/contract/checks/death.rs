@@ -76,7 +76,7 @@ pub async fn death_ends_everything(target: &dyn ContractTarget) -> Verdict {
         let closed = tokio::time::timeout(AT_ONCE, drive.transport.closed()).await;
         let reason = match closed {
             Ok(Some(reason)) if is_loss(&reason) => reason,
-            other => return violated(check, format!("the end is told as {other:?}")),
+            other => return violated(check, format!("the end is reported as {other:?}")),
         };
         if !drive.transport.is_closed() {
             return violated(check, "it says that it lives");

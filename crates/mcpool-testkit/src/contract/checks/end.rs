@@ -61,7 +61,7 @@ pub async fn close_is_idempotent(target: &dyn ContractTarget) -> Verdict {
     }
     match tokio::time::timeout(AT_ONCE, drive.transport.closed()).await {
         Ok(None) => {}
-        other => return violated(check, format!("an orderly close is told as {other:?}")),
+        other => return violated(check, format!("an orderly close is reported as {other:?}")),
     }
     if !drive.transport.is_closed() {
         return violated(check, "it says that it lives");
