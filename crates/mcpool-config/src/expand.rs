@@ -4,7 +4,7 @@
 mod consent;
 mod env_file;
 mod fields;
-mod helper;
+mod headers_helper;
 mod mask;
 mod sources;
 
@@ -479,7 +479,7 @@ impl Resolver {
             }
             _ => return Ok(()),
         };
-        for (name, value) in helper::run(helper, &self.base).await? {
+        for (name, value) in headers_helper::run(helper, &self.base).await? {
             provenance.push(Provenance {
                 field: format!("headers.{name}"),
                 reference: None,

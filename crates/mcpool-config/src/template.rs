@@ -250,14 +250,6 @@ impl Template {
             .all(|part| matches!(part, Part::Literal(_)))
     }
 
-    /// Whether text stands around its placeholders.
-    #[must_use]
-    pub fn has_literal_text(&self) -> bool {
-        self.parts
-            .iter()
-            .any(|part| matches!(part, Part::Literal(text) if !text.trim().is_empty()))
-    }
-
     /// The text for showing: placeholders as they are written, literal text and defaults
     /// replaced. The name of an authentication scheme in front stays.
     pub(crate) fn shown(&self, replacement: &str) -> String {

@@ -1,3 +1,5 @@
+//! The seam between HTTP transports and whatever has the credentials.
+
 mod provider;
 
 use std::fmt;

@@ -1,3 +1,5 @@
+//! How long to wait before the next attempt: a pure function of the policy.
+
 use std::time::Duration;
 
 use crate::{Jitter, ReconnectPolicy};

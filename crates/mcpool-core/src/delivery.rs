@@ -1,3 +1,5 @@
+//! What is known of a request's way to the server, and whether it may be sent again.
+
 use serde::{Deserialize, Serialize};
 
 /// What is known of a failed request's way to the server.

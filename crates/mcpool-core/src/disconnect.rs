@@ -1,3 +1,5 @@
+//! Why a connection ended.
+
 use serde::Serialize;
 
 use crate::{Error, ErrorKind};

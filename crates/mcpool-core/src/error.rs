@@ -1,3 +1,5 @@
+//! The one error type of all crates.
+
 mod kind;
 mod masked;
 mod show;

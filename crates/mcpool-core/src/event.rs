@@ -1,3 +1,5 @@
+//! What happens to the servers of a manager.
+
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},

@@ -1,3 +1,5 @@
+//! The names of servers and of tools in the pool.
+
 mod checked;
 
 use std::{borrow::Borrow, fmt, sync::Arc};

@@ -1,3 +1,5 @@
+//! How a login at a server is made: what `mcpool-auth` acts on.
+
 use std::path::PathBuf;
 
 use crate::{Error, ErrorKind, Result, Secret};

@@ -1,3 +1,5 @@
+//! How a server is treated: reconnects, heartbeats, timeouts, limits, shutdown.
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};

@@ -1,3 +1,5 @@
+//! A text that is never shown.
+
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};

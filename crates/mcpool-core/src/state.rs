@@ -1,3 +1,5 @@
+//! What state a server is in.
+
 use std::{fmt, str::FromStr, time::SystemTime};
 
 use serde::{Deserialize, Serialize};

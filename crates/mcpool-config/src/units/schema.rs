@@ -1,3 +1,5 @@
+//! The JSON Schema of durations and sizes.
+
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};

@@ -1,3 +1,5 @@
+//! Which credentials a server gets.
+
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;

@@ -1,3 +1,5 @@
+//! What went wrong, and what another attempt takes.
+
 use std::{fmt, time::Duration};
 
 /// What went wrong, in one word that a program can match on.

@@ -1,3 +1,5 @@
+//! An error whose text is clean and without known secrets.
+
 use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
 use super::Error;

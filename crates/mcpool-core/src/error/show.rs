@@ -1,3 +1,5 @@
+//! How an error prints (one line) and serializes.
+
 use std::fmt;
 
 use serde::{Serialize, Serializer, ser::SerializeMap};

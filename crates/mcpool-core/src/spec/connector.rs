@@ -1,3 +1,5 @@
+//! The seam for transports: a connector, and what it is given to connect.
+
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;

@@ -1,3 +1,5 @@
+//! The transports by name.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

@@ -1,3 +1,5 @@
+//! A line that a process wrote to its standard error.
+
 use std::time::SystemTime;
 
 use serde::Serialize;

@@ -1,3 +1,5 @@
+//! How one call is treated, and how fresh a list has to be.
+
 use std::time::Duration;
 
 use mcpool_core::RequestOptions;
@@ -35,13 +37,6 @@ impl CallOptions {
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
-        self
-    }
-
-    /// Waits for a server that is being connected. The default.
-    #[must_use]
-    pub fn wait_for_ready(mut self) -> Self {
-        self.not_ready = NotReady::Wait;
         self
     }
 
