@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, fmt};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::units::{ByteSize, HumanDuration};
+use crate::units::HumanDuration;
 
 pub use secrets::WithoutSecrets;
 pub use sharing::SharingName;
