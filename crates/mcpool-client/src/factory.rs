@@ -181,7 +181,7 @@ impl StandardFactory {
 impl ClientFactory for StandardFactory {
     /// Connects, bounded by the spec's `startup` timeout; of a server behind a URL by its
     /// `request` timeout too, where that was set shorter than its default. See
-    /// [`ConnectFailure`] for what a failure tells.
+    /// [`ConnectFailure`] for what a failure carries.
     async fn connect(
         &self,
         spec: &ServerSpec,

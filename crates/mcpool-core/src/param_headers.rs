@@ -174,7 +174,7 @@ fn plain(value: &Value) -> Option<String> {
     }
 }
 
-/// 2^53 − 1: the last integer that every JSON implementation can tell from its neighbours.
+/// 2^53 − 1: the last integer that every JSON implementation can distinguish from its neighbours.
 const SAFE: f64 = 9_007_199_254_740_991.0;
 
 /// Whether a schema holds an annotation that no chain of `properties` leads to. `reached` says

@@ -1,4 +1,4 @@
-//! The client that a request came from, as far as the request or its session tells.
+//! The client that a request came from, as far as the request or its session says.
 
 use std::{net::IpAddr, sync::Arc};
 

@@ -22,7 +22,7 @@ use crate::{client::Client, outlet::Outlet};
 /// The handler that a pool behind a gateway is built with: it declares to servers what clients may
 /// be asked, and leaves the asking to the gateway.
 ///
-/// What a server is told of client capabilities is fixed when it is connected, before it is known
+/// What a server learns of client capabilities is fixed when it is connected, before it is known
 /// who will call it. By default that is elicitation alone: roots and sampling of one client are
 /// nothing to a server that many share, and declaring them makes servers ask at any time. A server
 /// that clients do not share ([`Sharing::Client`](mcpool_core::Sharing::Client)) is told what its

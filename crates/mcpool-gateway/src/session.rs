@@ -18,7 +18,7 @@ const MAX_CAPABILITIES: usize = 768;
 /// What was agreed in `initialize`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Session {
-    /// Tells sessions apart.
+    /// Distinguishes sessions.
     #[serde(rename = "i")]
     pub(crate) id: String,
     #[serde(rename = "v")]

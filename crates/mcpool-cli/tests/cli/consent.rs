@@ -314,7 +314,7 @@ fn a_person_answers_at_the_terminal_for_each_server() {
     let (sender, bytes) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
-        // It fails once the program has let go of the terminal.
+        // It fails once the program has closed the terminal.
         while let Ok(length @ 1..) = screen.read(&mut buffer) {
             if sender.send(buffer[..length].to_vec()).is_err() {
                 break;

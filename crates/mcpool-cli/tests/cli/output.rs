@@ -330,7 +330,7 @@ fn on_a_terminal(command: &mut Command, quit_at: Option<&str>) -> String {
         .stderr(Stdio::null());
     let mut screen = fs::File::from(terminal.master);
     let (mut bytes, mut buffer, mut typed) = (Vec::new(), [0; 4096], false);
-    // Reading fails once the program has let go of the terminal.
+    // Reading fails once the program has closed the terminal.
     while let Ok(length @ 1..) = screen.read(&mut buffer) {
         bytes.extend_from_slice(&buffer[..length]);
         let seen = String::from_utf8_lossy(&bytes);

@@ -77,7 +77,7 @@ impl Standing {
         answer
     }
 
-    /// `resources/unsubscribe`: the server is told by the last that has it.
+    /// `resources/unsubscribe`: the last that has it notifies the server.
     pub(super) async fn unsubscribe(
         &self,
         session: &str,
@@ -101,7 +101,7 @@ impl Standing {
         had && !sessions.values().any(|wishes| wishes.uris.contains(uri))
     }
 
-    /// `logging/setLevel`: the server is told the least severe that any session wants.
+    /// `logging/setLevel`: the server gets the least severe that any session wants.
     pub(super) async fn set_level(
         &self,
         session: &str,
