@@ -78,6 +78,7 @@ fn lists() -> Outcome<BTreeMap<String, String>> {
 fn list(sources: &Sources) -> String {
     let items = || sources.files.values().flat_map(|file| &file.items);
     let public: BTreeSet<String> = items().filter_map(public_type).collect();
+    let hidden: BTreeSet<String> = items().filter_map(hidden_trait).collect();
     let mut lines = BTreeSet::new();
     for (module, file) in &sources.files {
         for item in &file.items {
@@ -89,7 +90,9 @@ fn list(sources: &Sources) -> String {
                     lines.insert(format!("use {} as {name}", path.join("::")));
                 }
             }
-            describe(item, &public, &mut lines);
+            if !implements(item, &hidden) {
+                describe(item, &public, &mut lines);
+            }
         }
     }
     lines.into_iter().map(|line| line + "\n").collect()
@@ -104,6 +107,27 @@ fn public_type(item: &Item) -> Option<String> {
         _ => return None,
     };
     is_public(vis).then(|| name.to_string())
+}
+
+/// The name of a trait that no user sees.
+fn hidden_trait(item: &Item) -> Option<String> {
+    match item {
+        Item::Trait(item) if !is_public(&item.vis) => Some(item.ident.to_string()),
+        _ => None,
+    }
+}
+
+/// Whether an item implements one of these traits.
+fn implements(item: &Item, traits: &BTreeSet<String>) -> bool {
+    let Item::Impl(ItemImpl {
+        trait_: Some((path, _)),
+        ..
+    }) = item
+    else {
+        return false;
+    };
+    let last = path.segments.last();
+    last.is_some_and(|last| traits.contains(&last.ident.to_string()))
 }
 
 /// Adds the lines of an item, if it is public.

@@ -55,6 +55,7 @@ impl Sources {
     /// Adds a file.
     pub(crate) fn add(&mut self, module: Module, text: &str) -> syn::Result<()> {
         let mut file = syn::parse_file(text)?;
+        file.items = file.items.into_iter().flat_map(items_of).collect();
         file.items.retain(|item| !is_test(item));
         self.files.insert(module, file);
         Ok(())
@@ -69,6 +70,17 @@ fn entries(directory: &Path) -> Outcome<Vec<std::path::PathBuf>> {
     }
     paths.sort();
     Ok(paths)
+}
+
+/// An item; for a call of a macro that takes items, these: such a macro adds to them.
+fn items_of(item: Item) -> Vec<Item> {
+    if let Item::Macro(call) = &item
+        && call.ident.is_none()
+        && let Ok(file) = syn::parse2::<File>(call.mac.tokens.clone())
+    {
+        return file.items;
+    }
+    vec![item]
 }
 
 fn is_test(item: &Item) -> bool {

@@ -46,26 +46,31 @@ macro_rules! range {
     };
 }
 
-/// Declares groups: `"group" => Settings for Policy`, and in it `field: Type [min..=max] => member`
-/// with the member of the policy that the field sets.
+/// Declares groups: `#[group("limits", Limits)]` is one that sets members of the policy `Limits`.
+/// Of a field, `#[between(1, 1000)]` says which values are allowed, and `#[sets(max_pages)]` which
+/// member it sets.
 macro_rules! groups {
     ($(
-        $(#[$group_meta:meta])*
-        $group:literal => $settings:ident for $policy:ty {
+        #[group($group:literal, $policy:ty)]
+        $(#[doc = $group_doc:literal])*
+        #[non_exhaustive]
+        pub struct $settings:ident {
             $(
-                $(#[$meta:meta])*
-                $field:ident: $type:ty $([$min:literal..=$max:literal])? $(=> $member:ident)?;
+                $(#[doc = $doc:literal])*
+                $(#[between($min:literal, $max:literal)])?
+                $(#[sets($member:ident)])?
+                pub $field:ident: Option<$type:ty>,
             )*
         }
     )*) => { $(
-        $(#[$group_meta])*
+        $(#[doc = $group_doc])*
         #[derive(Clone, Debug, Default, PartialEq, Serialize)]
         #[cfg_attr(feature = "schema", derive(JsonSchema))]
         #[serde(deny_unknown_fields)]
         #[non_exhaustive]
         pub struct $settings {
             $(
-                $(#[$meta])*
+                $(#[doc = $doc])*
                 #[serde(skip_serializing_if = "Option::is_none")]
                 $(#[cfg_attr(feature = "schema", schemars(range(min = $min, max = $max)))])?
                 pub $field: Option<$type>,
@@ -108,64 +113,99 @@ macro_rules! groups {
 }
 
 groups! {
+    #[group("reconnect", ReconnectPolicy)]
     /// The numbers of a reconnect policy.
-    "reconnect" => ReconnectSettings for ReconnectPolicy {
+    #[non_exhaustive]
+    pub struct ReconnectSettings {
         /// What the other fields change. Default `default`.
-        preset: ReconnectPreset;
+        pub preset: Option<ReconnectPreset>,
         /// The first step. Default `500ms`.
-        base: HumanDuration => base;
+        #[sets(base)]
+        pub base: Option<HumanDuration>,
         /// The growth of each step. Default 2.
-        factor: f64 [1.0..=1000.0] => factor;
+        #[between(1.0, 1000.0)]
+        #[sets(factor)]
+        pub factor: Option<f64>,
         /// No delay is longer. Default `30s`.
-        cap: HumanDuration => cap;
+        #[sets(cap)]
+        pub cap: Option<HumanDuration>,
         /// The randomness. Default `full`.
-        jitter: JitterSettings => jitter;
+        #[sets(jitter)]
+        pub jitter: Option<JitterSettings>,
         /// How many attempts before the slow re-probe; `"unlimited"` for ever. Default 10.
-        max_attempts: Attempts => max_attempts;
+        #[sets(max_attempts)]
+        pub max_attempts: Option<Attempts>,
         /// How often the slow re-probe runs; `"never"` gives up. Default `5m`.
-        dormant_interval: Interval => dormant_interval;
+        #[sets(dormant_interval)]
+        pub dormant_interval: Option<Interval>,
         /// How long a connection must have lasted for the ladder to be reset. Default `1m`.
-        reset_after: HumanDuration => reset_after;
+        #[sets(reset_after)]
+        pub reset_after: Option<HumanDuration>,
         /// Whether the first attempt after a stable connection is made at once. Default `true`.
-        immediate_first: bool => immediate_first;
+        #[sets(immediate_first)]
+        pub immediate_first: Option<bool>,
     }
 
+    #[group("health", HealthPolicy)]
     /// The numbers of the heartbeat.
-    "health" => HealthSettings for HealthPolicy {
+    #[non_exhaustive]
+    pub struct HealthSettings {
         /// Whether idle connections are probed at all. Default `true`.
-        enabled: bool => enabled;
+        #[sets(enabled)]
+        pub enabled: Option<bool>,
         /// The time between two heartbeats. Default `45s`.
-        interval: HumanDuration => interval;
+        #[sets(interval)]
+        pub interval: Option<HumanDuration>,
         /// How long one may take. Default `5s`.
-        timeout: HumanDuration => timeout;
+        #[sets(timeout)]
+        pub timeout: Option<HumanDuration>,
         /// How many must fail in a row before a reconnect. Default 2.
-        misses: u32 [1..=1000] => misses;
+        #[between(1, 1000)]
+        #[sets(misses)]
+        pub misses: Option<u32>,
     }
 
+    #[group("limits", Limits)]
     /// Sizes and counts.
-    "limits" => LimitSettings for Limits {
+    #[non_exhaustive]
+    pub struct LimitSettings {
         /// The longest message from the server. Default `64MiB`.
-        max_message: ByteSize => max_message_bytes;
+        #[sets(max_message_bytes)]
+        pub max_message: Option<ByteSize>,
         /// How many lines of stderr are kept. Default 200.
-        stderr_lines: u32 [0..=1_000_000] => stderr_lines;
+        #[between(0, 1_000_000)]
+        #[sets(stderr_lines)]
+        pub stderr_lines: Option<u32>,
         /// Requests in flight at once. Default 256.
-        max_in_flight: u32 [1..=1_000_000] => max_in_flight;
+        #[between(1, 1_000_000)]
+        #[sets(max_in_flight)]
+        pub max_in_flight: Option<u32>,
         /// The most pages of one list. Default 1000.
-        max_pages: u32 [1..=1_000_000] => max_pages;
+        #[between(1, 1_000_000)]
+        #[sets(max_pages)]
+        pub max_pages: Option<u32>,
         /// The most rounds of one multi-round-trip request. Default 10.
-        max_rounds: u32 [1..=10_000] => max_rounds;
+        #[between(1, 10_000)]
+        #[sets(max_rounds)]
+        pub max_rounds: Option<u32>,
     }
 
+    #[group("shutdown", ShutdownPolicy)]
     /// How a connection is closed.
-    "shutdown" => ShutdownSettings for ShutdownPolicy {
+    #[non_exhaustive]
+    pub struct ShutdownSettings {
         /// How long a process may take to exit after its stdin is closed. Default `2s`.
-        stdin_grace: HumanDuration => stdin_grace;
+        #[sets(stdin_grace)]
+        pub stdin_grace: Option<HumanDuration>,
         /// How long it may take after SIGTERM. Default `2s`.
-        term_grace: HumanDuration => term_grace;
+        #[sets(term_grace)]
+        pub term_grace: Option<HumanDuration>,
         /// The bound of the whole close. Default `5s`.
-        total: HumanDuration => total;
+        #[sets(total)]
+        pub total: Option<HumanDuration>,
         /// Whether the next process may start while the last one is being ended. Default `false`.
-        overlap: bool => overlap;
+        #[sets(overlap)]
+        pub overlap: Option<bool>,
     }
 }
 
