@@ -27,7 +27,7 @@ const REMOVED: &[Word] = &[
     ("whoever", "who, any caller"),
 ];
 
-/// What documents do not say besides: in sources these are names as well.
+/// What documents and comments do not say besides: in code these are names as well.
 const REMOVED_FROM_TEXT: &[Word] = &[
     ("are spent", "are used up"),
     ("as ever", "as before"),
@@ -69,12 +69,24 @@ pub(crate) fn run() -> Outcome {
             let failed = |error| format!("{}: {error}", path.display());
             let text = fs::read_to_string(root().join(&path)).map_err(failed)?;
             check(&path, &text, REMOVED);
+            check(&path, &comments(&text), REMOVED_FROM_TEXT);
         }
     }
     match count {
         0 => Ok(()),
         count => Err(format!("{count} places have words that were removed")),
     }
+}
+
+/// The comments of a source, each in its line; the other lines are empty.
+fn comments(source: &str) -> String {
+    let lines = source.lines().map(|line| {
+        // `://` is an address.
+        let mut starts = line.match_indices("//");
+        let start = starts.find(|(at, _)| !line[..*at].ends_with(':'));
+        start.map_or("", |(at, _)| &line[at..])
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The removed words of a line.
@@ -100,6 +112,12 @@ fn has_word(text: &str, word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_in_code_are_no_words() {
+        let source = "let told = \"http://told\"; // told\nlet told = 1;";
+        assert_eq!(comments(source), "// told\n");
+    }
 
     #[test]
     fn only_whole_words_count() {

@@ -92,7 +92,7 @@ impl Task {
         let mut stretch = 0;
         loop {
             tokio::select! {
-                // What waits in the inbox is taken before anybody is told that it was.
+                // What waits in the inbox is taken before anybody can know that it was.
                 biased;
                 link = &mut left => {
                     self.questions.abort_all();

@@ -55,8 +55,8 @@ pub trait Caller: Send + Sync {
         false
     }
 
-    /// The client whose request it is, where several requests may be of one: any text that tells
-    /// clients apart. A question that names no request goes to the latest of those in flight when
+    /// The client whose request it is, where several requests may be of one: any text that
+    /// distinguishes clients. A question that names no request goes to the latest of those in flight when
     /// all of them are of one client. Default `None`: of a client with no other request.
     fn client(&self) -> Option<&str> {
         None

@@ -215,7 +215,7 @@ impl Gateway {
         if !meta.is_empty() {
             params.insert("_meta", meta.to_raw()?);
         }
-        // What a server of MCP 2026-07-28 is told of the client of this very request.
+        // What a server of MCP 2026-07-28 gets of the client of this very request.
         let mut of_client = RawObject::new();
         let mut capabilities = client.capabilities.clone();
         capabilities.retain(|name| matches!(name, "elicitation" | "sampling" | "roots"));
@@ -436,7 +436,7 @@ impl Gateway {
         }
     }
 
-    /// What the client is told of the outcome.
+    /// The outcome, as the client gets it.
     fn conclude(
         &self,
         outcome: Result<Raw>,
@@ -499,7 +499,7 @@ impl Outgoing {
     }
 }
 
-/// Progress as the client is told of it: under its own token.
+/// Progress as the client gets it: under its own token.
 fn told_progress(token: &Raw, progress: &Progress) -> Option<Notification> {
     let mut params = RawObject::new();
     params.insert("progressToken", token.clone());

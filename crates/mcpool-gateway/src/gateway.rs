@@ -38,7 +38,7 @@ const LIST_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a session of an older client lives, unless it is set.
 const SESSION_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// For how long a client may keep a list without asking again. It is told of changes all the same.
+/// For how long a client may keep a list without asking again. It is notified of changes all the same.
 const LIST_TTL_MS: u64 = 60_000;
 
 /// One MCP server made of all servers of a manager.
@@ -145,7 +145,7 @@ impl GatewayBuilder {
     }
 
     /// Sets how long a list waits for servers that are slow; after it they are shown as they were
-    /// last known, and the client is told when they have changed. Default 5 s.
+    /// last known, and the client is notified when they have changed. Default 5 s.
     pub fn with_list_patience(mut self, patience: Duration) -> Self {
         self.list_patience = patience;
         self
@@ -170,7 +170,7 @@ impl GatewayBuilder {
         self
     }
 
-    /// Sets the name that clients are told. Default `mcpool`.
+    /// Sets the name that clients see. Default `mcpool`.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self

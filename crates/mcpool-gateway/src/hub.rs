@@ -30,7 +30,7 @@ use crate::{
 /// Resources that one client may be subscribed to.
 pub(crate) const MAX_SUBSCRIPTIONS: usize = 256;
 
-/// What a client wants to be told of.
+/// What a client wants to be notified of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Wants {
     pub(crate) tools: bool,
@@ -41,7 +41,7 @@ pub(crate) struct Wants {
 }
 
 impl Wants {
-    /// What a client is told up to MCP 2025-11-25, without asking for it.
+    /// What a client is notified of up to MCP 2025-11-25, without asking for it.
     pub(crate) const EVERYTHING: Self = Self {
         tools: true,
         prompts: true,
@@ -82,7 +82,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// Tells the client that a list has changed, if it wants to hear it.
+    /// Notifies the client that a list has changed, if it wants that.
     fn changed(&self, list: List) {
         let wanted = match list {
             List::Tools => self.wants.tools,
@@ -238,7 +238,7 @@ impl Hub {
         }
     }
 
-    /// Tells clients that are served a profile when it has changed, until nobody can change it.
+    /// Notifies clients that are served a profile when it has changed, until nobody can change it.
     pub(crate) async fn follow(hub: Weak<Self>, mut profiles: watch::Receiver<Named>) {
         while profiles.changed().await.is_ok() {
             let Some(hub) = hub.upgrade() else { return };
@@ -307,7 +307,7 @@ impl Hub {
         }
     }
 
-    /// Makes a client hear what it wants of its scope; what it is told waits in the inbox.
+    /// Makes a client hear what it wants of its scope; its notifications wait in the inbox.
     pub(crate) fn listen(
         self: &Arc<Self>,
         owner: Arc<str>,
@@ -342,8 +342,8 @@ impl Hub {
             .min()
     }
 
-    /// Tells a server which log messages are wanted. Nobody waits for it: a server that is not
-    /// there is told when it is.
+    /// Asks a server for the log messages that are wanted. Nobody waits for it: a server that is
+    /// not connected gets it when it is.
     fn set_level(&self, server: &ServerName, level: LogLevel) {
         let Ok(handle) = self.manager.server(server.as_str()) else {
             return;
@@ -357,7 +357,7 @@ impl Hub {
     }
 }
 
-/// Tells a server which log messages are wanted, which connects it. Nobody waits for it.
+/// Asks a server for the log messages that are wanted, which connects it. Nobody waits for it.
 pub(crate) fn ask_for_level(handle: ServerHandle, level: LogLevel) {
     let request = Request::new("logging/setLevel").with_params(&json!({ "level": level }));
     let Ok(request) = request else { return };
@@ -381,7 +381,7 @@ fn message(level: &str, logger: Option<&str>, data: Raw) -> Notification {
 }
 
 impl Listener {
-    /// Sets the least severe log message that the client wants. Servers are told the lowest that
+    /// Sets the least severe log message that the client wants. Servers get the lowest that
     /// any client wants, and the client's own instances what it wants.
     pub(crate) fn set_level(&self, level: LogLevel) {
         let Some(hub) = self.hub.upgrade() else {
@@ -443,7 +443,7 @@ impl Listener {
         asked
     }
 
-    /// Ends a subscription of the client. The server is told when no other client has it.
+    /// Ends a subscription of the client. The server is notified when no other client has it.
     pub(crate) async fn unsubscribe(&self, resource: &Resource) -> Result<()> {
         let Some(hub) = self.hub.upgrade() else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Listen streams: a client of MCP 2026-07-28 is told of changes for as long as it listens.
+//! Listen streams: a client of MCP 2026-07-28 is notified of changes for as long as it listens.
 
 use mcpool_core::{
     Incoming, Notification, Raw, RawObject, RpcError, ServerRequest, encode_notification,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl Gateway {
-    /// Tells a client of changes for as long as it listens (MCP 2026-07-28, "Subscriptions").
+    /// Notifies a client of changes for as long as it listens (MCP 2026-07-28, "Subscriptions").
     pub(crate) async fn listen(
         &self,
         request: &ServerRequest,

@@ -45,7 +45,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(8);
 /// A client that may have instances of its own.
 #[derive(Debug, Clone)]
 pub(crate) struct Owner {
-    /// Tells clients apart.
+    /// Distinguishes clients.
     pub(crate) key: Arc<str>,
     pub(crate) principal: Option<Arc<str>>,
     /// What it can be asked.
@@ -356,7 +356,7 @@ fn own_spec(of_pool: &ServerSpec) -> ServerSpec {
         .with_required(false)
 }
 
-/// What an instance is told that its client can do. Changes of roots are not passed on, so they are
+/// What an instance learns that its client can do. Changes of roots are not passed on, so they are
 /// not declared.
 fn declared(capabilities: &RawObject) -> Raw {
     let mut declared = capabilities.clone();

@@ -25,7 +25,7 @@ use crate::{client::Client, outlet::Outlet};
 /// What a server learns of client capabilities is fixed when it is connected, before it is known
 /// who will call it. By default that is elicitation alone: roots and sampling of one client are
 /// nothing to a server that many share, and declaring them makes servers ask at any time. A server
-/// that clients do not share ([`Sharing::Client`](mcpool_core::Sharing::Client)) is told what its
+/// that clients do not share ([`Sharing::Client`](mcpool_core::Sharing::Client)) learns what its
 /// client can do instead.
 ///
 /// ```
@@ -118,7 +118,7 @@ pub(crate) struct Question {
 /// The client behind one call.
 pub(crate) struct ClientCaller {
     client: Client,
-    /// Tells the client apart from others, where its requests are known to be of one.
+    /// Distinguishes the client from others, where its requests are known to be of one.
     key: Option<Arc<str>>,
     offered: Offered,
     outlet: Outlet,
@@ -127,8 +127,8 @@ pub(crate) struct ClientCaller {
 }
 
 impl ClientCaller {
-    /// The client behind a call whose questions go to its stream, or to `parking`. A `key` tells it
-    /// apart from other clients.
+    /// The client behind a call whose questions go to its stream, or to `parking`. A `key`
+    /// distinguishes it from other clients.
     pub(crate) fn new(
         client: Client,
         key: Option<Arc<str>>,

@@ -130,7 +130,7 @@ pub(crate) type Named = BTreeMap<String, Arc<Profile>>;
 
 impl Profiles {
     /// Takes the profiles of `other` in place of its own, in every clone. It counts from the next
-    /// request on, and clients that listen are told when what they are served has changed. A client
+    /// request on, and clients that listen are notified when what they are served has changed. A client
     /// whose profile is gone is served nothing. Requests that run go on as they began.
     pub fn replace(&self, other: &Self) {
         // Not while it is sent: `other` may be a clone.

@@ -290,7 +290,7 @@ impl Front {
             ParsedLine::One(Ok(Message::Request(request))) => Some(request),
             _ => None,
         };
-        // What is told takes no place, and is taken to the end: it is what a request waits for.
+        // A notification or an answer takes no place, and is read to the end: a request waits for it.
         let is_told = matches!(
             parsed,
             ParsedLine::One(Ok(Message::Notification(_) | Message::Response { .. }))
@@ -362,7 +362,7 @@ impl Front {
 }
 
 /// Sends a GET or DELETE to the replica of its session; `None` when it is to be served here. When
-/// that replica cannot be reached, it is told of the end of its session later.
+/// that replica cannot be reached, it is notified of the end of its session later.
 pub(super) async fn session_elsewhere(
     front: &Arc<Front>,
     visitor: &Visitor,
@@ -404,7 +404,7 @@ impl Lost {
         }
     }
 
-    /// What the client is told when it is lost.
+    /// The answer to the client when it is lost.
     fn message(&self) -> String {
         let error = Error::new(
             ErrorKind::ConnectionLost,

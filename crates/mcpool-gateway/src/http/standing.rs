@@ -229,7 +229,7 @@ impl Said {
         } = self;
         let next = async {
             if held.is_none() {
-                // The earlier stream lets go of it.
+                // The earlier stream drops it.
                 *held = Some(Arc::clone(inbox).lock_owned().await);
             }
             let inbox = held.as_mut()?;

@@ -184,7 +184,7 @@ async fn a_change_is_told_to_the_client_whose_process_changed() {
     let list = json!({"jsonrpc": "2.0", "id": 9, "method": "tools/list"});
     for (client, tools) in [(&mut ada, 21), (&mut bob, 20)] {
         client.say(&list.to_string()).await;
-        // The list that clients without a process share is read for it too, which is told.
+        // The list that clients without a process share is read for it too, which is announced.
         let mut listed = client.hear().await.unwrap();
         while listed["id"] != 9 {
             listed = client.hear().await.unwrap();
