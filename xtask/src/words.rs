@@ -31,7 +31,6 @@ const REMOVED: &[Word] = &[
 const REMOVED_FROM_TEXT: &[Word] = &[
     ("are spent", "are used up"),
     ("as ever", "as before"),
-    ("is spent", "is used up"),
     ("last words", "last lines"),
     ("let go of", "release, drop"),
     ("lets go of", "releases, drops"),

@@ -357,7 +357,7 @@ impl Reader {
         }
     }
 
-    /// NATS had nobody for the frame of this number: the worker is gone. Whoever gets a later frame
+    /// NATS had nobody for the frame of this number: the worker is gone. A worker that gets a later frame
     /// misses this one, and runs nothing.
     fn nobody(&self, message: &Message) -> Ended {
         let reason = self.lost("the worker is gone");

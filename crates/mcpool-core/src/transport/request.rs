@@ -29,7 +29,7 @@ pub struct WireRequest<'a> {
     /// How it is treated.
     pub class: RequestClass,
     /// How long its caller waits for the answer at most, where that is known: for a transport that
-    /// can tell the other side. The transport itself has no timeouts of requests.
+    /// can pass it on. The transport itself has no timeouts of requests.
     pub timeout: Option<Duration>,
 }
 
