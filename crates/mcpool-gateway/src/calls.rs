@@ -22,7 +22,7 @@ use crate::{
     fault,
     gateway::Gateway,
     outlet::Outlet,
-    own::Presence,
+    own::{Presence, Way},
     parking::{Parked, Running, Step},
     reach::Reached,
     relay::ClientCaller,
@@ -233,7 +233,7 @@ impl Gateway {
         let caller = ClientCaller::new(client.clone(), key, outlet.clone(), parking);
         let caller: Arc<dyn Caller> = Arc::new(caller);
         let own = self.0.hub.own();
-        let presence = owner.map(|owner| own.present(&owner, Some(Arc::clone(&caller))));
+        let presence = owner.map(|owner| own.present(&owner, Way::Request(Arc::clone(&caller))));
         let mut options = RequestOptions::new()
             .with_meta(of_client)
             .with_rounds(rounds)

@@ -13,6 +13,7 @@ use crate::{
     gateway::Gateway,
     hub::Wants,
     outlet::Outlet,
+    own::Way,
 };
 
 impl Gateway {
@@ -42,7 +43,7 @@ impl Gateway {
         };
         let owner = client.owner();
         let hub = &self.0.hub;
-        let _presence = hub.own().present(&owner, None);
+        let _presence = hub.own().present(&owner, Way::None);
         let (listener, mut inbox) = hub.listen(owner.key, client.scope.clone(), wants);
         let mut granted = Vec::new();
         for uri in std::mem::take(&mut filter.uris) {

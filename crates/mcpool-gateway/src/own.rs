@@ -100,13 +100,37 @@ pub(crate) struct Presence {
     id: u64,
 }
 
-/// Who can be asked for a client, the latest last.
+/// The way by which a client can be asked what belongs to no request of it.
+pub(crate) enum Way {
+    /// There is none.
+    None,
+    /// A stream that stays: its connection, or the standing stream of its session.
+    Stream(Arc<dyn Caller>),
+    /// A request, which may end any moment.
+    Request(Arc<dyn Caller>),
+}
+
+/// The ways to a client, the latest last.
 #[derive(Default)]
-struct Asked(Mutex<Vec<(u64, Arc<dyn Caller>)>>);
+struct Asked(Mutex<Vec<(u64, Way)>>);
 
 impl Asked {
-    fn callers(&self) -> MutexGuard<'_, Vec<(u64, Arc<dyn Caller>)>> {
+    fn ways(&self) -> MutexGuard<'_, Vec<(u64, Way)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The latest stream, or the latest request where there is no stream.
+    fn best(&self) -> Option<Arc<dyn Caller>> {
+        let ways = self.ways();
+        let mut best = None;
+        for (_, way) in ways.iter().rev() {
+            match way {
+                Way::Stream(caller) => return Some(Arc::clone(caller)),
+                Way::Request(caller) => best = best.or(Some(caller)),
+                Way::None => {}
+            }
+        }
+        best.map(Arc::clone)
     }
 }
 
@@ -228,13 +252,8 @@ impl OwnServers {
         servers.into_iter().flatten().map(Own::handle).collect()
     }
 
-    /// A request or a stream of a client begins. `caller` is asked what its instances ask meanwhile
-    /// and what belongs to no request, unless a later one is there.
-    pub(crate) fn present(
-        self: &Arc<Self>,
-        owner: &Owner,
-        caller: Option<Arc<dyn Caller>>,
-    ) -> Presence {
+    /// A request or a stream of a client begins, which may be a way to it.
+    pub(crate) fn present(self: &Arc<Self>, owner: &Owner, way: Way) -> Presence {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut owners = self.owners();
         let entry = owners
@@ -243,8 +262,8 @@ impl OwnServers {
         entry.present += 1;
         let asked = Arc::clone(&entry.asked);
         drop(owners);
-        if let Some(caller) = caller {
-            asked.callers().push((id, caller));
+        if !matches!(way, Way::None) {
+            asked.ways().push((id, way));
         }
         Presence {
             own: Arc::downgrade(self),
@@ -387,7 +406,7 @@ impl Own {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.asked.callers().retain(|(id, _)| *id != self.id);
+        self.asked.ways().retain(|(id, _)| *id != self.id);
         let Some(own) = self.own.upgrade() else {
             return;
         };
@@ -441,8 +460,7 @@ impl ServerRequestHandler for Handler {
         server: &ServerName,
         request: ServerRequest,
     ) -> std::result::Result<Raw, RpcError> {
-        let latest = self.asked.callers().last().map(|(_, c)| Arc::clone(c));
-        match latest {
+        match self.asked.best() {
             Some(caller) => caller.answer(server, request).await,
             None => Err(RpcError::new(
                 RpcError::INTERNAL,

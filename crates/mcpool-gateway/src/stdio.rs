@@ -24,7 +24,7 @@ use crate::{
     guests::Visit,
     hub::{Listener, Wants},
     outlet::{MESSAGE_QUEUE, Outlet},
-    own::{OwnServers, Presence},
+    own::{OwnServers, Presence, Way},
     relay::ClientCaller,
     scope::Scope,
     session::Session,
@@ -242,7 +242,7 @@ impl Connection {
                 let owner = client.owner();
                 let caller =
                     ClientCaller::new(client, Some(Arc::clone(&self.owner)), self.outlet(), None);
-                let presence = hub.own().present(&owner, Some(Arc::new(caller)));
+                let presence = hub.own().present(&owner, Way::Stream(Arc::new(caller)));
                 self.session = Some(Begun {
                     session,
                     listener,

@@ -27,7 +27,7 @@ use crate::{
     hub::{Listener, Wants},
     limits::Turn,
     outlet::{MESSAGE_QUEUE, Outlet},
-    own::Presence,
+    own::{Presence, Way},
     relay::ClientCaller,
     session::Session,
 };
@@ -192,7 +192,10 @@ pub(super) fn open(front: &Front, visitor: &Visitor, headers: &HeaderMap) -> Res
     let client = of_session(&session, visitor, Some(listener), None);
     let owner = client.owner();
     let caller = ClientCaller::new(client, Some(key), outlet, None);
-    let presence = gateway.hub.own().present(&owner, Some(Arc::new(caller)));
+    let presence = gateway
+        .hub
+        .own()
+        .present(&owner, Way::Stream(Arc::new(caller)));
     let said = Said {
         held: None,
         inbox,

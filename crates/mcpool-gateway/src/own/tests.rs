@@ -32,7 +32,7 @@ async fn a_client_that_is_gone_loses_its_instances_and_one_that_is_there_keeps_t
     let (pool, own) = pool(1).await;
     let server = pool.server("s0").unwrap();
     let (here, gone) = (owner("here", None), owner("gone", None));
-    let present = own.present(&here, None);
+    let present = own.present(&here, Way::None);
     for owner in [&here, &gone] {
         assert!(own.of(owner, &server).unwrap().is_new);
         assert!(!own.of(owner, &server).unwrap().is_new);
@@ -86,7 +86,7 @@ async fn there_are_so_many_for_one_principal_and_no_more() {
 #[tokio::test]
 async fn a_request_that_ends_without_an_instance_leaves_nothing() {
     let (_pool, own) = pool(0).await;
-    drop(own.present(&owner("ada", None), None));
+    drop(own.present(&owner("ada", None), Way::None));
     assert!(own.owners().is_empty());
 }
 
@@ -112,10 +112,11 @@ impl Caller for Answers {
 }
 
 #[tokio::test]
-async fn what_an_instance_asks_by_itself_is_for_the_latest_that_is_there() {
+async fn what_an_instance_asks_by_itself_comes_on_a_stream_that_stays_if_there_is_one() {
     let (_pool, own) = pool(0).await;
     let client = owner("ada", None);
-    let connection = own.present(&client, Some(Arc::new(Answers("connection"))));
+    let answers = |who| -> Arc<dyn Caller> { Arc::new(Answers(who)) };
+    let first = own.present(&client, Way::Request(answers("first")));
     let handler = Handler {
         declared: Raw::empty_object(),
         asked: Arc::clone(&own.owners()["ada"].asked),
@@ -126,10 +127,12 @@ async fn what_an_instance_asks_by_itself_is_for_the_latest_that_is_there() {
         let answer = handler.answer(&server, request).await;
         answer.map(|answer| answer.parse::<String>().unwrap())
     };
-    let call = own.present(&client, Some(Arc::new(Answers("call"))));
-    assert_eq!(ask().await.unwrap(), "call");
-    drop(call);
-    assert_eq!(ask().await.unwrap(), "connection");
-    drop(connection);
+    assert_eq!(ask().await.unwrap(), "first");
+    let stream = own.present(&client, Way::Stream(answers("stream")));
+    let second = own.present(&client, Way::Request(answers("second")));
+    assert_eq!(ask().await.unwrap(), "stream");
+    drop(stream);
+    assert_eq!(ask().await.unwrap(), "second");
+    drop((first, second));
     assert_eq!(ask().await.unwrap_err().code, RpcError::INTERNAL);
 }

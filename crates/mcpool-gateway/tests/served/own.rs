@@ -8,27 +8,31 @@ use mcpool_client::StandardFactory;
 use mcpool_core::{
     Client, ClientFactory as _, ConnectOptions, HttpSpec, ProtocolChoice, ProtocolVersion, Raw,
     RpcError, ServerName, ServerNotice, ServerRequest, ServerRequestHandler, ServerSpec, Sharing,
-    StartMode, Verbs as _,
+    StartMode, StdioSpec, Verbs as _, model::LoggingLevel,
 };
 use mcpool_gateway::{AccessKeys, Gateway, Grant, HttpOptions, Relay};
 use mcpool_manager::ConnectionManager;
 use mcpool_testkit::{Behavior, fixtures::stdio::StdioFixture, leaks::is_alive};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     lines::ByHand,
-    support::{BOTH, PATIENCE, Served, call, tool_call},
+    support::{BOTH, PATIENCE, Served, by_hand, call, tool_call},
 };
 
 /// A gateway in front of one process for each client.
 async fn served(fixture: &StdioFixture, options: HttpOptions) -> Served {
+    served_by(fixture.spec("own"), options).await
+}
+
+async fn served_by(spec: ServerSpec, options: HttpOptions) -> Served {
     // What clients that share a server may be asked is no matter of this one.
     let relay = Relay::new().with_elicitation(false);
     let factory = StandardFactory::new().with_handler(Arc::new(relay));
     let manager = ConnectionManager::new(Arc::new(factory));
-    let spec = fixture
-        .spec("own")
+    let spec = spec
         .with_sharing(Sharing::Client)
         .with_start(StartMode::Lazy(None));
     let _report = manager.start(vec![spec]).await.unwrap();
@@ -236,4 +240,103 @@ async fn a_resource_and_the_log_level_are_the_clients_own() {
     assert_eq!(tokio::time::timeout(PATIENCE, updated).await.unwrap(), uri);
     ada.unsubscribe(&uri).await.unwrap();
     assert_eq!(state(&*ada).await["subscriptions"], json!([]));
+    // Of one that has a process, and of one that has none yet. Nobody waits until it is known to it.
+    let eve = client(&served, &version, "eve", "").await;
+    let told = async |client: &dyn Client, level: LoggingLevel, word: &str| {
+        client.set_log_level(level).await.unwrap();
+        while state(client).await["log_level"] != word {}
+    };
+    let all = async {
+        told(&*ada, LoggingLevel::Error, "error").await;
+        told(&*eve, LoggingLevel::Debug, "debug").await;
+    };
+    tokio::time::timeout(PATIENCE, all).await.unwrap();
+    assert_eq!(state(&*ada).await["log_level"], "error");
+    assert_eq!(state(&*bob).await["log_level"], Value::Null);
+}
+
+/// A server that asks for roots when it has answered a call, and says in the answer of the next one
+/// whether it got them.
+#[cfg(unix)]
+fn asks_after_calls() -> ServerSpec {
+    let script = r#"got=no
+while read -r line; do
+  id=$(printf '%s' "$line" | sed -n 's/.*"id":\("[^"]*"\|[0-9]*\).*/\1/p')
+  case "$line" in
+    *'"initialize"'*) printf '{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"}}}\n' "$id" ;;
+    *'"tools/list"'*) printf '{"jsonrpc":"2.0","id":%s,"result":{"tools":[{"name":"t","inputSchema":{"type":"object"}}]}}\n' "$id" ;;
+    *'"tools/call"'*)
+      printf '{"jsonrpc":"2.0","id":%s,"result":{"content":[{"type":"text","text":"%s"}]}}\n' "$id" "$got"
+      printf '{"jsonrpc":"2.0","id":"roots","method":"roots/list"}\n' ;;
+    *'"method"'*) [ -n "$id" ] && printf '{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no"}}\n' "$id" ;;
+    *'file:///mine'*) got=yes ;;
+  esac
+done"#;
+    ServerSpec::stdio("own", StdioSpec::new("sh").with_args(["-c", script])).unwrap()
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_a_process_asks_between_calls_comes_on_the_connection_of_its_client() {
+    let served = served_by(asks_after_calls(), HttpOptions::new()).await;
+    let mut ada = ByHand::connect(&served);
+    let mut bob = ByHand::connect(&served);
+    for client in [&mut ada, &mut bob] {
+        client.initialize("2025-11-25").await;
+    }
+    let roots = json!({"roots": [{"uri": "file:///mine"}]});
+    for (id, got) in [(1, "no"), (2, "yes")] {
+        let called = ada.ask(tool_call(id, "own__t", json!({}))).await;
+        assert_eq!(called["result"]["content"][0]["text"], got, "{called}");
+        let asked = ada.hear().await.unwrap();
+        assert_eq!(asked["method"], "roots/list", "{asked}");
+        let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": roots});
+        ada.say(&answer.to_string()).await;
+    }
+    let pong = bob
+        .ask(json!({"jsonrpc": "2.0", "id": 3, "method": "ping"}))
+        .await;
+    assert_eq!(pong["id"], 3, "the other is not asked");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_a_process_asks_between_calls_comes_on_the_standing_stream_of_its_client() {
+    let served = served_by(asks_after_calls(), HttpOptions::new()).await;
+    let session = served.token("/mcp", "").await;
+    let post = async |body: Value| {
+        let request = served.post("/mcp", "", &body);
+        let request = request.header("mcp-session-id", &session);
+        request.send().await.unwrap()
+    };
+    let standing = by_hand()
+        .get(served.url("/mcp"))
+        .header("accept", "text/event-stream")
+        .header("mcp-session-id", &session);
+    let mut standing = standing.send().await.unwrap();
+    for (id, got) in [(1, "no"), (2, "yes")] {
+        let called: Value = post(tool_call(id, "own__t", json!({})))
+            .await
+            .json()
+            .await
+            .unwrap();
+        assert_eq!(called["result"]["content"][0]["text"], got, "{called}");
+        let question = async {
+            let mut text = String::new();
+            loop {
+                let chunk = standing.chunk().await.unwrap().expect("the stream ended");
+                text.push_str(std::str::from_utf8(&chunk).unwrap());
+                let messages = text.lines().filter_map(|line| line.strip_prefix("data: "));
+                let mut messages =
+                    messages.filter_map(|data| serde_json::from_str::<Value>(data).ok());
+                if let Some(asked) = messages.find(|said| said["method"] == "roots/list") {
+                    return asked;
+                }
+            }
+        };
+        let asked = tokio::time::timeout(PATIENCE, question).await.unwrap();
+        let answer = json!({"jsonrpc": "2.0", "id": asked["id"],
+            "result": {"roots": [{"uri": "file:///mine"}]}});
+        assert_eq!(post(answer).await.status(), StatusCode::ACCEPTED);
+    }
 }
