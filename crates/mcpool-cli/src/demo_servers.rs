@@ -129,7 +129,7 @@ impl ServerHandler for DemoServer {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let echo = tool("echo", "Says what it was told", &[("message", "string")]);
+        let echo = tool("echo", "Returns its message", &[("message", "string")]);
         Ok(ListToolsResult::with_all_items(vec![
             echo,
             self.skill.tool(),

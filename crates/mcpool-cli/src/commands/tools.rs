@@ -144,7 +144,7 @@ fn list(attempts: &[Attempt], snapshot: &ToolSnapshot, is_target: bool) -> Text 
         let mut text = match entries.first() {
             // How all of them are called in one word, where a config gives the server its name.
             Some(first) if !is_target => text!(
-                "{} (in one word {})",
+                "{} (qualified name {})",
                 head,
                 AnswerLine(&first.qualified_name)
             ),
