@@ -15,10 +15,10 @@ use async_nats::HeaderMap;
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use mcpool_core::{
-    Caller, Delivery, ErrorKind, Notification, Raw, Request, RequestOptions, Requester as _,
-    RpcError, ServerName, ServerRequest, Verbs as _,
+    Caller, Client, Delivery, ErrorKind, Notification, Raw, Request, RequestOptions,
+    Requester as _, RpcError, ServerName, ServerRequest, Verbs as _,
 };
-use mcpool_nats::{Epoch, Sharing, discover};
+use mcpool_nats::{Carrier, Epoch, Sharing, discover};
 use mcpool_testkit::{Behavior, eventually, fixtures::stdio::StdioFixture, nats::NatsServer};
 use serde_json::{Value, json};
 use support::{PATIENCE, Running, carrier, connect, name, pool};
@@ -28,6 +28,20 @@ async fn served(nats: &NatsServer) -> (StdioFixture, Running) {
     let fixture = StdioFixture::new(Behavior::new());
     let worker = Running::start(nats, "w1", vec![fixture.spec("fix")], |worker| worker).await;
     (fixture, worker)
+}
+
+/// A served fixture, a gateway, and its session with the fixture.
+async fn ready() -> Option<(
+    (NatsServer, StdioFixture),
+    Running,
+    Carrier,
+    Arc<dyn Client>,
+)> {
+    let nats = NatsServer::start().await?;
+    let (fixture, worker) = served(&nats).await;
+    let carrier = carrier(&nats, "g1").await;
+    let client = connect(&carrier, "fix").await.unwrap();
+    Some(((nats, fixture), worker, carrier, client))
 }
 
 fn call(tool: &str, arguments: Value) -> Request {
@@ -43,12 +57,9 @@ fn text(raw: &Raw) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_runs_on_the_worker_and_the_list_is_the_servers() {
-    let Some(nats) = NatsServer::start().await else {
+    let Some(((_nats, _fixture), worker, carrier, client)) = ready().await else {
         return;
     };
-    let (_fixture, worker) = served(&nats).await;
-    let carrier = carrier(&nats, "g1").await;
-    let client = connect(&carrier, "fix").await.unwrap();
     let tools = client.list_tools().await.unwrap();
     assert!(tools.items.iter().any(|tool| tool.name == "echo"));
     let options = RequestOptions::new();
@@ -143,12 +154,9 @@ impl Caller for Accepts {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn questions_and_progress_come_to_the_caller() {
-    let Some(nats) = NatsServer::start().await else {
+    let Some(((_nats, _fixture), worker, _carrier, client)) = ready().await else {
         return;
     };
-    let (_fixture, worker) = served(&nats).await;
-    let carrier = carrier(&nats, "g1").await;
-    let client = connect(&carrier, "fix").await.unwrap();
     let caller = Arc::new(Accepts(AtomicUsize::new(0)));
     let options = RequestOptions::new().with_caller(Arc::clone(&caller) as _);
     let ask = call(
@@ -171,12 +179,9 @@ async fn questions_and_progress_come_to_the_caller() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_is_dropped_is_cancelled_at_the_server() {
-    let Some(nats) = NatsServer::start().await else {
+    let Some(((_nats, _fixture), worker, _carrier, client)) = ready().await else {
         return;
     };
-    let (_fixture, worker) = served(&nats).await;
-    let carrier = carrier(&nats, "g1").await;
-    let client = connect(&carrier, "fix").await.unwrap();
     let options = RequestOptions::new();
     let seen = async |what: &str| {
         let state = client
@@ -235,12 +240,9 @@ async fn a_worker_that_dies_leaves_unknown_and_then_not_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_takes_is_not_sent() {
-    let Some(nats) = NatsServer::start().await else {
+    let Some(((nats, _fixture), worker, _carrier, client)) = ready().await else {
         return;
     };
-    let (_fixture, worker) = served(&nats).await;
-    let carrier = carrier(&nats, "g1").await;
-    let client = connect(&carrier, "fix").await.unwrap();
     worker.kill();
     nobody_listens(&nats, "mcpool.test.fix.w1").await;
     let options = RequestOptions::new();

@@ -207,6 +207,32 @@ async fn a_gateway_reads_too_slowly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_disk_of_jetstream_is_full() {
+    let Some(nats) = NatsServer::start_with_disk("", 4 * 1024 * 1024).await else {
+        return;
+    };
+    let (fleet, url) = (Fleet::new(), nats.url());
+    let mut workers = vec![fleet.worker(&url, "w0"), fleet.worker(&url, "w1")];
+    let gateways = gateways(&url, 4, 2).await;
+    let load = Load::start(&handles(&gateways), 8, COUNT);
+    let mut times = Vec::new();
+    for full in 0..rounds(1, 10) {
+        load.goes_on().await;
+        let at = Instant::now();
+        rig::fill(&url).await;
+        times.push(load.recovered(at).await);
+        // Calls need no disk, nor does a worker that comes.
+        let victim = full % 2;
+        workers[victim].child.kill().unwrap();
+        workers[victim].child.wait().unwrap();
+        workers[victim] = fleet.worker(&url, &format!("w{victim}"));
+        gateways[0].sees(2).await;
+    }
+    let what = "the disk of JetStream is full";
+    fleet.judge(what, load, gateways, workers, times).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn gateways_are_killed() {
     let (Some(haproxy), Some(nats)) = (Balancer::program(), NatsServer::start().await) else {
         return;

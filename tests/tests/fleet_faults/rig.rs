@@ -225,3 +225,23 @@ pub(crate) fn handles(gateways: &[Gateway]) -> Vec<ServerHandle> {
         .map(|gateway| gateway.server.clone())
         .collect()
 }
+
+/// Writes to JetStream until it takes no more.
+pub(crate) async fn fill(url: &str) {
+    let client = async_nats::connect(url).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    let stream = async_nats::jetstream::stream::Config {
+        name: "filler".to_owned(),
+        subjects: vec!["filler".to_owned()],
+        ..Default::default()
+    };
+    jetstream.get_or_create_stream(stream).await.unwrap();
+    let since = std::time::Instant::now();
+    loop {
+        let written = jetstream.publish("filler", vec![0; 64 * 1024].into()).await;
+        if written.unwrap().await.is_err() {
+            return;
+        }
+        assert!(since.elapsed() < PATIENCE, "the disk does not get full");
+    }
+}

@@ -29,7 +29,7 @@ fn is_loss(error: &Error) -> bool {
 }
 
 /// When the server dies, every pending request ends at once as lost and unknown, whatever is asked
-/// afterwards fails as not sent, and the transport says why.
+/// afterwards fails as not sent or rejected, and the transport says why.
 ///
 /// # Errors
 /// The violation.
@@ -70,7 +70,8 @@ pub async fn death_ends_everything(target: &dyn ContractTarget) -> Verdict {
         return violated(check, format!("a request after the death: {refused:?}"));
     }
     if target.has_connection() {
-        if refused.delivery() != Delivery::NotSent {
+        // It may meet the end on its way: a relay says then that it did not take it.
+        if !matches!(refused.delivery(), Delivery::NotSent | Delivery::Rejected) {
             return violated(check, format!("after the end it was sent: {refused:?}"));
         }
         let closed = tokio::time::timeout(AT_ONCE, drive.transport.closed()).await;

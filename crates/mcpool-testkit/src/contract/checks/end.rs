@@ -112,13 +112,19 @@ pub async fn close_is_bounded_while_a_send_is_stuck(target: &dyn ContractTarget)
     }
     drive.close(Duration::from_secs(2) + AT_ONCE).await?;
     drive.close(AT_ONCE).await?;
+    let mut closed = 0;
     loop {
         match tokio::time::timeout(AT_ONCE, stuck.join_next()).await {
             Ok(None) => break,
-            Ok(Some(Ok(Err(error)))) if error.kind() == ErrorKind::Closed => {}
+            Ok(Some(Ok(Err(error)))) if error.kind() == ErrorKind::Closed => closed += 1,
+            // One of those that it read before it stopped, on a busy machine.
+            Ok(Some(Ok(Ok(_)))) => {}
             Ok(Some(other)) => return violated(check, format!("a stuck request: {other:?}")),
             Err(_) => return violated(check, "a stuck request did not end with close"),
         }
+    }
+    if closed == 0 {
+        return violated(check, "no request was stuck");
     }
     no_process_is_left(check, drive.fixture.as_ref())
 }
