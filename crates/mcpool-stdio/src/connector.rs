@@ -1,11 +1,14 @@
 //! Opens transports: starts the server's process and takes over its pipes.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
 use mcpool_core::{
-    ConnectRequest, Connector, Error, ErrorKind, Result, StdioSpec, Transport, TransportKind,
-    TransportSpec,
+    ConnectRequest, Connector, Error, ErrorKind, Result, ServerName, StdioSpec, Transport,
+    TransportKind, TransportSpec,
 };
 
 use crate::{
@@ -43,6 +46,8 @@ use crate::{
 #[derive(Clone, Default)]
 pub struct StdioConnector {
     launch: Launch,
+    /// Guardians of single servers.
+    guardians: HashMap<ServerName, Guardian>,
     stderr: Arc<Mutex<Fanout>>,
 }
 
@@ -58,6 +63,13 @@ impl StdioConnector {
     #[must_use]
     pub fn with_guardian(mut self, guardian: impl Into<Guardian>) -> Self {
         self.launch.guardian = guardian.into();
+        self
+    }
+
+    /// Sets what ends one server, whatever the others have.
+    #[must_use]
+    pub fn with_guardian_of(mut self, server: ServerName, guardian: impl Into<Guardian>) -> Self {
+        self.guardians.insert(server, guardian.into());
         self
     }
 
@@ -130,7 +142,10 @@ impl StdioConnector {
                 ),
             ));
         };
-        let launch = self.launch.clone();
+        let mut launch = self.launch.clone();
+        if let Some(guardian) = self.guardians.get(&request.server) {
+            launch.guardian = guardian.clone();
+        }
         let owned = stdio.clone();
         let ladder = pace.ladder();
         // Looking a program up and starting it block.

@@ -36,6 +36,7 @@
 
 #[cfg(unix)]
 mod child;
+mod clock;
 mod command;
 mod connector;
 mod guardian;
@@ -55,6 +56,7 @@ mod stderr;
 mod tend;
 mod transport;
 
+pub use clock::MachineTime;
 pub use connector::StdioConnector;
 pub use guardian::{Guardian, GuardianProgram, run_guardian};
 pub use monitor::StdioMonitor;

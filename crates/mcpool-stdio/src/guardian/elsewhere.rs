@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, io, path::PathBuf};
 
+use crate::clock::MachineTime;
+
 /// A program that starts the servers and ends them. On this system it is never started.
 #[derive(Debug, Clone)]
 pub struct GuardianProgram;
@@ -22,8 +24,17 @@ impl GuardianProgram {
         Self
     }
 
+    /// Another one.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self
+    }
+
     /// Nothing: servers end with the application.
     pub fn hand_over(&self) {}
+
+    /// Nothing: a process that is stopped is not noticed on this system.
+    pub fn end_at(&self, _moment: MachineTime) {}
 }
 
 /// Fails.

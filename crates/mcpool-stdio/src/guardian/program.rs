@@ -26,6 +26,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::wire::{self, Frame, Refusal, Report, Request};
+use crate::clock::MachineTime;
 
 /// How long the guardian may take to start itself and a server, and to take what is said to it.
 pub(super) const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -81,6 +82,8 @@ struct Running {
     link: Weak<Link>,
     /// When it could not be started.
     failed: Option<Instant>,
+    /// When the servers are to be dead, if that was set.
+    deadline: Option<MachineTime>,
 }
 
 impl GuardianProgram {
@@ -114,6 +117,13 @@ impl GuardianProgram {
         Self::new(path.unwrap_or_default(), args)
     }
 
+    /// The same program as another guardian, which runs in a process of its own and has no server
+    /// yet.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::new(&self.shared.path, &self.shared.args)
+    }
+
     /// Leaves the end of the servers to the guardian: from now on a close returns at once, and
     /// the guardian takes the server through the rest of its shutdown policy, whether the
     /// application still runs or not. Meant for the end of a program that has done its work.
@@ -122,6 +132,27 @@ impl GuardianProgram {
     /// [`kill`](mcpool_core::TransportMonitor::kill) still kills at once.
     pub fn hand_over(&self) {
         self.shared.handed_over.store(true, Ordering::Release);
+    }
+
+    /// Has the guardian kill its servers at this moment, whatever becomes of the application until
+    /// then, unless a later one is set before: for servers that must not run any more when the
+    /// application was stopped (SIGSTOP) or the machine slept. After the moment no server is started.
+    /// An earlier moment than the one before changes nothing.
+    ///
+    /// The guardian looks at the clock four times a second. A shell that takes the place of a
+    /// guardian that cannot be started knows no such moment. Blocks as long as a write to a socket
+    /// and the start of the guardian do.
+    pub fn end_at(&self, moment: MachineTime) {
+        let mut running = lock(&self.shared.running);
+        if running.deadline.is_some_and(|before| before >= moment) {
+            return;
+        }
+        running.deadline = Some(moment);
+        if let Some(link) = running.link.upgrade() {
+            // An error is a guardian that has ended: its servers have, and the next one is given
+            // the moment first.
+            let _ = link.send(&Request::Deadline { at: moment }, &[]);
+        }
     }
 
     pub(super) fn has_handed_over(&self) -> bool {
@@ -139,13 +170,17 @@ impl GuardianProgram {
         if running.failed.is_some_and(|at| at.elapsed() < RETRY) {
             return Err(io::Error::other("it could not be started a moment ago"));
         }
-        match Link::open(&self.shared) {
+        let opened = Link::open(&self.shared).and_then(|link| {
+            if let Some(at) = running.deadline {
+                link.send(&Request::Deadline { at }, &[])?;
+            }
+            Ok(link)
+        });
+        match opened {
             Ok(link) => {
                 let link = Arc::new(link);
-                *running = Running {
-                    link: Arc::downgrade(&link),
-                    failed: None,
-                };
+                running.link = Arc::downgrade(&link);
+                running.failed = None;
                 Ok(link)
             }
             Err(error) => {

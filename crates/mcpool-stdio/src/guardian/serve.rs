@@ -24,12 +24,13 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     task::JoinSet,
-    time::{Instant, timeout_at},
+    time::{Instant, MissedTickBehavior, timeout_at},
 };
 
 use super::wire::{self, Refusal, Report, Request, STREAMS, Start};
 use crate::{
     child::OwnProcess,
+    clock::MachineTime,
     orphans::{self, poll_until},
     shutdown::{DROP_PATIENCE, Ladder},
 };
@@ -39,6 +40,8 @@ use crate::{
 const RESERVE: u64 = 64;
 /// How long adopted processes that have ended may stay zombies.
 const REAP_PAUSE: Duration = Duration::from_millis(250);
+/// How often the moment is looked at when the servers are to be dead.
+const LOOK: Duration = Duration::from_millis(250);
 /// How long the last sweep goes on against processes that make others.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -120,6 +123,8 @@ struct Guardian {
     /// The servers that were started and have not ended. Locked while one is started, so that no
     /// sweep meets a server that is not on the list yet.
     servers: Arc<Mutex<HashMap<u64, Server>>>,
+    /// When all of them are to be dead. Who holds a lock of the servers may take this one.
+    deadline: Arc<Mutex<Option<MachineTime>>>,
 }
 
 #[derive(Clone)]
@@ -130,6 +135,8 @@ struct Server {
     late: Arc<Mutex<Vec<OwnedFd>>>,
     /// Whether it is being ended already, so that no ladder has to be climbed.
     ending: bool,
+    /// Whether it is being killed since its time is over.
+    expired: bool,
 }
 
 /// Where reports go.
@@ -150,6 +157,7 @@ impl Guardian {
             say
         });
         let reaping = tokio::spawn(self.clone().reap());
+        let keeping = tokio::spawn(self.clone().keep(reports.clone()));
         let mut watches = JoinSet::new();
         let mut duties = JoinSet::new();
         while let Ok((request, streams)) = wire::hear(&mut hear).await {
@@ -194,6 +202,7 @@ impl Guardian {
                     }
                 }
                 Request::Release { server } => self.release(server, &mut duties),
+                Request::Deadline { at } => *lock(&self.deadline) = Some(at),
             }
             while watches.try_join_next().is_some() {}
             while duties.try_join_next().is_some() {}
@@ -205,6 +214,9 @@ impl Guardian {
         while duties.join_next().await.is_some() {}
         watches.shutdown().await;
         reaping.abort();
+        keeping.abort();
+        // It has a way to report, whose end is waited for below.
+        let _ = keeping.await;
         let sweeper = self.clone();
         let _ = tokio::task::spawn_blocking(move || sweeper.sweep(None, SWEEP)).await;
         drop(reports);
@@ -228,6 +240,10 @@ impl Guardian {
             })
             .collect();
         let mut servers = self.servers();
+        if lock(&self.deadline).is_some_and(MachineTime::has_come) {
+            // The application was stopped, and does not know yet how late it is.
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         let streams = [Stdio::from(stdin), stdout.into(), stderr.into()];
         let process = Arc::new(OwnProcess::start_for(
             &start.plan(),
@@ -241,6 +257,7 @@ impl Guardian {
                 ladder: start.ladder,
                 late: Arc::new(Mutex::new(late)),
                 ending: false,
+                expired: false,
             },
         );
         Ok(process)
@@ -303,6 +320,37 @@ impl Guardian {
             server: id,
             status: status.map(ExitStatusExt::into_raw),
             killed,
+        }
+    }
+
+    /// Kills all servers when the moment has come that the application set, which may be stopped.
+    async fn keep(self, reports: Reports) {
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ends = JoinSet::new();
+        loop {
+            looks.tick().await;
+            while ends.try_join_next().is_some() {}
+            if !lock(&self.deadline).is_some_and(MachineTime::has_come) {
+                continue;
+            }
+            let left: Vec<(u64, Server)> = {
+                let mut servers = self.servers();
+                let left = servers.iter_mut().filter(|(_, server)| !server.expired);
+                left.map(|(id, server)| {
+                    // Also one that is being ended: this is faster.
+                    (server.ending, server.expired) = (true, true);
+                    (*id, server.clone())
+                })
+                .collect()
+            };
+            for (id, server) in left {
+                let end = self.clone().end(id, server, Duration::ZERO, DROP_PATIENCE);
+                let reports = reports.clone();
+                ends.spawn(async move {
+                    let _ = reports.send(end.await);
+                });
+            }
         }
     }
 

@@ -25,7 +25,7 @@ use tokio::{
     net::unix::{OwnedReadHalf, OwnedWriteHalf},
 };
 
-use crate::{command::Plan, shutdown::Ladder};
+use crate::{clock::MachineTime, command::Plan, shutdown::Ladder};
 
 /// The longest frame. No system takes a command of this size, its environment included, so it
 /// bounds nothing that could work.
@@ -50,6 +50,8 @@ pub(super) enum Request {
     },
     /// Take the server through its ladder; the application asks for it no more.
     Release { server: u64 },
+    /// Kill all servers at this moment, and start none after it, unless another one is set before.
+    Deadline { at: MachineTime },
 }
 
 /// A server to be started.
