@@ -2,7 +2,10 @@
 
 use std::{fmt, future::poll_fn, path::PathBuf, sync::Arc, time::Duration};
 
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, Subscriber, message::OutboundMessage};
+use async_nats::{
+    Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Subscriber,
+    message::OutboundMessage,
+};
 use bytes::Bytes;
 use futures::SinkExt as _;
 use mcpool_core::{Error, ErrorKind, Result, Secret};
@@ -196,8 +199,7 @@ impl Carrier {
         let client = options.connect_options(sender)?.connect(servers).await;
         let client = client.map_err(|error| {
             // Its text may repeat a URL with a password.
-            let message = format!("NATS cannot be reached: {}", error.kind());
-            Error::new(ErrorKind::Connect, message)
+            Error::new(ErrorKind::Connect, why(error.kind()))
         })?;
         Ok(Self(Arc::new(Inner {
             client,
@@ -298,7 +300,10 @@ impl Carrier {
     }
 
     /// Waits until the server has all that was published and subscribed.
-    pub(crate) async fn flush(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// `Connect` when the connection was closed for good.
+    pub async fn flush(&self) -> Result<()> {
         self.0.client.flush().await.map_err(|error| {
             Error::new(ErrorKind::Connect, "the connection with NATS is closed")
                 .with_source(error.to_string())
@@ -330,6 +335,31 @@ impl Room {
 
 fn not_published(error: async_nats::PublishError) -> Error {
     Error::new(ErrorKind::Connect, "a frame cannot be given to NATS").with_source(error.to_string())
+}
+
+/// Why NATS could not be connected, and what to look at.
+fn why(kind: ConnectErrorKind) -> &'static str {
+    match kind {
+        ConnectErrorKind::ServerParse => "the address of NATS is no URL such as nats://host:4222",
+        ConnectErrorKind::Dns => "the host of NATS is not known by that name",
+        ConnectErrorKind::Authentication => {
+            "the key for NATS cannot sign: look at the seed or the credentials"
+        }
+        ConnectErrorKind::AuthorizationViolation => {
+            "NATS does not let this process in: look at the user, the nkey or the credentials, and \
+             whether NATS knows them"
+        }
+        ConnectErrorKind::TimedOut => "NATS does not answer: look at the address and at firewalls",
+        ConnectErrorKind::Tls => {
+            "no TLS with NATS: look at the certificate authority that is trusted, the host's name in \
+             the server's certificate, and the certificate of this process"
+        }
+        ConnectErrorKind::Io => {
+            "NATS cannot be reached: look at the address, whether nats-server runs, and whether it \
+             wants TLS and a certificate of this process"
+        }
+        ConnectErrorKind::MaxReconnects => "NATS cannot be reached",
+    }
 }
 
 /// Bytes that are left for the head of a frame.

@@ -1,17 +1,29 @@
 //! The servers of a pool's workers among those of a manager, as they come and go.
+//!
+//! Two things say what there is. Workers answer `discover`: they are here, with what they have.
+//! The registry remembers: what a worker has that does not answer, and the catalogs, so that a
+//! gateway lists the tools of a server before anybody could be asked. Without JetStream there is
+//! `discover` alone.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use mcpool_core::{ServerName, ServerSpec, StartMode};
+use mcpool_core::{ServerName, ServerSpec, StartMode, StateKind};
 use mcpool_manager::ConnectionManager;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::{carrier::Carrier, connector::NatsConnector, discovery::discover};
+use crate::{
+    carrier::Carrier,
+    connector::NatsConnector,
+    discovery::discover,
+    identity::Identity,
+    kv::{FleetServer, FleetSnapshot, FleetWorker, Registry, shown},
+    worker::Inventory,
+};
 
 /// How often the workers are asked.
 const LOOK: Duration = Duration::from_secs(2);
@@ -23,22 +35,40 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 /// it soon.
 const ABSENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How often a registry that is not there yet is looked for: the first worker creates it.
+const REGISTRY_PAUSE: Duration = Duration::from_secs(2);
+
+/// A worker that has not answered for so long is shown as gone.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Servers that are taken from a pool.
 const MAX_SERVERS: usize = 10_000;
 
 /// Adds the servers of a pool's workers to a manager, and removes those that no worker has any
-/// more. A server of the same name that the manager has already stays as it is.
+/// more: that is 30 s after nobody has it, or, where the pool has a registry, after a day for the
+/// servers of a worker that did not go in good order. A server of the same name that the manager
+/// has already stays as it is.
 ///
 /// Clones share what they know. What applies a config beside it adds [`specs`](Self::specs).
 #[derive(Clone)]
 pub struct Follow {
     carrier: Carrier,
-    known: Arc<Mutex<BTreeMap<ServerName, Known>>>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    servers: BTreeMap<ServerName, Known>,
+    /// What each worker has answered, and when.
+    answers: BTreeMap<Identity, (Inventory, Instant)>,
+    registry: Arc<FleetSnapshot>,
 }
 
 struct Known {
     spec: ServerSpec,
     seen: Instant,
+    /// Whether a worker can serve it.
+    served: bool,
 }
 
 impl Follow {
@@ -47,42 +77,122 @@ impl Follow {
     pub fn new(carrier: Carrier) -> Self {
         Self {
             carrier,
-            known: Arc::default(),
+            shared: Arc::default(),
         }
+    }
+
+    /// The connection with NATS.
+    #[must_use]
+    pub fn carrier(&self) -> &Carrier {
+        &self.carrier
     }
 
     /// The servers of the pool that were added.
     #[must_use]
     pub fn specs(&self) -> Vec<ServerSpec> {
-        let known = self.known();
-        known.values().map(|known| known.spec.clone()).collect()
+        let shared = self.shared();
+        let servers = shared.servers.values();
+        servers.map(|known| known.spec.clone()).collect()
+    }
+
+    /// The workers of the pool, as far as they are known. One is here that has answered in the
+    /// last 10 s.
+    #[must_use]
+    pub fn fleet(&self) -> FleetSnapshot {
+        let shared = self.shared();
+        let answers = shared.answers.values();
+        let here = answers.filter(|(_, at)| at.elapsed() <= SILENCE_TIMEOUT);
+        merged(&shared.registry, here.map(|(inventory, _)| inventory))
     }
 
     /// Follows the pool until the manager is shut down. Dropping the future leaves the servers as
     /// they are.
     pub async fn run(&self, manager: &ConnectionManager) {
+        tokio::join!(self.ask(manager), self.read(manager));
+    }
+
+    /// Asks the workers.
+    async fn ask(&self, manager: &ConnectionManager) {
         while !manager.is_shut_down() {
             match discover(&self.carrier, ANSWER_TIMEOUT).await {
                 Ok(found) => {
-                    let names = found
-                        .into_iter()
-                        .flat_map(|worker| worker.servers.into_keys());
-                    self.seen(manager, names);
+                    let names = found.iter().flat_map(|worker| worker.servers.keys());
+                    self.seen(manager, names.cloned());
+                    let back = self.answered(found);
                     self.forget(manager).await;
+                    wake(manager, back);
                 }
                 // While NATS is away nobody is known to be gone.
                 Err(error) => {
                     tracing::debug!(%error, "the pool cannot be asked");
                     let now = Instant::now();
-                    self.known().values_mut().for_each(|known| known.seen = now);
+                    let mut shared = self.shared();
+                    shared
+                        .servers
+                        .values_mut()
+                        .for_each(|known| known.seen = now);
                 }
             }
-            tokio::time::sleep(LOOK).await;
+            sleep(LOOK).await;
         }
     }
 
+    /// Reads the registry.
+    async fn read(&self, manager: &ConnectionManager) {
+        let registry = loop {
+            match Registry::find(&self.carrier).await {
+                Ok(registry) => break registry,
+                Err(error) => tracing::debug!(%error, "the pool has no registry"),
+            }
+            sleep(REGISTRY_PAUSE).await;
+            if manager.is_shut_down() {
+                return;
+            }
+        };
+        let mut watch = registry.watch();
+        let mut seeded: HashMap<ServerName, String> = HashMap::new();
+        while !manager.is_shut_down() {
+            let snapshot = match timeout(LOOK, watch.changed()).await {
+                Ok(snapshot) => snapshot,
+                Err(_) => watch.current(),
+            };
+            let workers = snapshot.workers.values();
+            let names = workers.flat_map(|worker| worker.servers.keys());
+            self.seen(manager, names.cloned());
+            self.shared().registry = Arc::clone(&snapshot);
+            for (name, hash) in catalogs(&snapshot) {
+                if seeded.get(name).is_some_and(|before| before == hash) {
+                    continue;
+                }
+                match self.seed(manager, &registry, name, hash).await {
+                    Ok(()) => {
+                        seeded.insert(name.clone(), hash.to_owned());
+                    }
+                    Err(error) => {
+                        tracing::debug!(server = %name, %error, "no catalog from the registry");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives the manager the tools of a server that it has not asked itself.
+    async fn seed(
+        &self,
+        manager: &ConnectionManager,
+        registry: &Registry,
+        name: &ServerName,
+        hash: &str,
+    ) -> mcpool_core::Result<()> {
+        if !self.shared().servers.contains_key(name) {
+            return Ok(());
+        }
+        let tools = registry.tools(hash).await?;
+        manager.server(name.as_str())?.seed_tools(tools)
+    }
+
     fn seen(&self, manager: &ConnectionManager, names: impl Iterator<Item = ServerName>) {
-        let mut known = self.known();
+        let known = &mut self.shared().servers;
         for name in names {
             let now = Instant::now();
             if let Some(known) = known.get_mut(&name) {
@@ -100,7 +210,12 @@ impl Follow {
             match manager.add(spec.clone()) {
                 Ok(()) => {
                     tracing::info!(server = %name, pool = %self.carrier.pool(), "a server of the pool");
-                    known.insert(name, Known { spec, seen: now });
+                    let known_now = Known {
+                        spec,
+                        seen: now,
+                        served: true,
+                    };
+                    known.insert(name, known_now);
                 }
                 // The manager has one of its own.
                 Err(error) => tracing::debug!(server = %name, %error, "not added"),
@@ -108,9 +223,34 @@ impl Follow {
         }
     }
 
+    /// Takes in what the workers have answered; gives the servers that a worker can serve again.
+    fn answered(&self, found: Vec<Inventory>) -> Vec<ServerName> {
+        let now = Instant::now();
+        let mut shared = self.shared();
+        let shared = &mut *shared;
+        let answers = &mut shared.answers;
+        for inventory in found {
+            answers.insert(inventory.worker.clone(), (inventory, now));
+        }
+        answers.retain(|_, (_, at)| at.elapsed() <= ABSENCE_TIMEOUT);
+        let mut back = Vec::new();
+        for (name, known) in &mut shared.servers {
+            let mut answers = answers.values().filter(|(_, at)| *at == now);
+            let served = answers.any(|(worker, _)| {
+                let server = worker.servers.get(name);
+                server.is_some_and(|server| can_serve(&server.state))
+            });
+            if served && !known.served {
+                back.push(name.clone());
+            }
+            known.served = served;
+        }
+        back
+    }
+
     async fn forget(&self, manager: &ConnectionManager) {
         let gone: Vec<ServerName> = {
-            let mut known = self.known();
+            let known = &mut self.shared().servers;
             let gone = known
                 .iter()
                 .filter(|(_, known)| known.seen.elapsed() > ABSENCE_TIMEOUT)
@@ -127,8 +267,99 @@ impl Follow {
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<ServerName, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The workers of a pool as they are at this moment: those that answer within the time are here,
+/// and what the registry remembers of the others.
+///
+/// Dropping the future gives it up.
+///
+/// # Errors
+/// `Connect` when NATS cannot be asked. A pool without a registry has the workers that answer.
+pub async fn fleet(carrier: &Carrier, within: Duration) -> mcpool_core::Result<FleetSnapshot> {
+    let remembered = async {
+        let Ok(registry) = Registry::find(carrier).await else {
+            return Arc::default();
+        };
+        let mut watch = registry.watch();
+        // Nothing says that this was all: what there is comes at once.
+        let mut newest = Arc::default();
+        while let Ok(snapshot) = timeout(within, watch.changed()).await {
+            newest = snapshot;
+            if watch.has_caught_up() {
+                break;
+            }
+        }
+        newest
+    };
+    let (found, remembered) = tokio::join!(discover(carrier, within), remembered);
+    Ok(merged(&remembered, found?.iter()))
+}
+
+/// What the registry remembers, and over it what workers say of themselves now.
+fn merged<'a>(
+    remembered: &FleetSnapshot,
+    answers: impl Iterator<Item = &'a Inventory>,
+) -> FleetSnapshot {
+    let mut fleet = remembered.clone();
+    for worker in fleet.workers.values_mut() {
+        worker.is_here = false;
+    }
+    for inventory in answers {
+        let worker = fleet.workers.entry(inventory.worker.clone());
+        let worker = worker.or_insert_with(FleetWorker::unknown);
+        worker.is_here = true;
+        for (name, served) in &inventory.servers {
+            let server = worker.servers.entry(name.clone());
+            server.or_insert_with(|| {
+                let mut server = FleetServer::new(name.clone(), shown(&served.state));
+                server.sharing = served.sharing;
+                server
+            });
+        }
+    }
+    fleet
+}
+
+/// The newest catalog that is known of each server: that of a worker that is here, if one has it.
+fn catalogs(snapshot: &FleetSnapshot) -> BTreeMap<&ServerName, &str> {
+    let mut catalogs = BTreeMap::new();
+    let mut workers: Vec<&FleetWorker> = snapshot.workers.values().collect();
+    workers.sort_by_key(|worker| worker.is_here);
+    for server in workers
+        .into_iter()
+        .flat_map(|worker| worker.servers.values())
+    {
+        if let Some(hash) = &server.catalog {
+            catalogs.insert(&server.name, hash.as_str());
+        }
+    }
+    catalogs
+}
+
+/// Whether a worker opens sessions with a server in this state.
+fn can_serve(state: &str) -> bool {
+    [StateKind::Ready, StateKind::Idle, StateKind::Connecting]
+        .iter()
+        .any(|kind| kind.as_str() == state)
+}
+
+/// Connects servers whose worker is back, and whose next attempt may be far away.
+fn wake(manager: &ConnectionManager, names: Vec<ServerName>) {
+    for name in names {
+        let Ok(server) = manager.server(name.as_str()) else {
+            continue;
+        };
+        let waits = |state| matches!(state, StateKind::Backoff | StateKind::Dormant);
+        if server.status().is_ok_and(|status| waits(status.state)) {
+            tokio::spawn(async move {
+                // What came of it is an event of the manager.
+                let _ = server.connect().await;
+            });
+        }
     }
 }
 
@@ -136,7 +367,49 @@ impl fmt::Debug for Follow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Follow")
             .field("carrier", &self.carrier)
-            .field("servers", &self.known().len())
+            .field("servers", &self.shared().servers.len())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inventory(worker: &str, server: &str, state: &str) -> Inventory {
+        let text =
+            format!(r#"{{"worker":"{worker}","servers":{{"{server}":{{"state":"{state}"}}}}}}"#);
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn remembers(worker: &str, server: FleetServer) -> FleetSnapshot {
+        let mut known = FleetWorker::unknown();
+        known.is_here = true;
+        known.place = "rack 7".to_owned();
+        known.servers.insert(server.name.clone(), server);
+        let mut snapshot = FleetSnapshot::default();
+        snapshot.workers.insert(worker.parse().unwrap(), known);
+        snapshot
+    }
+
+    #[test]
+    fn a_worker_is_here_that_answers_and_what_it_wrote_is_shown() {
+        let mut files = FleetServer::new("files".parse().unwrap(), "backoff");
+        files.why = Some("it exits".to_owned());
+        files.catalog = Some("ab".to_owned());
+        let remembered = remembers("w1", files.clone());
+        let (here, new) = (
+            inventory("w1", "files", "backoff"),
+            inventory("w2", "docs", "ready"),
+        );
+        let both = merged(&remembered, [&here, &new].into_iter());
+        let of = |name: &str| &both.workers[&name.parse::<Identity>().unwrap()];
+        assert!(of("w1").is_here && of("w1").place == "rack 7");
+        assert_eq!(of("w1").servers[&files.name], files);
+        let docs: ServerName = "docs".parse().unwrap();
+        assert_eq!(of("w2").servers[&docs].state, "ready");
+        let alone = merged(&remembered, std::iter::empty());
+        assert!(alone.workers.values().all(|worker| !worker.is_here));
+        assert_eq!(catalogs(&alone).into_values().collect::<Vec<_>>(), ["ab"]);
     }
 }

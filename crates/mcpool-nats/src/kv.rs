@@ -15,7 +15,10 @@ mod tokens;
 
 pub use bucket::Storage;
 pub use lease::Terms;
-pub use registry::{Announced, FleetServer, FleetSnapshot, FleetWatch, FleetWorker, Registry};
+pub(crate) use registry::shown;
+pub use registry::{
+    Announced, FleetReport, FleetServer, FleetSnapshot, FleetWatch, FleetWorker, Registry,
+};
 #[cfg(feature = "auth")]
 pub use sealed::PoolKey;
 pub use tenure::{Leases, Tenant, Tenure};

@@ -41,7 +41,7 @@ mod worker;
 pub use carrier::{Carrier, NatsOptions};
 pub use connector::{NatsConnector, probe};
 pub use discovery::discover;
-pub use follow::Follow;
+pub use follow::{Follow, fleet};
 pub use identity::{Epoch, Identity, PoolName, Sharing};
 pub use subjects::token;
 pub use worker::{Inventory, ServedServer, Worker};

@@ -26,6 +26,7 @@ use crate::{
     clock::WorkerClock,
     head::{Head, Kind, VERSION},
     identity::{Epoch, Identity, Sharing},
+    kv::{FleetReport, Storage},
     subjects,
 };
 
@@ -83,6 +84,20 @@ impl Worker {
     pub fn with_drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
         self
+    }
+
+    /// What shows this worker and its servers in the pool's registry: to be run beside
+    /// [`run`](Self::run). `place` is shown to people: a host's name, a zone. `storage` is for a
+    /// registry that is not there yet.
+    pub fn report(&self, place: &str, storage: Storage) -> FleetReport {
+        FleetReport {
+            carrier: self.carrier.clone(),
+            manager: self.manager.clone(),
+            sharing: self.sharing.clone(),
+            tenures: self.tenures.clone(),
+            place: place.to_owned(),
+            storage,
+        }
     }
 
     /// Serves until `stop`, then takes nothing new, lets what runs end, and ends every session.

@@ -115,6 +115,17 @@ impl Bucket {
         }
     }
 
+    /// The pool's bucket for `what`, which must be there.
+    pub(crate) async fn find(carrier: &Carrier, what: &str) -> Result<Self> {
+        let mut context = jetstream::new(carrier.client().clone());
+        let bucket = format!("mcpool-{}-{what}", carrier.pool());
+        context.set_timeout(ANSWER_TIMEOUT);
+        let found = context.get_key_value(bucket.as_str()).await;
+        found
+            .map(Self)
+            .map_err(|error| unreachable(&bucket, error.to_string()))
+    }
+
     /// What a key holds. It may be what the key held a while ago: a replica answers.
     pub(crate) async fn read(&self, key: &str) -> Result<Held> {
         let entry = self.0.entry(key).await;

@@ -98,7 +98,8 @@ impl Terms {
     }
 
     /// How long the server has to end in good order.
-    pub(crate) fn margin(self) -> Duration {
+    #[must_use]
+    pub fn margin(self) -> Duration {
         self.margin
     }
 }

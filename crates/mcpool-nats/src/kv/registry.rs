@@ -3,8 +3,8 @@
 //! | key in the bucket `mcpool-<pool>-fleet` | written | holds |
 //! |---|---|---|
 //! | `worker.<worker>` | every 5 s | a count: "I am here" |
-//! | `server.<worker>.<server>` | on change | its state, sharing, epoch, and the hash of its catalog |
-//! | `catalog.<hash>.<part>` | when that hash is new | a part of the catalog |
+//! | `server.<worker>.<server>` | on change | its state and why, sharing, epoch, and the hash of its catalog |
+//! | `catalog.<hash>.<part>` | when that hash is new | a part of the catalog: its tools as MCP lists them |
 //!
 //! The hash is of the content, so a catalog that a gateway has is good for as long as the hash is
 //! the same, and equal instances have one. Every key is written by the worker in its name, but for
@@ -12,13 +12,14 @@
 
 mod announce;
 mod catalog;
+mod report;
 mod snapshot;
 mod watching;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
-use mcpool_core::{Result, ServerName};
+use mcpool_core::{Listing, Result, ServerName, model::Tool};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -29,7 +30,9 @@ use crate::{
 use super::bucket::{Bucket, Storage};
 
 pub use announce::Announced;
+pub use report::FleetReport;
 pub use snapshot::FleetSnapshot;
+pub(crate) use snapshot::shown;
 pub use watching::FleetWatch;
 
 /// How often a worker says that it is here.
@@ -47,8 +50,15 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct FleetServer {
     /// The server.
     pub name: ServerName,
-    /// Its state at the worker: a word of `StateKind`.
+    /// Its state at the worker: a word of `StateKind`, or `standby` where another worker has its
+    /// lease.
     pub state: String,
+    /// Why it is not connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// How many tools it shows.
+    #[serde(default)]
+    pub tools: usize,
     /// How it is shared.
     #[serde(default)]
     pub sharing: Sharing,
@@ -66,6 +76,8 @@ impl FleetServer {
         Self {
             name,
             state: state.into(),
+            why: None,
+            tools: 0,
             sharing: Sharing::default(),
             epoch: Epoch::NONE,
             catalog: None,
@@ -85,6 +97,17 @@ pub struct FleetWorker {
     pub servers: BTreeMap<ServerName, FleetServer>,
 }
 
+impl FleetWorker {
+    /// A worker of which nothing is known.
+    pub(crate) fn unknown() -> Self {
+        Self {
+            is_here: false,
+            place: String::new(),
+            servers: BTreeMap::new(),
+        }
+    }
+}
+
 /// The registry of a pool. Cloning shares it.
 #[derive(Debug, Clone)]
 pub struct Registry {
@@ -94,16 +117,29 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Opens the pool's registry.
+    /// Opens the pool's registry, and creates it if it is not there.
     ///
     /// # Errors
     /// `Connect` when JetStream is not there, or does not let this identity use the bucket.
     pub async fn open(carrier: &Carrier, storage: Storage) -> Result<Self> {
-        Ok(Self {
-            bucket: Bucket::open(carrier, "fleet", storage, MAX_AGE).await?,
+        let bucket = Bucket::open(carrier, "fleet", storage, MAX_AGE).await?;
+        Ok(Self::of(carrier, bucket))
+    }
+
+    /// Opens the pool's registry, if it is there: what a gateway may that only reads it.
+    ///
+    /// # Errors
+    /// `Connect` when there is none, or JetStream does not let this identity use it.
+    pub async fn find(carrier: &Carrier) -> Result<Self> {
+        Ok(Self::of(carrier, Bucket::find(carrier, "fleet").await?))
+    }
+
+    fn of(carrier: &Carrier, bucket: Bucket) -> Self {
+        Self {
+            bucket,
             identity: carrier.identity().clone(),
             part: carrier.max_body(),
-        })
+        }
     }
 
     /// Shows this process as a worker of the pool, until what it gives is dropped. `place` is
@@ -131,6 +167,14 @@ impl Registry {
     /// hash.
     pub async fn catalog(&self, hash: &str) -> Result<Bytes> {
         catalog::load(&self.bucket, hash).await
+    }
+
+    /// The tools in the catalog of this hash, as a [`FleetReport`] has stored them.
+    ///
+    /// # Errors
+    /// As [`catalog`](Self::catalog); `Protocol` when they are no list of tools.
+    pub async fn tools(&self, hash: &str) -> Result<Listing<Tool>> {
+        catalog::read_tools(&self.catalog(hash).await?)
     }
 }
 

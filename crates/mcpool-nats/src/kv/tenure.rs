@@ -46,6 +46,18 @@ pub trait Tenant: Send + Sync {
 
     /// How long that takes at most. It must fit into the margin of the lease.
     fn end_within(&self) -> Duration;
+
+    /// A write that takes or renews the lease is sent after this. By default nothing happens.
+    ///
+    /// With [`renewed`](Self::renewed) it is for what ends the tenant in place of a process that
+    /// is stopped (SIGSTOP): a deadline in another process, on a clock that both have.
+    fn renewing(&self) {}
+
+    /// That write is there: the tenant may live for so long from the moment of
+    /// [`renewing`](Self::renewing), and must be dead then. By default nothing happens.
+    fn renewed(&self, life: Duration) {
+        let _ = life;
+    }
 }
 
 /// A server of a manager runs while its lease is owned. Add it to the manager switched off.
@@ -265,6 +277,7 @@ impl Holding {
     async fn write(&mut self, expected: u64, write: u64) {
         let value = self.lease.record(write, false);
         let sent = self.shared.now();
+        self.tenant.renewing();
         // Not given up in its midst: what it did would not be known.
         let written = self.shared.bucket.write(&self.key, value.into(), expected);
         let outcome = written.await;
@@ -277,6 +290,9 @@ impl Holding {
         }
         self.lease.wrote(self.shared.now(), write, sent, &outcome);
         let owned = self.lease.epoch().map(Epoch::new);
+        if owned.is_some() && matches!(outcome, Written::At(_)) {
+            self.tenant.renewed(self.terms.dead_after());
+        }
         if owned.is_some() && *self.epoch.borrow() != owned {
             self.begin(owned).await;
         }

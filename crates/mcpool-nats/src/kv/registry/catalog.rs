@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use mcpool_core::{Error, ErrorKind, Result};
+use mcpool_core::{Error, ErrorKind, Listing, Raw, Reply, Result, model::Tool};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -31,6 +31,27 @@ fn hash(catalog: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
     }
     text
+}
+
+/// A catalog of these tools: their text as it came, in a JSON array.
+pub(super) fn of_tools<'a>(tools: impl Iterator<Item = &'a Reply<Tool>>) -> Result<Bytes> {
+    let tools: Vec<&Raw> = tools.map(Reply::raw).collect();
+    Ok(Raw::of(&tools)?.get().to_owned().into())
+}
+
+/// The tools of a catalog. What is no tool is left out.
+pub(super) fn read_tools(catalog: &[u8]) -> Result<Listing<Tool>> {
+    let tools: Vec<Raw> = serde_json::from_slice(catalog).map_err(|_| {
+        Error::new(
+            ErrorKind::Protocol,
+            "the catalog in the registry is no list of tools",
+        )
+    })?;
+    let tools = tools.into_iter().filter_map(|raw| {
+        let tool = raw.parse::<Tool>().ok()?;
+        Some(Reply::new(tool, raw))
+    });
+    Ok(Listing::new(tools.collect()))
 }
 
 /// Stores a catalog in parts of at most so many bytes, and gives its hash.
@@ -88,4 +109,20 @@ pub(super) async fn load(bucket: &Bucket, wanted: &str) -> Result<Bytes> {
         return Err(damaged());
     }
     Ok(catalog.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_are_kept_as_they_came() {
+        let text = r#"[{"name":"a","inputSchema":{"type":"object"},"x":1.0e400},{"no":"tool"}]"#;
+        let read = read_tools(text.as_bytes()).unwrap();
+        assert_eq!(read.items.len(), 1);
+        let kept = of_tools(read.items.iter()).unwrap();
+        let first = r#"[{"name":"a","inputSchema":{"type":"object"},"x":1.0e400}]"#;
+        assert_eq!(kept, first.as_bytes());
+        assert!(read_tools(b"{}").is_err());
+    }
 }

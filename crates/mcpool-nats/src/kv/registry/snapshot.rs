@@ -20,8 +20,9 @@ const MAX_SERVERS: usize = 10_000;
 /// The longest value of a key, in bytes. What is longer is not read.
 const MAX_VALUE: usize = 64 * 1024;
 
-/// The longest place and the longest word for a state that are shown, in characters.
-const MAX_SHOWN: usize = 100;
+/// The longest place, the longest word for a state and the longest reason that are shown, in
+/// characters.
+const MAX_SHOWN: usize = 200;
 
 /// A worker of which nothing was heard for so long is forgotten.
 const FORGET: Duration = Duration::from_secs(24 * 3600);
@@ -110,6 +111,7 @@ impl Reading {
             return false;
         }
         server.state = shown(&server.state);
+        server.why = server.why.as_deref().map(shown);
         server.catalog = server.catalog.filter(|hash| super::catalog::is_hash(hash));
         let Some(worker) = self.worker(name) else {
             return false;
@@ -127,11 +129,7 @@ impl Reading {
         if workers.len() >= MAX_WORKERS && !workers.contains_key(&name) {
             return None;
         }
-        Some(workers.entry(name).or_insert_with(|| FleetWorker {
-            is_here: false,
-            place: String::new(),
-            servers: BTreeMap::new(),
-        }))
+        Some(workers.entry(name).or_insert_with(FleetWorker::unknown))
     }
 
     /// Time has passed. Whether the snapshot changed.
@@ -153,7 +151,8 @@ impl Reading {
     }
 }
 
-fn shown(text: &str) -> String {
+/// Foreign text as it is shown: cleaned, and cut.
+pub(crate) fn shown(text: &str) -> String {
     let line = Untrusted::line(text).to_string();
     line.chars().take(MAX_SHOWN).collect()
 }
@@ -220,7 +219,7 @@ mod tests {
         );
         assert!(reading.apply(s(0), "worker.w1", Some(foreign.as_bytes())));
         let (_, worker) = reading.snapshot().workers.first_key_value().unwrap();
-        assert!(!worker.place.contains('\u{1b}') && worker.place.chars().count() <= 100);
+        assert!(!worker.place.contains('\u{1b}') && worker.place.chars().count() <= MAX_SHOWN);
     }
 
     #[test]

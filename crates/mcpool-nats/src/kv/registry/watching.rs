@@ -1,8 +1,14 @@
 //! The registry as somebody watches it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use async_nats::jetstream::kv::Operation;
+use async_nats::jetstream::kv::{Entry, Operation};
 use futures::StreamExt as _;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -20,6 +26,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct FleetWatch {
     snapshots: watch::Receiver<Arc<FleetSnapshot>>,
+    caught_up: Arc<AtomicBool>,
     _watching: DropGuard,
 }
 
@@ -28,10 +35,13 @@ impl FleetWatch {
         let (sender, snapshots) = watch::channel(Arc::default());
         let ended = CancellationToken::new();
         let until = ended.clone();
-        let watching = async move { until.run_until_cancelled(watch(bucket, sender)).await };
+        let caught_up = Arc::new(AtomicBool::new(false));
+        let all = Arc::clone(&caught_up);
+        let watching = async move { until.run_until_cancelled(watch(bucket, sender, all)).await };
         tokio::spawn(watching);
         Self {
             snapshots,
+            caught_up,
             _watching: ended.drop_guard(),
         }
     }
@@ -40,6 +50,12 @@ impl FleetWatch {
     #[must_use]
     pub fn current(&mut self) -> Arc<FleetSnapshot> {
         Arc::clone(&self.snapshots.borrow_and_update())
+    }
+
+    /// Whether all is in it that was there when the watch began. A registry with nothing in it never
+    /// says so.
+    pub(crate) fn has_caught_up(&self) -> bool {
+        self.caught_up.load(Ordering::Acquire)
     }
 
     /// Waits until it is another than [`current`](Self::current) last gave, and gives it.
@@ -54,7 +70,11 @@ impl FleetWatch {
     }
 }
 
-async fn watch(bucket: Bucket, sender: watch::Sender<Arc<FleetSnapshot>>) {
+async fn watch(
+    bucket: Bucket,
+    sender: watch::Sender<Arc<FleetSnapshot>>,
+    caught_up: Arc<AtomicBool>,
+) {
     let (began, mut reading) = (Instant::now(), Reading::default());
     let mut ticks = tokio::time::interval(TICK);
     loop {
@@ -64,19 +84,13 @@ async fn watch(bucket: Bucket, sender: watch::Sender<Arc<FleetSnapshot>>) {
                 let mut changed = tokio::select! {
                     _ = ticks.tick() => reading.tick(began.elapsed()),
                     entry = entries.next() => match entry {
-                        Some(Ok(entry)) => {
-                            let is_put = entry.operation == Operation::Put;
-                            let value = is_put.then_some(&*entry.value);
-                            reading.apply(began.elapsed(), &entry.key, value)
-                        }
+                        Some(Ok(entry)) => take(&mut reading, began.elapsed(), &entry, &caught_up),
                         Some(Err(_)) | None => break,
                     },
                 };
                 // One snapshot for what is there already.
                 while let Some(Some(Ok(entry))) = futures::FutureExt::now_or_never(entries.next()) {
-                    let is_put = entry.operation == Operation::Put;
-                    let value = is_put.then_some(&*entry.value);
-                    changed |= reading.apply(began.elapsed(), &entry.key, value);
+                    changed |= take(&mut reading, began.elapsed(), &entry, &caught_up);
                 }
                 if changed {
                     sender.send_replace(Arc::new(reading.snapshot().clone()));
@@ -89,4 +103,16 @@ async fn watch(bucket: Bucket, sender: watch::Sender<Arc<FleetSnapshot>>) {
             sender.send_replace(Arc::new(reading.snapshot().clone()));
         }
     }
+}
+
+/// Takes an entry in; gives whether the snapshot changed.
+fn take(reading: &mut Reading, now: Duration, entry: &Entry, caught_up: &AtomicBool) -> bool {
+    let is_put = entry.operation == Operation::Put;
+    let value = is_put.then_some(&*entry.value);
+    let mut changed = reading.apply(now, &entry.key, value);
+    if entry.delta == 0 && !caught_up.swap(true, Ordering::AcqRel) {
+        // Who waits for all of it hears of it, whatever the last entry was.
+        changed = true;
+    }
+    changed
 }
