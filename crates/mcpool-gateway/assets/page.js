@@ -18,6 +18,7 @@ const WORDS = {
   ready: ["ready", "good"], connecting: ["connecting", "warn"], backoff: ["reconnecting", "warn"],
   auth_required: ["login needed", "bad"], dormant: ["failed", "bad"], disabled: ["disabled", "off"],
   idle: ["not connected", "off"], closed: ["closed", "off"],
+  standby: ["standby", "off"], gone: ["gone", "bad"],
 };
 
 function stateOf(server) {
@@ -267,6 +268,40 @@ function drawProfiles() {
   }));
 }
 
+// The workers of the pool: one line for each server of each.
+function drawFleet() {
+  const fleet = status.fleet;
+  $("fleet").hidden = !fleet;
+  if (!fleet) return;
+  const away = fleet.connected ? "" : ", NATS is away: as it was last known";
+  $("fleet-head").textContent = `Workers of the pool ${clean(fleet.pool)}${away}`;
+  const rows = [];
+  for (const worker of fleet.workers) {
+    const servers = worker.servers.length ? worker.servers : [null];
+    servers.forEach((server, at) => {
+      const row = el("tr");
+      const cell = (text) => row.append(el("td", "", text));
+      cell(at ? "" : worker.worker);
+      cell(at ? "" : worker.place || "–");
+      cell(server?.server ?? "–");
+      const state = el("td");
+      state.append(stateOf({ state: worker.here ? server?.state ?? "idle" : "gone" }));
+      row.append(state);
+      cell(String(server?.tools ?? "–"));
+      cell(server ? (server.epoch ? `${server.sharing}, epoch ${server.epoch}` : server.sharing) : "–");
+      cell(server?.why ?? "");
+      rows.push(row);
+    });
+  }
+  $("workers").replaceChildren(...rows);
+  if (!rows.length) {
+    const none = el("tr");
+    none.append(el("td", "hint", "No worker of the pool is known."));
+    none.lastChild.colSpan = 7;
+    $("workers").append(none);
+  }
+}
+
 function draw() {
   const ready = status.servers.filter((server) => server.state === "ready").length;
   const enabled = status.servers.filter((server) => server.enabled).length;
@@ -275,6 +310,7 @@ function draw() {
   drawList();
   drawDetail();
   drawProfiles();
+  drawFleet();
 }
 
 async function refresh() {

@@ -20,6 +20,7 @@ use crate::{
     drain::Drain,
     era::{self, Cache},
     fault,
+    fleet::{Fleet, FleetSource},
     guests::{Guests, Visit},
     hub::Hub,
     outlet::{Outlet, Questions},
@@ -87,6 +88,8 @@ pub(crate) struct Inner {
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) guests: Guests,
     pub(crate) profiles: Profiles,
+    /// The workers of the pool, where there is a fleet.
+    pub(crate) fleet: Option<FleetSource>,
     pub(crate) since: SystemTime,
     /// Whether the pool, and profiles that say nothing of it, have tool search.
     pub(crate) tool_search: bool,
@@ -106,6 +109,7 @@ pub struct GatewayBuilder {
     session_lifetime: Duration,
     down: DownServers,
     audit: Option<AuditSink>,
+    fleet: Option<FleetSource>,
     name: String,
     tool_search: bool,
     profiles: Profiles,
@@ -170,6 +174,13 @@ impl GatewayBuilder {
         self
     }
 
+    /// Sets what gives the workers of the pool, for the page and its API. It is called for each
+    /// request that shows them: it must not block.
+    pub fn with_fleet(mut self, fleet: impl Fn() -> Fleet + Send + Sync + 'static) -> Self {
+        self.fleet = Some(FleetSource(Arc::new(fleet)));
+        self
+    }
+
     /// Sets the name that clients see. Default `mcpool`.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -213,6 +224,7 @@ impl GatewayBuilder {
             audit: Some(counted(Arc::clone(&pulse), self.audit)),
             pulse,
             guests: Guests::default(),
+            fleet: self.fleet,
             since: SystemTime::now(),
             tool_search: self.tool_search,
             profiles: self.profiles,
@@ -233,6 +245,7 @@ impl Gateway {
             session_lifetime: SESSION_LIFETIME,
             down: DownServers::default(),
             audit: None,
+            fleet: None,
             name: "mcpool".to_owned(),
             tool_search: false,
             profiles: Profiles::default(),

@@ -3,7 +3,7 @@
 //!
 //! | request | what |
 //! |---|---|
-//! | `GET /api/v1/status` | every server, with how its calls go; the profiles |
+//! | `GET /api/v1/status` | every server, with how its calls go; the profiles; the workers of a fleet |
 //! | `GET /api/v1/servers/{server}/tools` | its tools as MCP lists them, and where to call them |
 //! | `GET /api/v1/clients` | who is connected |
 //! | `GET /api/v1/events` | what happens from now on, as an event stream |
@@ -33,6 +33,7 @@ use super::{Front, Visitor, place::Place};
 use crate::{
     catalog::{Cost, Listed},
     fault,
+    fleet::Fleet,
     pulse::Calls,
     scope::Scope,
 };
@@ -134,6 +135,8 @@ struct Status<'a> {
     /// The profiles, for those who may have the whole pool.
     profiles: Vec<Part>,
     servers: Vec<Server>,
+    /// The workers that servers run at, where there is a fleet.
+    fleet: Option<Fleet>,
 }
 
 /// The pool or a profile, and what its tools cost a model.
@@ -190,6 +193,7 @@ pub(super) async fn status(
             profiles.push(Part::of(&front, &Scope::Profile(profile), at).await);
         }
     }
+    let fleet = &front.gateway.0.fleet;
     let status = Status {
         api: VERSION,
         version: env!("CARGO_PKG_VERSION"),
@@ -200,6 +204,7 @@ pub(super) async fn status(
         serves,
         profiles,
         servers,
+        fleet: fleet.as_ref().map(|fleet| fleet.0().within(&visitor.scope)),
     };
     Ok(Json(status).into_response())
 }

@@ -1,7 +1,10 @@
 //! The page and the API beneath it: what they say, to whom, and whom they refuse.
 
 use mcpool_core::{Client, ProtocolVersion};
-use mcpool_gateway::{AccessKeys, Grant, HttpOptions, HttpServer, Profile};
+use mcpool_gateway::{
+    AccessKeys, Fleet, FleetServer, FleetWorker, Gateway, Grant, HttpOptions, HttpServer,
+    Profile,
+};
 use mcpool_testkit::{Behavior, Era};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
@@ -126,6 +129,49 @@ async fn the_status_counts_calls_and_names_clients() {
     );
     assert!(client["name"].is_string(), "{clients}");
     assert!(client["requests"].as_u64().unwrap() >= 3, "{clients}");
+}
+
+#[tokio::test]
+async fn the_workers_of_a_fleet_are_in_the_status_where_there_are_any() {
+    let served = Served::one(Era::Modern).await;
+    assert_eq!(
+        json_of(&served, "/api/v1/status").await["fleet"],
+        Value::Null
+    );
+    let server = FleetServer {
+        server: "files".parse().unwrap(),
+        state: "backoff".to_owned(),
+        sharing: "one".to_owned(),
+        epoch: 7,
+        tools: 3,
+        why: Some("it exits".to_owned()),
+    };
+    let worker = FleetWorker {
+        worker: "w1".to_owned(),
+        place: "rack 7".to_owned(),
+        here: true,
+        servers: vec![server],
+    };
+    let fleet = Fleet {
+        pool: "tools".to_owned(),
+        connected: true,
+        workers: vec![worker],
+    };
+    let given = fleet.clone();
+    let gateway = Gateway::builder(served.manager.clone()).with_fleet(move || given.clone());
+    let Served {
+        manager, servers, ..
+    } = served;
+    let served = Served::on_socket(gateway.build(), manager, servers, HttpOptions::new()).await;
+    let mut status = json_of(&served, "/api/v1/status").await;
+    let expected = json!({"pool": "tools", "connected": true, "workers": [{
+        "worker": "w1", "place": "rack 7", "here": true, "servers": [{
+            "server": "files", "state": "backoff", "sharing": "one", "epoch": 7, "tools": 3,
+            "why": "it exits"}]}]});
+    assert_eq!(status["fleet"], expected);
+    // Who reads the API can read it as it was written.
+    let read: Fleet = serde_json::from_value(status["fleet"].take()).unwrap();
+    assert_eq!(read, fleet);
 }
 
 #[tokio::test]
