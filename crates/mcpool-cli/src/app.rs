@@ -25,6 +25,9 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use select::Found;
 
 #[cfg(all(unix, feature = "gateway"))]
+use mcpool::gateway::Fleet;
+
+#[cfg(all(unix, feature = "gateway"))]
 use crate::pool;
 use crate::{
     config_files, credentials,
@@ -46,6 +49,8 @@ pub(crate) struct App {
     /// The flags that every command has.
     pub(crate) global: Global,
     guardian: GuardianProgram,
+    /// The servers that have a guardian of their own.
+    guarded_apart: OnceLock<HashMap<ServerName, GuardianProgram>>,
     /// The server that the command line describes, instead of those of a config.
     target: Option<Target>,
     /// What sees every message, with `-vvv` or `--trace`.
@@ -72,6 +77,9 @@ pub(crate) struct App {
     /// What that gateway says of the servers whose connections are used.
     #[cfg(all(unix, feature = "gateway"))]
     lent: OnceLock<HashMap<String, pool::Seen>>,
+    /// The workers of the pool, as that gateway knows them.
+    #[cfg(all(unix, feature = "gateway"))]
+    fleet: OnceLock<Fleet>,
 }
 
 /// How the connect of one server went.
@@ -88,6 +96,7 @@ impl App {
         Self {
             global,
             guardian,
+            guarded_apart: OnceLock::new(),
             target,
             wire: None,
             asking: None,
@@ -104,6 +113,8 @@ impl App {
             borrows: false,
             #[cfg(all(unix, feature = "gateway"))]
             lent: OnceLock::new(),
+            #[cfg(all(unix, feature = "gateway"))]
+            fleet: OnceLock::new(),
         }
     }
 
@@ -118,6 +129,12 @@ impl App {
     #[cfg(all(unix, feature = "gateway"))]
     pub(crate) fn lent(&self, server: &str) -> Option<&pool::Seen> {
         self.lent.get()?.get(server)
+    }
+
+    /// The workers of the pool, as a gateway that runs knows them.
+    #[cfg(all(unix, feature = "gateway"))]
+    pub(crate) fn fleet(&self) -> Option<&Fleet> {
+        self.fleet.get()
     }
 
     /// With the questions of servers that a person is there to answer.
@@ -198,8 +215,11 @@ impl App {
     #[cfg(all(unix, feature = "gateway"))]
     async fn borrow_from_pool(&self, mut loaded: Loaded) -> Loaded {
         if self.borrows
-            && let Some(pool) = pool::find(&self.global).await
+            && let Some(mut pool) = pool::find(&self.global).await
         {
+            if let Some(fleet) = pool.fleet.take() {
+                self.fleet.get_or_init(|| fleet);
+            }
             let lent = pool.lend(&mut loaded.servers);
             tracing::info!(
                 pid = pool.pid,
@@ -222,6 +242,17 @@ impl App {
         config_files::report(&self.global, &loaded.problems, None);
         self.prepare(&loaded).await?;
         Ok((loaded, watcher))
+    }
+
+    /// The same; without a config there are no servers.
+    #[cfg(feature = "nats")]
+    pub(crate) async fn load_watched_if_any(&self) -> Result<(Loaded, Option<Watcher>), Failure> {
+        if self.target.is_some() || config_files::find(&self.global).is_ok() {
+            return self.load_watched().await;
+        }
+        let loaded = config_files::nothing().await?;
+        self.prepare(&loaded).await?;
+        Ok((loaded, None))
     }
 
     async fn prepare(&self, loaded: &Loaded) -> Result<(), Failure> {
@@ -287,6 +318,10 @@ impl App {
 
     fn factory(&self) -> StandardFactory {
         let stdio = StdioConnector::new().with_guardian(self.guardian.clone());
+        let apart = self.guarded_apart.get().into_iter().flatten();
+        let stdio = apart.fold(stdio, |stdio, (server, guardian)| {
+            stdio.with_guardian_of(server.clone(), guardian.clone())
+        });
         let factory = StandardFactory::new().with_connector(Arc::new(stdio));
         let factory = match &self.wire {
             Some(wire) => factory.with_tap(Arc::<Wire>::clone(wire)),
@@ -304,6 +339,19 @@ impl App {
     #[cfg(feature = "gateway")]
     pub(crate) fn answer_with(&self, handler: Arc<dyn ServerRequestHandler>) {
         self.handler.get_or_init(|| handler);
+    }
+
+    /// Gives each of these servers a guardian that no other has, before a config is loaded.
+    #[cfg(feature = "nats")]
+    pub(crate) fn guard_apart(&self, servers: impl Iterator<Item = ServerName>) {
+        let apart = servers.map(|server| (server, self.guardian.another()));
+        self.guarded_apart.get_or_init(|| apart.collect());
+    }
+
+    /// The guardian that this server alone has.
+    #[cfg(feature = "nats")]
+    pub(crate) fn guardian_of(&self, server: &ServerName) -> Option<GuardianProgram> {
+        self.guarded_apart.get()?.get(server).cloned()
     }
 
     /// Leaves what the shutdown of the stdio servers takes to the guardian: their graces go on

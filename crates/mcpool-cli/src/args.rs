@@ -13,6 +13,7 @@ use crate::{
     commands::{
         auth::AuthCommand,
         config::{ConfigCommand, TrustArgs},
+        demo::DemoArgs,
         login::LoginArgs,
         shell::ShellArgs,
         tools::ToolsArgs,
@@ -70,7 +71,7 @@ impl Command {
             self,
             Self::Call(_)
                 | Self::Tools(_)
-                | Self::Status { .. }
+                | Self::Status(_)
                 | Self::Resources { .. }
                 | Self::Prompts { .. }
         )
@@ -106,7 +107,7 @@ impl Cli {
 pub(crate) enum Command {
     /// Three servers on this machine: connect, call, kill one, see it come back. Needs no config
     /// and no network
-    Demo,
+    Demo(DemoArgs),
     /// Show which servers are configured, and where; connects to none
     #[command(visible_alias = "ls")]
     List,
@@ -115,10 +116,7 @@ pub(crate) enum Command {
 Examples:
   mcpool status
   mcpool status --json | jq -r '.servers[] | select(.error) | .name'")]
-    Status {
-        /// Only this server
-        server: Option<String>,
-    },
+    Status(crate::commands::status::StatusArgs),
     /// Show the tools of all servers or of one, with their parameters; one tool in full
     #[command(after_help = "\
 Examples:
@@ -201,7 +199,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   mcpool worker --nats nats://nats:4222 --pool tools
-  mcpool worker --nats tls://nats:4222 --pool tools --nats-creds worker.creds --each browser")]
+  mcpool worker --nats tls://nats:4222 --pool tools --nats-creds worker.creds --each browser
+  mcpool worker --nats nats://nats:4222 --pool tools --nats-replicas 3 --one ledger")]
     Worker(Box<crate::commands::worker::WorkerArgs>),
     /// Start a gateway in the background: `call`, `tools` and `status` then use its connections
     #[cfg(all(unix, feature = "gateway"))]
@@ -333,6 +332,10 @@ pub(crate) struct WatchArgs {
     /// Probe each server so often ("5s") instead of as its config says
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) every: Option<Duration>,
+    /// Watch the workers of this pool, and their servers, too
+    #[cfg(feature = "nats")]
+    #[command(flatten)]
+    pub(crate) nats: crate::nats::NatsArgs,
 }
 
 /// `mcpool bench`

@@ -116,6 +116,13 @@ async fn accept(global: &Global, loaded: Loaded) -> Result<Loaded, Failure> {
     admit(loaded).await
 }
 
+/// A config with no server, for a command that has servers from elsewhere.
+#[cfg(feature = "nats")]
+pub(crate) async fn nothing() -> Result<Loaded, Failure> {
+    let loader = Loader::new().with_masker(out::masker().clone());
+    Ok(off_thread(move || loader.load()).await??)
+}
+
 /// The server that the command line describes.
 pub(crate) async fn load_target(target: &Target) -> Result<Loaded, Failure> {
     let loader = target.loader()?;

@@ -12,10 +12,14 @@ mod config_files;
 mod credentials;
 mod demo_servers;
 mod exit;
+#[cfg(feature = "gateway")]
+mod fleet;
 mod global;
 mod guardian;
 mod logging;
 mod named;
+#[cfg(feature = "nats")]
+mod nats;
 mod off_thread;
 mod open_files;
 #[cfg(all(unix, feature = "gateway"))]

@@ -14,7 +14,9 @@ use std::{
 };
 
 use etcetera::BaseStrategy as _;
-use mcpool::{HttpSpec, ProtocolChoice, ProtocolVersion, ServerSpec, StateKind, TransportKind};
+use mcpool::{
+    HttpSpec, ProtocolChoice, ProtocolVersion, ServerSpec, StateKind, TransportKind, gateway::Fleet,
+};
 use nix::unistd::geteuid;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -39,6 +41,8 @@ const API: u32 = 1;
 pub(crate) struct Pool {
     pub(crate) socket: PathBuf,
     pub(crate) pid: u32,
+    /// The workers of its pool, where it has a fleet.
+    pub(crate) fleet: Option<Fleet>,
     servers: HashMap<String, Seen>,
 }
 
@@ -58,6 +62,7 @@ struct Status {
     version: String,
     pid: u32,
     servers: Vec<Seen>,
+    fleet: Option<Fleet>,
 }
 
 /// Where the gateway of these config files listens. The directory is made when it is not there.
@@ -132,6 +137,7 @@ pub(crate) async fn find(global: &Global) -> Option<Pool> {
             Some(Pool {
                 socket,
                 pid: status.pid,
+                fleet: status.fleet,
                 servers: servers.map(|seen| (seen.name.clone(), seen)).collect(),
             })
         }

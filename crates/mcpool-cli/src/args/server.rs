@@ -53,12 +53,12 @@ impl Command {
             Self::Call(CallArgs { server, .. }) => Some(server),
             Self::Bench(BenchArgs { server, .. }) => Some(server),
             Self::Login(LoginArgs { server, .. }) | Self::Logout { server } => Some(server),
-            Self::Status { server }
-            | Self::Health { server }
-            | Self::Doctor { server }
-            | Self::Resources { server, .. } => server.as_mut(),
+            Self::Health { server } | Self::Doctor { server } | Self::Resources { server, .. } => {
+                server.as_mut()
+            }
             Self::Prompts(PromptsArgs { server, .. }) => server.as_mut(),
             Self::Tools(ToolsArgs { server, .. }) => server.as_mut(),
+            Self::Status(args) => args.server.as_mut(),
             Self::Watch(args) => args.server.as_mut(),
             Self::Shell(args) => args.server.as_mut(),
             Self::Auth { command } => command.server_mut(),
@@ -68,7 +68,7 @@ impl Command {
             Self::Worker(_) => None,
             #[cfg(all(unix, feature = "gateway"))]
             Self::Up(_) | Self::Down => None,
-            Self::Demo
+            Self::Demo(_)
             | Self::List
             | Self::Config { .. }
             | Self::Trust(_)
@@ -108,10 +108,10 @@ impl Command {
                 None => true,
                 first => tool.replace(first.unwrap_or_default()).is_none(),
             },
-            Self::Status { server }
-            | Self::Health { server }
-            | Self::Doctor { server }
-            | Self::Resources { server, .. } => server.replace(name).is_none(),
+            Self::Health { server } | Self::Doctor { server } | Self::Resources { server, .. } => {
+                server.replace(name).is_none()
+            }
+            Self::Status(args) => args.server.replace(name).is_none(),
             Self::Watch(args) => args.server.replace(name).is_none(),
             Self::Shell(args) => args.server.replace(name).is_none(),
             #[cfg(feature = "gateway")]
@@ -122,7 +122,7 @@ impl Command {
             Self::Up(_) | Self::Down => false,
             // A login is for a URL.
             Self::Login(_) | Self::Logout { .. } | Self::Auth { .. } => false,
-            Self::Demo
+            Self::Demo(_)
             | Self::List
             | Self::Config { .. }
             | Self::Trust(_)

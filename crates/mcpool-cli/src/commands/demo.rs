@@ -1,10 +1,14 @@
 //! `mcpool demo`: three servers, three transports, one killed and back, nothing left behind.
 
+#[cfg(all(unix, feature = "nats"))]
+mod fleet;
+
 use std::{
     future::Future,
     time::{Duration, Instant},
 };
 
+use clap::Args;
 use mcpool::{
     ConnectionManager, ErrorKind, EventKind, HttpSpec, Refresh, ServerSpec, StdioSpec, Verbs as _,
 };
@@ -41,8 +45,22 @@ struct Seen {
     back_after: Duration,
 }
 
+/// `mcpool demo`
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    #[cfg(all(unix, feature = "nats"))]
+    #[command(flatten)]
+    fleet: fleet::FleetArgs,
+}
+
 /// Runs it.
-pub(crate) async fn run(app: &App) -> Outcome {
+pub(crate) async fn run(app: &App, args: DemoArgs) -> Outcome {
+    #[cfg(all(unix, feature = "nats"))]
+    if args.fleet.is_wanted() {
+        return fleet::run(app, args.fleet).await;
+    }
+    #[cfg(not(all(unix, feature = "nats")))]
+    let DemoArgs {} = args;
     let say = |text: &Text| match app.global.json {
         true => Ok(Exit::Good),
         false => out::print(text),

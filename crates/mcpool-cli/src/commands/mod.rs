@@ -4,7 +4,7 @@ pub(crate) mod auth;
 mod bench;
 mod call;
 pub(crate) mod config;
-mod demo;
+pub(crate) mod demo;
 mod doctor;
 mod health;
 mod left_out;
@@ -15,7 +15,7 @@ mod resources;
 #[cfg(feature = "gateway")]
 pub(crate) mod serve;
 pub(crate) mod shell;
-mod status;
+pub(crate) mod status;
 pub(crate) mod tools;
 #[cfg(all(unix, feature = "gateway"))]
 pub(crate) mod up;
@@ -36,9 +36,9 @@ use crate::{
 /// Runs a command. Dropping the future cancels what it does.
 pub(crate) async fn run(app: &App, command: Command) -> Outcome {
     match command {
-        Command::Demo => demo::run(app).await,
+        Command::Demo(args) => demo::run(app, args).await,
         Command::List => list::run(app).await,
-        Command::Status { server } => status::run(app, server.as_deref()).await,
+        Command::Status(args) => status::run(app, args).await,
         Command::Tools(args) => tools::run(app, args).await,
         Command::Call(args) => call::run(app, args).await,
         Command::Resources {

@@ -1,25 +1,21 @@
 //! `mcpool serve`: the servers of the config as one MCP server.
 
+mod audit;
 mod files;
 mod fronts;
 mod host;
 mod keys;
 mod profiles;
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 use futures::{StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered};
 use mcpool::{
     ServerSpec, Sharing, StartMode,
     gateway::{
-        AccessKeys, AuditEntry, DownServers, Gateway, HttpOptions, HttpServer, Limits, Profiles,
-        Relay, ResourceServer, Scope, SealingKeys, Tls,
+        AccessKeys, DownServers, Gateway, HttpOptions, HttpServer, Limits, Profiles, Relay,
+        ResourceServer, Scope, SealingKeys, Tls,
     },
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -184,7 +180,7 @@ pub(crate) struct ServeArgs {
     relay: Vec<Asked>,
     #[cfg(feature = "nats")]
     #[command(flatten)]
-    nats: super::worker::NatsArgs,
+    nats: crate::nats::NatsArgs,
 }
 
 /// What each client that is known by a key may ask for, or all others together.
@@ -357,11 +353,21 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
         following.push(changes);
     }
     let audit = match args.audit.clone() {
-        Some(path) => Some(off_thread(move || open_audit(&path)).await??),
+        Some(path) => Some(off_thread(move || audit::open(&path)).await??),
         None => None,
     };
     let recorder = args.recorder()?;
-    let (loaded, watcher) = app.load_watched().await?;
+    #[cfg(feature = "nats")]
+    let carrier = args.nats.carrier().await?;
+    #[cfg(feature = "nats")]
+    let needs_config = carrier.is_none();
+    #[cfg(not(feature = "nats"))]
+    let needs_config = true;
+    let (loaded, watcher) = match needs_config {
+        true => app.load_watched().await?,
+        // The servers may all be at workers.
+        false => app.load_watched_if_any().await?,
+    };
     let profiles = self::profiles(&loaded);
     let scope = args.scope(&profiles)?;
     let mut specs = loaded.servers;
@@ -370,9 +376,13 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     let global = app.global.clone();
     let followed = profiles.clone();
     #[cfg(feature = "nats")]
-    let pool = match args.nats.carrier().await? {
+    let mut shows = None;
+    #[cfg(feature = "nats")]
+    let pool = match carrier {
         Some(carrier) => {
             let pool = mcpool::nats::Follow::new(carrier);
+            let fleet = pool.clone();
+            shows = Some(move || crate::fleet::shown(fleet.carrier(), &fleet.fleet()));
             following.push(Box::pin({
                 let pool = pool.clone();
                 async move { pool.run(manager).await }
@@ -388,10 +398,7 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
             global.set_connect_timeout(specs);
             #[cfg(feature = "nats")]
             if let Some(pool) = &pool {
-                // The config's own come first.
-                let mut more = pool.specs();
-                more.retain(|spec| specs.iter().all(|own| own.name != spec.name));
-                specs.append(&mut more);
+                crate::fleet::add(pool, specs);
             }
         });
         AbortOnDropHandle::new(tokio::spawn(follow))
@@ -411,6 +418,10 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
         .with_down_servers(args.listed.into())
         .with_profiles(profiles)
         .with_tool_search(args.tool_search);
+    #[cfg(feature = "nats")]
+    if let Some(fleet) = shows {
+        builder = builder.with_fleet(fleet);
+    }
     if let Some(patience) = args.list_patience {
         builder = builder.with_list_patience(patience);
     }
@@ -423,7 +434,7 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
             .map_err(|error| Failure::usage(text!("--advertise: {}", error.to_string())))?;
     }
     if let Some(audit) = audit {
-        builder = builder.with_audit(move |entry| write_entry(&audit, &entry));
+        builder = builder.with_audit(move |entry| audit::write(&audit, &entry));
     }
     let gateway = builder.build();
     let mut fronts: FuturesUnordered<LocalBoxFuture<'_, Result<(), Failure>>> =
@@ -543,7 +554,7 @@ impl ServeArgs {
 
 /// Servers connect behind the gateway, which is there at once. One that clients do not share is
 /// connected in the pool for its lists alone.
-fn in_background(specs: &mut [ServerSpec]) {
+pub(super) fn in_background(specs: &mut [ServerSpec]) {
     for spec in specs {
         match spec.start {
             StartMode::Lazy(Some(_)) => {}
@@ -553,22 +564,6 @@ fn in_background(specs: &mut [ServerSpec]) {
             StartMode::Eager => spec.start = StartMode::Background,
             _ => {}
         }
-    }
-}
-
-fn open_audit(path: &Path) -> Result<Arc<Mutex<std::fs::File>>, Failure> {
-    Ok(Arc::new(Mutex::new(files::private(path)?)))
-}
-
-/// Writes an entry as one line. A line of the system's cache does not block.
-fn write_entry(file: &Mutex<std::fs::File>, entry: &AuditEntry) {
-    use std::io::Write as _;
-    let Ok(line) = serde_json::to_string(entry) else {
-        return;
-    };
-    let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Err(error) = file.write_all(format!("{line}\n").as_bytes()) {
-        tracing::error!(%error, "an entry of the audit was not written");
     }
 }
 

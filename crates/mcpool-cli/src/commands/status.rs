@@ -1,8 +1,9 @@
 //! `mcpool status`: connects to every server and shows how it went.
 
-#[cfg(all(unix, feature = "gateway"))]
+#[cfg(any(feature = "nats", all(unix, feature = "gateway")))]
 use std::time::Duration;
 
+use clap::Args;
 use mcpool::{
     ConnectionManager, Error, ErrorKind, Refresh, ServerStatus, StateKind, TransportKind,
 };
@@ -16,6 +17,23 @@ use crate::{
     text,
     verdict::{self, Verdict},
 };
+#[cfg(feature = "nats")]
+use crate::{config_files, exit::Failure};
+
+/// `mcpool status`
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Only this server
+    pub(crate) server: Option<String>,
+    /// Show the workers of this pool too
+    #[cfg(feature = "nats")]
+    #[command(flatten)]
+    nats: crate::nats::NatsArgs,
+}
+
+/// How long workers have to say that they are here.
+#[cfg(feature = "nats")]
+const FLEET_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One line of the table.
 struct Row {
@@ -52,7 +70,21 @@ impl Row {
 }
 
 /// Runs it.
-pub(crate) async fn run(app: &App, server: Option<&str>) -> Outcome {
+pub(crate) async fn run(app: &App, args: StatusArgs) -> Outcome {
+    #[cfg(feature = "nats")]
+    let asked = fleet(&args).await?;
+    #[cfg(feature = "nats")]
+    if let Some(fleet) = asked.as_ref().filter(|_| args.server.is_none())
+        && !app.has_target()
+        && config_files::find(&app.global).is_err()
+    {
+        // All servers are at workers.
+        return match app.global.json {
+            true => out::document(&json!({ "servers": [], "fleet": fleet })),
+            false => out::print(&crate::fleet::table(fleet, out::columns())),
+        };
+    }
+    let server = args.server.as_deref();
     let manager = app.configured(server).await?;
     let attempts = app.connect_all(manager).await;
     let mut rows = rows(manager, &attempts).await;
@@ -69,15 +101,32 @@ pub(crate) async fn run(app: &App, server: Option<&str>) -> Outcome {
             row.status.connect_time = seen.connect_ms.map(Duration::from_millis);
         }
     }
+    // Of the pool that was named, or of the gateway that runs.
+    #[cfg(feature = "gateway")]
+    let fleet: Option<&mcpool::gateway::Fleet> = None;
+    #[cfg(all(unix, feature = "gateway"))]
+    let fleet = fleet.or(app.fleet());
+    #[cfg(feature = "nats")]
+    let fleet = asked.as_ref().or(fleet);
     if app.global.json {
         let servers: Vec<Value> = rows.iter().map(row_json).collect();
-        out::document(&json!({ "servers": servers }))?;
+        let mut document = json!({ "servers": servers });
+        #[cfg(feature = "gateway")]
+        if let (Some(fleet), Some(document)) = (fleet, document.as_object_mut()) {
+            document.insert("fleet".to_owned(), json!(fleet));
+        }
+        out::document(&document)?;
     } else if rows.is_empty() && app.overall(Exit::Good) != Exit::Good {
         out::print(&text!(
             "no server of the config can be used: `mcpool config check` says why\n"
         ))?;
     } else {
         out::print(&rows_text(&rows, out::columns()))?;
+    }
+    #[cfg(feature = "gateway")]
+    if let Some(fleet) = fleet.filter(|_| !app.global.json) {
+        out::print(&text!("\n"))?;
+        out::print(&crate::fleet::table(fleet, out::columns()))?;
     }
     left_out::tell(&left_out::of_tools(manager).await);
     for Row { status, .. } in rows.iter().filter(|row| row.status.skipped > 0) {
@@ -90,6 +139,16 @@ pub(crate) async fn run(app: &App, server: Option<&str>) -> Outcome {
     }
     let errors = rows.iter().filter_map(|row| row.error.as_ref());
     Ok(app.overall(Exit::of_all(errors.map(Error::kind))))
+}
+
+/// The workers of the pool that the command line names.
+#[cfg(feature = "nats")]
+async fn fleet(args: &StatusArgs) -> Result<Option<mcpool::gateway::Fleet>, Failure> {
+    let Some(carrier) = args.nats.carrier().await? else {
+        return Ok(None);
+    };
+    let snapshot = mcpool::nats::fleet(&carrier, FLEET_TIMEOUT).await?;
+    Ok(Some(crate::fleet::shown(&carrier, &snapshot)))
 }
 
 /// The status table of a manager as it is now, for other commands.

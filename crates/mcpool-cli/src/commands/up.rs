@@ -47,6 +47,9 @@ pub(crate) struct UpArgs {
     /// Serve Streamable HTTP and the page at this address too, such as 127.0.0.1:7332
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+    #[cfg(feature = "nats")]
+    #[command(flatten)]
+    nats: crate::nats::NatsArgs,
 }
 
 /// Starts a gateway, unless one runs, and waits until it listens.
@@ -110,6 +113,8 @@ fn spawn(app: &App, args: &UpArgs, socket: &Path, log: File) -> io::Result<tokio
     if let Some(address) = args.listen {
         command.arg("--listen").arg(address.to_string());
     }
+    #[cfg(feature = "nats")]
+    args.nats.hand_on(&mut command);
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -14,6 +14,8 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
+use serde_json::Value;
+
 use super::{Outcome, tools::signature};
 use crate::{
     app::App,
@@ -23,6 +25,7 @@ use crate::{
     render::{
         json, out,
         screen::{self, Details, Key, Screen, Wish},
+        text::Text,
     },
     text,
 };
@@ -30,8 +33,21 @@ use crate::{
 /// How often the table is drawn when nothing happens: the seconds to the next retry run.
 const REDRAW: Duration = Duration::from_millis(250);
 
+/// How often the workers of a pool are compared with what they were.
+#[cfg(feature = "nats")]
+const FLEET_LOOK: Duration = Duration::from_secs(1);
+
 /// Runs it until a key or a signal ends it.
 pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
+    #[cfg(feature = "nats")]
+    let pool = args.nats.carrier().await?.map(mcpool::nats::Follow::new);
+    #[cfg(feature = "nats")]
+    let (loaded, watcher) = match pool {
+        None => app.load_watched().await?,
+        // The servers may all be at workers.
+        Some(_) => app.load_watched_if_any().await?,
+    };
+    #[cfg(not(feature = "nats"))]
     let (loaded, watcher) = app.load_watched().await?;
     let mut specs = loaded.servers;
     if let Some(name) = &args.server
@@ -43,22 +59,92 @@ pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
     // Before the start, so that no event is missed.
     let events = app.manager().events();
     let manager = app.managed(specs).await?;
+    #[cfg(feature = "nats")]
+    let fleet = FleetNews::of(pool.as_ref());
+    #[cfg(not(feature = "nats"))]
+    let fleet = FleetNews;
+    #[cfg(feature = "nats")]
+    let _following = pool.clone().map(|pool| {
+        let manager = manager.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move { pool.run(&manager).await }))
+    });
     let _reloading = watcher.map(|watcher| {
         let global = app.global.clone();
         let follow = reload::follow(manager.clone(), watcher, move |_, specs| {
             adjust(specs, &args);
             global.set_connect_timeout(specs);
+            #[cfg(feature = "nats")]
+            if let Some(pool) = &pool {
+                crate::fleet::add(pool, specs);
+            }
         });
         AbortOnDropHandle::new(tokio::spawn(follow))
     });
     if app.global.json {
-        return lines(events, json_line).await;
+        return lines(events, fleet, json_line).await;
     }
     if !out::is_terminal() {
         let mut watch = Watch::start(manager);
-        return lines(events, |item| text_line(&mut watch.screen, item)).await;
+        return lines(events, fleet, |item| text_line(&mut watch.screen, item)).await;
     }
-    table(app, manager, events).await
+    table(app, manager, events, fleet).await
+}
+
+/// What is shown as it happens.
+enum Happened {
+    Event(EventItem),
+    /// The workers are others, or other, than they were: in words, and as they are.
+    Fleet(Vec<Text>, Value),
+}
+
+/// What changes among the workers of a pool.
+#[cfg(feature = "nats")]
+struct FleetNews {
+    pool: Option<mcpool::nats::Follow>,
+    ticks: tokio::time::Interval,
+    before: mcpool::gateway::Fleet,
+}
+
+/// There are no workers.
+#[cfg(not(feature = "nats"))]
+struct FleetNews;
+
+impl FleetNews {
+    #[cfg(feature = "nats")]
+    fn of(pool: Option<&mcpool::nats::Follow>) -> Self {
+        let mut before = mcpool::gateway::Fleet::default();
+        before.connected = true;
+        let mut ticks = tokio::time::interval(FLEET_LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            pool: pool.cloned(),
+            ticks,
+            before,
+        }
+    }
+
+    /// Waits for a change. Cancel-safe.
+    #[cfg(feature = "nats")]
+    async fn next(&mut self) -> Happened {
+        let Some(pool) = &self.pool else {
+            return std::future::pending().await;
+        };
+        loop {
+            self.ticks.tick().await;
+            let fleet = crate::fleet::shown(pool.carrier(), &pool.fleet());
+            let lines = crate::fleet::changes(&self.before, &fleet);
+            if !lines.is_empty() {
+                let value = serde_json::json!(fleet);
+                self.before = fleet;
+                return Happened::Fleet(lines, value);
+            }
+        }
+    }
+
+    #[cfg(not(feature = "nats"))]
+    async fn next(&mut self) -> Happened {
+        std::future::pending().await
+    }
 }
 
 fn adjust(specs: &mut Vec<ServerSpec>, args: &WatchArgs) {
@@ -79,10 +165,18 @@ fn adjust(specs: &mut Vec<ServerSpec>, args: &WatchArgs) {
 /// One line for each event, until the manager is shut down.
 async fn lines(
     mut events: EventStream,
-    mut show: impl FnMut(EventItem) -> Result<bool, Failure>,
+    mut fleet: FleetNews,
+    mut show: impl FnMut(Happened) -> Result<bool, Failure>,
 ) -> Outcome {
-    while let Some(item) = events.recv().await {
-        if !show(item)? {
+    loop {
+        let happened = tokio::select! {
+            item = events.recv() => match item {
+                Some(item) => Happened::Event(item),
+                None => break,
+            },
+            fleet = fleet.next() => fleet,
+        };
+        if !show(happened)? {
             break;
         }
     }
@@ -90,23 +184,38 @@ async fn lines(
 }
 
 /// An event for programs.
-fn json_line(item: EventItem) -> Result<bool, Failure> {
-    match item {
-        EventItem::Missed(count) => out::json_line(json::missed(count)),
-        EventItem::Event(event) => out::json_line(json::event(&event)),
-        _ => Ok(true),
+fn json_line(happened: Happened) -> Result<bool, Failure> {
+    match happened {
+        Happened::Event(EventItem::Missed(count)) => out::json_line(json::missed(count)),
+        Happened::Event(EventItem::Event(event)) => out::json_line(json::event(&event)),
+        Happened::Event(_) => Ok(true),
+        Happened::Fleet(_, fleet) => {
+            let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+            out::json_line(serde_json::json!({ "event": "fleet", "at": at, "fleet": fleet }))
+        }
     }
 }
 
 /// An event for people who have no terminal.
-fn text_line(screen: &mut Screen, item: EventItem) -> Result<bool, Failure> {
-    match item {
-        EventItem::Missed(count) => out::print_line(&text!("{} events were missed", count)),
-        EventItem::Event(event) => match screen.note(&event) {
+fn text_line(screen: &mut Screen, happened: Happened) -> Result<bool, Failure> {
+    match happened {
+        Happened::Event(EventItem::Missed(count)) => {
+            out::print_line(&text!("{} events were missed", count))
+        }
+        Happened::Event(EventItem::Event(event)) => match screen.note(&event) {
             Some(line) => out::print_line(&line),
             None => Ok(true),
         },
-        _ => Ok(true),
+        Happened::Event(_) => Ok(true),
+        Happened::Fleet(lines, _) => {
+            for line in lines {
+                let line = screen.remark(SystemTime::now(), &line);
+                if !out::print_line(&line)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }
     }
 }
 
@@ -147,7 +256,12 @@ impl Drop for Watch<'_> {
     }
 }
 
-async fn table(app: &App, manager: &ConnectionManager, mut events: EventStream) -> Outcome {
+async fn table(
+    app: &App,
+    manager: &ConnectionManager,
+    mut events: EventStream,
+    mut fleet: FleetNews,
+) -> Outcome {
     let own = |error: std::io::Error| Failure::internal(text!("the terminal: {}", error));
     let mut terminal = ratatui::try_init().map_err(own)?;
     let mut watch = Watch::start(manager);
@@ -180,6 +294,11 @@ async fn table(app: &App, manager: &ConnectionManager, mut events: EventStream) 
                 },
             },
             Some(_) = errands.join_next() => {}
+            happened = fleet.next() => if let Happened::Fleet(lines, _) = happened {
+                for line in lines {
+                    screen.remark(SystemTime::now(), &line);
+                }
+            },
             item = events.recv() => match item {
                 None => return Ok(Exit::Good),
                 Some(EventItem::Event(event)) => {

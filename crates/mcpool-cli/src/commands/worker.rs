@@ -1,74 +1,32 @@
 //! `mcpool worker`: the servers of the config, served to a pool over NATS.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+mod lease;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use clap::Args;
 use mcpool::{
-    Secret, ServerName,
+    ConnectionManager, ServerName, ServerSpec,
     gateway::Relay,
-    nats::{Carrier, Identity, NatsOptions, PoolName, Sharing, Worker},
+    nats::{
+        Carrier, Sharing, Worker,
+        kv::{Leases, Storage, Tenure, Terms},
+    },
 };
 
-use super::Outcome;
+use self::lease::LeasedServer;
+use super::{Outcome, serve::in_background};
 use crate::{
     app::App,
     exit::{Exit, Failure},
     global::parse_duration,
-    off_thread::off_thread,
+    nats::NatsArgs,
     render::out,
     text,
 };
 
-/// The largest file with credentials, in bytes.
-const MAX_CREDENTIALS: u64 = 64 * 1024;
-
-/// How NATS is reached.
-#[derive(Debug, Args)]
-pub(crate) struct NatsArgs {
-    /// The servers of NATS, such as nats://host:4222 or tls://host:4222
-    #[arg(
-        long = "nats",
-        value_name = "URL",
-        value_delimiter = ',',
-        requires = "pool",
-        env = "MCPOOL_NATS",
-        hide_env_values = true
-    )]
-    urls: Vec<String>,
-    /// The pool of workers and gateways
-    #[arg(long, value_name = "NAME", env = "MCPOOL_POOL")]
-    pool: Option<PoolName>,
-    /// The name of this process in the pool; default: a random one
-    #[arg(long, value_name = "NAME", requires = "urls")]
-    nats_name: Option<Identity>,
-    /// Log in to NATS with a JWT: a .creds file
-    #[arg(long, value_name = "FILE", requires = "urls", conflicts_with_all = ["nats_nkey", "nats_user"])]
-    nats_creds: Option<PathBuf>,
-    /// Log in to NATS with an nkey: a file with its seed
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "urls",
-        conflicts_with = "nats_user"
-    )]
-    nats_nkey: Option<PathBuf>,
-    /// Log in to NATS as a user: a file with `user:password`
-    #[arg(long, value_name = "FILE", requires = "urls")]
-    nats_user: Option<PathBuf>,
-    /// Trust these certificates for NATS instead of the system's, as PEM
-    #[arg(long, value_name = "FILE", requires = "urls")]
-    nats_ca: Option<PathBuf>,
-    /// Show NATS this certificate, as PEM
-    #[arg(long, value_name = "FILE", requires = "nats_key")]
-    nats_cert: Option<PathBuf>,
-    /// The certificate's private key, as PEM
-    #[arg(long, value_name = "FILE", requires = "nats_cert")]
-    nats_key: Option<PathBuf>,
-}
+/// What the kernel may need for what was killed, in the margin of a lease.
+const KILL_ROOM: Duration = Duration::from_secs(1);
 
 /// `mcpool worker`
 #[derive(Debug, Args)]
@@ -78,6 +36,21 @@ pub(crate) struct WorkerArgs {
     /// A server of which each session gets a process of its own
     #[arg(long, value_name = "SERVER")]
     each: Vec<ServerName>,
+    /// A server that runs once in the pool: at the worker that has its lease. Give it to every
+    /// worker that may take over
+    #[arg(long, value_name = "SERVER")]
+    one: Vec<ServerName>,
+    /// How long a lease is valid: when its worker dies, the server runs elsewhere a fifth later. The
+    /// server is killed 2 s after it is asked to end, or sooner with a short lease
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "15s", requires = "one")]
+    lease: Duration,
+    /// On how many nodes of NATS leases and the registry are kept, when they are not there yet: 3 in
+    /// a cluster
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+    nats_replicas: u8,
+    /// Where this worker is, for people who look: a rack, a zone. Default: the name of the machine
+    #[arg(long, value_name = "TEXT")]
+    place: Option<String>,
     /// How long requests may take to end after SIGTERM or Ctrl-C; a second one ends them at once.
     /// Default: 10s
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
@@ -88,86 +61,166 @@ pub(crate) struct WorkerArgs {
 pub(crate) async fn run(app: &App, args: WorkerArgs) -> Outcome {
     // Who is asked is known to the gateways.
     app.answer_with(Arc::new(Relay::new()));
-    let Some(carrier) = args.nats.carrier().await? else {
+    let terms = args.terms()?;
+    if !args.nats.is_given() {
         return Err(Failure::usage(text!(
             "--nats URL and --pool NAME are needed"
         )));
-    };
-    let specs = app.load().await?;
-    let manager = app.managed(specs).await?.clone();
-    let names = manager.names();
-    if let Some(unknown) = args.each.iter().find(|name| !names.contains(name)) {
-        return Err(Failure::usage(text!(
-            "there is no server {} for --each",
-            unknown
-        )));
     }
-    let mut worker = Worker::new(carrier.clone(), manager);
-    for server in args.each {
+    app.guard_apart(args.one.iter().cloned());
+    let mut specs = app.load().await?;
+    args.prepare(&mut specs, terms)?;
+    let each: Vec<ServerName> = specs
+        .iter()
+        .filter(|spec| args.has_each(spec))
+        .map(|spec| spec.name.clone())
+        .collect();
+    let Some(carrier) = args.nats.carrier().await? else {
+        return Err(Failure::usage(text!("--pool NAME is needed")));
+    };
+    let storage = Storage::default().with_replicas(args.nats_replicas.into());
+    // Before anything is started: with no leases there is no server that runs once.
+    let leases = match args.one.is_empty() {
+        true => None,
+        false => Some(Leases::open(&carrier, storage).await?),
+    };
+    let manager = app.managed(specs).await?.clone();
+    let mut worker = Worker::new(carrier.clone(), manager.clone());
+    for server in each {
         worker = worker.with_sharing(server, Sharing::Each);
+    }
+    let mut tenures = Vec::new();
+    if let Some(leases) = &leases {
+        for server in &args.one {
+            let tenure = held(app, leases, &manager, server, terms)?;
+            worker = worker
+                .with_sharing(server.clone(), Sharing::One)
+                .with_tenure(server.clone(), tenure.epoch());
+            tenures.push(tenure);
+        }
     }
     if let Some(drain) = args.drain {
         worker = worker.with_drain(drain);
     }
+    let report = worker.report(&args.place(), storage);
     out::tell(&text!(
         "worker {} serves {} servers to the pool {}\n",
         carrier.identity().as_str(),
-        names.len(),
+        manager.names().len(),
         carrier.pool().as_str()
     ));
-    worker.run(app.on_end().cancelled()).await?;
+    let end = app.on_end();
+    let over = end.child_token();
+    let serving = async {
+        let served = worker.run(end.cancelled()).await;
+        over.cancel();
+        served
+    };
+    let (served, ()) = tokio::join!(serving, report.run(over.cancelled()));
+    // What ran has ended: the next owners need not wait.
+    futures::future::join_all(tenures.into_iter().map(Tenure::close)).await;
+    farewell(&carrier).await;
+    served?;
     Ok(Exit::Good)
 }
 
-impl NatsArgs {
-    /// The connection with NATS, if one is wanted.
-    pub(super) async fn carrier(&self) -> Result<Option<Carrier>, Failure> {
-        let (false, Some(pool)) = (self.urls.is_empty(), &self.pool) else {
-            return Ok(None);
-        };
-        let mut options = NatsOptions::new(self.urls.clone(), pool.clone());
-        if let Some(name) = &self.nats_name {
-            options = options.with_identity(name.clone());
-        }
-        if let Some(path) = &self.nats_creds {
-            options = options.with_credentials(Secret::new(secret(path).await?));
-        }
-        if let Some(path) = &self.nats_nkey {
-            options = options.with_nkey(Secret::new(secret(path).await?));
-        }
-        if let Some(path) = &self.nats_user {
-            let text = secret(path).await?;
-            let Some((user, password)) = text.trim_end().split_once(':') else {
-                return Err(Failure::usage(text!("{} holds no `user:password`", path)));
-            };
-            options = options.with_user(user, Secret::new(password));
-        }
-        if let Some(ca) = &self.nats_ca {
-            options = options.with_ca(ca.clone());
-        }
-        if let (Some(certificate), Some(key)) = (&self.nats_cert, &self.nats_key) {
-            options = options.with_certificate(certificate.clone(), key.clone());
-        }
-        Ok(Some(Carrier::connect(&options).await?))
+/// This process's part in the lease of a server.
+fn held(
+    app: &App,
+    leases: &Leases,
+    manager: &ConnectionManager,
+    server: &ServerName,
+    terms: Terms,
+) -> Result<Tenure, Failure> {
+    let handle = manager.server(server.as_str())?;
+    let tenant = LeasedServer::new(handle, app.guardian_of(server));
+    Ok(leases.hold(server, terms, Arc::new(tenant))?)
+}
+
+/// Lets what was said last get out.
+async fn farewell(carrier: &Carrier) {
+    if let Err(error) = carrier.flush().await {
+        tracing::debug!(%error, "the last words to NATS");
     }
 }
 
-/// The text of a file with a secret.
-async fn secret(path: &Path) -> Result<String, Failure> {
-    let file = path.to_owned();
-    let read = off_thread(move || {
-        use std::io::{Error, ErrorKind, Read as _};
-        let file = std::fs::File::open(file)?;
-        if !file.metadata()?.is_file() {
-            return Err(Error::new(ErrorKind::InvalidInput, "it is no regular file"));
+impl WorkerArgs {
+    fn terms(&self) -> Result<Terms, Failure> {
+        let terms = Terms::new(self.lease, self.lease / 5);
+        let margin = self.lease / 5;
+        if margin < KILL_ROOM {
+            return Err(Failure::usage(text!(
+                "--lease: a server needs a fifth of it to end, and that must be a second at least"
+            )));
         }
-        let mut text = String::new();
-        let read = file.take(MAX_CREDENTIALS + 1).read_to_string(&mut text)?;
-        match u64::try_from(read) {
-            Ok(read) if read <= MAX_CREDENTIALS => Ok(text),
-            _ => Err(Error::new(ErrorKind::FileTooLarge, "it is too large")),
+        terms.map_err(|error| Failure::usage(text!("--lease: {}", error.message())))
+    }
+
+    /// Checks what is said of servers, and has those with a lease wait for it.
+    fn prepare(&self, specs: &mut [ServerSpec], terms: Terms) -> Result<(), Failure> {
+        in_background(specs);
+        let named = self.each.iter().map(|name| ("--each", name));
+        for (flag, name) in named.chain(self.one.iter().map(|name| ("--one", name))) {
+            match specs.iter().find(|spec| spec.name == *name) {
+                None => {
+                    return Err(Failure::usage(text!(
+                        "there is no server {} for {}",
+                        name,
+                        flag
+                    )));
+                }
+                Some(spec) if !spec.enabled => {
+                    return Err(Failure::usage(text!(
+                        "{} of {}: the config has it disabled",
+                        flag,
+                        name
+                    )));
+                }
+                Some(_) => {}
+            }
         }
-    });
-    read.await?
-        .map_err(|error| Failure::usage(text!("{}: {}", path, error.to_string())))
+        let one: BTreeSet<&ServerName> = self.one.iter().collect();
+        let both = specs
+            .iter()
+            .find(|spec| one.contains(&spec.name) && self.has_each(spec));
+        if let Some(both) = both {
+            return Err(Failure::usage(text!(
+                "{} cannot be for each session and run once: --each or --one",
+                both.name
+            )));
+        }
+        if one.len() != self.one.len() {
+            return Err(Failure::usage(text!("--one names a server twice")));
+        }
+        let longest = terms.margin().saturating_sub(KILL_ROOM);
+        for spec in specs.iter_mut().filter(|spec| one.contains(&spec.name)) {
+            // Its lease switches it on.
+            spec.enabled = false;
+            spec.required = false;
+            spec.instances = 1;
+            let total = &mut spec.policy.shutdown.total;
+            *total = (*total).min(longest);
+        }
+        Ok(())
+    }
+
+    /// Whether each session has a process of its own, as the flag or the config says.
+    fn has_each(&self, spec: &ServerSpec) -> bool {
+        spec.sharing == mcpool::Sharing::Client || self.each.contains(&spec.name)
+    }
+
+    fn place(&self) -> String {
+        self.place.clone().unwrap_or_else(machine)
+    }
+}
+
+/// The name of this machine, or nothing where it is not known.
+fn machine() -> String {
+    #[cfg(unix)]
+    let name = nix::sys::utsname::uname()
+        .ok()
+        .and_then(|system| system.nodename().to_str().map(str::to_owned));
+    #[cfg(not(unix))]
+    let name = std::env::var("COMPUTERNAME").ok();
+    name.unwrap_or_default()
 }

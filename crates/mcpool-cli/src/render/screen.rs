@@ -94,17 +94,33 @@ impl Screen {
     /// Takes note of an event; gives it in words, unless another event says it better.
     pub(crate) fn note(&mut self, event: &Event) -> Option<Text> {
         let words = self.chronicle.note(event)?;
-        let time = humantime::format_rfc3339_millis(event.at).to_string();
+        let is_heartbeat = matches!(event.kind, EventKind::HeartbeatOk { .. });
+        Some(self.keep(event.at, event.server.clone(), is_heartbeat, &words))
+    }
+
+    /// Takes note of something that is no event of a server; gives it with its time.
+    pub(crate) fn remark(&mut self, at: SystemTime, words: &Text) -> Text {
+        self.keep(at, None, false, words)
+    }
+
+    fn keep(
+        &mut self,
+        at: SystemTime,
+        server: Option<ServerName>,
+        is_heartbeat: bool,
+        words: &Text,
+    ) -> Text {
+        let time = humantime::format_rfc3339_millis(at).to_string();
         let line = text!("{} {}", time.get(11..19).unwrap_or(&time), words);
         self.events.push_back(Told {
-            server: event.server.clone(),
-            is_heartbeat: matches!(event.kind, EventKind::HeartbeatOk { .. }),
+            server,
+            is_heartbeat,
             line: line.clone(),
         });
         if self.events.len() > MAX_EVENTS {
             self.events.pop_front();
         }
-        Some(line)
+        line
     }
 
     /// The server whose details are shown.

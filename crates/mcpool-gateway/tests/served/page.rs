@@ -2,8 +2,7 @@
 
 use mcpool_core::{Client, ProtocolVersion};
 use mcpool_gateway::{
-    AccessKeys, Fleet, FleetServer, FleetWorker, Gateway, Grant, HttpOptions, HttpServer,
-    Profile,
+    AccessKeys, Fleet, FleetServer, FleetWorker, Gateway, Grant, HttpOptions, HttpServer, Profile,
 };
 use mcpool_testkit::{Behavior, Era};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};

@@ -43,16 +43,9 @@ pub(super) fn tls(path: &Path, chain: &str, key: &str) -> Result<Tls, Failure> {
 
 /// Reads a file. One that is too long is refused: half of it would be other keys.
 pub(super) fn read(path: &Path) -> Result<String, Failure> {
-    use std::io::Read as _;
-    let mut text = String::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_KEY_FILE + 1).read_to_string(&mut text))
-        .map_err(|error| not_used(path, &error))?;
-    if text.len() as u64 > MAX_KEY_FILE {
-        let why = format!("it is longer than {} KiB", MAX_KEY_FILE / 1024);
-        return Err(not_used(path, &why));
-    }
-    Ok(text)
+    let bytes = mcpool_files::read_regular(path, MAX_KEY_FILE);
+    let bytes = bytes.map_err(|error| not_used(path, &error))?;
+    String::from_utf8(bytes).map_err(|_| not_used(path, &"it is no text"))
 }
 
 /// A file that is written at its end, the user's alone when it is made.
@@ -154,7 +147,7 @@ mod tests {
         let refused = read(&path).unwrap_err();
         let said = refused.to_text();
         assert!(
-            said.as_str().contains("longer than 64 KiB"),
+            said.as_str().contains("larger than 64 KiB"),
             "{}",
             said.as_str()
         );

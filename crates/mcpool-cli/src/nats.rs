@@ -1,0 +1,179 @@
+//! How the commands of a fleet reach NATS.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use mcpool::{
+    Secret, Sensitivity,
+    nats::{Carrier, Identity, NatsOptions, PoolName},
+};
+
+use crate::{
+    exit::Failure,
+    off_thread::off_thread,
+    render::{out, text::Text},
+    text,
+};
+
+/// The largest file with credentials, in bytes.
+const MAX_CREDENTIALS: u64 = 64 * 1024;
+
+/// The variable of `--nats`.
+const URLS: &str = "MCPOOL_NATS";
+
+/// How NATS is reached.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of a fleet")]
+pub(crate) struct NatsArgs {
+    /// The servers of NATS, such as nats://host:4222 or tls://host:4222
+    #[arg(
+        long = "nats",
+        value_name = "URL",
+        value_delimiter = ',',
+        requires = "pool",
+        env = URLS,
+        hide_env_values = true
+    )]
+    urls: Vec<String>,
+    /// The pool of workers and gateways
+    #[arg(long, value_name = "NAME", env = "MCPOOL_POOL")]
+    pool: Option<PoolName>,
+    /// The name of this process in the pool; default: a random one
+    #[arg(long, value_name = "NAME", requires = "urls")]
+    nats_name: Option<Identity>,
+    /// Log in to NATS with a JWT: a .creds file
+    #[arg(long, value_name = "FILE", requires = "urls", conflicts_with_all = ["nats_nkey", "nats_user"])]
+    nats_creds: Option<PathBuf>,
+    /// Log in to NATS with an nkey: a file with its seed
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "urls",
+        conflicts_with = "nats_user"
+    )]
+    nats_nkey: Option<PathBuf>,
+    /// Log in to NATS as a user: a file with `user:password`
+    #[arg(long, value_name = "FILE", requires = "urls")]
+    nats_user: Option<PathBuf>,
+    /// Trust these certificates for NATS instead of the system's, as PEM
+    #[arg(long, value_name = "FILE", requires = "urls")]
+    nats_ca: Option<PathBuf>,
+    /// Show NATS this certificate, as PEM
+    #[arg(long, value_name = "FILE", requires = "nats_key")]
+    nats_cert: Option<PathBuf>,
+    /// The certificate's private key, as PEM
+    #[arg(long, value_name = "FILE", requires = "nats_cert")]
+    nats_key: Option<PathBuf>,
+}
+
+impl NatsArgs {
+    /// Whether NATS is to be used.
+    pub(crate) fn is_given(&self) -> bool {
+        !self.urls.is_empty()
+    }
+
+    /// The connection with NATS, if one is wanted.
+    pub(crate) async fn carrier(&self) -> Result<Option<Carrier>, Failure> {
+        let (false, Some(pool)) = (self.urls.is_empty(), &self.pool) else {
+            return Ok(None);
+        };
+        for url in &self.urls {
+            hide_password(url);
+        }
+        let mut options = NatsOptions::new(self.urls.clone(), pool.clone());
+        if let Some(name) = &self.nats_name {
+            options = options.with_identity(name.clone());
+        }
+        if let Some(path) = &self.nats_creds {
+            options = options.with_credentials(Secret::new(secret(path).await?));
+        }
+        if let Some(path) = &self.nats_nkey {
+            options = options.with_nkey(Secret::new(secret(path).await?));
+        }
+        if let Some(path) = &self.nats_user {
+            let text = secret(path).await?;
+            let Some((user, password)) = text.trim_end().split_once(':') else {
+                return Err(Failure::usage(text!("{} holds no `user:password`", path)));
+            };
+            options = options.with_user(user, Secret::new(password));
+        }
+        let files = [&self.nats_ca, &self.nats_cert, &self.nats_key];
+        for path in files.into_iter().flatten() {
+            // Read once more by those who need it; here it can be named.
+            secret(path).await?;
+        }
+        if let Some(ca) = &self.nats_ca {
+            options = options.with_ca(ca.clone());
+        }
+        if let (Some(certificate), Some(key)) = (&self.nats_cert, &self.nats_key) {
+            options = options.with_certificate(certificate.clone(), key.clone());
+        }
+        match Carrier::connect(&options).await {
+            Ok(carrier) => Ok(Some(carrier)),
+            Err(error) => Err(Failure::from(error).with_hint(self.logged_in_by())),
+        }
+    }
+
+    /// What was shown to NATS, for who wonders why it did not help.
+    fn logged_in_by(&self) -> Text {
+        let login = match (&self.nats_creds, &self.nats_nkey, &self.nats_user) {
+            (Some(path), _, _) => text!("the JWT of {}", path),
+            (_, Some(path), _) => text!("the nkey of {}", path),
+            (_, _, Some(path)) => text!("the user of {}", path),
+            (None, None, None) => {
+                text!("no login (--nats-creds, --nats-nkey and --nats-user give one)")
+            }
+        };
+        let trust = match &self.nats_ca {
+            Some(path) => text!("the certificates of {}", path),
+            None => text!("the system's certificates (--nats-ca names others)"),
+        };
+        text!("used: {}; trusted, where NATS speaks TLS: {}", login, trust)
+    }
+
+    /// Gives these flags to another process of this program. What may hold a password is not among
+    /// the arguments, which every user of the machine can read.
+    #[cfg(unix)]
+    pub(crate) fn hand_on(&self, command: &mut tokio::process::Command) {
+        let Some(pool) = self.pool.as_ref().filter(|_| self.is_given()) else {
+            return;
+        };
+        command.env(URLS, self.urls.join(","));
+        command.args(["--pool", pool.as_str()]);
+        if let Some(name) = &self.nats_name {
+            command.args(["--nats-name", name.as_str()]);
+        }
+        let files = [
+            ("--nats-creds", &self.nats_creds),
+            ("--nats-nkey", &self.nats_nkey),
+            ("--nats-user", &self.nats_user),
+            ("--nats-ca", &self.nats_ca),
+            ("--nats-cert", &self.nats_cert),
+            ("--nats-key", &self.nats_key),
+        ];
+        for (flag, path) in files {
+            if let Some(path) = path {
+                command.arg(flag).arg(path);
+            }
+        }
+    }
+}
+
+/// Lets no password of a URL into what is shown.
+fn hide_password(url: &str) {
+    let Ok(url) = url.parse::<url::Url>() else {
+        return;
+    };
+    if let Some(password) = url.password() {
+        out::masker().add(password, Sensitivity::Secret);
+    }
+}
+
+/// The text of a file with a secret.
+async fn secret(path: &Path) -> Result<String, Failure> {
+    let file = path.to_owned();
+    let read = off_thread(move || mcpool_files::read_regular(&file, MAX_CREDENTIALS)).await?;
+    let failed = |why: String| Failure::usage(text!("{}: {}", path, why));
+    let bytes = read.map_err(|error| failed(error.to_string()))?;
+    String::from_utf8(bytes).map_err(|_| failed("it is no text".to_owned()))
+}
