@@ -94,6 +94,7 @@ pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
 enum Happened {
     Event(EventItem),
     /// The workers are others, or other, than they were: in words, and as they are.
+    #[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "no fleet"))]
     Fleet(Vec<Text>, Value),
 }
 
@@ -112,8 +113,10 @@ struct FleetNews;
 impl FleetNews {
     #[cfg(feature = "nats")]
     fn of(pool: Option<&mcpool::nats::Follow>) -> Self {
-        let mut before = mcpool::gateway::Fleet::default();
-        before.connected = true;
+        let before = mcpool::gateway::Fleet {
+            connected: true,
+            ..mcpool::gateway::Fleet::default()
+        };
         let mut ticks = tokio::time::interval(FLEET_LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
