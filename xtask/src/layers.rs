@@ -106,7 +106,8 @@ const LAYERS: &[Layer] = &[
         ],
     ),
     layer("mcpool-testkit", &["mcpool-core", "mcpool-duplex"]),
-    layer("mcpool-cli", &["mcpool"]),
+    // Of its own files it reads as little at once as every other part does.
+    layer("mcpool-cli", &["mcpool", "mcpool-files"]),
     layer("mcpool-bench", &["mcpool"]),
     layer("mcpool-conformance", &["mcpool"]),
     // As a downstream crate may: the facade, or the fine-grained crates.

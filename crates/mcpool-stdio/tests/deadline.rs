@@ -7,7 +7,7 @@ mod support;
 
 use std::time::Duration;
 
-use mcpool_core::Transport;
+use mcpool_core::{ErrorKind, Transport};
 use mcpool_stdio::{MachineTime, StdioConnector};
 use support::*;
 
@@ -40,5 +40,6 @@ async fn the_guardian_kills_when_the_time_is_over_and_starts_nothing_after_it() 
     connector.open(request.clone()).await.unwrap_err();
     apart.end_at(MachineTime::now().after(Duration::from_secs(600)));
     let server = connector.open(request).await.unwrap();
-    server.close().await.unwrap();
+    // It has to be killed, which is the word of the close.
+    assert_eq!(server.close().await.unwrap_err().kind(), ErrorKind::Timeout);
 }
