@@ -28,6 +28,10 @@ use crate::{
 /// be behind.
 const STRETCH: usize = 16;
 
+/// After so many stretches without a pause who waits for what was said is let go: more than can
+/// wait in an inbox, so it is a flood.
+const FLOOD: usize = 128;
+
 /// The task's other end. Dropped, it ends the task and says nothing to the server.
 pub(crate) struct Leave {
     link: oneshot::Sender<Arc<Link>>,
@@ -89,7 +93,7 @@ impl Task {
         mut left: oneshot::Receiver<Arc<Link>>,
         mut settles: mpsc::Receiver<oneshot::Sender<()>>,
     ) {
-        let mut stretch = 0;
+        let (mut stretch, mut stretches) = (0, 0_usize);
         loop {
             tokio::select! {
                 // What waits in the inbox is taken before anybody can know that it was.
@@ -118,13 +122,18 @@ impl Task {
                     if stretch == STRETCH {
                         stretch = 0;
                         drop(link);
-                        if let Ok(done) = settles.try_recv() {
+                        stretches = stretches.saturating_add(1);
+                        if stretches >= FLOOD
+                            && let Ok(done) = settles.try_recv()
+                        {
+                            stretches = 0;
                             let _ = done.send(());
                         }
                         tokio::task::yield_now().await;
                     }
                 }
                 Some(done) = settles.recv() => {
+                    stretches = 0;
                     let _ = done.send(());
                 }
             }
