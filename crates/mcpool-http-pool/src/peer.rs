@@ -1,6 +1,10 @@
 //! The HTTP side of one server: its client, its headers, its credentials.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{
@@ -38,6 +42,10 @@ const CREDENTIALS: &[&str] = &[
 /// After how many refusals the authenticator is asked no more. One request may need each of: a
 /// first token, a DPoP nonce, a renewed token, more scope.
 const MAX_REFUSALS: u32 = 4;
+
+/// After an answer, the connection is taken to be open for so long without a look at it. The look
+/// is a turn of the runtime, which costs more than the request that follows it at once.
+const QUIET: Duration = Duration::from_millis(1);
 
 /// A request to a server, without what [`HttpPeer`] adds.
 #[derive(Debug, Clone)]
@@ -117,6 +125,8 @@ struct Inner {
     authenticator: Option<Arc<dyn Authenticator>>,
     /// Whether credentials may not be sent: anybody on the way could read them.
     in_the_open: bool,
+    /// When the server last began to answer.
+    answered: Mutex<Option<Instant>>,
 }
 
 impl HttpPeer {
@@ -158,6 +168,7 @@ impl HttpPeer {
             cookies: CookieJar::default(),
             authenticator: request.authenticator.clone(),
             in_the_open,
+            answered: Mutex::new(None),
         })))
     }
 
@@ -325,16 +336,18 @@ impl HttpPeer {
         let mut is_first = true;
         loop {
             let built = self.build(request, credentials)?;
-            // An idle connection that the server has closed is distinguished from a good one only once the
-            // runtime has looked at its socket. A request that is written to it before that is
-            // lost, and nobody can say whether it ran. One turn of the runtime costs a
-            // microsecond.
-            tokio::task::yield_now().await;
+            // An idle connection that the server has closed is distinguished from a good one only
+            // once the runtime has looked at its socket. A request that is written to it before
+            // that is lost, and nobody can say whether it ran.
+            if self.has_been_quiet() {
+                tokio::task::yield_now().await;
+            }
             sending();
             let sent = Instant::now();
             let error = match self.0.client.get().execute(built).await {
                 Ok(response) => {
                     let response = Response(response);
+                    *self.answered() = Some(Instant::now());
                     self.0.cookies.keep(&request.url, response.headers());
                     return Ok(response);
                 }
@@ -351,6 +364,18 @@ impl HttpPeer {
             is_first = false;
             tracing::debug!(server = %self.0.server, %error, "sent once more on a fresh connection");
         }
+    }
+
+    /// Whether the last answer is so old that the server may have closed the connection since.
+    fn has_been_quiet(&self) -> bool {
+        self.answered().is_none_or(|at| at.elapsed() >= QUIET)
+    }
+
+    fn answered(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0
+            .answered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn build(
