@@ -119,7 +119,7 @@ pub(crate) async fn run(app: &App, args: WorkerArgs) -> Outcome {
     let (served, ()) = tokio::join!(serving, report.run(over.cancelled()));
     // What ran has ended: the next owners need not wait.
     futures::future::join_all(tenures.into_iter().map(Tenure::close)).await;
-    farewell(&carrier).await;
+    flushed(&carrier).await;
     served?;
     Ok(Exit::Good)
 }
@@ -138,7 +138,7 @@ fn held(
 }
 
 /// Lets what was said last get out.
-async fn farewell(carrier: &Carrier) {
+async fn flushed(carrier: &Carrier) {
     if let Err(error) = carrier.flush().await {
         tracing::debug!(%error, "the last words to NATS");
     }

@@ -34,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// How long workers have for their answers to one look.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// What `mcpool demo` is told of a fleet.
+/// What `mcpool demo` takes for a fleet.
 #[derive(Debug, Args)]
 pub(super) struct FleetArgs {
     /// Three nodes of NATS, two workers and two gateways instead; one of each is killed
