@@ -13,6 +13,7 @@
 
 mod api;
 mod body;
+mod eager;
 mod forward;
 mod headers;
 mod health;
