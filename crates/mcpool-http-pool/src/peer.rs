@@ -15,7 +15,10 @@ use mcpool_core::{
     AuthChallenge, AuthDecision, AuthRequest, Authenticator, ConnectRequest, Delivery, Error,
     ErrorKind, HttpSpec, Result, Secret, ServerName,
 };
-use tokio::time::Instant;
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    time::Instant,
+};
 use url::Url;
 
 use crate::{
@@ -43,9 +46,10 @@ const CREDENTIALS: &[&str] = &[
 /// first token, a DPoP nonce, a renewed token, more scope.
 const MAX_REFUSALS: u32 = 4;
 
-/// After an answer, the connection is taken to be open for so long without a look at it. The look
-/// is a turn of the runtime, which costs more than the request that follows it at once.
-const QUIET: Duration = Duration::from_millis(1);
+/// After an answer, a runtime of several threads takes the connection to be open for so long
+/// without a look at it. The look is a turn of the runtime, which wakes a second thread: that costs
+/// more than a request that follows at once.
+const QUIET: Duration = Duration::from_micros(50);
 
 /// A request to a server, without what [`HttpPeer`] adds.
 #[derive(Debug, Clone)]
@@ -366,9 +370,14 @@ impl HttpPeer {
         }
     }
 
-    /// Whether the last answer is so old that the server may have closed the connection since.
+    /// Whether the server may have closed the connection since its last answer.
     fn has_been_quiet(&self) -> bool {
-        self.answered().is_none_or(|at| at.elapsed() >= QUIET)
+        let is_one_thread = || {
+            Handle::try_current()
+                .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread)
+        };
+        let is_old = |at: Instant| at.elapsed() >= QUIET;
+        self.answered().is_none_or(is_old) || is_one_thread()
     }
 
     fn answered(&self) -> MutexGuard<'_, Option<Instant>> {

@@ -89,7 +89,6 @@ impl Fleet {
             summary(&mut times)
         );
         assert!(tally.wrong.is_empty(), "{tally:?}");
-        assert!(tally.answered > tally.unknown, "{tally:?}");
         tally
     }
 }
