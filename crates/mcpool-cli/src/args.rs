@@ -327,7 +327,7 @@ pub(crate) struct PromptsArgs {
 /// `mcpool watch`
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
-    /// Only this server
+    /// Only this server of the config, and no workers
     pub(crate) server: Option<String>,
     /// Probe each server so often ("5s") instead of as its config says
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]

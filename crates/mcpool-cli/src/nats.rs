@@ -4,16 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use mcpool::{
-    Secret, Sensitivity,
+    Secret,
     nats::{Carrier, Identity, NatsOptions, PoolName},
 };
 
-use crate::{
-    exit::Failure,
-    off_thread::off_thread,
-    render::{out, text::Text},
-    text,
-};
+use crate::{exit::Failure, off_thread::off_thread, render::text::Text, text};
 
 /// The largest file with credentials, in bytes.
 const MAX_CREDENTIALS: u64 = 64 * 1024;
@@ -78,7 +73,7 @@ impl NatsArgs {
             return Ok(None);
         };
         for url in &self.urls {
-            hide_password(url);
+            without_login(url)?;
         }
         let mut options = NatsOptions::new(self.urls.clone(), pool.clone());
         if let Some(name) = &self.nats_name {
@@ -131,7 +126,7 @@ impl NatsArgs {
         text!("used: {}; trusted, where NATS speaks TLS: {}", login, trust)
     }
 
-    /// Gives these flags to another process of this program. What may hold a password is not among
+    /// Gives these flags to another process of this program. The URLs stay in the environment: not among
     /// the arguments, which every user of the machine can read.
     #[cfg(unix)]
     pub(crate) fn hand_on(&self, command: &mut tokio::process::Command) {
@@ -159,13 +154,21 @@ impl NatsArgs {
     }
 }
 
-/// Lets no password of a URL into what is shown.
-fn hide_password(url: &str) {
-    let Ok(url) = url.parse::<url::Url>() else {
-        return;
+/// Refuses a login in a URL: NATS would not be given it. Its text is not shown.
+fn without_login(url: &str) -> Result<(), Failure> {
+    let parsed = match url.contains("://") {
+        true => url.parse::<url::Url>(),
+        // As NATS reads it.
+        false => format!("nats://{url}").parse(),
     };
-    if let Some(password) = url.password() {
-        out::masker().add(password, Sensitivity::Secret);
+    match parsed {
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            Err(Failure::usage(text!(
+                "--nats: a login in a URL is not used; --nats-user FILE, --nats-nkey FILE and \
+                 --nats-creds FILE give one"
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

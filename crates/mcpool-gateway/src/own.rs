@@ -321,8 +321,9 @@ impl OwnServers {
     }
 
     fn is_wanted(&self, name: &ServerName) -> bool {
-        let spec = self.pool.server(name.as_str()).and_then(|s| s.spec());
-        spec.is_ok_and(|spec| spec.enabled && spec.sharing == Sharing::Client)
+        // The state, not the spec: a server may have been switched on or off since.
+        let pooled = self.pool.server(name.as_str());
+        pooled.is_ok_and(|pooled| self.is_for_clients(&pooled).unwrap_or(false))
     }
 
     /// Whether no client has any, nor is there.
@@ -370,6 +371,8 @@ async fn shutdown(entries: Vec<Entry>) {
 fn own_spec(of_pool: &ServerSpec) -> ServerSpec {
     of_pool
         .clone()
+        // The pool refuses the requests of one that is switched off.
+        .with_enabled(true)
         .with_start(StartMode::Lazy(None))
         .with_instances(1)
         .with_required(false)
@@ -411,7 +414,10 @@ impl Drop for Presence {
             return;
         };
         let mut owners = own.owners();
-        if let Some(entry) = owners.get_mut(&self.key) {
+        // There may be another of this key since: that one did not count this.
+        if let Some(entry) = owners.get_mut(&self.key)
+            && Arc::ptr_eq(&entry.asked, &self.asked)
+        {
             entry.present = entry.present.saturating_sub(1);
             entry.left = Instant::now();
             if entry.present == 0 && entry.servers.is_empty() {

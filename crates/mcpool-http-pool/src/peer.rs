@@ -46,9 +46,10 @@ const CREDENTIALS: &[&str] = &[
 /// first token, a DPoP nonce, a renewed token, more scope.
 const MAX_REFUSALS: u32 = 4;
 
-/// After an answer, a runtime of several threads takes the connection to be open for so long
-/// without a look at it. The look is a turn of the runtime, which wakes a second thread: that costs
-/// more than a request that follows at once.
+/// After an answer of the server, a runtime of several threads takes its idle connections to be
+/// open for so long without a look at them, also those that did not carry the answer. The look is a
+/// turn of the runtime, which wakes a second thread: that costs more than a request that follows at
+/// once.
 const QUIET: Duration = Duration::from_micros(50);
 
 /// A request to a server, without what [`HttpPeer`] adds.

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
+    fmt,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -116,18 +117,28 @@ impl Connector for Sabotage {
             inner: Some(inner),
             count: AtomicUsize::new(0),
             held: Mutex::default(),
+            late: Mutex::default(),
             in_flight: Arc::default(),
         }))
     }
 }
 
-#[derive(Debug)]
 struct Broken {
     breaks: Breaks,
     inner: Option<Arc<dyn Transport>>,
     count: AtomicUsize,
     held: Mutex<Option<Notification>>,
+    /// The last progress of a request that has its answer.
+    late: Mutex<Option<(Arc<Late>, Progress)>>,
     in_flight: Arc<AtomicUsize>,
+}
+
+impl fmt::Debug for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broken")
+            .field("breaks", &self.breaks)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Broken {
@@ -206,6 +217,9 @@ impl Transport for Broken {
     ) -> Result<Raw> {
         let inner = self.inner();
         let number = self.count.fetch_add(1, Ordering::SeqCst);
+        if let Some((late, progress)) = self.late.lock().unwrap().take() {
+            late.sink.progress(progress);
+        }
         let late = sink.map(|sink| {
             Arc::new(Late {
                 sink,
@@ -245,8 +259,8 @@ impl Transport for Broken {
             }
             (Breaks::ProgressOrder, outcome) if tool == "slow" => {
                 if let Some(late) = late {
-                    let last = late.progress.lock().unwrap().take();
-                    tokio::spawn(async move { late.sink.progress(last.unwrap()) });
+                    let last = late.progress.lock().unwrap().take().unwrap();
+                    *self.late.lock().unwrap() = Some((late, last));
                 }
                 outcome
             }

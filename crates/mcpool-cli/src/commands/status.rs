@@ -72,7 +72,18 @@ impl Row {
 /// Runs it.
 pub(crate) async fn run(app: &App, args: StatusArgs) -> Outcome {
     #[cfg(feature = "nats")]
-    let asked = fleet(&args).await?;
+    let (asked, missing) = match fleet(&args).await {
+        Ok(asked) => (asked, None),
+        // The servers of the config are shown all the same.
+        Err(failure)
+            if failure.exit() == Exit::Unreachable
+                && (app.has_target() || config_files::find(&app.global).is_ok()) =>
+        {
+            out::tell(&text!("{}\n", failure.to_text()));
+            (None, Some(failure.exit()))
+        }
+        Err(failure) => return Err(failure),
+    };
     #[cfg(feature = "nats")]
     if let Some(fleet) = asked.as_ref().filter(|_| args.server.is_none())
         && !app.has_target()
@@ -136,6 +147,10 @@ pub(crate) async fn run(app: &App, args: StatusArgs) -> Outcome {
             status.skipped,
             status.name
         ));
+    }
+    #[cfg(feature = "nats")]
+    if let Some(exit) = missing {
+        return Ok(exit);
     }
     let errors = rows.iter().filter_map(|row| row.error.as_ref());
     Ok(app.overall(Exit::of_all(errors.map(Error::kind))))

@@ -7,14 +7,13 @@ use mcpool::{
     ServerName, ServerSpec, StartMode,
 };
 use ratatui::crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use serde_json::Value;
 use tokio::{
     sync::mpsc,
     task::JoinSet,
     time::{Duration, MissedTickBehavior},
 };
 use tokio_util::task::AbortOnDropHandle;
-
-use serde_json::Value;
 
 use super::{Outcome, tools::signature};
 use crate::{
@@ -40,7 +39,11 @@ const FLEET_LOOK: Duration = Duration::from_secs(1);
 /// Runs it until a key or a signal ends it.
 pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
     #[cfg(feature = "nats")]
-    let pool = args.nats.carrier().await?.map(mcpool::nats::Follow::new);
+    let pool = match &args.server {
+        // One server of the config, alone.
+        Some(_) => None,
+        None => args.nats.carrier().await?.map(mcpool::nats::Follow::new),
+    };
     #[cfg(feature = "nats")]
     let (loaded, watcher) = match pool {
         None => app.load_watched().await?,

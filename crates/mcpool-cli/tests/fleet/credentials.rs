@@ -86,7 +86,12 @@ async fn users_with_the_permissions_of_the_page_and_no_others() {
     let with_password = nats.url().replace("//", "//w1:sesame-open@");
     let place = Place::with(json!({ "calc": good() }));
     let run = place.run(&["worker", "-v", "--nats", &with_password, "--pool", POOL]);
-    assert_eq!(run.code(), 4);
+    assert_eq!(run.code(), 2);
+    assert!(
+        run.stderr().contains("--nats-user FILE"),
+        "{}",
+        run.stderr()
+    );
     assert!(!run.stderr().contains("sesame-open"), "{}", run.stderr());
 }
 

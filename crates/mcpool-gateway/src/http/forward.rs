@@ -161,7 +161,7 @@ impl Forwarding {
         self.down.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends the end of a session until its replica takes it, the gateway ends, or it was tried for
+    /// Sends the end of a session until its replica answers, the gateway ends, or it was tried for
     /// long enough. One too many is not sent: its token is good there until it expires.
     fn send_later(&self, front: Weak<Front>, to: Replica, parts: Parts) {
         let Ok(place) = Arc::clone(&self.later).try_acquire_owned() else {
@@ -181,7 +181,8 @@ impl Forwarding {
                 };
                 let keys = &front.gateway.0.keys;
                 let sent = forwarding.send(keys, to.clone(), &parts, String::new());
-                if let Sent::Answered(_) = sent.await {
+                // One that is stopped takes the connection and never answers.
+                if let Ok(Sent::Answered(_)) = tokio::time::timeout(LATER_PAUSE, sent).await {
                     return;
                 }
             }

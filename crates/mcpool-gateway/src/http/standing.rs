@@ -62,6 +62,13 @@ struct Kept {
     used: Instant,
 }
 
+impl Drop for Kept {
+    /// Its stream holds the listener as well, so it would not end by itself.
+    fn drop(&mut self) {
+        self.replaced.cancel();
+    }
+}
+
 impl Standing {
     /// What is kept of a session, from now on at the latest.
     pub(super) fn listener(

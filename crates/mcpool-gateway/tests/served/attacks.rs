@@ -64,10 +64,18 @@ async fn a_session_is_good_where_it_was_made_and_until_it_is_ended() {
             .header("mcp-session-id", &token);
         assert_eq!(status(request).await, wanted, "{key}");
     }
+    let standing = by_hand()
+        .get(served.url("/mcp"))
+        .header("accept", "text/event-stream")
+        .header("mcp-session-id", &token);
+    let standing = standing.send().await.unwrap();
+    assert_eq!(standing.status(), StatusCode::OK);
     let delete = by_hand()
         .delete(served.url("/mcp"))
         .header("mcp-session-id", &token);
     assert_eq!(status(delete).await, StatusCode::NO_CONTENT);
+    // The stream of the session ends with it.
+    standing.bytes().await.unwrap();
     assert_eq!(status(with(&token, "/mcp")).await, StatusCode::NOT_FOUND);
 }
 

@@ -40,7 +40,6 @@ const GUARD: &str = r#"while read -r pid; do pids="$pids $pid"; done; kill -9 $p
 
 /// Three nodes of NATS, two workers, two gateways. Dropping it kills them.
 pub(super) struct Machines {
-    folder: Folder,
     running: BTreeMap<&'static str, Child>,
     gateways: Vec<(&'static str, String)>,
     urls: String,
@@ -48,6 +47,8 @@ pub(super) struct Machines {
     to_guard: Option<ChildStdin>,
     /// Those who read what the gateways say, which would stop otherwise.
     readers: Vec<AbortOnDropHandle<()>>,
+    /// Last: those who write into it are killed before.
+    folder: Folder,
 }
 
 /// A directory of the demo's own, removed when it is dropped.
