@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use mcpool_core::{Result, ServerName};
 use tokio::sync::Mutex;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::subjects::token;
 
@@ -19,7 +19,7 @@ const REFRESH: Duration = Duration::from_secs(8 * 3600);
 #[derive(Debug)]
 pub struct Announced {
     shared: Arc<Shared>,
-    _beating: DropGuard,
+    beating: AbortOnDropHandle<()>,
 }
 
 #[derive(Debug)]
@@ -40,7 +40,6 @@ impl Announced {
             written: Mutex::default(),
         });
         shared.beat(&beat).await?;
-        let ended = CancellationToken::new();
         let beating = Arc::clone(&shared);
         let beats = u64::max(1, REFRESH.as_secs() / HEARTBEAT.as_secs());
         let task = async move {
@@ -56,11 +55,9 @@ impl Announced {
                 }
             }
         };
-        let until = ended.clone();
-        tokio::spawn(async move { until.run_until_cancelled(task).await });
         Ok(Self {
             shared,
-            _beating: ended.drop_guard(),
+            beating: AbortOnDropHandle::new(tokio::spawn(task)),
         })
     }
 
@@ -104,12 +101,7 @@ impl Announced {
     /// # Errors
     /// `Connect` when the registry cannot be written.
     pub async fn withdraw(&self, server: &ServerName) -> Result<()> {
-        let registry = &self.shared.registry;
-        let mut written = self.shared.written.lock().await;
-        let key = format!("server.{}.{}", registry.identity, token(server));
-        registry.bucket.delete(&key).await?;
-        written.remove(server);
-        Ok(())
+        self.shared.withdraw(server).await
     }
 
     /// Takes the worker and its servers off.
@@ -117,11 +109,15 @@ impl Announced {
     /// # Errors
     /// `Connect` when the registry cannot be written: what is left is shown as gone after 20 s.
     pub async fn leave(self) -> Result<()> {
-        let servers: Vec<ServerName> = self.shared.written.lock().await.keys().cloned().collect();
+        let Self { shared, beating } = self;
+        // A beat after this would show the worker again.
+        beating.abort();
+        let _ = beating.await;
+        let servers: Vec<ServerName> = shared.written.lock().await.keys().cloned().collect();
         for server in servers {
-            self.withdraw(&server).await?;
+            shared.withdraw(&server).await?;
         }
-        let registry = &self.shared.registry;
+        let registry = &shared.registry;
         registry
             .bucket
             .delete(&format!("worker.{}", registry.identity))
@@ -141,6 +137,14 @@ impl Shared {
         let key = format!("server.{}.{}", self.registry.identity, token(&server.name));
         let value = serde_json::to_vec(server).unwrap_or_default();
         self.registry.bucket.put(&key, value.into()).await.map(drop)
+    }
+
+    async fn withdraw(&self, server: &ServerName) -> Result<()> {
+        let mut written = self.written.lock().await;
+        let key = format!("server.{}.{}", self.registry.identity, token(server));
+        self.registry.bucket.delete(&key).await?;
+        written.remove(server);
+        Ok(())
     }
 
     async fn refresh(&self) -> Result<()> {
