@@ -101,8 +101,10 @@ impl Calls {
         self.state().over
     }
 
+    /// Whether the worker owes a word: an answer, or its last one.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.state().waiting.is_empty()
+        let state = self.state();
+        state.draining || !state.waiting.is_empty()
     }
 
     /// Ends the session: gives the requests that departed and were certainly not run. Of the others
@@ -182,6 +184,6 @@ mod tests {
         );
         calls.leave(1);
         calls.leave(2);
-        assert!(!calls.is_busy());
+        assert!(calls.is_busy(), "its end is owed");
     }
 }

@@ -9,7 +9,10 @@ use async_nats::{
 use bytes::Bytes;
 use futures::SinkExt as _;
 use mcpool_core::{Error, ErrorKind, Result, Secret};
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 
 use crate::{
     identity::{Identity, PoolName},
@@ -29,6 +32,9 @@ const MAX_RECONNECT_PAUSE: Duration = Duration::from_secs(2);
 
 /// How often the connection with NATS is pinged; two that are not answered end it.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long NATS may take to have all that was published.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// KiB of messages that come in parts at once, in all sessions of a process.
 pub(crate) const MAX_ASSEMBLED_KIB: u32 = 256 * 1024;
@@ -299,15 +305,19 @@ impl Carrier {
         subscribed.map_err(|error| cannot_subscribe(error.to_string()))
     }
 
-    /// Waits until the server has all that was published and subscribed.
+    /// Waits until the server has all that was published and subscribed, 2 s at most. Dropping the
+    /// future takes nothing back.
     ///
     /// # Errors
-    /// `Connect` when the connection was closed for good.
+    /// `Connect` when the connection was closed for good, or NATS is away for longer.
     pub async fn flush(&self) -> Result<()> {
-        self.0.client.flush().await.map_err(|error| {
-            Error::new(ErrorKind::Connect, "the connection with NATS is closed")
-                .with_source(error.to_string())
-        })
+        match timeout(FLUSH_TIMEOUT, self.0.client.flush()).await {
+            Ok(flushed) => flushed.map_err(|error| {
+                Error::new(ErrorKind::Connect, "the connection with NATS is closed")
+                    .with_source(error.to_string())
+            }),
+            Err(_) => Err(Error::new(ErrorKind::Connect, "NATS is away")),
+        }
     }
 }
 

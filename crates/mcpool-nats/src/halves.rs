@@ -10,7 +10,7 @@ use mcpool_core::{Delivery, Error, ErrorKind, RequestId, Result, ServerName};
 use mcpool_duplex::{Frames, Ids, Outgoing as OnItsWay, ReadHalf, WriteError, WriteHalf};
 use tokio::{
     runtime::Handle,
-    time::{Instant, Interval, MissedTickBehavior, interval},
+    time::{Instant, Interval, MissedTickBehavior, interval, timeout},
 };
 
 use crate::{
@@ -240,10 +240,11 @@ impl Reader {
             return Err(self.lost("the worker, or NATS, says nothing any more"));
         }
         if self.shared.out.carrier().is_connected() {
-            self.shared
-                .out
-                .say(Head::new(Kind::Beat), Bytes::new())
-                .await?;
+            let said = self.shared.out.say(Head::new(Kind::Beat), Bytes::new());
+            // One that finds no room is left out: what comes must be read.
+            if let Ok(said) = timeout(BEAT, said).await {
+                said?;
+            }
         }
         Ok(())
     }

@@ -57,6 +57,12 @@ enum Allowed {
     Refused(Notice),
 }
 
+impl Allowed {
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused(_))
+    }
+}
+
 /// Why a message in parts was not sent to its end. It was not taken by the other side.
 #[derive(Debug)]
 pub(crate) enum Stopped {
@@ -147,6 +153,7 @@ impl Outgoing {
         if text.len() <= size {
             let mut head = Head::new(Kind::Message);
             head.timeout = about.timeout;
+            head.answers = about.answers;
             self.frame(head, text, |number| begins(number, true))
                 .await?;
             return Ok(None);
@@ -257,11 +264,23 @@ impl Transfer {
                 head.checksum = Some(hex(self.checksum.clone()));
             }
             let ends = if is_last { ends.take() } else { None };
-            let departs = |number| ends.is_none_or(|ends| ends(number));
-            self.out
-                .frame(head, body, departs)
-                .await
-                .map_err(Stopped::Carrier)?;
+            let (out, first) = (&self.out, self.number);
+            let departs = |number| {
+                // From here on nobody reads what is allowed: a refusal is the request's.
+                let allow = if is_last {
+                    out.transfers().remove(&first)
+                } else {
+                    None
+                };
+                let is_refused = allow.is_some_and(|allow| allow.borrow().is_refusal());
+                !is_refused && ends.is_none_or(|ends| ends(number))
+            };
+            if let Err(error) = out.frame(head, body, departs).await {
+                return Err(match &*self.allowed.borrow() {
+                    Allowed::Refused(notice) => Stopped::Refused(notice.clone()),
+                    Allowed::Parts(_) => Stopped::Carrier(error),
+                });
+            }
         }
         self.whole = true;
         Ok(())

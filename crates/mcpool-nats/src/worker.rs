@@ -123,7 +123,10 @@ impl Worker {
         loop {
             for name in self.manager.names() {
                 if let Entry::Vacant(free) = served.entry(name) {
-                    let task = self.serving(free.key(), &clock, &drain)?;
+                    // One that was removed since: its event is on its way.
+                    let Ok(task) = self.serving(free.key(), &clock, &drain) else {
+                        continue;
+                    };
                     let task = serving.spawn(task.run());
                     free.insert(task.id());
                 }
@@ -148,7 +151,11 @@ impl Worker {
         drop(asked);
         drain.cancel();
         while serving.join_next().await.is_some() {}
-        self.carrier.flush().await
+        if let Err(error) = self.carrier.flush().await {
+            // While NATS is away nobody hears that the worker goes.
+            tracing::debug!(%error, "the last words of a worker did not get to NATS");
+        }
+        Ok(())
     }
 
     fn serving(

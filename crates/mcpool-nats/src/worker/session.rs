@@ -31,7 +31,8 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(90);
 /// Frames of a session that wait to be taken. At the bound the session ends: one is missing.
 pub(super) const FRAME_QUEUE: usize = 4_096;
 
-/// How long the last word of a session may take to get to NATS.
+/// How long the last word of a session may take to get to NATS, and then the end of its
+/// subscriptions at the server.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How a session is to end.
@@ -79,7 +80,9 @@ impl Session {
             let said = self.out.say(Head::new(Kind::End), notice.body());
             let _ = timeout(FAREWELL_TIMEOUT, said).await;
         }
-        self.standing.leave(&self.name).await;
+        // What still comes is answered with the end of the session instead of lost here.
+        self.frames.close();
+        let _ = timeout(FAREWELL_TIMEOUT, self.standing.leave(&self.name)).await;
         if self.owns_client {
             self.standing.client.close().await;
         }

@@ -35,6 +35,8 @@ pub(super) struct Soon {
 struct Queue {
     texts: VecDeque<Bytes>,
     bytes: usize,
+    /// How many were sent. What is being sent is at the front still, and does not count.
+    sent: u64,
     /// Something was left out.
     missed: bool,
 }
@@ -71,25 +73,44 @@ impl Soon {
         self.arrived.notify_one();
     }
 
-    /// Sends all that waits. When the future is dropped, what was not sent waits on.
+    /// Sends all that waits now, and leaves what comes meanwhile to [`run`](Self::run): an answer
+    /// waits for what was said before it, and for no more. When the future is dropped, what was
+    /// not sent waits on.
     pub(super) async fn flush(&self, out: &Arc<Outgoing>) {
-        if self.queue().texts.is_empty() {
-            // Who sends right now has sent, or given up, once the turn is free.
-            let _turn = self.turn.lock().await;
-            return;
-        }
+        let until = self.end();
+        // Also with nothing to send: who sends right now has sent, or given up, then.
         let _turn = self.turn.lock().await;
-        loop {
-            let Some(text) = self.queue().front() else {
-                return;
-            };
+        while let Some(text) = self.next(until) {
             let bytes = text.len();
             // A notification that is lost harms nobody: its failure is the session's.
             let _ = out.message(text, About::default()).await;
-            let mut queue = self.queue();
-            queue.texts.pop_front();
-            queue.bytes = queue.bytes.saturating_sub(bytes);
+            self.sent(bytes);
         }
+    }
+
+    /// How many will have been sent when all that waits now has.
+    fn end(&self) -> u64 {
+        let queue = self.queue();
+        queue.sent.saturating_add(queue.texts.len() as u64)
+    }
+
+    /// The next to be sent, until so many were.
+    fn next(&self, until: u64) -> Option<Bytes> {
+        let mut queue = self.queue();
+        let is_done = queue.sent >= until;
+        let text = queue.front()?;
+        if is_done {
+            self.arrived.notify_one();
+            return None;
+        }
+        Some(text)
+    }
+
+    fn sent(&self, bytes: usize) {
+        let mut queue = self.queue();
+        queue.texts.pop_front();
+        queue.bytes = queue.bytes.saturating_sub(bytes);
+        queue.sent = queue.sent.saturating_add(1);
     }
 
     /// Sends what comes, for ever.
@@ -108,6 +129,29 @@ impl Soon {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_while_it_sends_is_left_for_later() {
+        let soon = Soon::default();
+        let notification = Notification::new("notifications/message", None);
+        soon.push(&notification);
+        soon.push(&notification);
+        // Awake for what was pushed.
+        soon.arrived.notified().await;
+        let until = soon.end();
+        let mut sent = 0;
+        while let Some(text) = soon.next(until) {
+            soon.sent(text.len());
+            sent += 1;
+            // A server that says something new for all that is sent.
+            if sent <= 10 {
+                soon.push(&notification);
+            }
+        }
+        assert_eq!(sent, 2);
+        assert_eq!(soon.end(), 4);
+        soon.arrived.notified().await;
+    }
 
     #[test]
     fn what_is_left_out_is_followed_by_a_change_of_every_list() {
