@@ -13,7 +13,6 @@
 
 mod api;
 mod body;
-mod eager;
 mod forward;
 mod headers;
 mod health;

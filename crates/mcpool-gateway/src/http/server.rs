@@ -27,7 +27,7 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 
-use super::{eager::eagerly, tls::Tls};
+use super::tls::Tls;
 use crate::gateway::Gateway;
 
 /// Connections at once, unless it is set.
@@ -223,7 +223,7 @@ impl Connection {
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let served = tokio::select! {
-            served = eagerly(connection.as_mut()) => served,
+            served = connection.as_mut() => served,
             () = self.gateway.0.drain.ended().cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 let last = tokio::time::timeout(LAST_ANSWERS, connection).await;
