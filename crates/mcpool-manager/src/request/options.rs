@@ -79,6 +79,7 @@ pub enum Refresh {
     IfStale,
     /// Asks the server. A refresh that is under way is joined.
     Force,
-    /// What is cached, without asking anybody; empty when there is nothing.
+    /// What is cached, without asking anybody; the error of a server that is not ready when
+    /// there is nothing.
     Cached,
 }

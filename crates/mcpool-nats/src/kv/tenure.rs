@@ -55,6 +55,8 @@ pub trait Tenant: Send + Sync {
 
     /// That write is there: the tenant may live for so long from the moment of
     /// [`renewing`](Self::renewing), and must be dead then. By default nothing happens.
+    ///
+    /// Both are called in the task of the lease: they must not block.
     fn renewed(&self, life: Duration) {
         let _ = life;
     }

@@ -146,7 +146,7 @@ impl Guardian {
     async fn serve(self, socket: UnixStream, adopts: bool) -> io::Result<()> {
         let (mut hear, mut say) = tokio::net::UnixStream::from_std(socket)?.into_split();
         wire::say(&mut say, &Report::Ready { adopts }).await?;
-        // Bounded by the number of servers: each has three reports at most.
+        // Bounded by the number of servers: each has four reports at most.
         let (reports, mut to_say) = mpsc::unbounded_channel();
         let saying = tokio::spawn(async move {
             while let Some(report) = to_say.recv().await {
@@ -338,7 +338,7 @@ impl Guardian {
                 let mut servers = self.servers();
                 let left = servers.iter_mut().filter(|(_, server)| !server.expired);
                 left.map(|(id, server)| {
-                    // Also one that is being ended: this is faster.
+                    // Also one that is being ended: it waits for its linger at most.
                     (server.ending, server.expired) = (true, true);
                     (*id, server.clone())
                 })
