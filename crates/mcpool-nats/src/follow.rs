@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use mcpool_core::{ServerName, ServerSpec, StartMode, StateKind};
+use mcpool_core::{ErrorKind, ServerName, ServerSpec, StartMode, StateKind};
 use mcpool_manager::ConnectionManager;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -22,7 +22,7 @@ use crate::{
     discovery::discover,
     identity::Identity,
     kv::{FleetServer, FleetSnapshot, FleetWorker, Registry, shown},
-    worker::Inventory,
+    worker::{Inventory, can_serve},
 };
 
 /// How often the workers are asked.
@@ -159,7 +159,12 @@ impl Follow {
             let workers = snapshot.workers.values();
             let names = workers.flat_map(|worker| worker.servers.keys());
             self.seen(manager, names.cloned());
-            self.shared().registry = Arc::clone(&snapshot);
+            {
+                let mut shared = self.shared();
+                shared.registry = Arc::clone(&snapshot);
+                // One that is forgotten and comes back is a new one for the manager.
+                seeded.retain(|name, _| shared.servers.contains_key(name));
+            }
             for (name, hash) in catalogs(&snapshot) {
                 if seeded.get(name).is_some_and(|before| before == hash) {
                     continue;
@@ -170,6 +175,10 @@ impl Follow {
                     }
                     Err(error) => {
                         tracing::debug!(server = %name, %error, "no catalog from the registry");
+                        if error.kind() == ErrorKind::Connect {
+                            // JetStream is away: the others would wait for nothing.
+                            break;
+                        }
                     }
                 }
             }
@@ -200,7 +209,7 @@ impl Follow {
                 continue;
             }
             if known.len() >= MAX_SERVERS {
-                tracing::warn!(server = %name, "the pool has too many servers; it is left out");
+                tracing::debug!(server = %name, "the pool has too many servers; it is left out");
                 continue;
             }
             let Ok(mut spec) = NatsConnector::spec(&self.carrier, &name) else {
@@ -238,7 +247,7 @@ impl Follow {
             let mut answers = answers.values().filter(|(_, at)| *at == now);
             let served = answers.any(|(worker, _)| {
                 let server = worker.servers.get(name);
-                server.is_some_and(|server| can_serve(&server.state))
+                server.is_some_and(|server| server.state.parse().is_ok_and(can_serve))
             });
             if served && !known.served {
                 back.push(name.clone());
@@ -286,20 +295,14 @@ pub async fn fleet(carrier: &Carrier, within: Duration) -> mcpool_core::Result<F
         };
         let mut watch = registry.watch();
         // Nothing says that this was all: what there is comes at once.
-        let mut newest = Arc::default();
-        while let Ok(snapshot) = timeout(within, watch.changed()).await {
-            newest = snapshot;
-            if watch.has_caught_up() {
-                break;
-            }
-        }
-        newest
+        while timeout(within, watch.changed()).await.is_ok() && !watch.has_caught_up() {}
+        watch.current()
     };
     let (found, remembered) = tokio::join!(discover(carrier, within), remembered);
     Ok(merged(&remembered, found?.iter()))
 }
 
-/// What the registry remembers, and over it what workers say of themselves now.
+/// What the registry remembers, which workers are here, and what only they say.
 fn merged<'a>(
     remembered: &FleetSnapshot,
     answers: impl Iterator<Item = &'a Inventory>,
@@ -338,13 +341,6 @@ fn catalogs(snapshot: &FleetSnapshot) -> BTreeMap<&ServerName, &str> {
         }
     }
     catalogs
-}
-
-/// Whether a worker opens sessions with a server in this state.
-fn can_serve(state: &str) -> bool {
-    [StateKind::Ready, StateKind::Idle, StateKind::Connecting]
-        .iter()
-        .any(|kind| kind.as_str() == state)
 }
 
 /// Connects servers whose worker is back, and whose next attempt may be far away.

@@ -31,6 +31,7 @@ use crate::{
 };
 
 use serving::Serving;
+pub(crate) use serving::can_serve;
 
 /// How long requests in flight may take when a worker goes, by default.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);

@@ -454,7 +454,7 @@ impl Sessions {
 }
 
 /// Whether a server in this state is worth a session: it is connected, or is about to be.
-fn can_serve(state: StateKind) -> bool {
+pub(crate) fn can_serve(state: StateKind) -> bool {
     matches!(
         state,
         StateKind::Ready | StateKind::Idle | StateKind::Connecting

@@ -1,13 +1,12 @@
 //! Catalogs by the hash of their content, in parts that fit the payload of a message.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use mcpool_core::{Error, ErrorKind, Listing, Raw, Reply, Result, model::Tool};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Bucket;
+use crate::outgoing::hex;
 
 /// The largest catalog, in bytes.
 const MAX_CATALOG: usize = 64 << 20;
@@ -25,12 +24,7 @@ pub(super) fn is_hash(text: &str) -> bool {
 }
 
 fn hash(catalog: &[u8]) -> String {
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(catalog) {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    hex(Sha256::new_with_prefix(catalog))
 }
 
 /// A catalog of these tools: their text as it came, in a JSON array.

@@ -1,12 +1,6 @@
 //! The registry as somebody watches it.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream::kv::{Entry, Operation};
 use futures::StreamExt as _;
@@ -25,23 +19,27 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// workers are then shown as gone after 20 s. Dropping it ends the watch.
 #[derive(Debug)]
 pub struct FleetWatch {
-    snapshots: watch::Receiver<Arc<FleetSnapshot>>,
-    caught_up: Arc<AtomicBool>,
+    known: watch::Receiver<Known>,
     _watching: DropGuard,
+}
+
+/// What is known of the pool.
+#[derive(Debug, Default)]
+struct Known {
+    snapshot: Arc<FleetSnapshot>,
+    /// All is in it that was there when the watch began.
+    caught_up: bool,
 }
 
 impl FleetWatch {
     pub(super) fn begin(bucket: Bucket) -> Self {
-        let (sender, snapshots) = watch::channel(Arc::default());
+        let (sender, known) = watch::channel(Known::default());
         let ended = CancellationToken::new();
         let until = ended.clone();
-        let caught_up = Arc::new(AtomicBool::new(false));
-        let all = Arc::clone(&caught_up);
-        let watching = async move { until.run_until_cancelled(watch(bucket, sender, all)).await };
+        let watching = async move { until.run_until_cancelled(watch(bucket, sender)).await };
         tokio::spawn(watching);
         Self {
-            snapshots,
-            caught_up,
+            known,
             _watching: ended.drop_guard(),
         }
     }
@@ -49,20 +47,20 @@ impl FleetWatch {
     /// The pool as it is known now.
     #[must_use]
     pub fn current(&mut self) -> Arc<FleetSnapshot> {
-        Arc::clone(&self.snapshots.borrow_and_update())
+        Arc::clone(&self.known.borrow_and_update().snapshot)
     }
 
     /// Whether all is in it that was there when the watch began. A registry with nothing in it never
     /// says so.
     pub(crate) fn has_caught_up(&self) -> bool {
-        self.caught_up.load(Ordering::Acquire)
+        self.known.borrow().caught_up
     }
 
     /// Waits until it is another than [`current`](Self::current) last gave, and gives it.
     ///
     /// Dropping the future loses nothing.
     pub async fn changed(&mut self) -> Arc<FleetSnapshot> {
-        if self.snapshots.changed().await.is_err() {
+        if self.known.changed().await.is_err() {
             // The runtime ends.
             std::future::pending::<()>().await;
         }
@@ -70,12 +68,9 @@ impl FleetWatch {
     }
 }
 
-async fn watch(
-    bucket: Bucket,
-    sender: watch::Sender<Arc<FleetSnapshot>>,
-    caught_up: Arc<AtomicBool>,
-) {
+async fn watch(bucket: Bucket, sender: watch::Sender<Known>) {
     let (began, mut reading) = (Instant::now(), Reading::default());
+    let mut caught_up = false;
     let mut ticks = tokio::time::interval(TICK);
     loop {
         // Without the catalogs: they are read when they are needed.
@@ -84,33 +79,40 @@ async fn watch(
                 let mut changed = tokio::select! {
                     _ = ticks.tick() => reading.tick(began.elapsed()),
                     entry = entries.next() => match entry {
-                        Some(Ok(entry)) => take(&mut reading, began.elapsed(), &entry, &caught_up),
+                        Some(Ok(entry)) => take(&mut reading, began.elapsed(), &entry, &mut caught_up),
                         Some(Err(_)) | None => break,
                     },
                 };
                 // One snapshot for what is there already.
                 while let Some(Some(Ok(entry))) = futures::FutureExt::now_or_never(entries.next()) {
-                    changed |= take(&mut reading, began.elapsed(), &entry, &caught_up);
+                    changed |= take(&mut reading, began.elapsed(), &entry, &mut caught_up);
                 }
                 if changed {
-                    sender.send_replace(Arc::new(reading.snapshot().clone()));
+                    sender.send_replace(known(&reading, caught_up));
                 }
             },
             Err(error) => tracing::debug!(%error, "the registry cannot be watched"),
         }
         tokio::time::sleep(PAUSE).await;
         if reading.tick(began.elapsed()) {
-            sender.send_replace(Arc::new(reading.snapshot().clone()));
+            sender.send_replace(known(&reading, caught_up));
         }
     }
 }
 
+fn known(reading: &Reading, caught_up: bool) -> Known {
+    Known {
+        snapshot: Arc::new(reading.snapshot().clone()),
+        caught_up,
+    }
+}
+
 /// Takes an entry in; gives whether the snapshot changed.
-fn take(reading: &mut Reading, now: Duration, entry: &Entry, caught_up: &AtomicBool) -> bool {
+fn take(reading: &mut Reading, now: Duration, entry: &Entry, caught_up: &mut bool) -> bool {
     let is_put = entry.operation == Operation::Put;
     let value = is_put.then_some(&*entry.value);
     let mut changed = reading.apply(now, &entry.key, value);
-    if entry.delta == 0 && !caught_up.swap(true, Ordering::AcqRel) {
+    if entry.delta == 0 && !std::mem::replace(caught_up, true) {
         // Who waits for all of it hears of it, whatever the last entry was.
         changed = true;
     }
