@@ -173,6 +173,17 @@ pub struct Running {
 }
 
 impl Running {
+    /// Kills it (SIGKILL), and waits for its end.
+    ///
+    /// # Panics
+    /// When that cannot be done.
+    pub fn kill(&mut self) {
+        let killed = self.child.kill();
+        if let Err(error) = killed.and_then(|()| self.child.wait()) {
+            panic!("{error}");
+        }
+    }
+
     /// What it has written to standard output so far.
     #[must_use]
     pub fn stdout(&self) -> String {

@@ -135,10 +135,7 @@ impl Gateway {
     /// # Panics
     /// When it cannot be killed.
     pub fn again(&mut self, cli: &Cli) {
-        let killed = self.process.child.kill();
-        if let Err(error) = killed.and_then(|()| self.process.child.wait()) {
-            panic!("{error}");
-        }
+        self.process.kill();
         self.process = start(cli, &self.args);
     }
 

@@ -345,8 +345,7 @@ fn kill_9_leaves_nothing() {
         let wanted = 2 + round % 2;
         let up = eventually_blocking(LONG, || cli.marker().processes().len() >= wanted);
         assert!(up, "round {round}: {:?}", running.finish());
-        running.child.kill().unwrap();
-        running.child.wait().unwrap();
+        running.kill();
         nothing_left(&cli, LONG);
     }
 }

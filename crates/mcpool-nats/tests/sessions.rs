@@ -4,6 +4,7 @@
 mod support;
 
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -206,6 +207,12 @@ async fn a_request_that_is_dropped_is_cancelled_at_the_server() {
     worker.stop().await;
 }
 
+/// A server that writes down what it runs.
+fn writing_down(effects: &Path) -> StdioFixture {
+    let file = effects.to_string_lossy().into_owned();
+    StdioFixture::new(Behavior::new().with(|behavior| behavior.effects_file = Some(file)))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_dies_leaves_unknown_and_then_not_sent() {
     let Some(nats) = NatsServer::start().await else {
@@ -213,9 +220,7 @@ async fn a_worker_that_dies_leaves_unknown_and_then_not_sent() {
     };
     let dir = tempfile::tempdir().unwrap();
     let effects = dir.path().join("effects");
-    let file = effects.to_string_lossy().into_owned();
-    let behavior = Behavior::new().with(|behavior| behavior.effects_file = Some(file));
-    let fixture = StdioFixture::new(behavior);
+    let fixture = writing_down(&effects);
     let worker = Running::start(&nats, "w1", vec![fixture.spec("fix")], |worker| worker).await;
     let carrier = carrier(&nats, "g1").await;
     let client = connect(&carrier, "fix").await.unwrap();
@@ -274,9 +279,7 @@ async fn while_nats_is_away_nothing_is_sent_and_sessions_go_on_after_it() {
     };
     let dir = tempfile::tempdir().unwrap();
     let effects = dir.path().join("effects");
-    let file = effects.to_string_lossy().into_owned();
-    let behavior = Behavior::new().with(|behavior| behavior.effects_file = Some(file));
-    let fixture = StdioFixture::new(behavior);
+    let fixture = writing_down(&effects);
     let worker = Running::start(&nats, "w1", vec![fixture.spec("fix")], |worker| worker).await;
     let carrier = carrier(&nats, "g1").await;
     let client = connect(&carrier, "fix").await.unwrap();

@@ -12,7 +12,7 @@ mod rig;
 use std::time::{Duration, Instant};
 
 use load::{COUNT, Load, Work};
-use mcpool_e2e::{Balancer, Cli, Gateway, rounds};
+use mcpool_e2e::{Balancer, Cli, Gateway, Running, rounds};
 use mcpool_testkit::{
     eventually,
     faults::{Fault, TcpProxy},
@@ -38,8 +38,7 @@ async fn workers_are_killed() {
         gateways[0].sees(2).await;
         load.goes_on().await;
         let (victim, at) = (kill % 2, Instant::now());
-        workers[victim].child.kill().unwrap();
-        workers[victim].child.wait().unwrap();
+        workers[victim].kill();
         times.push(load.recovered(at).await);
         workers[victim] = fleet.worker(&url, &format!("w{victim}"));
     }
@@ -138,17 +137,28 @@ async fn a_worker_is_cut_off() {
         .await;
 }
 
+/// Two workers, a gateway, and another one that reaches NATS through the proxy.
+async fn one_gateway_behind(
+    proxy: &TcpProxy,
+    fleet: &Fleet,
+    nats: &NatsServer,
+) -> (Vec<Running>, Vec<rig::Gateway>) {
+    let url = nats.url();
+    let workers = vec![fleet.worker(&url, "w0"), fleet.worker(&url, "w1")];
+    let mut gateways = gateways(&url, 1, 2).await;
+    let behind = format!("nats://{}", proxy.address());
+    gateways.push(rig::Gateway::start(&behind, "behind").await);
+    (workers, gateways)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_is_cut_off() {
     let Some(nats) = NatsServer::start_with("ping_interval: \"2s\"\nping_max: 2").await else {
         return;
     };
     let proxy = TcpProxy::start(nats.address()).unwrap();
-    let (fleet, url) = (Fleet::new(), nats.url());
-    let workers = vec![fleet.worker(&url, "w0"), fleet.worker(&url, "w1")];
-    let mut gateways = gateways(&url, 1, 2).await;
-    let behind = format!("nats://{}", proxy.address());
-    gateways.push(rig::Gateway::start(&behind, "cut").await);
+    let fleet = Fleet::new();
+    let (workers, gateways) = one_gateway_behind(&proxy, &fleet, &nats).await;
     let load = Load::start(&handles(&gateways), rounds(8, 32), COUNT);
     let mut times = Vec::new();
     for cut in 0..rounds(2, 20) {
@@ -172,11 +182,8 @@ async fn a_gateway_reads_too_slowly() {
         return;
     };
     let proxy = TcpProxy::start(nats.address()).unwrap();
-    let (fleet, url) = (Fleet::new(), nats.url());
-    let workers = vec![fleet.worker(&url, "w0"), fleet.worker(&url, "w1")];
-    let mut gateways = gateways(&url, 1, 2).await;
-    let behind = format!("nats://{}", proxy.address());
-    gateways.push(rig::Gateway::start(&behind, "slow").await);
+    let fleet = Fleet::new();
+    let (workers, gateways) = one_gateway_behind(&proxy, &fleet, &nats).await;
     let large = Work {
         bytes: 1_000_000,
         ..COUNT
@@ -223,8 +230,7 @@ async fn the_disk_of_jetstream_is_full() {
         times.push(load.recovered(at).await);
         // Calls need no disk, nor does a worker that comes.
         let victim = full % 2;
-        workers[victim].child.kill().unwrap();
-        workers[victim].child.wait().unwrap();
+        workers[victim].kill();
         workers[victim] = fleet.worker(&url, &format!("w{victim}"));
         gateways[0].sees(2).await;
     }

@@ -105,6 +105,13 @@ impl Replica {
             .unwrap()
     }
 
+    /// Where it listens.
+    fn address(&self) -> String {
+        let url = reqwest::Url::parse(&self.url).unwrap();
+        let port = url.port().unwrap();
+        format!("{}:{port}", url.host_str().unwrap())
+    }
+
     /// Begins a session that is this one's.
     async fn begin(&self) -> String {
         let begun = self.post("", &initialize()).await;
@@ -207,14 +214,13 @@ async fn a_question_is_answered_through_the_other() {
 
 #[tokio::test]
 async fn an_answer_reaches_a_replica_that_was_down_just_now() {
-    let pair = Pair::new(of_era(Era::Legacy)).await;
     let Pair {
         server,
         first,
         second,
-    } = pair;
+    } = Pair::new(of_era(Era::Legacy)).await;
     let token = first.begin().await;
-    let address = first.url["http://".len()..first.url.len() - "/mcp".len()].to_owned();
+    let address = first.address();
     drop(first);
     // It finds out that the first one is gone.
     let add = tool_call(1, "files__add", json!({"a": 1, "b": 2}));
@@ -395,14 +401,13 @@ async fn an_answer_gets_through_when_every_place_is_taken() {
 
 #[tokio::test]
 async fn a_session_that_was_ended_while_its_replica_was_down_stays_ended() {
-    let pair = Pair::new(of_era(Era::Legacy)).await;
     let Pair {
         server,
         first,
         second,
-    } = pair;
+    } = Pair::new(of_era(Era::Legacy)).await;
     let token = first.begin().await;
-    let address = first.url["http://".len()..first.url.len() - "/mcp".len()].to_owned();
+    let address = first.address();
     drop(first);
     let ended = by_hand()
         .delete(&second.url)
@@ -412,10 +417,10 @@ async fn a_session_that_was_ended_while_its_replica_was_down_stays_ended() {
     let refused = second.post(&token, &add).await;
     assert_eq!(refused.status(), StatusCode::NOT_FOUND);
     let first = replica_at(&server, HttpOptions::new(), &address).await;
-    let told = async {
+    let known = async {
         while first.post(&token, &add).await.status() != StatusCode::NOT_FOUND {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, told).await.unwrap();
+    tokio::time::timeout(PATIENCE, known).await.unwrap();
 }
