@@ -231,8 +231,24 @@ impl App {
         loaded
     }
 
-    /// As [`load`](Self::load), and watches the config from then on, where the system can.
-    pub(crate) async fn load_watched(&self) -> Result<(Loaded, Option<Watcher>), Failure> {
+    /// Whether there is a config, or the command line describes a server.
+    #[cfg(feature = "nats")]
+    pub(crate) fn has_config(&self) -> bool {
+        self.target.is_some() || config_files::find(&self.global).is_ok()
+    }
+
+    /// As [`load`](Self::load), and watches the config from then on, where the system can. Where
+    /// the servers may all be at workers, a config that is not there has none.
+    pub(crate) async fn load_watched(
+        &self,
+        #[cfg(feature = "nats")] needs_config: bool,
+    ) -> Result<(Loaded, Option<Watcher>), Failure> {
+        #[cfg(feature = "nats")]
+        if !needs_config && !self.has_config() {
+            let loaded = config_files::nothing().await?;
+            self.prepare(&loaded).await?;
+            return Ok((loaded, None));
+        }
         if let Some(target) = &self.target {
             let loaded = config_files::load_target(target).await?;
             self.prepare(&loaded).await?;
@@ -242,17 +258,6 @@ impl App {
         config_files::report(&self.global, &loaded.problems, None);
         self.prepare(&loaded).await?;
         Ok((loaded, watcher))
-    }
-
-    /// The same; without a config there are no servers.
-    #[cfg(feature = "nats")]
-    pub(crate) async fn load_watched_if_any(&self) -> Result<(Loaded, Option<Watcher>), Failure> {
-        if self.target.is_some() || config_files::find(&self.global).is_ok() {
-            return self.load_watched().await;
-        }
-        let loaded = config_files::nothing().await?;
-        self.prepare(&loaded).await?;
-        Ok((loaded, None))
     }
 
     async fn prepare(&self, loaded: &Loaded) -> Result<(), Failure> {

@@ -27,7 +27,7 @@ use crate::{
     reach::Reached,
     relay::ClientCaller,
     replica::Replica,
-    session::seconds,
+    session::{self, seconds},
 };
 
 /// What a request state is sealed for.
@@ -217,8 +217,7 @@ impl Gateway {
         }
         // What a server of MCP 2026-07-28 gets of the client of this very request.
         let mut of_client = RawObject::new();
-        let mut capabilities = client.capabilities.clone();
-        capabilities.retain(|name| matches!(name, "elicitation" | "sampling" | "roots"));
+        let capabilities = session::askable(&client.capabilities);
         of_client.insert(META_CAPABILITIES, capabilities.to_raw()?);
         if let Some(level) = client.log_level {
             of_client.insert(META_LOG_LEVEL, Raw::of(&level)?);

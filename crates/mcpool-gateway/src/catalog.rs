@@ -407,54 +407,36 @@ impl Catalog {
     }
 
     async fn all_prompts(&self, refresh: Refresh, own: &OwnPools) -> Items<model::Prompt> {
-        let mut items = self.all_prompts_of(&self.manager, refresh).await;
-        for (server, pool) in own {
-            replace(&mut items, server, self.all_prompts_of(pool, refresh).await);
-        }
-        items
-    }
-
-    async fn all_prompts_of(
-        &self,
-        pool: &ConnectionManager,
-        refresh: Refresh,
-    ) -> Items<model::Prompt> {
-        let known = pool.prompts(Refresh::Cached);
-        self.in_time(pool.prompts(refresh), known).await
+        let list = async |pool: &ConnectionManager, refresh| pool.prompts(refresh).await;
+        self.of_all(refresh, own, list).await
     }
 
     async fn resources(&self, refresh: Refresh, own: &OwnPools) -> Items<model::Resource> {
-        let mut items = self.resources_of(&self.manager, refresh).await;
-        for (server, pool) in own {
-            replace(&mut items, server, self.resources_of(pool, refresh).await);
-        }
-        items
-    }
-
-    async fn resources_of(
-        &self,
-        pool: &ConnectionManager,
-        refresh: Refresh,
-    ) -> Items<model::Resource> {
-        let known = pool.resources(Refresh::Cached);
-        self.in_time(pool.resources(refresh), known).await
+        let list = async |pool: &ConnectionManager, refresh| pool.resources(refresh).await;
+        self.of_all(refresh, own, list).await
     }
 
     async fn templates(&self, refresh: Refresh, own: &OwnPools) -> Items<model::ResourceTemplate> {
-        let mut items = self.templates_of(&self.manager, refresh).await;
-        for (server, pool) in own {
-            replace(&mut items, server, self.templates_of(pool, refresh).await);
-        }
-        items
+        let list = async |pool: &ConnectionManager, refresh| pool.resource_templates(refresh).await;
+        self.of_all(refresh, own, list).await
     }
 
-    async fn templates_of(
+    /// A list of the pool, with those of a client's own instances in their places.
+    async fn of_all<T>(
         &self,
-        pool: &ConnectionManager,
         refresh: Refresh,
-    ) -> Items<model::ResourceTemplate> {
-        let known = pool.resource_templates(Refresh::Cached);
-        self.in_time(pool.resource_templates(refresh), known).await
+        own: &OwnPools,
+        list: impl AsyncFn(&ConnectionManager, Refresh) -> Items<T>,
+    ) -> Items<T> {
+        let of = async |pool: &ConnectionManager| {
+            self.in_time(list(pool, refresh), list(pool, Refresh::Cached))
+                .await
+        };
+        let mut items = of(&self.manager).await;
+        for (server, pool) in own {
+            replace(&mut items, server, of(pool).await);
+        }
+        items
     }
 
     /// A list, or what is known of it when it takes too long.

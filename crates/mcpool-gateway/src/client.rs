@@ -4,7 +4,13 @@ use std::{net::IpAddr, sync::Arc};
 
 use mcpool_core::{LogLevel, ProtocolVersion, RawObject};
 
-use crate::{hub::Listener, limits::Turn, own::Owner, scope::Scope, session};
+use crate::{
+    hub::Listener,
+    limits::Turn,
+    own::Owner,
+    scope::Scope,
+    session::{self, Session},
+};
 
 /// The client of one request.
 #[derive(Clone)]
@@ -28,6 +34,27 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// The client of a session, which is known by its key; who it is and where it comes from are
+    /// not known.
+    pub(crate) fn of_session(
+        session: &Session,
+        key: Arc<str>,
+        scope: Scope,
+        listener: Option<Arc<Listener>>,
+    ) -> Self {
+        Self {
+            version: session.version.clone(),
+            capabilities: session.capabilities.clone(),
+            principal: None,
+            session: Some(key),
+            peer: None,
+            scope,
+            log_level: None,
+            listener,
+            _turn: None,
+        }
+    }
+
     /// Whether it speaks the era without `initialize`.
     pub(crate) fn is_modern(&self) -> bool {
         !self.version.has_initialize()

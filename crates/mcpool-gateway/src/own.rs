@@ -25,7 +25,7 @@ use mcpool_manager::{ConnectionManager, ServerHandle};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::notices;
+use crate::{notices, session};
 
 /// Instances that belong to one client each, in all.
 const MAX_OWN: usize = 1_024;
@@ -381,8 +381,7 @@ fn own_spec(of_pool: &ServerSpec) -> ServerSpec {
 /// What an instance learns that its client can do. Changes of roots are not passed on, so they are
 /// not declared.
 fn declared(capabilities: &RawObject) -> Raw {
-    let mut declared = capabilities.clone();
-    declared.retain(|name| matches!(name, "elicitation" | "sampling" | "roots"));
+    let mut declared = session::askable(capabilities);
     if declared.get("roots").is_some() {
         declared.insert("roots", Raw::empty_object());
     }

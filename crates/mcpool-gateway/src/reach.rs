@@ -9,7 +9,9 @@ use crate::{
     client::Client,
     gateway::Gateway,
     hub::{Resource, ask_for_level},
-    own::Owner,
+    outlet::Outlet,
+    own::{Owner, Presence, Way},
+    relay::ClientCaller,
 };
 
 /// A server as one client reaches it.
@@ -31,6 +33,20 @@ impl Reached {
 }
 
 impl Gateway {
+    /// A stream of a client begins that stays. On it the client can be asked what belongs to no
+    /// request of it.
+    pub(crate) fn present_on_stream(
+        &self,
+        client: Client,
+        key: Arc<str>,
+        outlet: Outlet,
+    ) -> Presence {
+        let owner = client.owner();
+        let caller = ClientCaller::new(client, Some(key), outlet, None);
+        let way = Way::Stream(Arc::new(caller));
+        self.0.hub.own().present(&owner, way)
+    }
+
     /// The client's own instances that are connected.
     pub(crate) fn own_pools(&self, client: &Client) -> Vec<(ServerName, ConnectionManager)> {
         let own = self.0.hub.own();

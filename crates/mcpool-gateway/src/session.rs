@@ -87,9 +87,15 @@ impl Session {
 }
 
 /// What servers may ask a client for, out of everything that it declares.
+pub(crate) fn askable(capabilities: &RawObject) -> RawObject {
+    let mut askable = capabilities.clone();
+    askable.retain(|name| matches!(name, "elicitation" | "sampling" | "roots"));
+    askable
+}
+
+/// The same, of a bounded length: of longer ones the names alone.
 pub(crate) fn kept(capabilities: &RawObject) -> RawObject {
-    let mut kept = capabilities.clone();
-    kept.retain(|name| matches!(name, "elicitation" | "sampling" | "roots"));
+    let kept = askable(capabilities);
     let length: usize = kept.iter().map(|(_, value)| value.len()).sum();
     if length <= MAX_CAPABILITIES {
         return kept;

@@ -24,8 +24,7 @@ use crate::{
     guests::Visit,
     hub::{Listener, Wants},
     outlet::{MESSAGE_QUEUE, Outlet},
-    own::{OwnServers, Presence, Way},
-    relay::ClientCaller,
+    own::{OwnServers, Presence},
     scope::Scope,
     session::Session,
 };
@@ -239,10 +238,8 @@ impl Connection {
                 let (listener, inbox) = hub.listen(owner, scope.clone(), Wants::EVERYTHING);
                 let listener = Arc::new(listener);
                 let client = self.of_session(&session, &listener, scope);
-                let owner = client.owner();
-                let caller =
-                    ClientCaller::new(client, Some(Arc::clone(&self.owner)), self.outlet(), None);
-                let presence = hub.own().present(&owner, Way::Stream(Arc::new(caller)));
+                let key = Arc::clone(&self.owner);
+                let presence = self.gateway.present_on_stream(client, key, self.outlet());
                 self.session = Some(Begun {
                     session,
                     listener,
@@ -306,17 +303,8 @@ impl Connection {
     }
 
     fn of_session(&self, session: &Session, listener: &Arc<Listener>, scope: Scope) -> Client {
-        Client {
-            version: session.version.clone(),
-            capabilities: session.capabilities.clone(),
-            principal: None,
-            session: Some(Arc::clone(&self.owner)),
-            peer: None,
-            scope,
-            log_level: None,
-            listener: Some(Arc::clone(listener)),
-            _turn: None,
-        }
+        let (key, listener) = (Arc::clone(&self.owner), Arc::clone(listener));
+        Client::of_session(session, key, scope, Some(listener))
     }
 
     /// Who asks: the session, or the request itself from MCP 2026-07-28 on.

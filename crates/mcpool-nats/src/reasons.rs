@@ -66,6 +66,11 @@ impl Notice {
         }
     }
 
+    /// The worker takes nothing new.
+    pub(crate) fn draining() -> Self {
+        Self::new(Reason::Draining, "the worker goes")
+    }
+
     pub(crate) fn accepted(mut self, number: u64) -> Self {
         self.accepted = Some(number);
         self

@@ -360,14 +360,9 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     #[cfg(feature = "nats")]
     let carrier = args.nats.carrier().await?;
     #[cfg(feature = "nats")]
-    let needs_config = carrier.is_none();
+    let (loaded, watcher) = app.load_watched(carrier.is_none()).await?;
     #[cfg(not(feature = "nats"))]
-    let needs_config = true;
-    let (loaded, watcher) = match needs_config {
-        true => app.load_watched().await?,
-        // The servers may all be at workers.
-        false => app.load_watched_if_any().await?,
-    };
+    let (loaded, watcher) = app.load_watched().await?;
     let profiles = self::profiles(&loaded);
     let scope = args.scope(&profiles)?;
     let mut specs = loaded.servers;

@@ -10,6 +10,8 @@ use mcpool::{
 use serde_json::{Value, json};
 
 use super::{Outcome, left_out};
+#[cfg(feature = "nats")]
+use crate::exit::Failure;
 use crate::{
     app::{App, Attempt},
     exit::Exit,
@@ -17,8 +19,6 @@ use crate::{
     text,
     verdict::{self, Verdict},
 };
-#[cfg(feature = "nats")]
-use crate::{config_files, exit::Failure};
 
 /// `mcpool status`
 #[derive(Debug, Args)]
@@ -75,10 +75,7 @@ pub(crate) async fn run(app: &App, args: StatusArgs) -> Outcome {
     let (asked, missing) = match fleet(&args).await {
         Ok(asked) => (asked, None),
         // The servers of the config are shown all the same.
-        Err(failure)
-            if failure.exit() == Exit::Unreachable
-                && (app.has_target() || config_files::find(&app.global).is_ok()) =>
-        {
+        Err(failure) if failure.exit() == Exit::Unreachable && app.has_config() => {
             out::tell(&text!("{}\n", failure.to_text()));
             (None, Some(failure.exit()))
         }
@@ -86,8 +83,7 @@ pub(crate) async fn run(app: &App, args: StatusArgs) -> Outcome {
     };
     #[cfg(feature = "nats")]
     if let Some(fleet) = asked.as_ref().filter(|_| args.server.is_none())
-        && !app.has_target()
-        && config_files::find(&app.global).is_err()
+        && !app.has_config()
     {
         // All servers are at workers.
         return match app.global.json {

@@ -45,11 +45,7 @@ pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
         None => args.nats.carrier().await?.map(mcpool::nats::Follow::new),
     };
     #[cfg(feature = "nats")]
-    let (loaded, watcher) = match pool {
-        None => app.load_watched().await?,
-        // The servers may all be at workers.
-        Some(_) => app.load_watched_if_any().await?,
-    };
+    let (loaded, watcher) = app.load_watched(pool.is_none()).await?;
     #[cfg(not(feature = "nats"))]
     let (loaded, watcher) = app.load_watched().await?;
     let mut specs = loaded.servers;

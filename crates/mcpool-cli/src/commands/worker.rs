@@ -146,13 +146,13 @@ async fn flushed(carrier: &Carrier) {
 
 impl WorkerArgs {
     fn terms(&self) -> Result<Terms, Failure> {
-        let terms = Terms::new(self.lease, self.lease / 5);
         let margin = self.lease / 5;
         if margin < KILL_ROOM {
             return Err(Failure::usage(text!(
                 "--lease: a server needs a fifth of it to end, and that must be a second at least"
             )));
         }
+        let terms = Terms::new(self.lease, margin);
         terms.map_err(|error| Failure::usage(text!("--lease: {}", error.message())))
     }
 

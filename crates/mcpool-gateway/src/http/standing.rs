@@ -27,8 +27,7 @@ use crate::{
     hub::{Listener, Wants},
     limits::Turn,
     outlet::{MESSAGE_QUEUE, Outlet},
-    own::{Presence, Way},
-    relay::ClientCaller,
+    own::Presence,
     session::Session,
 };
 
@@ -197,12 +196,7 @@ pub(super) fn open(front: &Front, visitor: &Visitor, headers: &HeaderMap) -> Res
     let key: Arc<str> = session.id.as_str().into();
     let outlet = Outlet::new(asks, Arc::clone(&gateway.questions), Arc::clone(&key));
     let client = of_session(&session, visitor, Some(listener), None);
-    let owner = client.owner();
-    let caller = ClientCaller::new(client, Some(key), outlet, None);
-    let presence = gateway
-        .hub
-        .own()
-        .present(&owner, Way::Stream(Arc::new(caller)));
+    let presence = front.gateway.present_on_stream(client, key, outlet);
     let said = Said {
         held: None,
         inbox,
@@ -265,16 +259,12 @@ pub(super) fn of_session(
     listener: Option<Arc<Listener>>,
     turn: Option<Turn>,
 ) -> Client {
+    let key = session.id.as_str().into();
     Client {
-        version: session.version.clone(),
-        capabilities: session.capabilities.clone(),
         principal: visitor.principal.clone(),
-        session: Some(session.id.as_str().into()),
         peer: visitor.peer,
-        scope: visitor.scope.clone(),
-        log_level: None,
-        listener,
         _turn: turn.map(Arc::new),
+        ..Client::of_session(session, key, visitor.scope.clone(), listener)
     }
 }
 

@@ -139,7 +139,7 @@ impl Serving {
             }
         }
         if let Some(group) = group {
-            let notice = Notice::new(Reason::Draining, "the worker goes");
+            let notice = Notice::draining();
             sessions.refusing.spawn(self.refuser().rest(group, notice));
         }
         self.drained(own, epoch, sessions).await;
@@ -154,7 +154,7 @@ impl Serving {
             let Ok(Ok((head, message, _)) | Err((head, message, _))) = ready else {
                 continue;
             };
-            let notice = Notice::new(Reason::Draining, "the worker goes");
+            let notice = Notice::draining();
             self.refuse(&head, &message, &notice).await;
         }
         let until = Instant::now() + self.patience;
@@ -175,7 +175,7 @@ impl Serving {
                 }
             }
         }
-        let notice = Notice::new(Reason::Draining, "the worker goes");
+        let notice = Notice::draining();
         sessions.refusing.spawn(self.refuser().rest(own, notice));
         while sessions.refusing.join_next().await.is_some() {}
     }
@@ -183,7 +183,7 @@ impl Serving {
     async fn take_draining(&self, message: Message, epoch: Option<Epoch>, sessions: &mut Sessions) {
         match Head::read(message.headers.as_ref()) {
             Some(head) if matches!(head.kind, Kind::Open | Kind::Probe) => {
-                let notice = Notice::new(Reason::Draining, "the worker goes");
+                let notice = Notice::draining();
                 self.refuse(&head, &message, &notice).await;
             }
             _ => self.take(message, epoch, sessions).await,
@@ -273,7 +273,7 @@ impl Serving {
             let client = tokio::select! {
                 client = client => client,
                 () = drain.cancelled() => {
-                    let notice = Notice::new(Reason::Draining, "the worker goes");
+                    let notice = Notice::draining();
                     return Err((head, message, notice));
                 }
             };

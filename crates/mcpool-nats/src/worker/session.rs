@@ -120,7 +120,7 @@ impl Session {
                     match order {
                         Order::None if changed.is_ok() => {}
                         Order::Drain if changed.is_ok() => {
-                            let notice = Notice::new(Reason::Draining, "the worker goes");
+                            let notice = Notice::draining();
                             ending.get_or_insert(notice);
                         }
                         _ => return Some(self.ordered_end()),
