@@ -2,7 +2,8 @@
 //!
 //! Each relative link leads to a file that is there, and to a heading that it has; each include of
 //! the book is there; each page of `docs/` is in its table of contents; and a source file that a
-//! document names in backticks is there. Where `mdbook` is installed, the book is built as well.
+//! document names in backticks is there. Where `mdbook` is installed (in CI it always is), the book
+//! is rendered, and the links of its pages are checked as well.
 
 use std::{
     collections::BTreeSet,
@@ -13,25 +14,45 @@ use std::{
 use crate::{
     Outcome,
     documents::{self, Document},
-    tools::{self, find, root},
+    links::{includes, inline, local},
+    rendered::dead_links,
+    tools::{self, find, find_or_install, is_ci, repository, root},
 };
 
 const SUMMARY: &str = "docs/SUMMARY.md";
 
-/// Checks all documents.
+/// Where `docs/book.toml` says that the book goes.
+const RENDERED: &str = "target/book";
+/// Its server and its search are not needed here.
+const MDBOOK: (&str, &[&str]) = ("mdbook@0.5.4", &["--no-default-features"]);
+
+/// Checks all documents, then the book that is made of them.
 pub(crate) fn run() -> Outcome {
     let documents = documents::all()?;
+    let repository = repository()?;
     let mut problems = Vec::new();
     for document in &documents {
         let shown = document.path.display();
         for target in links(&document.text) {
-            if let Some(problem) = broken(&documents, document, &target) {
+            if let Some(problem) = broken(&documents, &repository, document, target) {
                 problems.push(format!("{shown}: {target}: {problem}"));
             }
         }
     }
     problems.extend(missing_pages(&documents));
     problems.extend(missing_sources(&documents, &documents::rust_files()?));
+    let mdbook = match is_ci() {
+        true => Some(find_or_install(MDBOOK.0, MDBOOK.1)?),
+        false => find("mdbook"),
+    };
+    match mdbook {
+        Some(mdbook) => {
+            let mut build = Command::new(mdbook);
+            tools::run(build.current_dir(root()).args(["build", "docs"]))?;
+            problems.extend(dead_links(&root().join(RENDERED), &repository)?);
+        }
+        None => println!("book: not rendered, because mdbook is not installed"),
+    }
     for problem in &problems {
         println!("book: {problem}");
     }
@@ -42,14 +63,7 @@ pub(crate) fn run() -> Outcome {
         "book: {} documents, every link leads somewhere",
         documents.len()
     );
-    match find("mdbook") {
-        Some(mdbook) => tools::run(
-            Command::new(mdbook)
-                .current_dir(root())
-                .args(["build", "docs"]),
-        ),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Rust files that documents name and that are not there. Upper case stands for a name to choose.
@@ -68,60 +82,26 @@ fn missing_sources(documents: &[Document], files: &[PathBuf]) -> Vec<String> {
     missing
 }
 
-/// What the inline links, images and includes of a document lead to, code left out.
-fn links(text: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut in_code = false;
-    for line in text.lines() {
-        if let Some((_, rest)) = line.split_once("{{#include ") {
-            found.extend(rest.split(['}', ':']).next().map(str::to_owned));
-        }
-        if line.trim_start().starts_with("```") {
-            in_code = !in_code;
-        }
-        if in_code {
-            continue;
-        }
-        for part in line.split("](").skip(1) {
-            found.extend(part.split(')').next().map(str::to_owned));
-        }
-    }
-    found
+/// What the inline links, images and includes of a document lead to.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let inline = inline(text).into_iter().map(|range| &text[range]);
+    inline.chain(includes(text))
 }
 
 /// What is wrong with a link, if anything is.
-fn broken(documents: &[Document], from: &Document, target: &str) -> Option<String> {
-    if target.contains("://") || target.starts_with("mailto:") {
-        return None;
-    }
-    let (file, heading) = match target.split_once('#') {
-        Some((file, heading)) => (file, Some(heading)),
-        None => (target, None),
-    };
-    let path = match file.is_empty() {
-        true => from.path.clone(),
-        false => normal(&from.path.parent().unwrap_or(Path::new("")).join(file)),
-    };
+fn broken(
+    documents: &[Document],
+    repository: &str,
+    from: &Document,
+    target: &str,
+) -> Option<String> {
+    let (path, heading) = local(repository, &from.path, target)?;
     if !root().join(&path).exists() {
         return Some("there is no such file".to_owned());
     }
     let heading = heading?;
     let document = documents.iter().find(|document| document.path == path)?;
     (!headings(&document.text).contains(heading)).then(|| "there is no such heading".to_owned())
-}
-
-/// A path without `..`.
-fn normal(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for part in path.components() {
-        match part {
-            std::path::Component::ParentDir => {
-                normal.pop();
-            }
-            part => normal.push(part),
-        }
-    }
-    normal
 }
 
 /// The anchors of the headings, as GitHub and mdbook make them.
@@ -155,7 +135,6 @@ fn missing_pages(documents: &[Document]) -> Vec<String> {
         return vec![format!("{SUMMARY} is missing")];
     };
     let listed: BTreeSet<_> = links(&summary.text)
-        .into_iter()
         .map(|target| Path::new("docs").join(target))
         .collect();
     let pages = documents
@@ -179,12 +158,6 @@ mod tests {
     }
 
     #[test]
-    fn links_are_found_outside_of_code() {
-        let text = "a [b](c.md#d) ![e](f.svg)\n```\n[no](g.md)\n{{#include ../h.rs:i}}\n```\n";
-        assert_eq!(links(text), ["c.md#d", "f.svg", "../h.rs"]);
-    }
-
-    #[test]
     fn anchors_are_those_of_the_renderers() {
         assert_eq!(
             anchor("`health`, `limits`, `shutdown`"),
@@ -196,13 +169,13 @@ mod tests {
     #[test]
     fn a_link_to_nothing_is_a_problem() {
         let documents = [document("README.md", "# One\n[x](#one) [y](#two)\n")];
-        assert_eq!(broken(&documents, &documents[0], "#one"), None);
-        assert!(broken(&documents, &documents[0], "#two").is_some());
-        assert!(broken(&documents, &documents[0], "no-such-file.md").is_some());
-        assert_eq!(
-            broken(&documents, &documents[0], "https://example.com"),
-            None
-        );
+        let broken = |target| broken(&documents, "https://r", &documents[0], target);
+        assert_eq!(broken("#one"), None);
+        assert!(broken("#two").is_some());
+        assert!(broken("no-such-file.md").is_some());
+        assert_eq!(broken("https://example.com"), None);
+        assert_eq!(broken("https://r/blob/main/README.md#one"), None);
+        assert!(broken("https://r/blob/main/no-such-file.md").is_some());
     }
 
     #[test]

@@ -139,7 +139,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "package",
-        what: "the published crates are complete, and can be packaged",
+        what: "the published crates are complete, and what is packaged of them compiles",
         run: || package::pack(false),
     },
     Step {
@@ -238,7 +238,7 @@ const LONG: &[Step] = &[
     },
     Step {
         name: "packages",
-        what: "each published crate builds from its package alone",
+        what: "each published crate builds from its package alone, as cargo publishes it",
         run: || package::pack(true),
     },
     Step {
@@ -329,7 +329,7 @@ fn features() -> Outcome {
 }
 
 fn unused() -> Outcome {
-    let machete = find_or_install("cargo-machete", "0.9.2")?;
+    let machete = find_or_install("cargo-machete@0.9.2", &[])?;
     tools::run(
         std::process::Command::new(machete)
             .current_dir(tools::root())
@@ -338,7 +338,7 @@ fn unused() -> Outcome {
 }
 
 fn deny() -> Outcome {
-    let deny = find_or_install("cargo-deny", "0.20.2")?;
+    let deny = find_or_install("cargo-deny@0.20.2", &[])?;
     // Advisories need a download that is no registry's; licences, sources and bans need none.
     tools::run(
         std::process::Command::new(deny)

@@ -18,11 +18,14 @@ mod examples;
 mod external_types;
 mod layers;
 mod limits;
+mod links;
 mod msrv;
+mod outward;
 mod package;
 mod picture;
 mod programs;
 mod release;
+mod rendered;
 mod servers;
 mod sources;
 mod test;
@@ -53,6 +56,7 @@ cargo xtask COMMAND
   bench        mcpool beside the limit and rmcp: `bench [stdio|http|memory|cli|gateway]`,
                --rounds N, --only TEXT
   api          the public items of each library, against docs/api (--update writes them)
+  book-links   the preprocessor that mdbook starts: links out of docs/ lead to the repository
   package      the crates as they would be published (--long builds each from its package)
   msrv         no dependency wants a newer Rust than Cargo.toml promises
   release      `release --dry-run` goes through the checklist of docs/releasing.md
@@ -81,6 +85,7 @@ fn main() -> ExitCode {
         "msrv" => msrv::run(),
         "weight" => weight::run(rest),
         "api" => api::run(rest),
+        "book-links" => outward::run(rest),
         "package" => package::run(rest),
         "release" => release::run(rest),
         "picture" => picture::run(),

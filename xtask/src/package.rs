@@ -1,16 +1,21 @@
 //! `cargo xtask package`: the crates as they would be published.
 //!
 //! Each published crate says what it is, is packaged with its licences and its README, and needs no
-//! crate of the workspace that is not published. With `--long` each is also built from its package
-//! alone.
+//! crate of the workspace that is not published. What was packaged is unpacked and checked together,
+//! with what cargo compiled for the workspace. With `--long` cargo also builds each package alone,
+//! as it does when it publishes.
 
-use std::process::Command;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::Value;
 
 use crate::{
     Outcome,
-    tools::{self, cargo, metadata, output, target},
+    tools::{self, cargo, metadata, output, root, target},
 };
 
 /// What crates.io takes at most.
@@ -27,7 +32,19 @@ pub(crate) struct Published {
     pub(crate) version: String,
 }
 
-/// Checks and packages; `--long` builds as well.
+impl Published {
+    /// What its package unpacks to.
+    fn directory(&self) -> String {
+        format!("{}-{}", self.name, self.version)
+    }
+
+    /// Where cargo puts its package.
+    fn path(&self) -> PathBuf {
+        target().join(format!("package/{}.crate", self.directory()))
+    }
+}
+
+/// Checks and packages; with `--long` cargo builds each alone as well.
 pub(crate) fn run(args: &[String]) -> Outcome {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => pack(false),
@@ -59,6 +76,7 @@ pub(crate) fn pack(build: bool) -> Outcome {
     for published in &crates {
         inside(published)?;
     }
+    compile(&unpack(&crates)?)?;
     println!("package: {} crates", crates.len());
     Ok(())
 }
@@ -129,10 +147,71 @@ fn problems(metadata: &Value) -> Vec<String> {
     problems
 }
 
+/// Unpacks the packages into a workspace of their own, and gives its manifest.
+fn unpack(crates: &[Published]) -> Outcome<PathBuf> {
+    let directory = target().join("package/unpacked");
+    let failed = |error| format!("{}: {error}", directory.display());
+    if directory.exists() {
+        fs::remove_dir_all(&directory).map_err(failed)?;
+    }
+    fs::create_dir_all(&directory).map_err(failed)?;
+    for published in crates {
+        let mut tar = Command::new("tar");
+        tar.arg("-C")
+            .arg(&directory)
+            .arg("-xzf")
+            .arg(published.path());
+        output(&mut tar)?;
+    }
+    // What the workspace has compiled serves here as well: the same versions, the same profiles.
+    fs::copy(root().join("Cargo.lock"), directory.join("Cargo.lock")).map_err(failed)?;
+    let ours = fs::read_to_string(root().join("Cargo.toml")).map_err(failed)?;
+    let manifest = directory.join("Cargo.toml");
+    fs::write(&manifest, workspace(crates, &ours)).map_err(failed)?;
+    Ok(manifest)
+}
+
+/// The manifest of a workspace of unpacked packages: they are found here, not at the registry.
+fn workspace(crates: &[Published], ours: &str) -> String {
+    let directories = crates.iter().map(Published::directory);
+    let members: Vec<String> = directories.map(|name| format!("{name:?}")).collect();
+    let mut text = format!(
+        "[workspace]\nresolver = \"3\"\nmembers = [{}]\n\n[patch.crates-io]\n",
+        members.join(", ")
+    );
+    for published in crates {
+        let Published { name, .. } = published;
+        text += &format!("{name} = {{ path = {:?} }}\n", published.directory());
+    }
+    let mut is_profile = false;
+    for line in ours.lines() {
+        if line.starts_with('[') {
+            is_profile = line.starts_with("[profile.");
+        }
+        if is_profile {
+            text += &format!("{line}\n");
+        }
+    }
+    text
+}
+
+/// Fails when a package lacks a file that its sources need.
+fn compile(manifest: &Path) -> Outcome {
+    let mut check = cargo([
+        "check",
+        "--quiet",
+        "--offline",
+        "--workspace",
+        "--all-features",
+    ]);
+    check.arg("--manifest-path").arg(manifest);
+    tools::run(check.env("CARGO_TARGET_DIR", target()))
+}
+
 /// Looks into a package.
 fn inside(published: &Published) -> Outcome {
-    let Published { name, version } = published;
-    let path = target().join(format!("package/{name}-{version}.crate"));
+    let name = &published.name;
+    let path = published.path();
     let size = std::fs::metadata(&path)
         .map_err(|error| format!("{}: {error}", path.display()))?
         .len();
@@ -145,7 +224,7 @@ fn inside(published: &Published) -> Outcome {
         .filter(|file| {
             !list
                 .lines()
-                .any(|line| line == format!("{name}-{version}/{file}"))
+                .any(|line| line == format!("{}/{file}", published.directory()))
         })
         .collect();
     match missing.is_empty() {
@@ -225,6 +304,19 @@ mod tests {
             json!({"packages": [package("top", needs), package("base", json!([])), private]});
         let problems = problems(&metadata);
         assert_eq!(problems.len(), 2, "{problems:?}");
+    }
+
+    #[test]
+    fn the_unpacked_workspace_has_the_packages_and_the_profiles_alone() {
+        let published = Published {
+            name: "base".to_owned(),
+            version: "0.1.0".to_owned(),
+        };
+        let ours = "[workspace]\nmembers = [\"a\"]\n\n[profile.dev]\ndebug = false\n[x]\ny = 1\n";
+        let wanted = "[workspace]\nresolver = \"3\"\nmembers = [\"base-0.1.0\"]\n\n\
+                      [patch.crates-io]\nbase = { path = \"base-0.1.0\" }\n\
+                      [profile.dev]\ndebug = false\n";
+        assert_eq!(workspace(&[published], ours), wanted);
     }
 
     #[test]

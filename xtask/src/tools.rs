@@ -72,6 +72,15 @@ pub(crate) fn metadata() -> Outcome<serde_json::Value> {
     serde_json::from_str(&text).map_err(|error| format!("cargo metadata: {error}"))
 }
 
+/// The address of the repository, as `Cargo.toml` has it.
+pub(crate) fn repository() -> Outcome<String> {
+    let metadata = metadata()?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let mut addresses = packages.filter_map(|package| package["repository"].as_str());
+    let address = addresses.next().map(str::to_owned);
+    address.ok_or_else(|| "Cargo.toml names no repository".to_owned())
+}
+
 fn show(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let mut shown = program
@@ -96,8 +105,10 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-/// The path of a program from the registry; installs it under `target/tools` when it is absent.
-pub(crate) fn find_or_install(program: &str, version: &str) -> Outcome<PathBuf> {
+/// The path of a program from the registry, given as `NAME@VERSION`; installs it under
+/// `target/tools` when it is absent, with these options of `cargo install`.
+pub(crate) fn find_or_install(package: &str, options: &[&str]) -> Outcome<PathBuf> {
+    let program = package.split('@').next().unwrap_or(package);
     if let Some(path) = find(program) {
         return Ok(path);
     }
@@ -106,7 +117,8 @@ pub(crate) fn find_or_install(program: &str, version: &str) -> Outcome<PathBuf> 
     run(
         cargo(["install", "--quiet", "--locked", "--debug", "--root"])
             .arg(&tools)
-            .arg(format!("{program}@{version}"))
+            .arg(package)
+            .args(options)
             .env("CARGO_TARGET_DIR", tools.join("build"))
             .env("CARGO_PROFILE_DEV_DEBUG", "0"),
     )?;
