@@ -21,7 +21,7 @@ mod checks;
 mod drive;
 mod targets;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -40,6 +40,9 @@ pub use checks::{
 pub use targets::{HttpTarget, MemoryTarget, SseTarget, StdioTarget};
 
 use crate::Behavior;
+
+/// How long the suite waits for what must come, where its target does not say: 60 seconds.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the suite runs on: a transport, and servers for it.
 #[async_trait]
@@ -76,6 +79,13 @@ pub trait ContractTarget: Send + Sync {
     /// arrived when the answer does is left out. Default `true`.
     fn keeps_progress(&self) -> bool {
         true
+    }
+
+    /// How long the suite waits for what must come, such as an answer or a notification: longer
+    /// than that takes on a machine that is busy. A violation that is something missing is seen
+    /// after this time. Default [`PATIENCE`].
+    fn patience(&self) -> Duration {
+        PATIENCE
     }
 }
 

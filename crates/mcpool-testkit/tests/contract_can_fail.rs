@@ -99,6 +99,14 @@ impl ContractTarget for Target {
     async fn start(&self, behavior: Behavior) -> Box<dyn RunningFixture> {
         self.1.start(behavior).await
     }
+
+    /// Short where the violation is that nothing comes.
+    fn patience(&self) -> Duration {
+        match self.0 {
+            Breaks::Cancel | Breaks::ServerRequests => Duration::from_secs(2),
+            _ => contract::PATIENCE,
+        }
+    }
 }
 
 #[derive(Debug)]

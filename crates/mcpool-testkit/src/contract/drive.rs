@@ -17,9 +17,6 @@ use crate::{Behavior, fixtures::engine::lock};
 /// The version that the suite speaks.
 static VERSION: ProtocolVersion = ProtocolVersion::V_2025_11_25;
 
-/// Longer than anything takes that works, on a machine that is busy.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-
 /// What "at once" may mean on a machine that is busy.
 pub(super) const AT_ONCE: Duration = Duration::from_secs(5);
 
@@ -33,6 +30,7 @@ pub(super) fn violated<T>(check: &'static str, seen: impl Into<String>) -> Resul
 /// A connected transport, its fixture, and the name of the check for what goes wrong.
 pub(super) struct Drive {
     pub(super) check: &'static str,
+    pub(super) patience: Duration,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) fixture: Box<dyn RunningFixture>,
 }
@@ -120,15 +118,17 @@ impl Drive {
         target: &dyn ContractTarget,
         fixture: Box<dyn RunningFixture>,
     ) -> Result<Self, Violation> {
+        let patience = target.patience();
         let connector = target.connector();
         let connect = connector.connect(request(fixture.as_ref()));
-        let transport = match tokio::time::timeout(PATIENCE, connect).await {
+        let transport = match tokio::time::timeout(patience, connect).await {
             Ok(Ok(transport)) => transport,
             Ok(Err(error)) => return violated(check, format!("connect: {error}")),
             Err(_) => return violated(check, "connect did not end"),
         };
         let drive = Self {
             check,
+            patience,
             transport,
             fixture,
         };
@@ -137,7 +137,7 @@ impl Drive {
     }
 
     pub(super) async fn shake_hands(&self) -> Result<(), Violation> {
-        match tokio::time::timeout(PATIENCE, handshake(&*self.transport)).await {
+        match tokio::time::timeout(self.patience, handshake(&*self.transport)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => violated(self.check, format!("the handshake: {error}")),
             Err(_) => violated(self.check, "the handshake did not end"),
@@ -166,7 +166,7 @@ impl Drive {
         sink: Option<Arc<dyn RequestSink>>,
     ) -> Result<Value, Violation> {
         let asking = ask(&*self.transport, method, params, RequestClass::Call, sink);
-        match tokio::time::timeout(PATIENCE, asking).await {
+        match tokio::time::timeout(self.patience, asking).await {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(error)) => violated(self.check, format!("{method}: {error}")),
             Err(_) => violated(self.check, format!("{method} was not answered")),

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use mcpool_core::{RequestClass, Transport};
+use mcpool_core::RequestClass;
 use serde_json::json;
 
 use crate::{
     Behavior,
     contract::{
         ContractTarget, Verdict, Violation,
-        drive::{Drive, Heard, PATIENCE, Recorder, ask, text, violated},
+        drive::{Drive, Heard, Recorder, ask, text, violated},
     },
     eventually,
     leaks::Marker,
@@ -57,7 +57,7 @@ pub async fn the_handshake_is_never_cancelled_in_words(target: &dyn ContractTarg
     let fixture = target.start(behavior).await;
     let connector = target.connector();
     let connect = connector.connect(fixture.request());
-    let transport = match tokio::time::timeout(PATIENCE, connect).await {
+    let transport = match tokio::time::timeout(target.patience(), connect).await {
         Ok(Ok(transport)) => transport,
         other => return violated(check, format!("connect: {other:?}")),
     };
@@ -79,11 +79,17 @@ pub async fn the_handshake_is_never_cancelled_in_words(target: &dyn ContractTarg
         // A relay answers by itself, at once: the request is dropped as soon as it was sent.
         biased;
         ended = asking => return violated(check, format!("it was not to be answered: {ended:?}")),
-        in_time = eventually(PATIENCE, sent) => if !in_time {
+        in_time = eventually(target.patience(), sent) => if !in_time {
             return violated(check, "it was not sent");
         },
     }
-    let drive = Drive::over(check, transport, fixture).await?;
+    let drive = Drive {
+        check,
+        patience: target.patience(),
+        transport,
+        fixture,
+    };
+    drive.shake_hands().await?;
     let state = drive.call("state", json!({})).await?;
     let words = &state["structuredContent"]["methods"]["notifications/cancelled"];
     if !words.is_null() {
@@ -189,26 +195,11 @@ impl Drive {
             if enough(seen, asked) {
                 break;
             }
-            if since.elapsed() > PATIENCE {
+            if since.elapsed() > self.patience {
                 return violated(self.check, format!("{what} stay at {seen}"));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
-    }
-
-    /// The handshake on a transport that is there already.
-    async fn over(
-        check: &'static str,
-        transport: Arc<dyn Transport>,
-        fixture: Box<dyn crate::contract::RunningFixture>,
-    ) -> Result<Self, Violation> {
-        let drive = Self {
-            check,
-            transport,
-            fixture,
-        };
-        drive.shake_hands().await?;
-        Ok(drive)
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     Behavior,
     contract::{
         ContractTarget, RunningFixture, Verdict,
-        drive::{AT_ONCE, Answer, Drive, PATIENCE, ask, handshake, request, violated},
+        drive::{AT_ONCE, Answer, Drive, ask, handshake, request, violated},
     },
 };
 
@@ -41,7 +41,7 @@ pub async fn death_ends_everything(target: &dyn ContractTarget) -> Verdict {
     // The server has them when it says so.
     let asked = tokio::time::Instant::now();
     loop {
-        if asked.elapsed() > PATIENCE {
+        if asked.elapsed() > drive.patience {
             return violated(check, "the calls did not reach the server");
         }
         let state = drive.call("state", json!({})).await?;
@@ -147,13 +147,15 @@ pub async fn requests_end_with_their_runtime(target: &dyn ContractTarget) -> Ver
             });
         }
     });
-    let transport = match tokio::time::timeout(PATIENCE, connects).await {
+    let transport = match tokio::time::timeout(target.patience(), connects).await {
         Ok(Ok(Ok(transport))) => transport,
         Ok(Ok(Err(error))) => return violated(check, format!("connect: {error}")),
         _ => return violated(check, "connect did not end"),
     };
     let waiting = hang(&transport);
-    let reached = crate::eventually(PATIENCE, || transport.monitor().diagnostics().sent >= 3);
+    let reached = crate::eventually(target.patience(), || {
+        transport.monitor().diagnostics().sent >= 3
+    });
     if !reached.await {
         return violated(check, "the request was not sent");
     }

@@ -9,7 +9,7 @@ use crate::{
     Behavior,
     contract::{
         ContractTarget, Footprint, RunningFixture, Verdict,
-        drive::{AT_ONCE, Answer, Drive, PATIENCE, ask, handshake, request, violated},
+        drive::{AT_ONCE, Answer, Drive, ask, handshake, request, violated},
     },
     eventually, eventually_blocking, leaks,
 };
@@ -35,7 +35,7 @@ pub async fn close_is_idempotent(target: &dyn ContractTarget) -> Verdict {
     let mut incoming = drive.transport.incoming();
     let hanging = tokio::spawn(call(&drive.transport, "hang", json!({})));
     let sent = || drive.transport.monitor().diagnostics().sent >= 3;
-    if !eventually(PATIENCE, sent).await {
+    if !eventually(drive.patience, sent).await {
         return violated(check, "the request was not sent");
     }
     let bound = Duration::from_secs(2) + AT_ONCE;
@@ -196,7 +196,7 @@ pub async fn drop_outside_a_runtime_leaves_nothing(target: &dyn ContractTarget) 
             let outcome = outcome.unwrap_or_else(|_| violated(check, "dropping panicked"));
             let _ = report.send(outcome);
         });
-        match tokio::time::timeout(PATIENCE, reported).await {
+        match tokio::time::timeout(target.patience(), reported).await {
             Ok(Ok(outcome)) => {
                 let _ = thread.join();
                 outcome?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::contract::{
     ContractTarget, Verdict, Violation,
-    drive::{AT_ONCE, Drive, Heard, PATIENCE, Recorder, ask, raw, text, violated},
+    drive::{AT_ONCE, Drive, Heard, Recorder, ask, raw, text, violated},
 };
 
 /// A handshake, a list and a call go through; ids count up and are known before anything is sent; the
@@ -133,7 +133,7 @@ pub async fn keeps_order_of_receives(target: &dyn ContractTarget) -> Verdict {
     drive.call("burst", json!({"count": COUNT})).await?;
     for expected in 0..COUNT {
         let number = loop {
-            match tokio::time::timeout(PATIENCE, incoming.next()).await {
+            match tokio::time::timeout(drive.patience, incoming.next()).await {
                 Ok(Some(Incoming::Notification(note))) if note.method == BURST => {
                     break params(note.params)["number"].as_u64();
                 }
@@ -168,12 +168,13 @@ pub async fn answers_a_thousand_out_of_order(target: &dyn ContractTarget) -> Ver
     let mut calls = tokio::task::JoinSet::new();
     for number in 0..COUNT {
         let transport = Arc::clone(&drive.transport);
+        let patience = drive.patience;
         calls.spawn(async move {
             let message = format!("message {number}");
             let arguments = json!({"count": GROUP, "message": message});
             let params = json!({"name": "gather", "arguments": arguments});
             let asking = ask(&*transport, "tools/call", params, RequestClass::Call, None);
-            match tokio::time::timeout(PATIENCE, asking).await {
+            match tokio::time::timeout(patience, asking).await {
                 Ok(Ok(answer)) if text(&answer) == message => Ok(()),
                 Ok(Ok(answer)) => Err(format!("{message:?} got {answer}")),
                 Ok(Err(error)) => Err(format!("{message:?}: {error}")),
@@ -248,7 +249,7 @@ pub async fn passes_what_the_server_says_during_a_request(target: &dyn ContractT
         }
         let roots = json!({"roots": [{"uri": "file:///srv", "name": "srv"}]});
         let answered = drive.transport.respond(&asked, Ok(raw(&roots)));
-        match tokio::time::timeout(PATIENCE, answered).await {
+        match tokio::time::timeout(drive.patience, answered).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => violated(check, format!("the answer was not sent: {error}")),
             Err(_) => violated(check, "the answer was not sent"),
@@ -297,7 +298,7 @@ pub async fn tells_of_progress_before_the_answer(target: &dyn ContractTarget) ->
 
 impl Drive {
     async fn notify(&self, note: &Notification) -> Verdict {
-        match tokio::time::timeout(PATIENCE, self.transport.notify(note)).await {
+        match tokio::time::timeout(self.patience, self.transport.notify(note)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => violated(self.check, format!("a notification failed: {error}")),
             Err(_) => violated(self.check, "a notification was not sent"),
@@ -318,7 +319,7 @@ impl Drive {
         mut wanted: impl FnMut(Incoming) -> Option<T>,
     ) -> Result<T, Violation> {
         loop {
-            match tokio::time::timeout(PATIENCE, incoming.next()).await {
+            match tokio::time::timeout(self.patience, incoming.next()).await {
                 Ok(Some(said)) => {
                     if let Some(thing) = wanted(said) {
                         return Ok(thing);
