@@ -15,7 +15,7 @@ use mcpool_files::Locks;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Grant, GrantKey, StoreLock, TokenStore, lock, private, store::put};
+use crate::{Grant, GrantKey, StoreLock, TokenStore, lock, private, store::put_grant};
 
 /// A holder has at most one token request under way, which ends after 30 s.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(90);
@@ -178,7 +178,7 @@ impl TokenStore for FileStore {
         self.blocking(move |store| {
             let key = grant.key.clone();
             let mut grants = store.read(&key)?;
-            put(&mut grants, grant);
+            put_grant(&mut grants, grant);
             store.write(&key, grants)
         })
         .await

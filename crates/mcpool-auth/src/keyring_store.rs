@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use keyring::v1::Entry;
 use mcpool_core::{Error, ErrorKind, Result};
 
-use crate::{FileStore, Grant, GrantKey, StoreLock, TokenStore, store::put};
+use crate::{FileStore, Grant, GrantKey, StoreLock, TokenStore, store::put_grant};
 
 const SERVICE: &str = "mcpool";
 
@@ -55,7 +55,7 @@ impl TokenStore for KeyringStore {
         let grant = grant.clone();
         Self::blocking(&grant.key.clone(), move |entry| {
             let mut grants = read(entry)?;
-            put(&mut grants, grant);
+            put_grant(&mut grants, grant);
             write(entry, &grants)
         })
         .await

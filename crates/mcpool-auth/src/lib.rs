@@ -79,7 +79,7 @@ pub use interactive::{Browser, InteractiveLogin};
 pub use keyring_store::KeyringStore;
 pub use login::{IssuerChange, LoginAgent, LoginPrompt, RedirectReceiver};
 pub use oauth::{LoginState, LoginStatus, OAuth};
-pub use store::{MemoryStore, StoreLock, TokenStore};
+pub use store::{MemoryStore, StoreLock, TokenStore, put_grant};
 
 /// Runs the README's example as a test.
 #[cfg(doctest)]

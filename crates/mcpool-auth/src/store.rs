@@ -72,8 +72,9 @@ impl fmt::Debug for StoreLock {
 /// Of more authorization servers than these for one server, the oldest is forgotten.
 const MAX_ISSUERS: usize = 8;
 
-/// Puts a grant into a list: first, and in place of the one of the same issuer.
-pub(crate) fn put(grants: &mut Vec<Grant>, grant: Grant) {
+/// What [`TokenStore::save`] does to the grants of a server: the new one comes first, in place of
+/// the one of the same issuer. Of more than 8 issuers the oldest is forgotten.
+pub fn put_grant(grants: &mut Vec<Grant>, grant: Grant) {
     grants.retain(|old| old.issuer != grant.issuer);
     grants.insert(0, grant);
     grants.truncate(MAX_ISSUERS);
@@ -111,7 +112,7 @@ impl TokenStore for MemoryStore {
     }
 
     async fn save(&self, grant: &Grant) -> Result<()> {
-        put(
+        put_grant(
             self.grants().entry(grant.key.clone()).or_default(),
             grant.clone(),
         );

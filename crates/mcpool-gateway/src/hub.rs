@@ -146,22 +146,23 @@ impl Hub {
                     }
                 }
                 // Anything may have changed.
-                EventItem::Missed(_) => hub.all_changed(None),
+                EventItem::Missed(_) => hub.changed(&List::ALL, |_| true),
                 _ => {}
             }
         }
     }
 
     fn happened(self: &Arc<Self>, server: &ServerName, kind: &EventKind) {
+        let covers = |entry: &Entry| entry.scope.covers(server);
         if let EventKind::StateChanged { from, to } = kind
             && self.down.lists(*from) != self.down.lists(*to)
         {
-            self.all_changed(Some(server));
+            self.changed(&List::ALL, covers);
         }
         match kind {
-            EventKind::ToolsChanged { .. } => self.changed(Some(server), List::Tools),
-            EventKind::PromptsChanged => self.changed(Some(server), List::Prompts),
-            EventKind::ResourcesChanged => self.changed(Some(server), List::Resources),
+            EventKind::ToolsChanged { .. } => self.changed(&[List::Tools], covers),
+            EventKind::PromptsChanged => self.changed(&[List::Prompts], covers),
+            EventKind::ResourcesChanged => self.changed(&[List::Resources], covers),
             EventKind::ResourceUpdated { uri } => self.updated(None, server, uri),
             EventKind::StateChanged {
                 to: StateKind::Ready,
@@ -211,20 +212,14 @@ impl Hub {
 
     /// Passes on what a server says: the instance of a client, or the one that all share.
     fn said(&self, owner: Option<&Arc<str>>, server: &ServerName, notice: ServerNotice) {
-        let changed = |list: List| {
-            for entry in lock(&self.listeners).values() {
-                if entry.hears(owner.map(|owner| &**owner), server) {
-                    entry.changed(list);
-                }
-            }
-        };
+        let hears = |entry: &Entry| entry.hears(owner.map(|owner| &**owner), server);
         match notice {
-            ServerNotice::ToolsChanged => changed(List::Tools),
-            ServerNotice::PromptsChanged => changed(List::Prompts),
-            ServerNotice::ResourcesChanged => changed(List::Resources),
+            ServerNotice::ToolsChanged => self.changed(&[List::Tools], hears),
+            ServerNotice::PromptsChanged => self.changed(&[List::Prompts], hears),
+            ServerNotice::ResourcesChanged => self.changed(&[List::Resources], hears),
             ServerNotice::ResourceUpdated { uri } => self.updated(owner, server, &uri),
             ServerNotice::SessionRenewed | ServerNotice::Missed { .. } => {
-                List::ALL.into_iter().for_each(changed);
+                self.changed(&List::ALL, hears);
             }
             ServerNotice::Log {
                 level,
@@ -266,17 +261,13 @@ impl Hub {
         }
     }
 
-    fn all_changed(&self, server: Option<&ServerName>) {
-        for list in List::ALL {
-            self.changed(server, list);
-        }
-    }
-
-    fn changed(&self, server: Option<&ServerName>, list: List) {
-        for entry in lock(&self.listeners).values() {
-            if server.is_none_or(|server| entry.scope.covers(server)) {
-                entry.changed(list);
-            }
+    /// Notifies the clients that this concerns that lists have changed.
+    fn changed(&self, lists: &[List], concerns: impl Fn(&Entry) -> bool) {
+        for entry in lock(&self.listeners)
+            .values()
+            .filter(|entry| concerns(entry))
+        {
+            lists.iter().for_each(|list| entry.changed(*list));
         }
     }
 

@@ -2,6 +2,9 @@
 //! make. XChaCha20-Poly1305, as URL-safe base64.
 //!
 //! Each text has a purpose, which is bound into it: a session token is no request state.
+//!
+//! `mcpool-nats` seals what a pool stores in its own `sealed.rs`: the two crates share only crates
+//! that work without ciphers, and nothing that is sealed.
 
 use std::{fmt, sync::Arc};
 

@@ -9,6 +9,7 @@ mod doctor;
 mod health;
 mod left_out;
 mod list;
+mod lists;
 pub(crate) mod login;
 mod prompts;
 mod resources;

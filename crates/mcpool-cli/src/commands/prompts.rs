@@ -1,12 +1,12 @@
 //! `mcpool prompts [SERVER] [--get NAME KEY=VALUE …]`: lists prompts; gets one.
 
-use futures::future::join_all;
 use mcpool::{Client, ConnectionManager, Error, Listing, ServerName, Verbs as _, model::Prompt};
 use serde_json::{Value, json};
 
 use super::{
     Outcome,
     left_out::{self, LeftOut},
+    lists::{Lists, gather},
 };
 use crate::{
     app::App,
@@ -35,20 +35,11 @@ pub(crate) async fn run(app: &App, args: PromptsArgs) -> Outcome {
     }
     let manager = app.configured(server).await?;
     let attempts = app.connect_all(manager).await;
-    let connected = attempts.iter().filter(|a| a.result.is_ok());
-    let lists = join_all(connected.map(|a| list(manager, &a.server))).await;
-    let mut failed = Vec::new();
-    let mut prompts = Vec::new();
-    let mut left_out = Vec::new();
-    for outcome in lists {
-        match outcome {
-            Ok((list, left)) => {
-                prompts.extend(list);
-                left_out.extend(left);
-            }
-            Err(error) => failed.push(error),
-        }
-    }
+    let Lists {
+        entries: prompts,
+        left_out,
+        failed,
+    } = gather(&attempts, |server| list(manager, server)).await;
     if app.global.json {
         let prompts: Vec<Value> = prompts.iter().map(prompt_json).collect();
         let left_out = left_out::with_missing("prompts/list", &left_out, &attempts, &failed);

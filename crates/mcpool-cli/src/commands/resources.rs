@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use futures::future::join_all;
 use mcpool::{ConnectionManager, Error, ServerName, Verbs as _};
 use serde_json::{Value, json};
 
 use super::{
     Outcome,
     left_out::{self, LeftOut},
+    lists::{Lists, gather},
 };
 use crate::{
     app::App,
@@ -46,20 +46,11 @@ pub(crate) async fn run(
     }
     let manager = app.configured(server).await?;
     let attempts = app.connect_all(manager).await;
-    let connected = attempts.iter().filter(|a| a.result.is_ok());
-    let lists = join_all(connected.map(|a| list(manager, &a.server))).await;
-    let mut failed = Vec::new();
-    let mut entries = Vec::new();
-    let mut left_out = Vec::new();
-    for outcome in lists {
-        match outcome {
-            Ok((list, left)) => {
-                entries.extend(list);
-                left_out.extend(left);
-            }
-            Err(error) => failed.push(error),
-        }
-    }
+    let Lists {
+        entries,
+        left_out,
+        failed,
+    } = gather(&attempts, |server| list(manager, server)).await;
     if app.global.json {
         let resources: Vec<Value> = entries.iter().map(entry_json).collect();
         let left_out = left_out::with_missing("resources/list", &left_out, &attempts, &failed);

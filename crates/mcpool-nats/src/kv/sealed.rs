@@ -1,4 +1,7 @@
 //! The pool's key, and what is sealed with it before it leaves the process.
+//!
+//! `mcpool-gateway` seals what its clients bring back in its own `seal.rs`: the two crates share
+//! only crates that work without ciphers, and nothing that is sealed.
 
 use std::fmt;
 

@@ -7,7 +7,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use async_trait::async_trait;
-use mcpool_auth::{Grant, GrantKey, StoreLock, TokenStore};
+use mcpool_auth::{Grant, GrantKey, StoreLock, TokenStore, put_grant};
 use mcpool_core::{Error, ErrorKind, Result};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep};
@@ -32,9 +32,6 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 /// The pauses between two looks at a lock.
 const POLL_MIN: Duration = Duration::from_millis(20);
 const POLL_MAX: Duration = Duration::from_millis(250);
-
-/// Of more authorization servers than these for one server, the oldest is forgotten.
-const MAX_ISSUERS: usize = 8;
 
 /// How long a change is tried while JetStream does not answer: longer than an election. A refresh
 /// token that is not saved is a login that is lost.
@@ -156,9 +153,7 @@ impl TokenStore for KvTokenStore {
         let (store, grant) = (self.clone(), grant.clone());
         let save = async move {
             let put = |grants: &mut Vec<Grant>| {
-                grants.retain(|old| old.issuer != grant.issuer);
-                grants.insert(0, grant.clone());
-                grants.truncate(MAX_ISSUERS);
+                put_grant(grants, grant.clone());
                 true
             };
             store.change(&grant.key, put).await
