@@ -26,6 +26,8 @@ pub(crate) use select::Found;
 
 #[cfg(all(unix, feature = "gateway"))]
 use mcpool::gateway::Fleet;
+#[cfg(feature = "nats")]
+use mcpool::nats::kv::KvTokenStore;
 
 #[cfg(all(unix, feature = "gateway"))]
 use crate::pool;
@@ -63,6 +65,9 @@ pub(crate) struct App {
     end: OnceLock<CancellationToken>,
     manager: OnceLock<ConnectionManager>,
     oauth: OnceLock<OAuth>,
+    /// The tokens of logins, where the machines of a pool share them.
+    #[cfg(feature = "nats")]
+    shared_tokens: OnceLock<KvTokenStore>,
     handler: OnceLock<Arc<dyn ServerRequestHandler>>,
     /// The servers at which a person can log in.
     for_people: OnceLock<HashSet<ServerName>>,
@@ -104,6 +109,8 @@ impl App {
             end: OnceLock::new(),
             manager: OnceLock::new(),
             oauth: OnceLock::new(),
+            #[cfg(feature = "nats")]
+            shared_tokens: OnceLock::new(),
             handler: OnceLock::new(),
             for_people: OnceLock::new(),
             problems: OnceLock::new(),
@@ -274,9 +281,7 @@ impl App {
             (spec.name.clone(), config_files::reached_by(server))
         });
         self.reached_by.get_or_init(|| reached.collect());
-        // The user's own file may have to be read for it.
-        let of_config = loaded.clone();
-        let oauth = off_thread(move || credentials::oauth(&of_config)).await??;
+        let oauth = self.logins(loaded).await?;
         let oauth = self.oauth.get_or_init(|| oauth).clone();
         let factory = self.factory().with_authenticators(Arc::new(oauth));
         let mut builder = ConnectionManager::builder(Arc::new(factory));
@@ -285,6 +290,23 @@ impl App {
         }
         self.manager.get_or_init(|| builder.build());
         Ok(())
+    }
+
+    /// Logins, with their tokens where they are kept.
+    async fn logins(&self, loaded: &Loaded) -> Result<OAuth, Failure> {
+        #[cfg(feature = "nats")]
+        if let Some(tokens) = self.shared_tokens.get() {
+            return Ok(OAuth::new(Arc::new(tokens.clone())));
+        }
+        // The user's own file may have to be read for it.
+        let of_config = loaded.clone();
+        off_thread(move || credentials::oauth(&of_config)).await?
+    }
+
+    /// Keeps the tokens of logins there, in place of this machine: before a config is loaded.
+    #[cfg(feature = "nats")]
+    pub(crate) fn keep_tokens(&self, tokens: KvTokenStore) {
+        self.shared_tokens.get_or_init(|| tokens);
     }
 
     /// The exit code of a command that is about all servers: an entry of the config that could
@@ -430,6 +452,10 @@ impl App {
     pub(crate) async fn shutdown(&self) {
         if let Some(manager) = self.manager.get() {
             manager.shutdown(SHUTDOWN).await;
+        }
+        #[cfg(feature = "nats")]
+        if let Some(tokens) = self.shared_tokens.get() {
+            tokens.unlocked().await;
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{
         auth::AuthCommand,
         config::{ConfigCommand, TrustArgs},
         demo::DemoArgs,
-        login::LoginArgs,
+        login::{LoginArgs, LogoutArgs},
         shell::ShellArgs,
         tools::ToolsArgs,
     },
@@ -230,10 +230,7 @@ Examples:
   mcpool login https://example.com/mcp --no-browser")]
     Login(LoginArgs),
     /// Forget the login at a server, and revoke its tokens
-    Logout {
-        /// The server
-        server: String,
-    },
+    Logout(LogoutArgs),
     /// Show the logins that are stored
     Auth {
         #[command(subcommand)]

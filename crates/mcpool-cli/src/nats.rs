@@ -5,10 +5,19 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use mcpool::{
     Secret,
-    nats::{Carrier, Identity, NatsOptions, PoolName},
+    nats::{
+        Carrier, Identity, NatsOptions, PoolName,
+        kv::{KvTokenStore, PoolKey, Storage},
+    },
 };
 
-use crate::{exit::Failure, off_thread::off_thread, render::text::Text, text};
+use crate::{
+    app::App,
+    exit::Failure,
+    off_thread::off_thread,
+    render::{out, text::Text},
+    text,
+};
 
 /// The largest file with credentials, in bytes.
 const MAX_CREDENTIALS: u64 = 64 * 1024;
@@ -59,6 +68,14 @@ pub(crate) struct NatsArgs {
     /// The certificate's private key, as PEM
     #[arg(long, value_name = "FILE", requires = "nats_cert")]
     nats_key: Option<PathBuf>,
+    /// Keep the tokens of logins in NATS, for the whole pool, and not on this machine: a file with the
+    /// key that seals them, 32 bytes in base64, and older keys on further lines
+    #[arg(long, value_name = "FILE", requires = "urls")]
+    pool_key: Option<PathBuf>,
+    /// On how many nodes of NATS is kept what this process writes, when nobody has written it yet: 3
+    /// in a cluster
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "urls", value_parser = clap::value_parser!(u8).range(1..=5))]
+    nats_replicas: u8,
 }
 
 impl NatsArgs {
@@ -67,8 +84,42 @@ impl NatsArgs {
         !self.urls.is_empty()
     }
 
+    /// How what is written to NATS is kept there.
+    pub(crate) fn storage(&self) -> Storage {
+        Storage::default().with_replicas(self.nats_replicas.into())
+    }
+
+    /// The connection with NATS, if one is wanted. Where the tokens of logins are to be kept there,
+    /// they are from now on: to be called before a config is loaded.
+    pub(crate) async fn connected(&self, app: &App) -> Result<Option<Carrier>, Failure> {
+        let Some(carrier) = self.carrier().await? else {
+            return Ok(None);
+        };
+        if let Some(path) = &self.pool_key {
+            let key = pool_key(path, &secret(path).await?)?;
+            app.keep_tokens(KvTokenStore::open(&carrier, self.storage(), key).await?);
+        }
+        Ok(Some(carrier))
+    }
+
+    /// As [`connected`](Self::connected), for a command that wants NATS for its tokens alone.
+    pub(crate) async fn reach_tokens(&self, app: &App) -> Result<(), Failure> {
+        match &self.pool_key {
+            Some(_) => self.connected(app).await.map(drop),
+            None => {
+                if self.is_given() {
+                    out::tell(&text!(
+                        "note: logins of the pool are sealed, and --pool-key FILE has the key; without \
+                         it this is about the logins of this machine\n"
+                    ));
+                }
+                Ok(())
+            }
+        }
+    }
+
     /// The connection with NATS, if one is wanted.
-    pub(crate) async fn carrier(&self) -> Result<Option<Carrier>, Failure> {
+    async fn carrier(&self) -> Result<Option<Carrier>, Failure> {
         let (false, Some(pool)) = (self.urls.is_empty(), &self.pool) else {
             return Ok(None);
         };
@@ -145,7 +196,9 @@ impl NatsArgs {
             ("--nats-ca", &self.nats_ca),
             ("--nats-cert", &self.nats_cert),
             ("--nats-key", &self.nats_key),
+            ("--pool-key", &self.pool_key),
         ];
+        command.args(["--nats-replicas", &self.nats_replicas.to_string()]);
         for (flag, path) in files {
             if let Some(path) = path {
                 command.arg(flag).arg(path);
@@ -170,6 +223,15 @@ fn without_login(url: &str) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// The key of a pool: the first line seals, the others still open.
+fn pool_key(path: &Path, text: &str) -> Result<PoolKey, Failure> {
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let first = PoolKey::from_text(&Secret::new(lines.next().unwrap_or_default()));
+    first
+        .and_then(|key| lines.try_fold(key, |key, older| key.with_older(&Secret::new(older))))
+        .map_err(|error| Failure::usage(text!("{}: {}", path, error.message())))
 }
 
 /// The text of a file with a secret.

@@ -5,7 +5,11 @@ use std::mem;
 
 use super::{BenchArgs, CallArgs, Command, PromptsArgs};
 use crate::{
-    commands::{config::ConfigCommand, login::LoginArgs, tools::ToolsArgs},
+    commands::{
+        config::ConfigCommand,
+        login::{LoginArgs, LogoutArgs},
+        tools::ToolsArgs,
+    },
     exit::Failure,
     targets::{Target, TargetFlags, is_url},
     text,
@@ -52,7 +56,9 @@ impl Command {
         match self {
             Self::Call(CallArgs { server, .. }) => Some(server),
             Self::Bench(BenchArgs { server, .. }) => Some(server),
-            Self::Login(LoginArgs { server, .. }) | Self::Logout { server } => Some(server),
+            Self::Login(LoginArgs { server, .. }) | Self::Logout(LogoutArgs { server, .. }) => {
+                Some(server)
+            }
             Self::Health { server } | Self::Doctor { server } | Self::Resources { server, .. } => {
                 server.as_mut()
             }
@@ -121,7 +127,7 @@ impl Command {
             #[cfg(all(unix, feature = "gateway"))]
             Self::Up(_) | Self::Down => false,
             // A login is for a URL.
-            Self::Login(_) | Self::Logout { .. } | Self::Auth { .. } => false,
+            Self::Login(_) | Self::Logout(_) | Self::Auth { .. } => false,
             Self::Demo(_)
             | Self::List
             | Self::Config { .. }

@@ -24,20 +24,29 @@ pub(crate) enum AuthCommand {
     Status {
         /// Only this server; the exit code is 3 when it has no login that can be used
         server: Option<String>,
+        #[cfg(feature = "nats")]
+        #[command(flatten)]
+        nats: Box<crate::nats::NatsArgs>,
     },
 }
 
 impl AuthCommand {
     /// The word that names its server.
     pub(crate) fn server_mut(&mut self) -> Option<&mut String> {
-        let Self::Status { server } = self;
+        let Self::Status { server, .. } = self;
         server.as_mut()
     }
 }
 
 /// Runs it.
 pub(crate) async fn run(app: &App, command: AuthCommand) -> Outcome {
-    let AuthCommand::Status { server } = command;
+    let AuthCommand::Status {
+        server,
+        #[cfg(feature = "nats")]
+        nats,
+    } = command;
+    #[cfg(feature = "nats")]
+    nats.reach_tokens(app).await?;
     let mut specs = app.select(server.as_deref()).await?;
     if server.is_none() {
         specs.retain(|spec| !spec.transport.is_stdio());

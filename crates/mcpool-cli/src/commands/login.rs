@@ -42,10 +42,25 @@ pub(crate) struct LoginArgs {
     /// How long to wait for the person
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
     timeout: Duration,
+    #[cfg(feature = "nats")]
+    #[command(flatten)]
+    nats: crate::nats::NatsArgs,
+}
+
+/// `mcpool logout`
+#[derive(Debug, Args)]
+pub(crate) struct LogoutArgs {
+    /// The server
+    pub(crate) server: String,
+    #[cfg(feature = "nats")]
+    #[command(flatten)]
+    nats: crate::nats::NatsArgs,
 }
 
 /// Logs in, then connects, to see that the login is good.
 pub(crate) async fn login(app: &App, args: LoginArgs) -> Outcome {
+    #[cfg(feature = "nats")]
+    args.nats.reach_tokens(app).await?;
     let specs = app.select(Some(&args.server)).await?;
     let spec = specs
         .first()
@@ -91,8 +106,11 @@ pub(crate) async fn login(app: &App, args: LoginArgs) -> Outcome {
 }
 
 /// Forgets the tokens of a server.
-pub(crate) async fn logout(app: &App, server: &str) -> Outcome {
-    let specs = app.select(Some(server)).await?;
+pub(crate) async fn logout(app: &App, args: LogoutArgs) -> Outcome {
+    #[cfg(feature = "nats")]
+    args.nats.reach_tokens(app).await?;
+    let server = args.server;
+    let specs = app.select(Some(&server)).await?;
     let mut known = false;
     for spec in &specs {
         known |= app.oauth()?.logout(spec).await?;

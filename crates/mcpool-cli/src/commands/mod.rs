@@ -67,7 +67,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Outcome {
         Command::Completions(args) => completions::run(&args),
         Command::Man => completions::manual(),
         Command::Login(args) => login::login(app, args).await,
-        Command::Logout { server } => login::logout(app, &server).await,
+        Command::Logout(args) => login::logout(app, args).await,
         Command::Auth { command } => auth::run(app, command).await,
         Command::DemoServer => match demo_servers::serve_stdio().await {
             Ok(()) => Ok(Exit::Good),

@@ -358,7 +358,7 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     };
     let recorder = args.recorder()?;
     #[cfg(feature = "nats")]
-    let carrier = args.nats.carrier().await?;
+    let carrier = args.nats.connected(app).await?;
     #[cfg(feature = "nats")]
     let (loaded, watcher) = app.load_watched(carrier.is_none()).await?;
     #[cfg(not(feature = "nats"))]

@@ -72,7 +72,7 @@ impl Row {
 /// Runs it.
 pub(crate) async fn run(app: &App, args: StatusArgs) -> Outcome {
     #[cfg(feature = "nats")]
-    let (asked, missing) = match fleet(&args).await {
+    let (asked, missing) = match fleet(app, &args).await {
         Ok(asked) => (asked, None),
         // The servers of the config are shown all the same.
         Err(failure) if failure.exit() == Exit::Unreachable && app.has_config() => {
@@ -154,8 +154,8 @@ pub(crate) async fn run(app: &App, args: StatusArgs) -> Outcome {
 
 /// The workers of the pool that the command line names.
 #[cfg(feature = "nats")]
-async fn fleet(args: &StatusArgs) -> Result<Option<mcpool::gateway::Fleet>, Failure> {
-    let Some(carrier) = args.nats.carrier().await? else {
+async fn fleet(app: &App, args: &StatusArgs) -> Result<Option<mcpool::gateway::Fleet>, Failure> {
+    let Some(carrier) = args.nats.connected(app).await? else {
         return Ok(None);
     };
     let snapshot = mcpool::nats::fleet(&carrier, FLEET_TIMEOUT).await?;

@@ -42,7 +42,11 @@ pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
     let pool = match &args.server {
         // One server of the config, alone.
         Some(_) => None,
-        None => args.nats.carrier().await?.map(mcpool::nats::Follow::new),
+        None => args
+            .nats
+            .connected(app)
+            .await?
+            .map(mcpool::nats::Follow::new),
     };
     #[cfg(feature = "nats")]
     let (loaded, watcher) = app.load_watched(pool.is_none()).await?;

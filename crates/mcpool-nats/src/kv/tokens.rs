@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use mcpool_auth::{Grant, GrantKey, StoreLock, TokenStore, put_grant};
 use mcpool_core::{Error, ErrorKind, Result};
 use sha2::{Digest as _, Sha256};
-use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{carrier::Carrier, identity::random_token};
 
@@ -33,6 +33,9 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_MIN: Duration = Duration::from_millis(20);
 const POLL_MAX: Duration = Duration::from_millis(250);
 
+/// How long locks that were dropped may take to be free for others.
+const UNLOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How long a change is tried while JetStream does not answer: longer than an election. A refresh
 /// token that is not saved is a login that is lost.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,6 +49,7 @@ pub struct KvTokenStore {
     bucket: Bucket,
     key: PoolKey,
     holder: String,
+    locks: TaskTracker,
 }
 
 fn place(kind: &str, key: &GrantKey) -> String {
@@ -74,7 +78,20 @@ impl KvTokenStore {
             bucket: Bucket::open(carrier, "tokens", storage, Duration::ZERO).await?,
             key,
             holder: carrier.identity().to_string(),
+            locks: TaskTracker::new(),
         })
+    }
+
+    /// Waits until the locks that were dropped are free for others, 2 s at most: a process that ends
+    /// before leaves them to expire. Locks that are held are waited for as well.
+    ///
+    /// Dropping the future stops the waiting alone.
+    pub async fn unlocked(&self) {
+        self.locks.close();
+        if timeout(UNLOCK_TIMEOUT, self.locks.wait()).await.is_err() {
+            tracing::debug!("the lock of tokens was not freed: it expires");
+        }
+        self.locks.reopen();
     }
 
     /// The grants with their revision.
@@ -235,7 +252,7 @@ impl KvTokenStore {
         let bucket = self.bucket.clone();
         let dropped = CancellationToken::new();
         let until = dropped.clone();
-        tokio::spawn(async move {
+        self.locks.spawn(async move {
             while until.run_until_cancelled(sleep(RENEWAL)).await.is_some() {
                 let value = mine.clone().into_bytes().into();
                 match bucket.write(&place, value, revision).await {
