@@ -14,24 +14,29 @@ pub(crate) async fn follow(
     mut watcher: Watcher,
     adjust: impl Fn(&Loaded, &mut Vec<ServerSpec>),
 ) {
-    while let Some(reload) = watcher.next().await {
-        let result = match &reload {
-            Reload::Applied(loaded) => match admitted(loaded).await {
-                Ok(loaded) => {
-                    let mut specs = loaded.servers.clone();
-                    adjust(&loaded, &mut specs);
-                    manager.apply(specs).await.map(drop)
-                }
-                Err(error) => Err(error),
-            },
-            rejected => Err(rejected
-                .rejection()
-                .unwrap_or_else(|| Error::new(ErrorKind::InvalidSpec, "the config was rejected"))),
+    while let Some(change) = next(&mut watcher).await {
+        let result = match change {
+            Ok(loaded) => {
+                let mut specs = loaded.servers.clone();
+                adjust(&loaded, &mut specs);
+                manager.apply(specs).await.map(drop)
+            }
+            Err(error) => Err(error),
         };
         if let Err(error) = result {
             manager.config_rejected(&error);
         }
     }
+}
+
+/// The next change of the config, or why it is not used; `None` when the watcher has ended.
+pub(crate) async fn next(watcher: &mut Watcher) -> Option<Result<Loaded, Error>> {
+    Some(match watcher.next().await? {
+        Reload::Applied(loaded) => admitted(&loaded).await,
+        rejected => Err(rejected
+            .rejection()
+            .unwrap_or_else(|| Error::new(ErrorKind::InvalidSpec, "the config was rejected"))),
+    })
 }
 
 /// Nobody can be asked in the middle: what a project's file wants again is refused.

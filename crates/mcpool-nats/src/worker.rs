@@ -3,6 +3,7 @@
 mod relay;
 mod serving;
 mod session;
+mod shares;
 mod soon;
 mod standing;
 
@@ -32,6 +33,7 @@ use crate::{
 
 use serving::Serving;
 pub(crate) use serving::can_serve;
+pub(crate) use shares::Shares;
 
 /// How long requests in flight may take when a worker goes, by default.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,28 +47,29 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Worker {
     carrier: Carrier,
     manager: ConnectionManager,
-    sharing: HashMap<ServerName, Sharing>,
+    shares: Shares,
     tenures: HashMap<ServerName, watch::Receiver<Option<Epoch>>>,
     drain: Duration,
 }
 
 impl Worker {
-    /// A worker over this connection with NATS: its pool and its identity are the worker's. All
-    /// servers are shared as [`Sharing::Many`].
+    /// A worker over this connection with NATS: its pool and its identity are the worker's. A server
+    /// whose spec says that clients do not share it is [`Sharing::Each`], every other one
+    /// [`Sharing::Many`]; it follows the spec.
     pub fn new(carrier: Carrier, manager: ConnectionManager) -> Self {
         Self {
             carrier,
             manager,
-            sharing: HashMap::new(),
+            shares: Shares::default(),
             tenures: HashMap::new(),
             drain: DRAIN_TIMEOUT,
         }
     }
 
-    /// Sets how a server is shared. [`Sharing::One`] needs a [tenure](Self::with_tenure) as well:
+    /// Sets how a server is shared, whatever its spec says. [`Sharing::One`] needs a [tenure](Self::with_tenure) as well:
     /// without one the server is served as long as the worker runs.
     pub fn with_sharing(mut self, server: ServerName, sharing: Sharing) -> Self {
-        self.sharing.insert(server, sharing);
+        self.shares.set(server, sharing);
         self
     }
 
@@ -94,7 +97,7 @@ impl Worker {
         FleetReport {
             carrier: self.carrier.clone(),
             manager: self.manager.clone(),
-            sharing: self.sharing.clone(),
+            shares: self.shares.clone(),
             tenures: self.tenures.clone(),
             place: place.to_owned(),
             storage,
@@ -174,7 +177,7 @@ impl Worker {
             carrier: self.carrier.clone(),
             name: handle.server().clone(),
             handle,
-            sharing: self.sharing.get(name).copied().unwrap_or_default(),
+            shares: self.shares.clone(),
             tenure,
             clock: Arc::clone(clock),
             drain: drain.clone(),
@@ -193,13 +196,15 @@ impl Worker {
         }
         let mut servers = BTreeMap::new();
         for name in self.manager.names() {
-            let Ok(status) = self.manager.server(name.as_str()).and_then(|s| s.status()) else {
+            let Ok(server) = self.manager.server(name.as_str()) else {
                 continue;
             };
-            let sharing = self.sharing.get(&name).copied().unwrap_or_default();
+            let Ok(status) = server.status() else {
+                continue;
+            };
             let served = ServedServer {
                 state: status.state.as_str().to_owned(),
-                sharing,
+                sharing: self.shares.of(&server),
             };
             servers.insert(name, served);
         }

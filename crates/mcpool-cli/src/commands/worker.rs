@@ -1,8 +1,13 @@
 //! `mcpool worker`: the servers of the config, served to a pool over NATS.
 
+mod config;
 mod lease;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::Args;
 use mcpool::{
@@ -10,11 +15,11 @@ use mcpool::{
     gateway::Relay,
     nats::{
         Carrier, Sharing, Worker,
-        kv::{Leases, Storage, Tenure, Terms},
+        kv::{Leases, Tenure, Terms},
     },
 };
 
-use self::lease::LeasedServer;
+use self::{config::Config, lease::LeasedServer};
 use super::{Outcome, serve::in_background};
 use crate::{
     app::App,
@@ -44,10 +49,6 @@ pub(crate) struct WorkerArgs {
     /// server is killed 2 s after it is asked to end, or sooner with a short lease
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "15s", requires = "one")]
     lease: Duration,
-    /// On how many nodes of NATS leases and the registry are kept, when they are not there yet: 3 in
-    /// a cluster
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
-    nats_replicas: u8,
     /// Where this worker is, for people who look: a rack, a zone. Default: the name of the machine
     #[arg(long, value_name = "TEXT")]
     place: Option<String>,
@@ -68,41 +69,34 @@ pub(crate) async fn run(app: &App, args: WorkerArgs) -> Outcome {
         )));
     }
     app.guard_apart(args.one.iter().cloned());
-    let mut specs = app.load().await?;
-    args.prepare(&mut specs, terms)?;
-    let each: Vec<ServerName> = specs
-        .iter()
-        .filter(|spec| args.has_each(spec))
-        .map(|spec| spec.name.clone())
-        .collect();
-    let Some(carrier) = args.nats.carrier().await? else {
+    let Some(carrier) = args.nats.connected(app).await? else {
         return Err(Failure::usage(text!("--pool NAME is needed")));
     };
-    let storage = Storage::default().with_replicas(args.nats_replicas.into());
+    let (loaded, watcher) = app.load_watched(true).await?;
+    let mut specs = loaded.servers;
+    args.check(&specs)?;
+    args.prepare(&mut specs, terms);
     // Before anything is started: with no leases there is no server that runs once.
     let leases = match args.one.is_empty() {
         true => None,
-        false => Some(Leases::open(&carrier, storage).await?),
+        false => Some(Leases::open(&carrier, args.nats.storage()).await?),
     };
     let manager = app.managed(specs).await?.clone();
     let mut worker = Worker::new(carrier.clone(), manager.clone());
-    for server in each {
-        worker = worker.with_sharing(server, Sharing::Each);
-    }
-    let mut tenures = Vec::new();
+    let mut tenures = BTreeMap::new();
     if let Some(leases) = &leases {
         for server in &args.one {
             let tenure = held(app, leases, &manager, server, terms)?;
             worker = worker
                 .with_sharing(server.clone(), Sharing::One)
                 .with_tenure(server.clone(), tenure.epoch());
-            tenures.push(tenure);
+            tenures.insert(server.clone(), tenure);
         }
     }
     if let Some(drain) = args.drain {
         worker = worker.with_drain(drain);
     }
-    let report = worker.report(&args.place(), storage);
+    let report = worker.report(&args.place(), args.nats.storage());
     out::tell(&text!(
         "worker {} serves {} servers to the pool {}\n",
         carrier.identity().as_str(),
@@ -111,17 +105,37 @@ pub(crate) async fn run(app: &App, args: WorkerArgs) -> Outcome {
     ));
     let end = app.on_end();
     let over = end.child_token();
-    let serving = async {
-        let served = worker.run(end.cancelled()).await;
-        over.cancel();
+    let served = {
+        let serving = async {
+            let served = worker.run(end.cancelled()).await;
+            over.cancel();
+            served
+        };
+        let reloading = async {
+            if let Some(watcher) = watcher {
+                let config = Config {
+                    app,
+                    args: &args,
+                    terms,
+                    manager: &manager,
+                    tenures: &tenures,
+                };
+                end.run_until_cancelled(config.follow(watcher)).await;
+            }
+        };
+        let (served, (), ()) = tokio::join!(serving, report.run(over.cancelled()), reloading);
         served
     };
-    let (served, ()) = tokio::join!(serving, report.run(over.cancelled()));
     // What ran has ended: the next owners need not wait.
-    futures::future::join_all(tenures.into_iter().map(Tenure::close)).await;
+    futures::future::join_all(tenures.into_values().map(Tenure::close)).await;
     flushed(&carrier).await;
     served?;
     Ok(Exit::Good)
+}
+
+/// Of a server that is named for both.
+fn both_ways(server: &ServerName) -> String {
+    format!("{server} cannot be for each session and run once: --each or --one")
 }
 
 /// This process's part in the lease of a server.
@@ -156,9 +170,8 @@ impl WorkerArgs {
         terms.map_err(|error| Failure::usage(text!("--lease: {}", error.message())))
     }
 
-    /// Checks what is said of servers, and has those with a lease wait for it.
-    fn prepare(&self, specs: &mut [ServerSpec], terms: Terms) -> Result<(), Failure> {
-        in_background(specs);
+    /// Checks what is said of servers.
+    fn check(&self, specs: &[ServerSpec]) -> Result<(), Failure> {
         let named = self.each.iter().map(|name| ("--each", name));
         for (flag, name) in named.chain(self.one.iter().map(|name| ("--one", name))) {
             match specs.iter().find(|spec| spec.name == *name) {
@@ -179,21 +192,37 @@ impl WorkerArgs {
                 Some(_) => {}
             }
         }
-        let one: BTreeSet<&ServerName> = self.one.iter().collect();
-        let both = specs
-            .iter()
-            .find(|spec| one.contains(&spec.name) && self.has_each(spec));
-        if let Some(both) = both {
-            return Err(Failure::usage(text!(
-                "{} cannot be for each session and run once: --each or --one",
-                both.name
-            )));
+        if let Some(both) = specs.iter().find(|spec| self.is_both(spec)) {
+            return Err(Failure::usage(text!("{}", both_ways(&both.name))));
         }
+        let one: BTreeSet<&ServerName> = self.one.iter().collect();
         if one.len() != self.one.len() {
             return Err(Failure::usage(text!("--one names a server twice")));
         }
+        Ok(())
+    }
+
+    /// Whether a server is to run once and for each session, as the flags or the config say.
+    fn is_both(&self, spec: &ServerSpec) -> bool {
+        let each = spec.sharing == mcpool::Sharing::Client || self.each.contains(&spec.name);
+        each && self.one.contains(&spec.name)
+    }
+
+    /// Makes of servers what the flags say. Those with a lease wait for it; of these are given that
+    /// the config has, and has enabled.
+    fn prepare(&self, specs: &mut [ServerSpec], terms: Terms) -> BTreeSet<ServerName> {
         let longest = terms.margin().saturating_sub(KILL_ROOM);
-        for spec in specs.iter_mut().filter(|spec| one.contains(&spec.name)) {
+        let mut leased = BTreeSet::new();
+        for spec in specs.iter_mut() {
+            if self.each.contains(&spec.name) {
+                spec.sharing = mcpool::Sharing::Client;
+            }
+            if !self.one.contains(&spec.name) {
+                continue;
+            }
+            if spec.enabled {
+                leased.insert(spec.name.clone());
+            }
             // Its lease switches it on.
             spec.enabled = false;
             spec.required = false;
@@ -201,12 +230,8 @@ impl WorkerArgs {
             let total = &mut spec.policy.shutdown.total;
             *total = (*total).min(longest);
         }
-        Ok(())
-    }
-
-    /// Whether each session has a process of its own, as the flag or the config says.
-    fn has_each(&self, spec: &ServerSpec) -> bool {
-        spec.sharing == mcpool::Sharing::Client || self.each.contains(&spec.name)
+        in_background(specs);
+        leased
     }
 
     fn place(&self) -> String {

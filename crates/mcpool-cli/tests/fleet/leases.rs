@@ -12,10 +12,10 @@ use crate::{
 };
 
 /// A short lease, so that the test is.
-const ONE: [&str; 4] = ["--one", "ledger", "--lease", "5s"];
+pub(crate) const ONE: [&str; 4] = ["--one", "ledger", "--lease", "5s"];
 
 /// A server that writes its number down twenty times a second for as long as anything of it runs.
-fn ledger(journal: &Path) -> Value {
+pub(crate) fn ledger(journal: &Path) -> Value {
     // In a config two dollars are one, so the shell's own number is asked for in another way.
     let birth = format!(
         r#"me=$(exec sh -c 'echo $PPID'); (while :; do echo "$me" >>"{}"; sleep 0.05; done) &"#,
@@ -33,7 +33,7 @@ fn lives(journal: &Path) -> Vec<String> {
     lives
 }
 
-fn check(journal: &Path) {
+pub(crate) fn check(journal: &Path) {
     let lives = lives(journal);
     let mut once = lives.clone();
     once.sort();
@@ -42,7 +42,7 @@ fn check(journal: &Path) {
 }
 
 /// Waits for the server of this number, from 1.
-fn life(journal: &Path, number: usize) {
+pub(crate) fn life(journal: &Path, number: usize) {
     until("the server runs", || {
         (lives(journal).len() >= number).then_some(())
     });

@@ -7,6 +7,7 @@ mod credentials;
 mod demo;
 mod leases;
 mod machines;
+mod reload;
 #[path = "../cli/support.rs"]
 #[allow(dead_code, reason = "the other binary uses the rest")]
 mod support;

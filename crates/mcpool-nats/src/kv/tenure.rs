@@ -173,6 +173,8 @@ impl Leases {
         let key = token(server);
         self.0.readers().insert(key.clone(), news);
         let stop = CancellationToken::new();
+        let (paused, pauses) = watch::channel(false);
+        let (rests, resting) = watch::channel(false);
         let holding = Holding {
             lease: Lease::new(
                 terms,
@@ -185,11 +187,15 @@ impl Leases {
             tenant,
             epoch,
             seen,
+            pauses,
+            rests,
             stop: stop.clone(),
         };
         Ok(Tenure {
             task: tokio::spawn(holding.run()),
             epoch: receiver,
+            paused,
+            resting,
             stop: stop.drop_guard(),
         })
     }
@@ -201,6 +207,8 @@ impl Leases {
 #[must_use = "dropping it ends the tenant and gives the lease up"]
 pub struct Tenure {
     epoch: watch::Receiver<Option<Epoch>>,
+    paused: watch::Sender<bool>,
+    resting: watch::Receiver<bool>,
     stop: DropGuard,
     task: JoinHandle<()>,
 }
@@ -210,6 +218,21 @@ impl Tenure {
     #[must_use]
     pub fn epoch(&self) -> watch::Receiver<Option<Epoch>> {
         self.epoch.clone()
+    }
+
+    /// Ends the tenant, waits for that, releases the lease, and takes no part in it until
+    /// [`resume`](Self::resume): for a tenant that is to change, or is not there for a while.
+    ///
+    /// Dropping the future stops the waiting alone.
+    pub async fn suspend(&self) {
+        self.paused.send_replace(true);
+        // What is left to fail: the tenant panicked. Its lease runs out.
+        let _ = self.resting.clone().wait_for(|resting| *resting).await;
+    }
+
+    /// Takes part in the lease again. Without a [`suspend`](Self::suspend) before it does nothing.
+    pub fn resume(&self) {
+        self.paused.send_replace(false);
     }
 
     /// Ends the tenant, waits for that, and releases the lease, so that another need not wait
@@ -240,6 +263,8 @@ struct Holding {
     tenant: Arc<dyn Tenant>,
     epoch: watch::Sender<Option<Epoch>>,
     seen: watch::Receiver<Option<Held>>,
+    pauses: watch::Receiver<bool>,
+    rests: watch::Sender<bool>,
     stop: CancellationToken,
 }
 
@@ -247,6 +272,15 @@ impl Holding {
     async fn run(mut self) {
         let stop = self.stop.clone();
         while !stop.is_cancelled() {
+            if *self.pauses.borrow_and_update() {
+                self.end().await;
+                self.rests.send_replace(true);
+                let resumed = self.pauses.wait_for(|paused| !*paused);
+                // Its sender goes with the token.
+                let _ = stop.run_until_cancelled(resumed).await;
+                self.rests.send_replace(false);
+                continue;
+            }
             match self.lease.next(self.shared.now()) {
                 Next::Read => self.read().await,
                 Next::Write { expected, write } => self.write(expected, write).await,
@@ -318,6 +352,7 @@ impl Holding {
         tokio::select! {
             () = self.stop.cancelled() => {}
             () = tokio::time::sleep(wait) => {}
+            Ok(()) = self.pauses.changed() => {}
             Ok(()) = self.seen.changed() => {
                 let held = self.seen.borrow_and_update().clone();
                 if let Some(held) = held {

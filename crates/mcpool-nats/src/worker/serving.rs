@@ -15,6 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    Shares,
     relay::Relay,
     session::{FRAME_QUEUE, Order, Session},
     standing::Standing,
@@ -48,7 +49,7 @@ pub(super) struct Serving {
     pub(super) carrier: Carrier,
     pub(super) handle: ServerHandle,
     pub(super) name: ServerName,
-    pub(super) sharing: Sharing,
+    pub(super) shares: Shares,
     pub(super) tenure: watch::Receiver<Option<Epoch>>,
     pub(super) clock: Arc<WorkerClock>,
     /// Nothing new is taken.
@@ -64,7 +65,7 @@ struct Open {
 }
 
 /// What became of an opening.
-type Ready = Result<(Head, Message, Arc<dyn Client>), (Head, Message, Notice)>;
+type Ready = Result<(Head, Message, (Arc<dyn Client>, Sharing)), (Head, Message, Notice)>;
 
 /// What changes while it is served.
 struct Sessions {
@@ -88,6 +89,7 @@ impl Serving {
         let mut sweep = interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut epoch = *self.tenure.borrow_and_update();
+        let mut has_tenure = true;
         let mut sessions = Sessions {
             open: HashMap::new(),
             running: JoinSet::new(),
@@ -114,11 +116,9 @@ impl Serving {
                 Some(Ok(ready)) = sessions.opening.join_next() => {
                     self.opened(ready, epoch, &mut sessions).await;
                 }
-                changed = self.tenure.changed() => {
-                    epoch = match changed {
-                        Ok(()) => *self.tenure.borrow_and_update(),
-                        Err(_) => None,
-                    };
+                changed = self.tenure.changed(), if has_tenure => {
+                    has_tenure = changed.is_ok();
+                    epoch = self.tenure.borrow_and_update().filter(|_| has_tenure);
                     let notice = Notice::new(Reason::Epoch, "the lease is another's");
                     sessions.order(&Order::End(notice));
                 }
@@ -262,7 +262,8 @@ impl Serving {
             let notice = Notice::new(Reason::Busy, "there are too many sessions");
             return self.refuse(&head, &message, &notice).await;
         }
-        let (handle, sharing, drain) = (self.handle.clone(), self.sharing, self.drain.clone());
+        let sharing = self.shares.of(&self.handle);
+        let (handle, drain) = (self.handle.clone(), self.drain.clone());
         sessions.opening.spawn(async move {
             let client = async {
                 match sharing {
@@ -278,7 +279,7 @@ impl Serving {
                 }
             };
             match client {
-                Ok(client) => Ok((head, message, client)),
+                Ok(client) => Ok((head, message, (client, sharing))),
                 Err(error) => {
                     let notice = Notice::new(Reason::NotReady, error.message());
                     Err((head, message, notice))
@@ -288,7 +289,7 @@ impl Serving {
     }
 
     async fn opened(&self, ready: Ready, epoch: Option<Epoch>, sessions: &mut Sessions) {
-        let (head, message, client) = match ready {
+        let (head, message, (client, sharing)) = match ready {
             Ok(ready) => ready,
             Err((head, message, notice)) => return self.refuse(&head, &message, &notice).await,
         };
@@ -308,7 +309,7 @@ impl Serving {
         };
         let out = Outgoing::new(self.carrier.clone(), head.session.clone(), epoch, to);
         let out = Arc::new(out);
-        let owns_client = self.sharing == Sharing::Each;
+        let owns_client = sharing == Sharing::Each;
         let standing = sessions.standing(client, owns_client);
         let Ok(spec) = self.handle.spec() else {
             return;
@@ -339,7 +340,7 @@ impl Serving {
             worker: self.carrier.identity().clone(),
             instance: self.carrier.identity().clone(),
             epoch,
-            sharing: self.sharing,
+            sharing,
         };
         // Plain names and numbers can always be JSON.
         let body = serde_json::to_vec(&opened).unwrap_or_default();
