@@ -1,7 +1,7 @@
 //! `mcpool serve` as replicas, and HAProxy before them.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -12,6 +12,8 @@ use mcpool_testkit::{
     eventually,
     machine::{free_port, skip},
 };
+
+use serde_json::Value;
 
 use crate::{Cli, Running};
 
@@ -91,6 +93,44 @@ impl Drop for Balancer {
     }
 }
 
+/// The answer to a POST, read as it comes.
+#[derive(Debug)]
+pub struct Answer {
+    status: u16,
+    session: Option<String>,
+    body: BufReader<TcpStream>,
+}
+
+impl Answer {
+    /// Its status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The session that begins with it.
+    #[must_use]
+    pub fn session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
+    /// The next message: the body, or what stands in the next event of a stream. `None` at the end.
+    #[must_use]
+    pub fn message(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if self.body.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            let text = line.strip_prefix("data:").unwrap_or(&line);
+            if let Ok(message) = serde_json::from_str(text.trim()) {
+                return Some(message);
+            }
+        }
+    }
+}
+
 /// One gateway over HTTP, which can be killed and started again. Dropping it kills it.
 #[derive(Debug)]
 pub struct Gateway {
@@ -128,6 +168,64 @@ impl Gateway {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Sends a message with these headers, as a client of either era, with HTTP/1.0.
+    ///
+    /// # Errors
+    /// Of the connection. Nothing is waited for longer than a minute.
+    pub fn post(&self, headers: &[(&str, &str)], message: &Value) -> std::io::Result<Answer> {
+        self.send("POST", headers, &message.to_string())
+    }
+
+    /// Ends a session, and gives the status.
+    ///
+    /// # Errors
+    /// Of the connection.
+    pub fn end_session(&self, session: &str) -> std::io::Result<u16> {
+        let headers = [("mcp-session-id", session)];
+        Ok(self.send("DELETE", &headers, "")?.status())
+    }
+
+    fn send(&self, verb: &str, headers: &[(&str, &str)], body: &str) -> std::io::Result<Answer> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let headers: String = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        write!(
+            stream,
+            "{verb} /mcp HTTP/1.0\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             accept: application/json, text/event-stream\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+            body.len()
+        )?;
+        let mut answer = Answer {
+            status: 0,
+            session: None,
+            body: BufReader::new(stream),
+        };
+        let mut line = String::new();
+        while answer.body.read_line(&mut line)? > 0 && !line.trim().is_empty() {
+            match line.trim().split_once(": ") {
+                Some((name, value)) if name.eq_ignore_ascii_case("mcp-session-id") => {
+                    answer.session = Some(value.to_owned());
+                }
+                Some(_) => {}
+                None => {
+                    let status = line.split(' ').nth(1);
+                    answer.status = status.and_then(|code| code.parse().ok()).unwrap_or(0);
+                }
+            }
+            line.clear();
+        }
+        Ok(answer)
+    }
+
+    /// What it has written to standard error.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        self.process.stderr()
     }
 
     /// Kills it (SIGKILL) and starts it again.

@@ -3,10 +3,11 @@
 
 mod cli;
 mod gateways;
+pub mod logins;
 mod servers;
 
 pub use cli::{Cli, Finished, Running};
-pub use gateways::{Balancer, Gateway};
+pub use gateways::{Answer, Balancer, Gateway};
 pub use mcpool_testkit::machine::{free_port, skip};
 pub use servers::{HttpServer, Servers};
 

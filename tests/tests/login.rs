@@ -3,20 +3,17 @@
 #![cfg(unix)]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
-use std::{
-    io::{Read, Write},
-    net::TcpStream,
-    os::unix::fs::PermissionsExt,
-    sync::Arc,
-    time::Duration,
-};
+use std::{os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 
 use mcpool::{
     ConnectionManager, ErrorKind, EventKind, HttpSpec, ServerSpec, StandardFactory, StateKind,
     Verbs as _,
     auth::{InteractiveLogin, MemoryStore, OAuth},
 };
-use mcpool_e2e::{Cli, Running};
+use mcpool_e2e::{
+    Cli,
+    logins::{get, paste, redirect_of, shown_url},
+};
 use mcpool_testkit::{
     eventually_blocking,
     fixtures::authz::{Attack, AuthzFixture, AuthzOptions},
@@ -47,56 +44,6 @@ fn config(server: &AuthzFixture) -> Value {
         "legacy": {"type": "sse", "url": server.sse_url()},
         "found": {"url": server.sse_url()},
     }})
-}
-
-/// What a GET is answered with, head and all.
-fn get(url: &str) -> String {
-    let rest = url.strip_prefix("http://").unwrap();
-    let (host, path) = rest.split_once('/').unwrap();
-    let mut stream = TcpStream::connect(host).unwrap();
-    write!(
-        stream,
-        "GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-/// Where a GET is redirected to.
-fn redirect_of(url: &str) -> String {
-    let answer = get(url);
-    answer
-        .lines()
-        .find_map(|line| line.strip_prefix("location: "))
-        .unwrap_or_else(|| panic!("no redirect: {answer}"))
-        .to_owned()
-}
-
-/// Logs in by pasting, as a person does whose browser is on another machine.
-fn paste(cli: &Cli, server: &str) -> (Option<i32>, String) {
-    let mut login = cli.start_typing(&["login", server, "--no-browser"]);
-    let url = shown_url(&login);
-    login.type_line(&redirect_of(&url));
-    let code = login.finish().status.code();
-    (code, login.stdout() + &login.stderr())
-}
-
-fn shown_url(login: &Running) -> String {
-    let mut url = None;
-    let shown = eventually_blocking(LONG, || {
-        let stderr = login.stderr();
-        let line = stderr
-            .lines()
-            .map(str::trim)
-            .find(|line| line.contains("/authorize?"));
-        url = line.map(str::to_owned);
-        // The whole line, and all that follows.
-        url.is_some() && stderr.contains("paste it here")
-    });
-    assert!(shown, "{}", login.stderr());
-    url.unwrap()
 }
 
 #[test]
@@ -188,7 +135,7 @@ fn a_login_without_a_browser_is_pasted_and_a_wrong_paste_is_reported() {
     let server = authz(|_| {});
     let cli = Cli::new(config(&server));
     let mut wrong = cli.start_typing(&["login", "guarded", "--no-browser"]);
-    shown_url(&wrong);
+    let _ = shown_url(&wrong);
     // What is no address at all is asked for again.
     wrong.type_line("");
     wrong.type_line("yes");
@@ -199,7 +146,7 @@ fn a_login_without_a_browser_is_pasted_and_a_wrong_paste_is_reported() {
         "{}",
         wrong.stderr()
     );
-    let (code, output) = paste(&cli, "guarded");
+    let (code, output) = paste(&cli, &["guarded"]);
     assert_eq!(code, Some(0), "{output}");
 
     let stdio = Cli::new(json!({"mcpServers": {"local": {"command": "x"}}}));
@@ -222,7 +169,7 @@ fn a_login_in_one_terminal_connects_the_watch_in_another() {
         "{}",
         watch.stdout()
     );
-    let (code, output) = paste(&cli, "guarded");
+    let (code, output) = paste(&cli, &["guarded"]);
     assert_eq!(code, Some(0), "{output}");
     let connected = eventually_blocking(LONG, || seen(r#""event":"connected""#));
     assert!(connected, "{}", watch.stdout());
@@ -309,7 +256,7 @@ fn a_server_that_names_another_authorization_server_gets_it_no_secret() {
 fn credentials_that_others_may_read_are_not_used() {
     let server = authz(|_| {});
     let cli = Cli::new(config(&server));
-    let (code, output) = paste(&cli, "guarded");
+    let (code, output) = paste(&cli, &["guarded"]);
     assert_eq!(code, Some(0), "{output}");
     let credentials = cli.dir().join("mcpool/credentials");
     // The locks are in the state directory, and nobody else gets at them.

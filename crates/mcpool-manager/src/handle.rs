@@ -5,8 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures::future;
 use mcpool_core::{
-    Client, ConnectOptions, ConnectionInfo, Limits, Listing, Notices, ProbeReport, Raw, Request,
-    RequestOptions, Requester, Result, ServerName, ServerSpec, ServerState, model::Tool,
+    Client, ConnectOptions, ConnectionInfo, Limits, Notices, ProbeReport, Raw, Request,
+    RequestOptions, Requester, Result, ServerName, ServerSpec, ServerState,
+    model::{Prompt, Resource, ResourceTemplate, Tool},
 };
 use tokio::{
     sync::{oneshot, watch},
@@ -14,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    catalog::{cache::CachedList, fetch},
+    catalog::{cache::CachedList, fetch, lists::KnownLists},
     observe::status::{self, ServerStatus},
     request::{
         admission,
@@ -247,20 +248,45 @@ impl ServerHandle {
         fetch::get::<Tool>(&self.shared, &self.inner()?, refresh).await
     }
 
-    /// Gives it a list of tools from elsewhere, an earlier run for example: it is shown, and
-    /// served for a lazy server without connecting it, until the server itself has been asked.
-    /// A server whose tools are known already keeps them.
+    /// Its prompts from the cache, as fresh as asked for.
+    ///
+    /// # Errors
+    /// As [`tools`](Self::tools).
+    pub async fn prompts(&self, refresh: Refresh) -> Result<Arc<CachedList<Prompt>>> {
+        fetch::get::<Prompt>(&self.shared, &self.inner()?, refresh).await
+    }
+
+    /// Its resources from the cache, as fresh as asked for.
+    ///
+    /// # Errors
+    /// As [`tools`](Self::tools).
+    pub async fn resources(&self, refresh: Refresh) -> Result<Arc<CachedList<Resource>>> {
+        fetch::get::<Resource>(&self.shared, &self.inner()?, refresh).await
+    }
+
+    /// Its resource templates from the cache, as fresh as asked for.
+    ///
+    /// # Errors
+    /// As [`tools`](Self::tools).
+    pub async fn resource_templates(
+        &self,
+        refresh: Refresh,
+    ) -> Result<Arc<CachedList<ResourceTemplate>>> {
+        fetch::get::<ResourceTemplate>(&self.shared, &self.inner()?, refresh).await
+    }
+
+    /// Gives it lists from elsewhere, an earlier run for example: they are shown, and served for a
+    /// lazy server without connecting it, until the server itself has been asked. A list that is
+    /// known already stays.
     ///
     /// # Errors
     /// `UnknownServer`, `Closed`.
-    pub fn seed_tools(&self, tools: Listing<Tool>) -> Result<()> {
+    pub fn seed(&self, lists: KnownLists) -> Result<()> {
         let server = self.inner()?;
-        if server.catalog.tools.cached().is_none() {
-            server.catalog.tools.store(fetch::seeded(tools));
-            // The server's own list is newer, whatever it is.
-            server.catalog.tools.invalidate();
-            self.shared.view.announce(&server, &self.shared.events);
-        }
+        fetch::seed(&self.shared, &server, lists.tools);
+        fetch::seed(&self.shared, &server, lists.prompts);
+        fetch::seed(&self.shared, &server, lists.resources);
+        fetch::seed(&self.shared, &server, lists.templates);
         Ok(())
     }
 

@@ -79,7 +79,7 @@ pub use apply::{StartReport, diff::ConfigDiff};
 pub use catalog::search;
 pub use catalog::{
     cache::CachedList,
-    lists::Items,
+    lists::{Items, KnownLists},
     naming,
     view::{ToolEntry, ToolSnapshot},
 };

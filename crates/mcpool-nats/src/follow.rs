@@ -2,7 +2,7 @@
 //!
 //! Two things say what there is. Workers answer `discover`: they are here, with what they have.
 //! The registry remembers: what a worker has that does not answer, and the catalogs, so that a
-//! gateway lists the tools of a server before anybody could be asked. Without JetStream there is
+//! gateway lists what a server has before anybody could be asked. Without JetStream there is
 //! `discover` alone.
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use mcpool_core::{ErrorKind, ServerName, ServerSpec, StartMode, StateKind};
+use mcpool_core::{ErrorKind, ServerName, ServerSpec, Sharing as Clients, StartMode, StateKind};
 use mcpool_manager::ConnectionManager;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -20,7 +20,7 @@ use crate::{
     carrier::Carrier,
     connector::NatsConnector,
     discovery::discover,
-    identity::Identity,
+    identity::{Identity, Sharing},
     kv::{FleetServer, FleetSnapshot, FleetWorker, Registry, shown},
     worker::{Inventory, can_serve},
 };
@@ -41,13 +41,17 @@ const REGISTRY_PAUSE: Duration = Duration::from_secs(2);
 /// A worker that has not answered for so long is shown as gone.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// When a server that clients do not share is closed again after its lists were read.
+const LISTING_IDLE: Duration = Duration::from_secs(60);
+
 /// Servers that are taken from a pool.
 const MAX_SERVERS: usize = 10_000;
 
 /// Adds the servers of a pool's workers to a manager, and removes those that no worker has any
 /// more: that is 30 s after nobody has it, or, where the pool has a registry, after a day for the
 /// servers of a worker that did not go in good order. A server of the same name that the manager
-/// has already stays as it is.
+/// has already stays as it is. One that workers run for each session is one that clients do not share
+/// ([`mcpool_core::Sharing::Client`]), for a gateway over the manager.
 ///
 /// Clones share what they know. What applies a config beside it adds [`specs`](Self::specs).
 #[derive(Clone)]
@@ -117,8 +121,9 @@ impl Follow {
             match discover(&self.carrier, ANSWER_TIMEOUT).await {
                 Ok(found) => {
                     let names = found.iter().flat_map(|worker| worker.servers.keys());
-                    self.seen(manager, names.cloned());
+                    let names: Vec<ServerName> = names.cloned().collect();
                     let back = self.answered(found);
+                    self.seen(manager, names.iter());
                     self.forget(manager).await;
                     wake(manager, back);
                 }
@@ -156,12 +161,11 @@ impl Follow {
                 Ok(snapshot) => snapshot,
                 Err(_) => watch.current(),
             };
+            self.shared().registry = Arc::clone(&snapshot);
             let workers = snapshot.workers.values();
-            let names = workers.flat_map(|worker| worker.servers.keys());
-            self.seen(manager, names.cloned());
+            self.seen(manager, workers.flat_map(|worker| worker.servers.keys()));
             {
-                let mut shared = self.shared();
-                shared.registry = Arc::clone(&snapshot);
+                let shared = self.shared();
                 // One that is forgotten and comes back is a new one for the manager.
                 seeded.retain(|name, _| shared.servers.contains_key(name));
             }
@@ -185,7 +189,7 @@ impl Follow {
         }
     }
 
-    /// Gives the manager the tools of a server that it has not asked itself.
+    /// Gives the manager the lists of a server that it has not asked itself.
     async fn seed(
         &self,
         manager: &ConnectionManager,
@@ -196,26 +200,39 @@ impl Follow {
         if !self.shared().servers.contains_key(name) {
             return Ok(());
         }
-        let tools = registry.tools(hash).await?;
-        manager.server(name.as_str())?.seed_tools(tools)
+        let lists = registry.lists(hash).await?;
+        manager.server(name.as_str())?.seed(lists)
     }
 
-    fn seen(&self, manager: &ConnectionManager, names: impl Iterator<Item = ServerName>) {
-        let known = &mut self.shared().servers;
+    fn seen<'a>(&self, manager: &ConnectionManager, names: impl Iterator<Item = &'a ServerName>) {
+        let mut shared = self.shared();
+        let shared = &mut *shared;
+        let shares = shares(
+            shared.answers.values().map(|(worker, _)| worker),
+            &shared.registry,
+        );
+        let known = &mut shared.servers;
         for name in names {
             let now = Instant::now();
-            if let Some(known) = known.get_mut(&name) {
+            let clients = shares.get(name).copied().unwrap_or_default();
+            if let Some(known) = known.get_mut(name) {
                 known.seen = now;
+                if known.spec.sharing != clients {
+                    known.spec = shared_by(known.spec.clone(), clients);
+                    if let Err(error) = manager.add(known.spec.clone()) {
+                        tracing::debug!(server = %name, %error, "not changed");
+                    }
+                }
                 continue;
             }
             if known.len() >= MAX_SERVERS {
                 tracing::debug!(server = %name, "the pool has too many servers; it is left out");
                 continue;
             }
-            let Ok(mut spec) = NatsConnector::spec(&self.carrier, &name) else {
+            let Ok(spec) = NatsConnector::spec(&self.carrier, name) else {
                 continue;
             };
-            spec.start = StartMode::Background;
+            let spec = shared_by(spec, clients);
             match manager.add(spec.clone()) {
                 Ok(()) => {
                     tracing::info!(server = %name, pool = %self.carrier.pool(), "a server of the pool");
@@ -224,7 +241,7 @@ impl Follow {
                         seen: now,
                         served: true,
                     };
-                    known.insert(name, known_now);
+                    known.insert(name.clone(), known_now);
                 }
                 // The manager has one of its own.
                 Err(error) => tracing::debug!(server = %name, %error, "not added"),
@@ -327,6 +344,47 @@ fn merged<'a>(
     fleet
 }
 
+/// How clients share each server: as the workers say that are here, or were a moment ago; of a server
+/// that none of them has, as the registry remembers.
+fn shares<'a>(
+    here: impl Iterator<Item = &'a Inventory>,
+    registry: &'a FleetSnapshot,
+) -> BTreeMap<&'a ServerName, Clients> {
+    fn said<'a>(
+        servers: impl Iterator<Item = (&'a ServerName, Sharing)>,
+    ) -> BTreeMap<&'a ServerName, Clients> {
+        let mut shares = BTreeMap::new();
+        for (name, sharing) in servers {
+            let clients = shares.entry(name).or_default();
+            if sharing == Sharing::Each {
+                *clients = Clients::Client;
+            }
+        }
+        shares
+    }
+    let remembered = registry.workers.values();
+    let mut shares = said(remembered.flat_map(|worker| {
+        let servers = worker.servers.iter();
+        servers.map(|(name, server)| (name, server.sharing))
+    }));
+    shares.extend(said(here.flat_map(|worker| {
+        let servers = worker.servers.iter();
+        servers.map(|(name, server)| (name, server.sharing))
+    })));
+    shares
+}
+
+/// The spec of a server that clients share so. One that they do not is connected in the manager for
+/// its lists alone.
+fn shared_by(mut spec: ServerSpec, clients: Clients) -> ServerSpec {
+    spec.sharing = clients;
+    spec.start = match clients {
+        Clients::Client => StartMode::Lazy(Some(LISTING_IDLE)),
+        _ => StartMode::Background,
+    };
+    spec
+}
+
 /// The newest catalog that is known of each server: that of a worker that is here, if one has it.
 fn catalogs(snapshot: &FleetSnapshot) -> BTreeMap<&ServerName, &str> {
     let mut catalogs = BTreeMap::new();
@@ -404,6 +462,11 @@ mod tests {
         assert_eq!(of("w1").servers[&files.name], files);
         let docs: ServerName = "docs".parse().unwrap();
         assert_eq!(of("w2").servers[&docs].state, "ready");
+        let mut each = inventory("w3", "files", "idle");
+        each.servers.get_mut(&files.name).unwrap().sharing = Sharing::Each;
+        let shared = |here: &[&Inventory]| shares(here.iter().copied(), &remembered)[&files.name];
+        assert_eq!(shared(&[]), Clients::Pool);
+        assert_eq!(shared(&[&here, &each]), Clients::Client);
         let alone = merged(&remembered, std::iter::empty());
         assert!(alone.workers.values().all(|worker| !worker.is_here));
         assert_eq!(catalogs(&alone).into_values().collect::<Vec<_>>(), ["ab"]);

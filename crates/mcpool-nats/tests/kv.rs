@@ -352,7 +352,7 @@ fn config_of_the_page() -> &'static str {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_permissions_of_the_page_are_enough_and_no_more() {
-    let passwords = "WORKER_PASSWORD: w\nGATEWAY_PASSWORD: g\n";
+    let passwords = "WORKER_PASSWORD: w\nGATEWAY_PASSWORD: g\nPERSON_PASSWORD: p\n";
     let config = format!("{passwords}{}", config_of_the_page());
     let Some(nats) = NatsServer::start_with(&config).await else {
         return;

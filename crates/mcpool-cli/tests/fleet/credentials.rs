@@ -66,7 +66,8 @@ fn config_of_the_page() -> &'static str {
 async fn users_with_the_permissions_of_the_page_and_no_others() {
     // They are for a pool of another name.
     let permissions = config_of_the_page().replace("tools", POOL);
-    let config = format!("WORKER_PASSWORD: w\nGATEWAY_PASSWORD: g\n{permissions}");
+    let config =
+        format!("WORKER_PASSWORD: w\nGATEWAY_PASSWORD: g\nPERSON_PASSWORD: p\n{permissions}");
     let Some(nats) = NatsServer::start_with(&config).await else {
         return;
     };

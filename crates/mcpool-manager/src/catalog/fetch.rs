@@ -142,9 +142,17 @@ fn cached<T>(listing: Listing<T>, version: u64, ttl: Option<Duration>) -> Cached
     }
 }
 
-/// A list that did not come from the server.
-pub(crate) fn seeded(tools: Listing<Tool>) -> CachedList<Tool> {
-    cached(tools, 0, None)
+/// Takes a list that did not come from the server, unless one is known already.
+pub(crate) fn seed<T: Listed>(shared: &Shared, server: &Server, list: Option<Listing<T>>) {
+    let cache = T::cache(&server.catalog);
+    if let Some(list) = list
+        && cache.cached().is_none()
+    {
+        cache.store(cached(list, 0, None));
+        // The server's own list is newer, whatever it is.
+        cache.invalidate();
+        T::changed(shared, server);
+    }
 }
 
 /// The list of a new connection that could not be fetched: the last good one, or none at all.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future;
 use mcpool_core::{
-    Error, Reply, Result, ServerName, ServerState,
+    Error, Listing, Reply, Result, ServerName, ServerState,
     model::{Prompt, Resource, ResourceTemplate, Tool},
 };
 
@@ -17,6 +17,21 @@ use crate::{
     request::options::Refresh,
     server::Server,
 };
+
+/// The lists of one server that are known from elsewhere, each where it is:
+/// [`ServerHandle::seed`](crate::ServerHandle::seed).
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct KnownLists {
+    /// Its tools.
+    pub tools: Option<Listing<Tool>>,
+    /// Its prompts.
+    pub prompts: Option<Listing<Prompt>>,
+    /// Its resources.
+    pub resources: Option<Listing<Resource>>,
+    /// Its resource templates.
+    pub templates: Option<Listing<ResourceTemplate>>,
+}
 
 /// The items of one kind of all servers.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `worker.<worker>` | every 5 s | a count: "I am here" |
 //! | `server.<worker>.<server>` | on change | its state and why, sharing, epoch, and the hash of its catalog |
-//! | `catalog.<hash>.<part>` | when that hash is new | a part of the catalog: its tools as MCP lists them |
+//! | `catalog.<hash>.<part>` | when that hash is new | a part of the catalog: its tools, prompts, resources and templates as MCP lists them |
 //!
 //! The hash is of the content, so a catalog that a gateway has is good for as long as the hash is
 //! the same, and equal instances have one. Every key is written by the worker in its name, but for
@@ -19,7 +19,8 @@ mod watching;
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
-use mcpool_core::{Listing, Result, ServerName, model::Tool};
+use mcpool_core::{Result, ServerName};
+use mcpool_manager::KnownLists;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -169,12 +170,12 @@ impl Registry {
         catalog::load(&self.bucket, hash).await
     }
 
-    /// The tools in the catalog of this hash, as a [`FleetReport`] has stored them.
+    /// The lists in the catalog of this hash, as a [`FleetReport`] has stored them.
     ///
     /// # Errors
-    /// As [`catalog`](Self::catalog); `Protocol` when they are no list of tools.
-    pub async fn tools(&self, hash: &str) -> Result<Listing<Tool>> {
-        catalog::read_tools(&self.catalog(hash).await?)
+    /// As [`catalog`](Self::catalog); `Protocol` when it holds no lists.
+    pub async fn lists(&self, hash: &str) -> Result<KnownLists> {
+        Ok(catalog::Catalog::read(&self.catalog(hash).await?)?.lists())
     }
 }
 

@@ -1,8 +1,9 @@
 //! Catalogs by the hash of their content, in parts that fit the payload of a message.
 
 use bytes::Bytes;
-use mcpool_core::{Error, ErrorKind, Listing, Raw, Reply, Result, model::Tool};
-use serde::{Deserialize, Serialize};
+use mcpool_core::{Error, ErrorKind, Listing, Raw, Reply, Result};
+use mcpool_manager::KnownLists;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 
 use super::Bucket;
@@ -27,25 +28,55 @@ fn hash(catalog: &[u8]) -> String {
     hex(Sha256::new_with_prefix(catalog))
 }
 
-/// A catalog of these tools: their text as it came, in a JSON array.
-pub(super) fn of_tools<'a>(tools: impl Iterator<Item = &'a Reply<Tool>>) -> Result<Bytes> {
-    let tools: Vec<&Raw> = tools.map(Reply::raw).collect();
-    Ok(Raw::of(&tools)?.get().to_owned().into())
+/// The lists of a server that are known: each item is its text as it came.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Catalog {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tools: Option<Vec<Raw>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) prompts: Option<Vec<Raw>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) resources: Option<Vec<Raw>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) templates: Option<Vec<Raw>>,
 }
 
-/// The tools of a catalog. What is no tool is left out.
-pub(super) fn read_tools(catalog: &[u8]) -> Result<Listing<Tool>> {
-    let tools: Vec<Raw> = serde_json::from_slice(catalog).map_err(|_| {
-        Error::new(
-            ErrorKind::Protocol,
-            "the catalog in the registry is no list of tools",
-        )
-    })?;
-    let tools = tools.into_iter().filter_map(|raw| {
-        let tool = raw.parse::<Tool>().ok()?;
-        Some(Reply::new(tool, raw))
+impl Catalog {
+    pub(super) fn write(&self) -> Result<Bytes> {
+        Ok(Raw::of(self)?.get().to_owned().into())
+    }
+
+    pub(super) fn read(catalog: &[u8]) -> Result<Self> {
+        serde_json::from_slice(catalog).map_err(|_| {
+            Error::new(
+                ErrorKind::Protocol,
+                "the catalog in the registry holds no lists",
+            )
+        })
+    }
+
+    /// The lists. What is no item of its list is left out.
+    pub(super) fn lists(self) -> KnownLists {
+        let mut lists = KnownLists::default();
+        lists.tools = self.tools.map(listing);
+        lists.prompts = self.prompts.map(listing);
+        lists.resources = self.resources.map(listing);
+        lists.templates = self.templates.map(listing);
+        lists
+    }
+}
+
+/// The texts of a list's items.
+pub(super) fn texts<T>(items: &[Reply<T>]) -> Vec<Raw> {
+    items.iter().map(|item| item.raw().clone()).collect()
+}
+
+fn listing<T: DeserializeOwned>(items: Vec<Raw>) -> Listing<T> {
+    let items = items.into_iter().filter_map(|raw| {
+        let item = raw.parse::<T>().ok()?;
+        Some(Reply::new(item, raw))
     });
-    Ok(Listing::new(tools.collect()))
+    Listing::new(items.collect())
 }
 
 /// Stores a catalog in parts of at most so many bytes, and gives its hash.
@@ -110,13 +141,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tools_are_kept_as_they_came() {
-        let text = r#"[{"name":"a","inputSchema":{"type":"object"},"x":1.0e400},{"no":"tool"}]"#;
-        let read = read_tools(text.as_bytes()).unwrap();
-        assert_eq!(read.items.len(), 1);
-        let kept = of_tools(read.items.iter()).unwrap();
-        let first = r#"[{"name":"a","inputSchema":{"type":"object"},"x":1.0e400}]"#;
-        assert_eq!(kept, first.as_bytes());
-        assert!(read_tools(b"{}").is_err());
+    fn lists_are_kept_as_they_came() {
+        let text = r#"{"tools":[{"name":"a","inputSchema":{"type":"object"},"x":1.0e400},{"no":"tool"}],"prompts":[{"name":"p","y":1}],"later":[]}"#;
+        let lists = Catalog::read(text.as_bytes()).unwrap().lists();
+        let tools = lists.tools.unwrap().items;
+        assert_eq!(tools.len(), 1);
+        assert!(lists.resources.is_none() && lists.templates.is_none());
+        let kept = Catalog {
+            tools: Some(texts(&tools)),
+            prompts: lists.prompts.map(|prompts| texts(&prompts.items)),
+            ..Catalog::default()
+        };
+        let first = r#"{"tools":[{"name":"a","inputSchema":{"type":"object"},"x":1.0e400}],"prompts":[{"name":"p","y":1}]}"#;
+        assert_eq!(kept.write().unwrap(), first.as_bytes());
+        assert!(Catalog::read(b"[]").is_err());
     }
 }

@@ -6,22 +6,34 @@ use std::{
     future::Future,
     pin::pin,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use mcpool_core::{ErrorKind, Event, EventKind, ServerName, model::Tool};
-use mcpool_manager::{CachedList, ConnectionManager, EventItem, EventStream, Refresh};
+use mcpool_core::{
+    ErrorKind, Event, EventKind, ServerName, ServerSpec, StateKind,
+    model::{Prompt, Resource, ResourceTemplate, Tool},
+};
+use mcpool_manager::{
+    CachedList, ConnectionManager, EventItem, EventStream, Refresh, ServerHandle, ServerStatus,
+};
 use tokio::{
     sync::watch,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
+use tokio_util::task::AbortOnDropHandle;
+
 use crate::{
     carrier::Carrier,
     identity::{Epoch, Sharing},
+    worker::Shares,
 };
 
-use super::{super::bucket::Storage, Announced, FleetServer, Registry, catalog};
+use super::{
+    super::bucket::Storage,
+    Announced, FleetServer, Registry,
+    catalog::{Catalog, texts},
+};
 
 /// How often servers are looked at where no event says anything: leases, a config that changed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -43,7 +55,7 @@ const STANDBY: &str = "standby";
 pub struct FleetReport {
     pub(crate) carrier: Carrier,
     pub(crate) manager: ConnectionManager,
-    pub(crate) sharing: HashMap<ServerName, Sharing>,
+    pub(crate) shares: Shares,
     pub(crate) tenures: HashMap<ServerName, watch::Receiver<Option<Epoch>>>,
     pub(crate) place: String,
     pub(crate) storage: Storage,
@@ -53,7 +65,67 @@ pub struct FleetReport {
 #[derive(Default)]
 struct Written {
     servers: BTreeSet<ServerName>,
-    lists: HashMap<ServerName, Arc<CachedList<Tool>>>,
+    lists: HashMap<ServerName, Lists>,
+    /// The connections of servers that were asked for their lists, and the tasks that do.
+    asked: HashMap<ServerName, (Option<SystemTime>, AbortOnDropHandle<()>)>,
+}
+
+/// The lists of a server that are known, and good.
+#[derive(Default)]
+struct Lists {
+    tools: Option<Arc<CachedList<Tool>>>,
+    prompts: Option<Arc<CachedList<Prompt>>>,
+    resources: Option<Arc<CachedList<Resource>>>,
+    templates: Option<Arc<CachedList<ResourceTemplate>>>,
+}
+
+impl Lists {
+    async fn of(server: &ServerHandle) -> Self {
+        fn good<T, E>(list: Result<Arc<CachedList<T>>, E>) -> Option<Arc<CachedList<T>>> {
+            list.ok().filter(|list| list.stale.is_none())
+        }
+        Self {
+            tools: good(server.tools(Refresh::Cached).await),
+            prompts: good(server.prompts(Refresh::Cached).await),
+            resources: good(server.resources(Refresh::Cached).await),
+            templates: good(server.resource_templates(Refresh::Cached).await),
+        }
+    }
+
+    /// Whether there is something in it that `before` does not have.
+    fn is_newer_than(&self, before: &Self) -> bool {
+        fn newer<T>(now: Option<&Arc<T>>, before: Option<&Arc<T>>) -> bool {
+            now.is_some_and(|now| before.is_none_or(|before| !Arc::ptr_eq(now, before)))
+        }
+        newer(self.tools.as_ref(), before.tools.as_ref())
+            || newer(self.prompts.as_ref(), before.prompts.as_ref())
+            || newer(self.resources.as_ref(), before.resources.as_ref())
+            || newer(self.templates.as_ref(), before.templates.as_ref())
+    }
+
+    /// These, and of what is not good now what was.
+    fn or(self, before: Self) -> Self {
+        Self {
+            tools: self.tools.or(before.tools),
+            prompts: self.prompts.or(before.prompts),
+            resources: self.resources.or(before.resources),
+            templates: self.templates.or(before.templates),
+        }
+    }
+
+    fn catalog(&self, spec: &ServerSpec) -> Catalog {
+        let permitted = |list: &Arc<CachedList<Tool>>| {
+            let tools = list.items.iter();
+            let tools = tools.filter(|tool| spec.tools.permits(&tool.name));
+            tools.map(|tool| tool.raw().clone()).collect()
+        };
+        Catalog {
+            tools: self.tools.as_ref().map(permitted),
+            prompts: self.prompts.as_ref().map(|list| texts(&list.items)),
+            resources: self.resources.as_ref().map(|list| texts(&list.items)),
+            templates: self.templates.as_ref().map(|list| texts(&list.items)),
+        }
+    }
 }
 
 impl FleetReport {
@@ -120,6 +192,7 @@ impl FleetReport {
             for gone in written.servers.difference(&names) {
                 announced.withdraw(gone).await?;
                 written.lists.remove(gone);
+                written.asked.remove(gone);
             }
             written.servers.retain(|name| names.contains(name));
             for name in names {
@@ -154,22 +227,18 @@ impl FleetReport {
         };
         let mut server = FleetServer::new(name.clone(), state);
         server.tools = status.tools;
-        server.sharing = self.sharing.get(name).copied().unwrap_or_default();
+        server.sharing = self.shares.of(&handle);
         server.epoch = tenure.flatten().unwrap_or_default();
-        let error = status.last_error.filter(|_| !is_standby);
+        let error = status.last_error.as_ref().filter(|_| !is_standby);
         server.why = error.map(|error| error.message().to_string());
-        let list = handle.tools(Refresh::Cached).await.ok();
-        let list = list.filter(|list| list.stale.is_none());
-        let before = written.lists.get(name);
-        let newer = list.filter(|list| before.is_none_or(|before| !Arc::ptr_eq(before, list)));
-        let catalog = match &newer {
-            Some(list) => {
-                let tools = list.items.iter();
-                Some(catalog::of_tools(
-                    tools.filter(|tool| spec.tools.permits(&tool.name)),
-                )?)
-            }
-            None => None,
+        let lists = Lists::of(&handle).await;
+        written.ask(&handle, &status, &lists, server.sharing);
+        let before = written.lists.remove(name).unwrap_or_default();
+        let is_newer = lists.is_newer_than(&before);
+        let lists = lists.or(before);
+        let catalog = match is_newer {
+            true => Some(lists.catalog(&spec).write()?),
+            false => None,
         };
         match announced.publish(server.clone(), catalog).await {
             Err(error) if error.kind() == ErrorKind::TooLarge => {
@@ -178,10 +247,35 @@ impl FleetReport {
             }
             published => published?,
         }
-        if let Some(list) = newer {
-            written.lists.insert(name.clone(), list);
-        }
+        written.lists.insert(name.clone(), lists);
         Ok(())
+    }
+}
+
+impl Written {
+    /// Asks a server for the lists that nobody has asked for yet, once for each of its connections.
+    /// One that sessions do not share is connected for them: no other use of it is seen here.
+    fn ask(&mut self, server: &ServerHandle, status: &ServerStatus, lists: &Lists, as_: Sharing) {
+        let is_known = lists.tools.is_some()
+            && lists.prompts.is_some()
+            && lists.resources.is_some()
+            && lists.templates.is_some();
+        let may = status.state == StateKind::Ready
+            || (status.state == StateKind::Idle && as_ == Sharing::Each);
+        let asked = self.asked.get(&status.name);
+        if is_known || !may || asked.is_some_and(|(at, _)| *at == status.connected_at) {
+            return;
+        }
+        let server = server.clone();
+        let asking = tokio::spawn(async move {
+            // What cannot be had is not in the catalog.
+            let _ = server.tools(Refresh::IfStale).await;
+            let _ = server.prompts(Refresh::IfStale).await;
+            let _ = server.resources(Refresh::IfStale).await;
+            let _ = server.resource_templates(Refresh::IfStale).await;
+        });
+        let asking = (status.connected_at, AbortOnDropHandle::new(asking));
+        self.asked.insert(status.name.clone(), asking);
     }
 }
 
