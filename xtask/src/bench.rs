@@ -1,5 +1,5 @@
-//! `cargo xtask bench [stdio|http|memory|cli|gateway] [--rounds N] [--only TEXT]`: mcpool beside the limit and rmcp, in
-//! release mode.
+//! `cargo xtask bench [stdio|http|memory|cli|gateway|fleet] [--rounds N] [--only TEXT]`: mcpool beside
+//! the limit and rmcp, in release mode.
 
 use crate::{
     Outcome, clients, servers,
@@ -11,12 +11,17 @@ const MCP_PROXY: &[&str] = &["mcp-proxy==0.13.0"];
 
 /// Builds what is measured and runs the benchmark; all arguments go to it.
 pub(crate) fn run(args: &[String]) -> Outcome {
-    let release = ["build", "--locked", "--release"];
-    tools::run(cargo(release).args(["-p", "mcpool-bench", "-p", "mcpool-cli"]))?;
+    let what = args.first().map(String::as_str);
+    let mut build = cargo(["build", "--locked", "--release"]);
+    build.args(["-p", "mcpool-bench", "-p", "mcpool-cli"]);
+    if what == Some("fleet") {
+        build.args(["--features", "mcpool-bench/fleet,mcpool-cli/nats"]);
+    }
+    tools::run(&mut build)?;
     // Run as it was built: `cargo run` would choose other features for one package, and build again.
     let mut bench = std::process::Command::new(target().join("release/mcpool-bench"));
     bench.args(args);
-    if args.first().is_some_and(|what| what == "gateway") {
+    if what == Some("gateway") {
         let peers = target().join("clients");
         servers::install_python(&peers.join("fastmcp"), clients::FASTMCP)?;
         servers::install_python(&peers.join("mcp-proxy"), MCP_PROXY)?;

@@ -2,7 +2,6 @@
 //! HTTP and bare stdio, one after the other) and beside proxies of other makers.
 
 use std::{
-    io::{BufRead as _, BufReader},
     path::Path,
     process::{Command, Stdio},
     sync::{
@@ -20,6 +19,7 @@ use crate::{
     contender::{Contender, calls, one},
     http::{Bare, HttpServer, pooled},
     process::Running,
+    programs::{Program, this_as_server},
     rounds::{Options, median, time},
     stdio::{Call, Limit},
 };
@@ -210,46 +210,22 @@ async fn many_clients(gateway: &Gateway) -> Outcome {
 }
 
 struct Gateway {
-    process: Running,
+    program: Program,
     url: String,
-    _config: tempfile::TempDir,
 }
 
 impl Gateway {
-    /// Starts the program that lies beside this one.
     fn start() -> Outcome<Self> {
-        let this = std::env::current_exe()?;
-        let dir = tempfile::tempdir()?;
-        let config = dir.path().join("mcp.json");
-        let server = json!({"command": this, "args": ["serve-stdio"]});
-        std::fs::write(
-            &config,
-            json!({"mcpServers": {"bench": server}}).to_string(),
-        )?;
-        let mut process = Command::new(this.with_file_name("mcpool"))
-            .arg("--config")
-            .arg(&config)
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let mut said = String::new();
-        let output = process.stderr.take().ok_or("no stderr")?;
-        let process = Running(process);
-        BufReader::new(output).read_line(&mut said)?;
-        let address = said.trim().strip_prefix("serving at ");
-        let address = address.and_then(|address| address.strip_suffix("/mcp"));
-        let address = address.ok_or_else(|| format!("the gateway said {said:?}"))?;
+        let (program, origin) = Program::gateway(&json!({"bench": this_as_server()?}), &[])?;
         Ok(Self {
-            process,
-            url: format!("{address}/servers/bench/mcp"),
-            _config: dir,
+            program,
+            url: format!("{origin}/servers/bench/mcp"),
         })
     }
 
     /// Resident memory in kilobytes, from the kernel.
     fn resident(&self) -> Outcome<f64> {
-        crate::memory::resident(&self.process.0.id().to_string())
+        crate::memory::resident(&self.program.id().to_string())
     }
 
     /// How many servers run behind it: processes of this program that serve stdio, and whose
@@ -283,7 +259,7 @@ impl Gateway {
                 serving.push(pid);
             }
         }
-        let gateway = self.process.0.id();
+        let gateway = self.program.id();
         let descends = |mut pid: u32| {
             while let Some(parent) = parents.get(&pid) {
                 if *parent == gateway {

@@ -2,16 +2,20 @@
 //! limit), and rmcp. The contenders take turns, round by round, so that whatever else the machine
 //! does meets all of them; the figures are medians over the rounds.
 //!
-//! `cargo xtask bench [stdio|http|memory|cli|gateway] [--rounds N] [--only TEXT]` builds and runs it.
+//! `cargo xtask bench [stdio|http|memory|cli|gateway|fleet] [--rounds N] [--only TEXT]` builds and
+//! runs it.
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 mod cli;
 mod contender;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod gateway;
 mod http;
 mod http_server;
 mod memory;
 mod process;
+mod programs;
 mod rounds;
 mod stdio;
 mod stdio_server;
@@ -50,8 +54,11 @@ fn run(args: &[String]) -> Outcome {
         return runtime.block_on(memory::measure(contender));
     }
     let options = rounds::Options::parse(rest)?;
-    if what == "gateway" {
-        return runtime.block_on(gateway::run(&options));
+    match what {
+        "gateway" => return runtime.block_on(gateway::run(&options)),
+        #[cfg(feature = "fleet")]
+        "fleet" => return runtime.block_on(fleet::run(&options)),
+        _ => {}
     }
     rounds::head();
     match what {
@@ -66,7 +73,7 @@ fn run(args: &[String]) -> Outcome {
             cli::run(&options)
         }
         other => Err(format!(
-            "no such benchmark: {other}; there are stdio, http, memory, cli, gateway"
+            "no such benchmark: {other}; there are stdio, http, memory, cli, gateway, and fleet with the feature of that name"
         )
         .into()),
     }
