@@ -16,6 +16,8 @@ pub struct Cli {
     marker: Marker,
     config: PathBuf,
     env: Vec<(&'static str, String)>,
+    /// Another program than the one that is tested.
+    program: Option<PathBuf>,
 }
 
 impl Cli {
@@ -42,6 +44,7 @@ impl Cli {
             marker,
             config: path,
             env: Vec::new(),
+            program: None,
         }
     }
 
@@ -60,7 +63,15 @@ impl Cli {
             config: PathBuf::new(),
             marker,
             env: Vec::new(),
+            program: None,
         }
+    }
+
+    /// Runs this program in place of the one that is tested: another build of it.
+    #[must_use]
+    pub fn with_program(mut self, program: PathBuf) -> Self {
+        self.program = Some(program);
+        self
     }
 
     /// What finds every process that was started, the program itself included.
@@ -77,7 +88,8 @@ impl Cli {
 
     fn command(&self, args: &[&str]) -> Command {
         let (name, value) = self.marker.env();
-        let mut command = Command::new(binary());
+        let program = self.program.as_deref().unwrap_or_else(|| binary());
+        let mut command = Command::new(program);
         if !self.config.as_os_str().is_empty() {
             command.arg("--config").arg(&self.config);
         }

@@ -1,5 +1,6 @@
 //! `cargo xtask bench [stdio|http|memory|cli|gateway|fleet] [--rounds N] [--only TEXT]`: mcpool beside
-//! the limit and rmcp, in release mode.
+//! the limit and rmcp, in release mode. `cargo xtask bench scale [--sizes SERVERS:CLIENTS,…]
+//! [--workers N] [--gateways N] [--idle SECONDS] [--rounds N]` simulates a fleet.
 
 use crate::{
     Outcome, clients, servers,
@@ -14,7 +15,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     let what = args.first().map(String::as_str);
     let mut build = cargo(["build", "--locked", "--release"]);
     build.args(["-p", "mcpool-bench", "-p", "mcpool-cli"]);
-    if what == Some("fleet") {
+    if matches!(what, Some("fleet" | "scale")) {
         build.args(["--features", "mcpool-bench/fleet,mcpool-cli/nats"]);
     }
     tools::run(&mut build)?;

@@ -108,7 +108,7 @@ const LAYERS: &[Layer] = &[
     layer("mcpool-testkit", &["mcpool-core", "mcpool-duplex"]),
     // Of its own files it reads as little at once as every other part does.
     layer("mcpool-cli", &["mcpool", "mcpool-files"]),
-    layer("mcpool-bench", &["mcpool"]),
+    layer("mcpool-bench", &["mcpool", "mcpool-testkit"]),
     layer("mcpool-conformance", &["mcpool"]),
     // As a downstream crate may: the facade, or the fine-grained crates.
     layer(

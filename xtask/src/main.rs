@@ -53,8 +53,8 @@ cargo xtask COMMAND
                (PATTERN… runs a part)
   clients      clients of other makers at the gateway, against the table in docs/clients.md
                (--update writes the table; PATTERN… runs a part)
-  bench        mcpool beside the limit and rmcp: `bench [stdio|http|memory|cli|gateway]`,
-               --rounds N, --only TEXT
+  bench        mcpool beside the limit and rmcp: `bench [stdio|http|memory|cli|gateway|fleet]`,
+               --rounds N, --only TEXT; `bench scale` simulates a fleet
   api          the public items of each library, against docs/api (--update writes them)
   book-links   the preprocessor that mdbook starts: links out of docs/ lead to the repository
   package      the crates as they would be published (--long builds each from its package)

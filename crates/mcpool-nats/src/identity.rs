@@ -139,11 +139,13 @@ impl fmt::Display for Epoch {
 pub enum Sharing {
     /// One instance in the pool, by a lease.
     One,
-    /// As many equal instances as workers have it; any serves any session.
-    #[default]
-    Many,
     /// A process of its own for each session, which ends with it.
     Each,
+    /// As many equal instances as workers have it; any serves any session. So a word is read that is
+    /// not known here, of a newer minor version: such a server can be called.
+    #[default]
+    #[serde(other)]
+    Many,
 }
 
 #[cfg(test)]
@@ -162,5 +164,15 @@ mod tests {
         }
         assert!(serde_json::from_str::<PoolName>("\"a.b\"").is_err());
         assert_ne!(Identity::random(), Identity::random());
+    }
+
+    #[test]
+    fn a_word_for_sharing_is_read_back_and_a_newer_one_is_many() {
+        for sharing in [Sharing::One, Sharing::Many, Sharing::Each] {
+            let text = serde_json::to_string(&sharing).unwrap();
+            assert_eq!(serde_json::from_str::<Sharing>(&text).unwrap(), sharing);
+        }
+        let newer = serde_json::from_str::<Sharing>("\"some\"").unwrap();
+        assert_eq!(newer, Sharing::Many);
     }
 }

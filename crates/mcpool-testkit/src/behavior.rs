@@ -134,6 +134,10 @@ pub struct Behavior {
     pub effects_file: Option<String>,
     /// A directory in which the process leaves a file named as its process id.
     pub pid_dir: Option<String>,
+    /// A file that the process locks while it lives, and to which it appends every 5 ms that it
+    /// does: its process id with its start, and the nanoseconds of `CLOCK_MONOTONIC`, which all
+    /// processes of a machine share. A further word `beside` is there while another has the lock.
+    pub alive_file: Option<String>,
 }
 
 impl Default for Behavior {
@@ -178,6 +182,7 @@ impl Default for Behavior {
             one_call_at_a_time: false,
             effects_file: None,
             pid_dir: None,
+            alive_file: None,
         }
     }
 }

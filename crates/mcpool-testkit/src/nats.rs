@@ -119,6 +119,12 @@ impl NatsServer {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
+    /// The number of its process, while it runs.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.running.as_ref().map(|running| running.server.id())
+    }
+
     /// What it wrote to its log, over all its starts.
     #[must_use]
     pub fn log(&self) -> String {
@@ -201,8 +207,7 @@ impl NatsServer {
 
     #[cfg(unix)]
     fn signal(&self, signal: nix::sys::signal::Signal) {
-        let id = self.running.as_ref().map(|running| running.server.id());
-        if let Some(id) = id.and_then(|id| i32::try_from(id).ok()) {
+        if let Some(id) = self.id().and_then(|id| i32::try_from(id).ok()) {
             let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), signal);
         }
     }
@@ -228,7 +233,8 @@ impl Drop for NatsServer {
     }
 }
 
-/// Three nodes with JetStream that are one cluster. Dropping it kills them.
+/// Three nodes with JetStream that are one cluster. Clients connect to the addresses that they are
+/// given, and learn of no others: a proxy before a node is not gone around. Dropping it kills them.
 #[derive(Debug)]
 pub struct NatsCluster {
     nodes: [NatsServer; 3],
@@ -256,7 +262,7 @@ impl NatsCluster {
             .collect();
         let node = |number: usize| {
             let lines = format!(
-                "server_name: node{number}\ncluster {{ name: tests\n\
+                "server_name: node{number}\ncluster {{ name: tests\nno_advertise: true\n\
                  listen: \"127.0.0.1:{}\"\nroutes: [{}] }}\n{config}",
                 ports[number],
                 routes.join(", ")

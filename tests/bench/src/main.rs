@@ -3,7 +3,7 @@
 //! does meets all of them; the figures are medians over the rounds.
 //!
 //! `cargo xtask bench [stdio|http|memory|cli|gateway|fleet] [--rounds N] [--only TEXT]` builds and
-//! runs it.
+//! runs it, and `cargo xtask bench scale` simulates a fleet.
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 mod cli;
@@ -14,9 +14,12 @@ mod gateway;
 mod http;
 mod http_server;
 mod memory;
+mod posting;
 mod process;
 mod programs;
 mod rounds;
+#[cfg(feature = "fleet")]
+mod scale;
 mod stdio;
 mod stdio_server;
 mod tokio_limit;
@@ -53,6 +56,12 @@ fn run(args: &[String]) -> Outcome {
     if let ("memory-of", [contender]) = (what, rest) {
         return runtime.block_on(memory::measure(contender));
     }
+    #[cfg(feature = "fleet")]
+    if let Some(outcome) = runtime.block_on(scale::part(args)) {
+        return outcome;
+    } else if what == "scale" {
+        return runtime.block_on(scale::run(rest));
+    }
     let options = rounds::Options::parse(rest)?;
     match what {
         "gateway" => return runtime.block_on(gateway::run(&options)),
@@ -73,7 +82,7 @@ fn run(args: &[String]) -> Outcome {
             cli::run(&options)
         }
         other => Err(format!(
-            "no such benchmark: {other}; there are stdio, http, memory, cli, gateway, and fleet with the feature of that name"
+            "no such benchmark: {other}; there are stdio, http, memory, cli, gateway, and with the feature `fleet` fleet and scale"
         )
         .into()),
     }

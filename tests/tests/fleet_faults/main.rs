@@ -6,8 +6,11 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod clocks;
+mod leases;
 mod load;
 mod rig;
+mod versions;
 
 use std::time::{Duration, Instant};
 

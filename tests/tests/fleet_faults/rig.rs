@@ -8,7 +8,7 @@ use mcpool_e2e::{Cli, Running};
 use mcpool_manager::{CallOptions, ConnectionManager, ServerHandle};
 use mcpool_nats::{Carrier, Identity, NatsConnector, NatsOptions, PoolName, discover};
 use mcpool_testkit::{Behavior, eventually, fixtures::stdio::fixture_path};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     PATIENCE,
@@ -27,29 +27,68 @@ pub(crate) const RELAYED: Work = Work {
 /// A pool whose workers have one server, which writes down what it runs.
 pub(crate) struct Fleet {
     pub(crate) cli: Cli,
+    config: Value,
     journal: PathBuf,
-    _directory: tempfile::TempDir,
+    _directory: Arc<tempfile::TempDir>,
 }
 
 impl Fleet {
     pub(crate) fn new() -> Self {
+        Self::of(&[SERVER], |_, _| {})
+    }
+
+    /// The same with these servers, each changed as it is wanted: its name, what it does.
+    pub(crate) fn of(servers: &[&str], change: impl Fn(&str, &mut Behavior)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let journal = directory.path().join("journal");
-        let behavior = Behavior::new().with(|behavior| {
-            behavior.effects_file = Some(journal.to_string_lossy().into_owned());
-            behavior.max_lifetime_ms = 2 * 60 * 60 * 1_000;
+        let configs = servers.iter().map(|name| {
+            let behavior = Behavior::new().with(|behavior| {
+                behavior.effects_file = Some(journal.to_string_lossy().into_owned());
+                behavior.max_lifetime_ms = 2 * 60 * 60 * 1_000;
+                change(name, behavior);
+            });
+            let server = json!({"command": fixture_path(), "args": behavior.to_args()});
+            ((*name).to_owned(), server)
         });
-        let server = json!({"command": fixture_path(), "args": behavior.to_args()});
+        let configs: serde_json::Map<_, _> = configs.collect();
+        let config = json!({ "mcpServers": configs });
         Self {
-            cli: Cli::new(json!({"mcpServers": {SERVER: server}})),
+            cli: Cli::new(config.clone()),
+            config,
             journal,
-            _directory: directory,
+            _directory: Arc::new(directory),
         }
+    }
+
+    /// Another one with the same servers and the same journal, whose program runs in another way.
+    pub(crate) fn like(&self, change: impl FnOnce(Cli) -> Cli) -> Self {
+        Self {
+            cli: change(Cli::new(self.config.clone())),
+            config: self.config.clone(),
+            journal: self.journal.clone(),
+            _directory: Arc::clone(&self._directory),
+        }
+    }
+
+    /// Waits until no process of it is left.
+    pub(crate) async fn nothing_left(&self) {
+        let marker = self.cli.marker();
+        let nothing_left = || marker.processes().is_empty();
+        assert!(
+            eventually(PATIENCE, nothing_left).await,
+            "orphans: {:?}",
+            marker.processes()
+        );
     }
 
     /// Starts `mcpool worker`.
     pub(crate) fn worker(&self, urls: &str, name: &str) -> Running {
-        self.cli.start(&[
+        self.worker_with(urls, name, &[])
+    }
+
+    /// The same with these arguments as well.
+    pub(crate) fn worker_with(&self, urls: &str, name: &str, more: &[&str]) -> Running {
+        let args = [
             "worker",
             "--nats",
             urls,
@@ -57,7 +96,9 @@ impl Fleet {
             POOL,
             "--nats-name",
             name,
-        ])
+        ];
+        let args: Vec<&str> = args.into_iter().chain(more.iter().copied()).collect();
+        self.cli.start(&args)
     }
 
     /// Ends everything, holds the callers' words against the journal, and prints both.
@@ -75,12 +116,7 @@ impl Fleet {
             gateway.manager.shutdown(Duration::from_secs(10)).await;
         }
         drop(workers);
-        let nothing_left = || self.cli.marker().processes().is_empty();
-        assert!(
-            eventually(PATIENCE, nothing_left).await,
-            "orphans: {:?}",
-            self.cli.marker().processes()
-        );
+        self.nothing_left().await;
         let tally = Tally::of(&ended, &self.journal);
         println!(
             "{what}: {} faults; {} calls; {tally:?}; {}",
@@ -97,28 +133,33 @@ impl Fleet {
 pub(crate) struct Gateway {
     pub(crate) carrier: Carrier,
     manager: ConnectionManager,
-    pub(crate) server: ServerHandle,
+    pub(crate) servers: Vec<ServerHandle>,
 }
 
 impl Gateway {
     pub(crate) async fn start(urls: &str, name: &str) -> Self {
+        Self::start_for(urls, name, &[SERVER]).await
+    }
+
+    /// The same with these servers of the pool.
+    pub(crate) async fn start_for(urls: &str, name: &str, servers: &[&str]) -> Self {
         let pool = PoolName::new(POOL).unwrap();
         let options =
             NatsOptions::new(urls.split(','), pool).with_identity(Identity::new(name).unwrap());
         let carrier = Carrier::connect(&options).await.unwrap();
         let manager = ConnectionManager::new(Arc::new(StandardFactory::new()));
-        let server: ServerName = SERVER.parse().unwrap();
-        let spec = NatsConnector::spec(&carrier, &server).unwrap();
-        // It connects when it is called, if not now.
-        let _ = manager
-            .start(vec![spec.with_policy(policy())])
-            .await
-            .unwrap();
-        let server = handle(&manager, SERVER);
+        let specs = servers.iter().map(|server| {
+            let server: ServerName = server.parse().unwrap();
+            let spec = NatsConnector::spec(&carrier, &server).unwrap();
+            spec.with_policy(policy())
+        });
+        // They connect when they are called, if not now.
+        let _ = manager.start(specs.collect()).await.unwrap();
+        let handles = servers.iter().map(|server| handle(&manager, server));
         Self {
             carrier,
+            servers: handles.collect(),
             manager,
-            server,
         }
     }
 
@@ -155,6 +196,23 @@ fn policy() -> ServerPolicy {
 fn handle(manager: &ConnectionManager, server: &str) -> ServerHandle {
     let options = CallOptions::new().with_timeout(Duration::from_secs(10));
     manager.server(server).unwrap().with_call_options(options)
+}
+
+/// A client of a gateway that serves over HTTP: servers under their own names.
+pub(crate) async fn over_http(
+    port: u16,
+    servers: &[&str],
+) -> (ConnectionManager, Vec<ServerHandle>) {
+    let manager = ConnectionManager::new(Arc::new(StandardFactory::new()));
+    let specs = servers.iter().map(|server| {
+        let url = format!("http://127.0.0.1:{port}/servers/{server}/mcp");
+        let spec = ServerSpec::http(*server, HttpSpec::new(url)).unwrap();
+        spec.with_policy(policy())
+    });
+    // The gateway may not follow the pool yet.
+    let _ = manager.start(specs.collect()).await.unwrap();
+    let handles = servers.iter().map(|server| handle(&manager, server));
+    (manager.clone(), handles.collect())
 }
 
 /// Clients of two gateways over HTTP, and of the balancer before them.
@@ -221,7 +279,7 @@ pub(crate) async fn gateways(urls: &str, count: usize, workers: usize) -> Vec<Ga
 pub(crate) fn handles(gateways: &[Gateway]) -> Vec<ServerHandle> {
     gateways
         .iter()
-        .map(|gateway| gateway.server.clone())
+        .flat_map(|gateway| gateway.servers.iter().cloned())
         .collect()
 }
 

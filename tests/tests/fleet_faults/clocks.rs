@@ -1,0 +1,116 @@
+//! Machines whose wall clocks are minutes apart: with libfaketime workers and gateways see another
+//! time of day, and the clocks that only run are left alone.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime},
+};
+
+use mcpool_e2e::{Cli, Gateway as Served, rounds, skip};
+use mcpool_testkit::nats::NatsServer;
+use serde_json::json;
+
+use crate::{
+    leases::Lives,
+    load::{COUNT, Load},
+    rig::{Fleet, Gateway, POOL, handles, over_http},
+};
+
+const SERVERS: [&str; 2] = ["work", "l0"];
+const TERMS: [&str; 4] = ["--one", "l0", "--lease", "5s"];
+
+/// Debian's `libfaketime`, or `None` after saying that the test is skipped.
+fn libfaketime() -> Option<PathBuf> {
+    let found = std::fs::read_dir("/usr/lib")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path().join("faketime/libfaketimeMT.so.1")))
+        .find(|library| library.exists());
+    // Said by `.ci/run` where it cannot be installed.
+    let is_said = std::env::var_os("MCPOOL_FAKETIME").is_some_and(|said| said == "absent");
+    if found.is_none() && !is_said {
+        skip("clocks apart by minutes", "libfaketime is not installed");
+    }
+    found
+}
+
+/// The same program at another time of day: `+7m`.
+fn at(library: &Path, offset: &str) -> impl FnOnce(Cli) -> Cli {
+    let (library, offset) = (library.to_string_lossy().into_owned(), offset.to_owned());
+    move |cli| {
+        cli.with_env("LD_PRELOAD", library)
+            .with_env("FAKETIME", offset)
+            .with_env("DONT_FAKE_MONOTONIC", "1")
+    }
+}
+
+/// How far a gateway's clock is ahead, as its answers say.
+fn ahead(gateway: &Served) -> Duration {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", gateway.port())).unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let date = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("date: "))
+        .unwrap_or_else(|| panic!("{answer}"));
+    let date = httpdate::parse_http_date(date).unwrap();
+    date.duration_since(SystemTime::now()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clocks_are_minutes_apart() {
+    let (Some(library), Some(nats)) = (libfaketime(), NatsServer::start().await) else {
+        return;
+    };
+    let signs = tempfile::tempdir().unwrap();
+    let alive = signs.path().join("alive");
+    let fleet = Fleet::of(&SERVERS, |server, behavior| {
+        if server == "l0" {
+            behavior.alive_file = Some(alive.to_string_lossy().into_owned());
+        }
+    });
+    let (before, after) = (
+        fleet.like(at(&library, "-7m")),
+        fleet.like(at(&library, "+7m")),
+    );
+    let url = nats.url();
+    let run = |number: usize| {
+        let fleet = [&before, &after][number % 2];
+        fleet.worker_with(&url, &format!("w{number}"), &TERMS)
+    };
+    let mut workers = vec![run(0), run(1)];
+    // One gateway of today, one of later.
+    let gateway = Gateway::start_for(&url, "g0", &SERVERS).await;
+    let empty = at(&library, "+7m")(Cli::new(json!({"mcpServers": {}})));
+    let key = empty.dir().join("key");
+    std::fs::write(&key, "07".repeat(32)).unwrap();
+    let later = Served::start(&empty, &key, &["--nats", &url, "--pool", POOL]);
+    later.ready().await;
+    assert!(ahead(&later) > Duration::from_secs(6 * 60));
+    let (clients, over_http) = over_http(later.port(), &SERVERS).await;
+    let mut servers = handles(std::slice::from_ref(&gateway));
+    servers.extend(over_http);
+    let load = Load::start(&servers, rounds(4, 16), COUNT);
+    load.goes_on().await;
+    let mut times = Vec::new();
+    for kill in 0..rounds(2, 20) {
+        gateway.sees(2).await;
+        load.goes_on().await;
+        let (victim, at) = (kill % 2, Instant::now());
+        workers[victim].kill();
+        times.push(load.recovered(at).await);
+        workers[victim] = run(victim);
+    }
+    // The lease went from one time of day to the other.
+    let gaps = Lives::read(&alive).gaps();
+    assert!(!gaps.is_empty(), "nobody took over");
+    println!("between two owners: {gaps:.3?}");
+    let what = "clocks are minutes apart";
+    fleet.judge(what, load, vec![gateway], workers, times).await;
+    clients.shutdown(Duration::from_secs(10)).await;
+    drop(later);
+    before.nothing_left().await;
+    after.nothing_left().await;
+}

@@ -1,0 +1,316 @@
+//! Servers that run once in the pool, under faults at random that overlap: at no moment do two
+//! processes of one live.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use mcpool_e2e::{Running, rounds};
+use mcpool_testkit::{
+    eventually,
+    faults::{Fault, TcpProxy},
+    nats::NatsCluster,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{
+    PATIENCE,
+    load::{COUNT, Load, summary},
+    rig::{Fleet, Gateway, handles},
+};
+
+const SERVERS: [&str; 3] = ["l0", "l1", "l2"];
+
+/// A short lease: a server is dead 4 s after the last renewal, and its successor begins 6 s after.
+const TERMS: [&str; 10] = [
+    "--one",
+    "l0",
+    "--one",
+    "l1",
+    "--one",
+    "l2",
+    "--lease",
+    "5s",
+    "--nats-replicas",
+    "3",
+];
+
+/// How long faults go on before everything is well for once.
+const SPELL: Duration = Duration::from_secs(45);
+
+/// What a worker suffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Trouble {
+    Killed,
+    Stopped,
+    CutOff,
+    Terminated,
+}
+
+/// One worker, which reaches each node of NATS through a proxy of its own.
+struct Machine {
+    name: String,
+    running: Running,
+    proxies: Vec<TcpProxy>,
+    trouble: Option<(Trouble, Instant)>,
+}
+
+impl Machine {
+    fn start(fleet: &Fleet, cluster: &NatsCluster, number: usize) -> Self {
+        let nodes = cluster.nodes().iter();
+        let proxies: Vec<_> = nodes
+            .map(|node| TcpProxy::start(node.address()).unwrap())
+            .collect();
+        let name = format!("w{number}");
+        Self {
+            running: run(fleet, &proxies, &name),
+            name,
+            proxies,
+            trouble: None,
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.running.child.id()).unwrap();
+        kill(Pid::from_raw(pid), signal).unwrap();
+    }
+
+    fn pass(&self, fault: Fault) {
+        self.proxies.iter().for_each(|proxy| proxy.set(fault));
+    }
+
+    fn begin(&mut self, trouble: Trouble, until: Instant) {
+        match trouble {
+            Trouble::Killed => self.running.kill(),
+            Trouble::Stopped => self.signal(Signal::SIGSTOP),
+            Trouble::CutOff => self.pass(Fault::Blackhole),
+            Trouble::Terminated => self.signal(Signal::SIGTERM),
+        }
+        self.trouble = Some((trouble, until));
+    }
+
+    async fn end(&mut self, fleet: &Fleet) {
+        let Some((trouble, _)) = self.trouble.take() else {
+            return;
+        };
+        match trouble {
+            Trouble::Killed => {}
+            Trouble::Stopped => return self.signal(Signal::SIGCONT),
+            // What was swallowed arrives now, late.
+            Trouble::CutOff => return self.pass(Fault::Pass),
+            Trouble::Terminated => {
+                let ended = || matches!(self.running.child.try_wait(), Ok(Some(_)));
+                assert!(eventually(PATIENCE, ended).await, "it does not end");
+            }
+        }
+        self.running = run(fleet, &self.proxies, &self.name);
+    }
+}
+
+fn run(fleet: &Fleet, proxies: &[TcpProxy], name: &str) -> Running {
+    let urls: Vec<String> = proxies
+        .iter()
+        .map(|proxy| format!("nats://{}", proxy.address()))
+        .collect();
+    fleet.worker_with(&urls.join(","), name, &TERMS)
+}
+
+/// What a node of NATS suffers, one at a time: a majority is always there.
+struct Node {
+    number: usize,
+    frozen: bool,
+    until: Instant,
+}
+
+/// The machines, what they suffer, and how often what was done to them.
+struct World {
+    fleet: Fleet,
+    cluster: NatsCluster,
+    machines: Vec<Machine>,
+    node: Option<Node>,
+    random: fastrand::Rng,
+    done: BTreeMap<String, usize>,
+}
+
+impl World {
+    /// One more fault, whatever is wrong already.
+    fn hurt(&mut self) {
+        let seconds = 1.0 + 8.0 * self.random.f64();
+        let until = Instant::now() + Duration::from_secs_f64(seconds);
+        let what = match self.random.u8(0..6) {
+            0..4 => {
+                let at = self.random.usize(0..self.machines.len());
+                let trouble = [
+                    Trouble::Killed,
+                    Trouble::Stopped,
+                    Trouble::CutOff,
+                    Trouble::Terminated,
+                ][self.random.usize(0..4)];
+                let machine = &mut self.machines[at];
+                if machine.trouble.is_some() {
+                    return;
+                }
+                machine.begin(trouble, until);
+                format!("worker {trouble:?}")
+            }
+            kind => {
+                if self.node.is_some() {
+                    return;
+                }
+                let leader = self.cluster.leader().filter(|_| self.random.bool());
+                let number = leader.unwrap_or_else(|| self.random.usize(0..3));
+                let frozen = kind == 4;
+                let node = &mut self.cluster.nodes_mut()[number];
+                match frozen {
+                    true => node.freeze(),
+                    false => node.kill(),
+                }
+                self.node = Some(Node {
+                    number,
+                    frozen,
+                    until,
+                });
+                let who = leader.map_or("node of NATS", |_| "leader of NATS");
+                format!("{who} {}", if frozen { "Frozen" } else { "Killed" })
+            }
+        };
+        *self.done.entry(what).or_default() += 1;
+    }
+
+    /// Ends the faults that are over at this moment.
+    async fn heal(&mut self, now: Instant) {
+        for machine in &mut self.machines {
+            if machine.trouble.is_some_and(|(_, until)| until <= now) {
+                machine.end(&self.fleet).await;
+            }
+        }
+        if let Some(node) = self.node.take_if(|node| node.until <= now) {
+            let nodes = self.cluster.nodes_mut();
+            match node.frozen {
+                true => nodes[node.number].thaw(),
+                false => nodes[node.number].restart().await,
+            }
+        }
+    }
+
+    /// Faults for so long, then everything is well.
+    async fn spell(&mut self, length: Duration) {
+        let end = Instant::now() + length;
+        while Instant::now() < end {
+            self.hurt();
+            let pause = Duration::from_secs_f64(0.2 + 2.0 * self.random.f64());
+            tokio::time::sleep(pause).await;
+            self.heal(Instant::now()).await;
+        }
+        self.heal(Instant::now() + PATIENCE).await;
+    }
+}
+
+/// The processes of one server, one after the other: when each was first and last heard of.
+pub(crate) struct Lives(Vec<(Duration, Duration)>);
+
+impl Lives {
+    pub(crate) fn read(file: &Path) -> Self {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let mut lives: BTreeMap<&str, (Duration, Duration)> = BTreeMap::new();
+        for line in text.lines() {
+            let mut words = line.split(' ');
+            let (Some(process), Some(at)) = (words.next(), words.next()) else {
+                panic!("{line:?}");
+            };
+            assert_eq!(words.next(), None, "two at a time: {line:?}");
+            let at = Duration::from_nanos(at.parse().unwrap());
+            lives.entry(process).or_insert((at, at)).1 = at;
+        }
+        let mut lives: Vec<_> = lives.into_values().collect();
+        lives.sort_unstable();
+        Self(lives)
+    }
+
+    /// How long nobody lived between each two.
+    ///
+    /// # Panics
+    /// When two lived at a time.
+    pub(crate) fn gaps(&self) -> Vec<Duration> {
+        let pairs = self.0.windows(2);
+        let gap = |pair: &[(Duration, Duration)]| {
+            let gap = pair[1].0.checked_sub(pair[0].1);
+            gap.unwrap_or_else(|| panic!("two at a time: {pair:?}"))
+        };
+        pairs.map(gap).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_runs_once_has_one_owner_at_most() {
+    let pings = "ping_interval: \"1s\"\nping_max: 2";
+    let Some(cluster) = NatsCluster::start_with(pings).await else {
+        return;
+    };
+    let signs = tempfile::tempdir().unwrap();
+    let file = |server: &str| -> PathBuf { signs.path().join(server) };
+    let fleet = Fleet::of(&SERVERS, |server, behavior| {
+        behavior.alive_file = Some(file(server).to_string_lossy().into_owned());
+    });
+    let seed = match std::env::var("MCPOOL_SEED") {
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => fastrand::u64(..),
+    };
+    println!("MCPOOL_SEED={seed}");
+    let urls = cluster.urls();
+    let machines = (0..3).map(|number| Machine::start(&fleet, &cluster, number));
+    let mut world = World {
+        machines: machines.collect(),
+        fleet,
+        cluster,
+        node: None,
+        random: fastrand::Rng::with_seed(seed),
+        done: BTreeMap::new(),
+    };
+    let mut gateways = Vec::new();
+    for number in 0..2 {
+        gateways.push(Gateway::start_for(&urls, &format!("g{number}"), &SERVERS).await);
+    }
+    let load = Load::start(&handles(&gateways), rounds(6, 24), COUNT);
+    load.goes_on().await;
+    let long = Duration::from_secs(u64::try_from(rounds(8, 20 * 60)).unwrap());
+    let (began, mut times) = (Instant::now(), Vec::new());
+    while let Some(left) = long.checked_sub(began.elapsed()) {
+        world.spell(left.min(SPELL)).await;
+        times.push(load.recovered(Instant::now()).await);
+    }
+    let mut gaps = Vec::new();
+    let mut lives = 0;
+    for server in SERVERS {
+        let read = Lives::read(&file(server));
+        lives += read.0.len();
+        gaps.extend(read.gaps());
+    }
+    gaps.sort_unstable();
+    println!(
+        "{:?}; {lives} lives of {} servers; nobody lived: least {:.3?}, half of them below {:.3?}, \
+         longest {:.3?}",
+        world.done,
+        SERVERS.len(),
+        gaps.first().copied().unwrap_or_default(),
+        gaps.get(gaps.len() / 2).copied().unwrap_or_default(),
+        gaps.last().copied().unwrap_or_default(),
+    );
+    println!("all well again: {}", summary(&mut times.clone()));
+    assert!(lives > SERVERS.len(), "nobody took over");
+    let (workers, _proxies): (Vec<_>, Vec<_>) = world
+        .machines
+        .into_iter()
+        .map(|machine| (machine.running, machine.proxies))
+        .unzip();
+    let what = "servers that run once";
+    world
+        .fleet
+        .judge(what, load, gateways, workers, times)
+        .await;
+}
