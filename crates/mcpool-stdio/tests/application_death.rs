@@ -51,12 +51,6 @@ struct Order {
     hasty: bool,
 }
 
-#[test]
-#[ignore = "the guardian, started by the application"]
-fn guardian_role() {
-    mcpool_stdio::run_guardian(None).unwrap();
-}
-
 /// The application.
 #[test]
 #[ignore = "started by the other tests as a process of its own"]

@@ -11,12 +11,6 @@ use mcpool_core::{ErrorKind, Transport};
 use mcpool_stdio::{MachineTime, StdioConnector};
 use support::*;
 
-#[test]
-#[ignore = "the guardian, started by the other tests"]
-fn guardian_role() {
-    mcpool_stdio::run_guardian(None).unwrap();
-}
-
 #[tokio::test]
 async fn the_guardian_kills_when_the_time_is_over_and_starts_nothing_after_it() {
     let shared = guardian_program();

@@ -11,13 +11,7 @@ use mcpool_testkit::leaks;
 use support::*;
 
 fn guardians() -> Vec<u32> {
-    leaks::descendants(std::process::id())
-        .into_iter()
-        .filter(|pid| {
-            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
-                .is_ok_and(|line| line.contains("mcpool-guardian"))
-        })
-        .collect()
+    guardians_with("mcpool-guardian")
 }
 
 #[tokio::test]

@@ -12,20 +12,8 @@ use mcpool_stdio::{GuardianProgram, StdioConnector, StdioTransport};
 use mcpool_testkit::leaks;
 use support::*;
 
-#[test]
-#[ignore = "the guardian, started by the other tests"]
-fn guardian_role() {
-    mcpool_stdio::run_guardian(None).unwrap();
-}
-
 fn guardians() -> Vec<u32> {
-    leaks::descendants(std::process::id())
-        .into_iter()
-        .filter(|pid| {
-            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
-                .is_ok_and(|line| line.contains("guardian_role"))
-        })
-        .collect()
+    guardians_with("guardian_role")
 }
 
 async fn open(connector: &StdioConnector, request: ConnectRequest) -> StdioTransport {

@@ -20,12 +20,6 @@ fn count() -> usize {
         .unwrap_or(20)
 }
 
-#[test]
-#[ignore = "the guardian, started by the other test"]
-fn guardian_role() {
-    mcpool_stdio::run_guardian(None).unwrap();
-}
-
 async fn start(connector: &StdioConnector, request: &ConnectRequest) -> Vec<StdioTransport> {
     let open = async || connector.open(request.clone()).await.unwrap();
     futures::future::join_all((0..count()).map(|_| open())).await

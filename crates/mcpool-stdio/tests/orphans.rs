@@ -11,12 +11,6 @@ use mcpool_stdio::{GuardianProgram, StdioConnector, StdioTransport};
 use mcpool_testkit::leaks;
 use support::*;
 
-#[test]
-#[ignore = "the guardian, started by the other tests"]
-fn guardian_role() {
-    mcpool_stdio::run_guardian(None).unwrap();
-}
-
 /// A program of its own, so that no other test's servers count.
 fn guarded() -> StdioConnector {
     StdioConnector::new().with_guardian(guardian_program())

@@ -52,17 +52,27 @@ pub async fn open(request: ConnectRequest) -> StdioTransport {
     StdioConnector::new().open(request).await.unwrap()
 }
 
-/// This test binary as the guardian. It needs this test:
-///
-/// ```ignore
-/// #[test]
-/// #[ignore = "the guardian, started by the other tests"]
-/// fn guardian_role() {
-///     mcpool_stdio::run_guardian(None).unwrap();
-/// }
-/// ```
+/// This test binary as the guardian.
 pub fn guardian_program() -> GuardianProgram {
-    GuardianProgram::this_program(["--exact", "guardian_role", "--ignored", "--nocapture"])
+    let role = "support::guardian_role";
+    GuardianProgram::this_program(["--exact", role, "--ignored", "--nocapture"])
+}
+
+#[test]
+#[ignore = "the guardian, started by the other tests"]
+fn guardian_role() {
+    mcpool_stdio::run_guardian(None).unwrap();
+}
+
+/// The guardians of this process: its descendants that have this in their command line.
+pub fn guardians_with(word: &str) -> Vec<u32> {
+    mcpool_testkit::leaks::descendants(std::process::id())
+        .into_iter()
+        .filter(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.contains(word))
+        })
+        .collect()
 }
 
 /// A word that no other process has among its arguments: a number of seconds, so that `sleep` can
