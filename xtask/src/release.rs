@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 
 use crate::{
     Outcome, api, package,
-    tools::{metadata, output, root},
+    tools::{self, find, metadata, output, root},
 };
 
 /// Goes through the list and says what is missing.
@@ -28,6 +28,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         ("the lists in docs/api are up to date", api::run(&[])),
         ("every crate packages and builds alone", package::pack(true)),
     ];
+    let compared = compared();
     let mut missing = 0;
     println!("\nrelease of {version}:");
     for (what, outcome) in checks {
@@ -37,6 +38,15 @@ pub(crate) fn run(args: &[String]) -> Outcome {
                 missing += 1;
                 println!("  missing  {what}: {problem}");
             }
+        }
+    }
+    let what = "the API breaks nothing that its version may not break";
+    match compared {
+        Ok(Compared::Done) => println!("  done     {what}"),
+        Ok(Compared::Skipped(why)) => println!("  skipped  {what}: {why}"),
+        Err(problem) => {
+            missing += 1;
+            println!("  missing  {what}: {problem}");
         }
     }
     println!("  by hand  cargo xtask ci --long");
@@ -49,6 +59,32 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         0 => Ok(()),
         missing => Err(format!("{missing} points of the checklist are missing")),
     }
+}
+
+/// Whether the public items were held against those of the last release.
+#[derive(Debug, PartialEq)]
+enum Compared {
+    Done,
+    Skipped(&'static str),
+}
+
+/// Compares the public items with those of the last tag, by the rules of semantic versioning.
+fn compared() -> Outcome<Compared> {
+    let mut git = Command::new("git");
+    git.current_dir(root());
+    let tags = output(git.args(["tag", "--list", "v*", "--sort=-version:refname"]))?;
+    let Some(tag) = tags.lines().next() else {
+        return Ok(Compared::Skipped("there is no tag of an earlier release"));
+    };
+    let Some(program) = find("cargo-semver-checks") else {
+        return Ok(Compared::Skipped("cargo-semver-checks is not installed"));
+    };
+    let mut check = Command::new(program);
+    check.current_dir(root());
+    // Crates that are not published, and programs, are left out by itself.
+    check.args(["semver-checks", "--workspace", "--baseline-rev", tag]);
+    tools::run(&mut check)?;
+    Ok(Compared::Done)
 }
 
 fn one_version(crates: &[package::Published], version: &str) -> Outcome {
