@@ -120,8 +120,8 @@ pub(crate) async fn initialize(
 /// Notifies the server that the session has begun.
 pub(crate) async fn confirm(link: &Link) -> Result<()> {
     let initialized = Notification::new("notifications/initialized", None);
-    let told = link.transport.notify(&initialized).await;
-    told.map_err(|error| link.explain(error))
+    let sent = link.transport.notify(&initialized).await;
+    sent.map_err(|error| link.explain(error))
 }
 
 /// Reads an answer to `initialize`. What this client can do without may be missing or of another

@@ -152,7 +152,7 @@ impl Task {
             }
             Incoming::Notification(notification) => {
                 link.activity.heard();
-                self.told(link, &notification);
+                self.notified(link, &notification);
             }
             Incoming::SessionRenewed => link.notices.send(ServerNotice::SessionRenewed),
             // A transport cannot know more kinds than this crate.
@@ -160,7 +160,7 @@ impl Task {
         }
     }
 
-    fn told(&mut self, link: &Link, notification: &Notification) {
+    fn notified(&mut self, link: &Link, notification: &Notification) {
         match notification.method.as_str() {
             CANCELLED => {
                 let Some(id) = cancelled(notification) else {

@@ -17,8 +17,8 @@ use futures::{
 };
 use mcpool_core::{
     Client, ClientFactory, ClientSnapshot, CloseReason, ConnectOptions, ConnectionInfo, Error,
-    ErrorKind, Limits, NoticeSender, Notices, ProbeReport, Raw, Request, RequestOptions, Requester,
-    Result, ServerName, ServerNotice, ServerSpec,
+    ErrorKind, Limits, NoticeSender, Notices, Notification, ProbeReport, Raw, Request,
+    RequestOptions, Requester, Result, ServerName, ServerNotice, ServerSpec,
 };
 use serde::{Deserialize, de::IgnoredAny};
 use tokio::{runtime::Handle, task::AbortHandle};
@@ -341,6 +341,16 @@ impl Client for IsolatedClient {
     async fn probe(&self, timeout: Duration) -> Result<ProbeReport> {
         let connection = self.connected().await?;
         connection.client.probe(timeout).await
+    }
+
+    /// As [`Client::notify`], where there is a connection: a server that connects later asks for
+    /// what it wants to know.
+    async fn notify(&self, notification: &Notification) -> Result<()> {
+        let living = self.state().living();
+        match living {
+            Some(connection) => connection.client.notify(notification).await,
+            None => Ok(()),
+        }
     }
 
     /// Waits for [`close`](Client::close): a lost connection is not the end.

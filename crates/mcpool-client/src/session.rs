@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use mcpool_core::{
     Client, ClientSnapshot, CloseReason, ConnectionInfo, Error, ErrorKind, Limits, LogLevel,
-    Notices, ProbeReport, Raw, Request, RequestOptions, RequestTimeouts, Requester, Result, Rounds,
-    ServerName, ServerSpec,
+    Notices, Notification, ProbeReport, Raw, Request, RequestOptions, RequestTimeouts, Requester,
+    Result, Rounds, ServerName, ServerSpec,
 };
 use serde::Deserialize;
 use tokio::{runtime::Handle, time::Instant};
@@ -197,6 +197,32 @@ impl Client for Session {
 
     async fn probe(&self, timeout: Duration) -> Result<ProbeReport> {
         probe::probe(&self.link, timeout).await
+    }
+
+    async fn notify(&self, notification: &Notification) -> Result<()> {
+        let method = &*notification.method;
+        if matches!(
+            method,
+            "notifications/initialized" | "notifications/cancelled"
+        ) {
+            let error = invalid(
+                "this notification is the client's own business and cannot be sent by hand",
+            );
+            return Err(error.with_server(&self.info.server));
+        }
+        if self.link.is_modern() {
+            return Ok(());
+        }
+        if Handle::try_current().is_err() {
+            return Err(no_runtime().with_server(&self.info.server));
+        }
+        let sending = self.link.transport.notify(notification);
+        let sent = tokio::time::timeout(self.timeouts.request, sending).await;
+        let sent = sent.unwrap_or_else(|_| {
+            let what = "the connection did not take the notification in time";
+            Err(Error::new(ErrorKind::Timeout, what))
+        });
+        sent.map_err(|error| self.link.explain(error))
     }
 
     async fn closed(&self) -> CloseReason {

@@ -23,7 +23,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use serde::Serialize;
 
-use crate::{Error, Limits, Raw, Result, ServerName, ServerRequestHandler, ServerSpec};
+use crate::{
+    Error, Limits, Notification, Raw, Result, ServerName, ServerRequestHandler, ServerSpec,
+};
 
 /// What one asks a server through.
 ///
@@ -72,6 +74,20 @@ pub trait Client: Requester {
     /// # Errors
     /// [`Timeout`](crate::ErrorKind::Timeout) when nothing came, or the end of the connection.
     async fn probe(&self, timeout: Duration) -> Result<ProbeReport>;
+
+    /// Sends a notification of the application, and waits until the connection has taken it:
+    /// `notifications/roots/list_changed`, after what a [`ServerRequestHandler`] answers to
+    /// `roots/list` has changed (MCP 2025-11-25, "Roots").
+    ///
+    /// From MCP 2026-07-28 on, a client notifies a server of nothing by itself: nothing is sent
+    /// then, and that is no error.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for `notifications/initialized` and
+    /// `notifications/cancelled`, which are the client's own business;
+    /// [`Timeout`](crate::ErrorKind::Timeout) when the connection does not take it within the
+    /// timeout of a request; otherwise the end of the connection.
+    async fn notify(&self, notification: &Notification) -> Result<()>;
 
     /// Waits for the end of the connection and says why it ended. Answers at once when it has.
     async fn closed(&self) -> CloseReason;

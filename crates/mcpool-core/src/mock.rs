@@ -51,6 +51,8 @@ mockall::mock! {
         fn snapshot(&self) -> ClientSnapshot;
         fn probe<'a, 'b>(&'a self, timeout: Duration) -> Pending<'b, Result<ProbeReport>>
         where 'a: 'b, Self: 'b;
+        fn notify<'a, 'b, 'c>(&'a self, notification: &'b Notification) -> Pending<'c, Result<()>>
+        where 'a: 'c, 'b: 'c, Self: 'c;
         fn closed<'a, 'b>(&'a self) -> Pending<'b, CloseReason> where 'a: 'b, Self: 'b;
         fn is_closed(&self) -> bool;
         fn close<'a, 'b>(&'a self) -> Pending<'b, ()> where 'a: 'b, Self: 'b;

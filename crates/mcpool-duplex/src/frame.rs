@@ -376,9 +376,9 @@ mod tests {
         );
         assert_eq!(answers(&frames), [1, 2]);
         assert_eq!(failed(&frames).unwrap().0, [3]);
-        let told = Message::Notification(Notification::new("n", None));
-        let is_told = |frame: &Frame| matches!(frame, Frame::Message(message) if *message == told);
-        assert!(frames.iter().any(is_told));
+        let note = Message::Notification(Notification::new("n", None));
+        let is_note = |frame: &Frame| matches!(frame, Frame::Message(message) if *message == note);
+        assert!(frames.iter().any(is_note));
     }
 
     proptest! {

@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn who_has_to_be_notified() {
         use RequestClass::{Call, Handshake, Listen};
-        for (class, departed, told) in [
+        for (class, departed, cancels) in [
             (Call, true, true),
             (Listen, true, true),
             (Handshake, true, false),
@@ -255,7 +255,7 @@ mod tests {
             let mut pending = Pending::default();
             let id = RequestId::new(1);
             pending.enter(id, request(class, departed)).unwrap();
-            assert_eq!(pending.give_up(id), told, "{class:?} {departed}");
+            assert_eq!(pending.give_up(id), cancels, "{class:?} {departed}");
             assert!(!pending.give_up(id), "reported once");
         }
     }

@@ -163,6 +163,7 @@ function drawDetail() {
   fact(facts, "last end", server.last_disconnect && `${server.last_disconnect.cause.replaceAll("_", " ")}, ${ago(server.last_disconnect.at)}`);
   fact(facts, "in flight", server.in_flight || "");
   fact(facts, "processes", server.instances.map((one) => one.pid).filter(Boolean).join(", "));
+  fact(facts, "of clients", server.of_clients.map((one) => `${one.principal ?? "a client"}: ${one.state.replaceAll("_", " ")}, since ${clock(one.since)}`).join("; "));
   fact(facts, "left out", server.rejected ? `${server.rejected} entries of its lists` : "");
   fact(facts, "calls", `${server.calls.total} in all, ${server.calls.failed_total} failed`);
   const had = detail.contains(document.activeElement) ? document.activeElement.dataset.action : null;

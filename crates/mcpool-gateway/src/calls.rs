@@ -240,7 +240,7 @@ impl Gateway {
         if let Some(token) = token {
             let outlet = outlet.clone();
             options = options.with_progress(move |progress| {
-                if let Some(notification) = told_progress(&token, &progress) {
+                if let Some(notification) = progress_notification(&token, &progress) {
                     outlet.tell(&notification);
                 }
             });
@@ -499,7 +499,7 @@ impl Outgoing {
 }
 
 /// Progress as the client gets it: under its own token.
-fn told_progress(token: &Raw, progress: &Progress) -> Option<Notification> {
+fn progress_notification(token: &Raw, progress: &Progress) -> Option<Notification> {
     let mut params = RawObject::new();
     params.insert("progressToken", token.clone());
     params.insert("progress", number(progress.progress)?);
@@ -556,13 +556,18 @@ mod tests {
     #[test]
     fn progress_is_told_under_the_clients_token() {
         let token = Raw::from_text("\"a\"".to_owned()).unwrap();
-        let told = |progress| told_progress(&token, &progress).unwrap().params.unwrap();
+        let params = |progress| {
+            progress_notification(&token, &progress)
+                .unwrap()
+                .params
+                .unwrap()
+        };
         assert_eq!(
-            told(Progress::new(1.0, Some(3.5), Some("half".into()))).get(),
+            params(Progress::new(1.0, Some(3.5), Some("half".into()))).get(),
             r#"{"progressToken":"a","progress":1,"total":3.5,"message":"half"}"#
         );
         assert_eq!(
-            told(Progress::new(f64::MAX, None, None)).get(),
+            params(Progress::new(f64::MAX, None, None)).get(),
             r#"{"progressToken":"a","progress":1.7976931348623157e+308}"#
         );
     }

@@ -75,10 +75,10 @@ pub(crate) fn rpc(error: &Error) -> RpcError {
         ErrorKind::InvalidArgument | ErrorKind::UnknownTool => RpcError::INVALID_PARAMS,
         _ => RpcError::INTERNAL,
     };
-    let told = RpcError::new(code, words(error));
+    let answer = RpcError::new(code, words(error));
     match Raw::of(&json!({"mcpool/error": error.kind(), "mcpool/delivery": delivery(error)})) {
-        Ok(data) => told.with_data(data),
-        Err(_) => told,
+        Ok(data) => answer.with_data(data),
+        Err(_) => answer,
     }
 }
 

@@ -464,11 +464,11 @@ impl Gateway {
         };
         let reached = self.reach(client, &server);
         let resource = reached.map_err(|error| fault::rpc(&error))?.resource(&uri);
-        let told = match request.method.as_str() {
+        let outcome = match request.method.as_str() {
             "resources/subscribe" => listener.subscribe(&resource).await,
             _ => listener.unsubscribe(&resource).await,
         };
-        match told {
+        match outcome {
             Ok(()) => Ok(Raw::empty_object()),
             Err(error) => Err(fault::rpc(&error)),
         }

@@ -509,8 +509,8 @@ impl Drop for Listener {
         runtime.spawn(async move {
             for resource in left {
                 let method = "resources/unsubscribe";
-                let told = hub.tell_server(method, &resource, NotReady::FailFast).await;
-                if let Err(error) = told {
+                let sent = hub.tell_server(method, &resource, NotReady::FailFast).await;
+                if let Err(error) = sent {
                     let server = &resource.server;
                     tracing::debug!(%server, %error, "a subscription was not ended");
                 }

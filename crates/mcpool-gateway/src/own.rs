@@ -11,18 +11,19 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
 use futures::future;
 use mcpool_core::{
-    Caller, Client, ClientFactory, ConnectOptions, Delivery, Error, ErrorKind, Raw, RawObject,
-    Result, RpcError, ServerName, ServerNotice, ServerRequest, ServerRequestHandler, ServerSpec,
-    Sharing, StartMode, StateKind,
+    Caller, Client, ClientFactory, ConnectOptions, Delivery, Error, ErrorKind, Notification, Raw,
+    RawObject, Requester as _, Result, RpcError, ServerName, ServerNotice, ServerRequest,
+    ServerRequestHandler, ServerSpec, Sharing, StartMode, StateKind, units,
 };
 use mcpool_manager::{ConnectionManager, ServerHandle};
-use tokio::time::Instant;
+use serde::Serialize;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{notices, session};
@@ -38,6 +39,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// How often that is looked at.
 const SWEEP_PAUSE: Duration = Duration::from_secs(60);
+
+/// What a client says when what it answers to `roots/list` has changed.
+pub(crate) const ROOTS_CHANGED: &str = "notifications/roots/list_changed";
 
 /// How long instances may take to end together. What is left then is killed.
 const END_TIMEOUT: Duration = Duration::from_secs(8);
@@ -82,7 +86,20 @@ struct Own {
     handle: ServerHandle,
     /// The pool's spec, as it was last.
     made_of: Arc<ServerSpec>,
-    _hearing: AbortOnDropHandle<()>,
+    since: SystemTime,
+    /// Of several changes one after the other, the instance hears as many as it takes.
+    roots_changed: Arc<Notify>,
+    _tasks: [AbortOnDropHandle<()>; 2],
+}
+
+/// An instance, for people who look.
+#[derive(Debug, Serialize)]
+pub(crate) struct Shown {
+    /// Of its client; `None` where no keys are asked for.
+    pub(crate) principal: Option<Arc<str>>,
+    #[serde(serialize_with = "units::time")]
+    since: SystemTime,
+    state: StateKind,
 }
 
 /// A client's instance of a server.
@@ -220,12 +237,29 @@ impl OwnServers {
             heard(&key, &server, notice);
             ControlFlow::Continue(())
         });
+        let roots_changed = Arc::new(Notify::new());
+        let passing = pass_on(handle.clone(), Arc::clone(&roots_changed));
         Ok(Own {
             manager,
             handle,
             made_of: spec,
-            _hearing: AbortOnDropHandle::new(tokio::spawn(hearing)),
+            since: SystemTime::now(),
+            roots_changed,
+            _tasks: [
+                AbortOnDropHandle::new(tokio::spawn(hearing)),
+                AbortOnDropHandle::new(tokio::spawn(passing)),
+            ],
         })
+    }
+
+    /// A client says that its roots have changed: its instances are notified, which is not waited
+    /// for.
+    pub(crate) fn roots_changed(&self, owner: &str) {
+        if let Some(entry) = self.owners().get(owner) {
+            for own in entry.servers.values() {
+                own.roots_changed.notify_one();
+            }
+        }
     }
 
     /// The client's instance of a server, if there is one.
@@ -243,6 +277,24 @@ impl OwnServers {
         let connected = servers.filter(|(_, own)| own.handle.client().is_ok());
         let pools = connected.map(|(name, own)| (name.clone(), own.manager.clone()));
         pools.collect()
+    }
+
+    /// The instances of a server, the oldest first.
+    pub(crate) fn shown(&self, server: &ServerName) -> Vec<Shown> {
+        let owners = self.owners();
+        let entries = owners.values();
+        let mut shown: Vec<Shown> = entries
+            .filter_map(|entry| {
+                let own = entry.servers.get(server)?;
+                Some(Shown {
+                    principal: entry.principal.clone(),
+                    since: own.since,
+                    state: own.handle.status().ok()?.state,
+                })
+            })
+            .collect();
+        shown.sort_by_key(|one| one.since);
+        shown
     }
 
     /// All instances of a client.
@@ -378,14 +430,28 @@ fn own_spec(of_pool: &ServerSpec) -> ServerSpec {
         .with_required(false)
 }
 
-/// What an instance learns that its client can do. Changes of roots are not passed on, so they are
-/// not declared.
+/// What an instance learns that its client can do.
 fn declared(capabilities: &RawObject) -> Raw {
-    let mut declared = session::askable(capabilities);
-    if declared.get("roots").is_some() {
-        declared.insert("roots", Raw::empty_object());
-    }
+    let declared = session::askable(capabilities);
     declared.to_raw().unwrap_or_else(|_| Raw::empty_object())
+}
+
+/// Notifies an instance of changed roots. One that is not connected asks for them when it is.
+async fn pass_on(handle: ServerHandle, changed: Arc<Notify>) {
+    loop {
+        changed.notified().await;
+        let Ok(client) = handle.client() else {
+            continue;
+        };
+        let notification = Notification::new(ROOTS_CHANGED, None);
+        if let Err(error) = client.notify(&notification).await {
+            tracing::debug!(
+                server = %handle.server(),
+                kind = %error.kind(),
+                "an instance did not hear of changed roots"
+            );
+        }
+    }
 }
 
 impl Own {

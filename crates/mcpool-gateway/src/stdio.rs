@@ -24,7 +24,7 @@ use crate::{
     guests::Visit,
     hub::{Listener, Wants},
     outlet::{MESSAGE_QUEUE, Outlet},
-    own::{OwnServers, Presence},
+    own::{OwnServers, Presence, ROOTS_CHANGED},
     scope::Scope,
     session::Session,
 };
@@ -144,7 +144,7 @@ impl Connection {
     async fn read(mut self, read: impl AsyncRead + Unpin) -> io::Result<()> {
         let mut lines = FramedRead::new(read, LinesCodec::new_with_max_length(MAX_LINE_BYTES));
         let mut requests = JoinSet::new();
-        let mut told: Option<Inbox> = None;
+        let mut notices: Option<Inbox> = None;
         // After an error the codec's stream ends once, and goes on.
         let mut failed = false;
         let ended = self.gateway.0.drain.ended().clone();
@@ -156,7 +156,7 @@ impl Connection {
                     None => break,
                     Some(Ok(line)) => {
                         if let Some(inbox) = self.take(&line, &mut requests).await {
-                            told = Some(inbox);
+                            notices = Some(inbox);
                         }
                     }
                     Some(Err(LinesCodecError::MaxLineLengthExceeded)) => {
@@ -173,7 +173,7 @@ impl Connection {
                     }
                     Some(Err(LinesCodecError::Io(error))) => return Err(error),
                 },
-                notification = next(&mut told) => {
+                notification = next(&mut notices) => {
                     if let Ok(line) = encode_notification(&notification) {
                         self.say(line).await;
                     }
@@ -203,14 +203,14 @@ impl Connection {
                 return None;
             }
         };
-        let mut told = None;
+        let mut inbox = None;
         for member in members {
             match member {
                 Ok(Message::Request(request)) if request.method == "initialize" => {
-                    told = self.initialize(&request).await.or(told);
+                    inbox = self.initialize(&request).await.or(inbox);
                 }
                 Ok(Message::Request(request)) => self.serve(request, requests).await,
-                Ok(Message::Notification(notification)) => self.told(&notification),
+                Ok(Message::Notification(notification)) => self.notified(&notification),
                 Ok(Message::Response { id, outcome }) => self.answered(id, outcome),
                 Ok(_) => {}
                 Err(NotAMessage { reason, .. }) => {
@@ -219,7 +219,7 @@ impl Connection {
                 }
             }
         }
-        told
+        inbox
     }
 
     async fn initialize(&mut self, request: &ServerRequest) -> Option<Inbox> {
@@ -353,9 +353,11 @@ impl Connection {
         self.gateway.0.guests.seen(&visit, meta);
     }
 
-    fn told(&self, notification: &Notification) {
-        if notification.method == "notifications/cancelled" {
-            self.flights.cancelled(&self.owner, notification);
+    fn notified(&self, notification: &Notification) {
+        match &*notification.method {
+            "notifications/cancelled" => self.flights.cancelled(&self.owner, notification),
+            ROOTS_CHANGED => self.gateway.0.hub.own().roots_changed(&self.owner),
+            _ => {}
         }
     }
 

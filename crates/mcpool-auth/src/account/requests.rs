@@ -114,11 +114,11 @@ impl Account {
         let header = challenge.www_authenticate.as_deref();
         let offered = Challenge::parse(header.unwrap_or_default());
         // A proxy's own challenge may stand beside the one that names an error.
-        let told = offered
+        let refusal = offered
             .iter()
             .filter(|offer| offer.takes_tokens())
             .find(|offer| offer.parameter("error").is_some());
-        let error = told.and_then(|offer| offer.parameter("error"));
+        let error = refusal.and_then(|offer| offer.parameter("error"));
 
         if let (Some(nonce), Some(key)) = (
             &challenge.dpop_nonce,
@@ -146,7 +146,7 @@ impl Account {
         match (challenge.status, error) {
             (401, _) => self.unauthorized(&mut flight, live, header).await,
             (403, Some("insufficient_scope")) => {
-                let wanted = told.and_then(|offer| offer.parameter("scope"));
+                let wanted = refusal.and_then(|offer| offer.parameter("scope"));
                 self.insufficient_scope(&mut flight, live, header, wanted.unwrap_or_default())
                     .await
             }

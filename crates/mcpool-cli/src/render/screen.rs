@@ -27,7 +27,7 @@ const MAX_FILTER_CHARS: usize = 100;
 
 /// What was reported.
 #[derive(Debug)]
-struct Told {
+struct Reported {
     server: Option<ServerName>,
     is_heartbeat: bool,
     line: Text,
@@ -49,7 +49,7 @@ enum View {
 #[derive(Debug, Default)]
 pub(crate) struct Screen {
     chronicle: Chronicle,
-    events: VecDeque<Told>,
+    events: VecDeque<Reported>,
     view: View,
     selected: Option<ServerName>,
     filter: String,
@@ -112,7 +112,7 @@ impl Screen {
     ) -> Text {
         let time = humantime::format_rfc3339_millis(at).to_string();
         let line = text!("{} {}", time.get(11..19).unwrap_or(&time), words);
-        self.events.push_back(Told {
+        self.events.push_back(Reported {
             server,
             is_heartbeat,
             line: line.clone(),
@@ -219,8 +219,8 @@ impl Screen {
     }
 
     /// The events that are shown: heartbeats only when they are wanted.
-    fn told(&self) -> impl DoubleEndedIterator<Item = &Told> {
-        let wanted = |told: &&Told| self.shows_heartbeats || !told.is_heartbeat;
+    fn shown_events(&self) -> impl DoubleEndedIterator<Item = &Reported> {
+        let wanted = |event: &&Reported| self.shows_heartbeats || !event.is_heartbeat;
         self.events.iter().filter(wanted)
     }
 

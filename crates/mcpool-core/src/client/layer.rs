@@ -29,7 +29,8 @@ use async_trait::async_trait;
 
 use crate::{
     Client, ClientFactory, ClientSnapshot, CloseReason, ConnectOptions, ConnectionInfo, Limits,
-    Notices, ProbeReport, Raw, Request, RequestOptions, Requester, Result, ServerName, ServerSpec,
+    Notices, Notification, ProbeReport, Raw, Request, RequestOptions, Requester, Result,
+    ServerName, ServerSpec,
 };
 
 /// What stands around requests. Dropping the future of [`request`](Self::request) cancels what is
@@ -141,6 +142,10 @@ impl<R: Client, L: ClientLayer> Client for Layered<R, L> {
         self.inner.probe(timeout).await
     }
 
+    async fn notify(&self, notification: &Notification) -> Result<()> {
+        self.inner.notify(notification).await
+    }
+
     async fn closed(&self) -> CloseReason {
         self.inner.closed().await
     }
@@ -237,6 +242,10 @@ impl<C: Client + ?Sized> Client for Arc<C> {
 
     async fn probe(&self, timeout: Duration) -> Result<ProbeReport> {
         (**self).probe(timeout).await
+    }
+
+    async fn notify(&self, notification: &Notification) -> Result<()> {
+        (**self).notify(notification).await
     }
 
     async fn closed(&self) -> CloseReason {

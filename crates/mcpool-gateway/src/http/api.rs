@@ -34,6 +34,7 @@ use crate::{
     catalog::{Cost, Listed},
     fault,
     fleet::Fleet,
+    own::Shown,
     pulse::Calls,
     scope::Scope,
 };
@@ -118,6 +119,8 @@ struct Server {
     #[serde(flatten)]
     status: ServerStatus,
     calls: Calls,
+    /// The instances that belong to one client each; with keys, each visitor sees its own.
+    of_clients: Vec<Shown>,
 }
 
 #[derive(Serialize)]
@@ -176,12 +179,19 @@ pub(super) async fn status(
     let manager = &front.gateway.0.manager;
     let pulse = &front.gateway.0.pulse;
     pulse.keep(&manager.names());
+    let (own, everybody) = (front.gateway.0.hub.own(), is_operator(&front, &visitor));
+    let of_clients = |server: &ServerName| {
+        let mut shown = own.shown(server);
+        shown.retain(|one| everybody || one.principal == visitor.principal);
+        shown
+    };
     let servers = manager
         .status_all()
         .into_iter()
         .filter(|status| visitor.scope.covers(&status.name))
         .map(|status| Server {
             calls: pulse.of(&status.name),
+            of_clients: of_clients(&status.name),
             status,
         })
         .collect();
@@ -200,7 +210,7 @@ pub(super) async fn status(
         since: front.gateway.0.since,
         pid: std::process::id(),
         principal: visitor.principal.as_deref(),
-        operator: is_operator(&front, &visitor),
+        operator: everybody,
         serves,
         profiles,
         servers,

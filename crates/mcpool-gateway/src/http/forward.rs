@@ -292,15 +292,15 @@ impl Front {
             _ => None,
         };
         // A notification or an answer takes no place, and is read to the end: a request waits for it.
-        let is_told = matches!(
+        let asks_nothing = matches!(
             parsed,
             ParsedLine::One(Ok(Message::Notification(_) | Message::Response { .. }))
         );
         // An answer, a cancel and a call that is parked are of no use anywhere else.
         let is_parked = request.is_some_and(|request| post::is_modern(&parts.headers, request));
-        let to = forwarding.other(replica, is_told || is_parked)?;
+        let to = forwarding.other(replica, asks_nothing || is_parked)?;
         let id = request.map_or_else(Raw::null, |request| request.id.clone());
-        let held = match is_told {
+        let held = match asks_nothing {
             true => None,
             false => {
                 let running = self.gateway.0.drain.elsewhere();

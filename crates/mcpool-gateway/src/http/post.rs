@@ -27,6 +27,7 @@ use crate::{
     guests::Visit,
     limits::Turn,
     outlet::{MESSAGE_QUEUE, Outlet},
+    own::ROOTS_CHANGED,
     session::Session,
     tool_search,
 };
@@ -145,7 +146,7 @@ async fn one(
             }
             match standing::session(&front, &visitor, headers) {
                 Ok(session) => {
-                    told(&front, &session, message);
+                    said(&front, &session, message);
                     reply::accepted()
                 }
                 Err((status, error)) => reply::refused(status, &Raw::null(), error),
@@ -169,11 +170,13 @@ pub(super) fn is_modern(headers: &HeaderMap, request: &ServerRequest) -> bool {
 }
 
 /// What a client says without asking anything.
-fn told(front: &Front, session: &Session, message: Message) {
+fn said(front: &Front, session: &Session, message: Message) {
     match message {
-        Message::Notification(notification) if notification.method == "notifications/cancelled" => {
-            front.flights.cancelled(&session.id, &notification);
-        }
+        Message::Notification(notification) => match &*notification.method {
+            "notifications/cancelled" => front.flights.cancelled(&session.id, &notification),
+            ROOTS_CHANGED => front.gateway.0.hub.own().roots_changed(&session.id),
+            _ => {}
+        },
         Message::Response {
             id: ResponseId::Foreign(id),
             outcome,
@@ -423,7 +426,7 @@ fn batch(
                     }
                 }
             }
-            Ok(message) => told(&front, &session, message),
+            Ok(message) => said(&front, &session, message),
         }
     }
     match streams.is_empty() {

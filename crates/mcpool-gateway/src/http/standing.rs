@@ -239,8 +239,8 @@ impl Said {
             let inbox = held.as_mut()?;
             loop {
                 tokio::select! {
-                    item = inbox.next() => if let Incoming::Notification(told) = item?
-                        && let Ok(line) = encode_notification(&told)
+                    item = inbox.next() => if let Incoming::Notification(notification) = item?
+                        && let Ok(line) = encode_notification(&notification)
                     {
                         return Some(line);
                     },

@@ -1,7 +1,9 @@
 use mcpool_core::StdioSpec;
-use mcpool_testkit::FakeFactory;
+use mcpool_testkit::{FakeFactory, Op, eventually};
 
 use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn owner(key: &str, principal: Option<&str>) -> Owner {
     Owner {
@@ -90,6 +92,32 @@ async fn a_request_that_ends_without_an_instance_leaves_nothing() {
     assert!(own.owners().is_empty());
 }
 
+#[tokio::test]
+async fn each_of_a_clients_instances_hears_of_its_changed_roots_and_no_other() {
+    let factory = FakeFactory::new();
+    let pool = ConnectionManager::new(Arc::new(factory.clone()));
+    let spec = |name: &str| {
+        let spec = ServerSpec::stdio(name, StdioSpec::new("x")).unwrap();
+        let spec = spec.with_start(StartMode::Lazy(None));
+        spec.with_sharing(Sharing::Client)
+    };
+    let specs = ["s0", "s1", "s2"].map(spec).into();
+    let _report = pool.start(specs).await.unwrap();
+    let own = OwnServers::new(pool.clone(), |_, _, _| {});
+    for (name, of) in [("s0", "ada"), ("s1", "ada"), ("s2", "bob")] {
+        let server = pool.server(name).unwrap();
+        let instance = own.of(&owner(of, None), &server).unwrap();
+        instance.handle.connect().await.unwrap();
+    }
+    let heard = |name: &str| factory.server(name).count(Op::Notify);
+    own.roots_changed("bob");
+    assert!(eventually(PATIENCE, || heard("s2") == 1).await);
+    own.roots_changed("nobody");
+    own.roots_changed("ada");
+    assert!(eventually(PATIENCE, || heard("s0") == 1 && heard("s1") == 1).await);
+    assert_eq!(heard("s2"), 1);
+}
+
 #[test]
 fn what_cannot_be_passed_on_is_not_declared() {
     let said = Raw::from_text(
@@ -98,7 +126,7 @@ fn what_cannot_be_passed_on_is_not_declared() {
     let said = RawObject::parse(&said.unwrap()).unwrap();
     assert_eq!(
         declared(&said).get(),
-        r#"{"roots":{},"sampling":{"tools":{}}}"#
+        r#"{"roots":{"listChanged":true},"sampling":{"tools":{}}}"#
     );
 }
 

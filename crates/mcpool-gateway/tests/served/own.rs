@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use mcpool_client::StandardFactory;
 use mcpool_core::{
-    Client, ClientFactory as _, ConnectOptions, HttpSpec, ProtocolChoice, ProtocolVersion, Raw,
-    RpcError, ServerName, ServerNotice, ServerRequest, ServerRequestHandler, ServerSpec, Sharing,
-    StartMode, StdioSpec, Verbs as _, model::LoggingLevel,
+    Client, ClientFactory as _, ConnectOptions, ErrorKind, HttpSpec, Notification, ProtocolChoice,
+    ProtocolVersion, Raw, RpcError, ServerName, ServerNotice, ServerRequest, ServerRequestHandler,
+    ServerSpec, Sharing, StartMode, StdioSpec, Verbs as _, model::LoggingLevel,
 };
 use mcpool_gateway::{AccessKeys, Gateway, Grant, HttpOptions, Relay};
 use mcpool_manager::ConnectionManager;
@@ -19,6 +19,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     lines::ByHand,
+    page::json_of,
     support::{BOTH, PATIENCE, Served, by_hand, call, tool_call},
 };
 
@@ -107,10 +108,25 @@ async fn each_client_has_a_process_of_its_own_that_ends_with_its_session() {
     // Three calls: two before this one.
     assert_eq!(state["calls"], 3, "{state}");
     let declared = &state["client"]["capabilities"];
-    assert_eq!(*declared, json!({"roots": {}, "sampling": {}}), "{state}");
+    let wanted = json!({"roots": {"listChanged": true}, "sampling": {}});
+    assert_eq!(*declared, wanted, "{state}");
+    let status = json_of(&served, "/api/v1/status").await;
+    let shown = status["servers"][0]["of_clients"].as_array().unwrap();
+    assert_eq!(shown.len(), 2, "{status}");
+    for one in shown {
+        assert_eq!(
+            (&one["principal"], &one["state"]),
+            (&Value::Null, &json!("ready"))
+        );
+    }
     ada.close().await;
     ended(of_ada).await;
     assert!(is_alive(of_bob));
+    let status = json_of(&served, "/api/v1/status").await;
+    assert_eq!(
+        status["servers"][0]["of_clients"].as_array().unwrap().len(),
+        1
+    );
     assert!(served.gateway.drain(PATIENCE).await);
     assert!(!is_alive(of_bob), "drained, and still there");
 }
@@ -209,6 +225,38 @@ async fn a_change_is_told_to_the_client_whose_process_changed() {
     ada.write.shutdown().await.unwrap();
     while ada.hear().await.is_some() {}
     ended(u32::try_from(pid).unwrap()).await;
+}
+
+/// How often a client's own process heard of changed roots.
+async fn changes_of_roots(client: &dyn Client) -> u64 {
+    let state = call(client, "own__state", json!({})).await;
+    let methods = &state["structuredContent"]["methods"];
+    methods["notifications/roots/list_changed"]
+        .as_u64()
+        .unwrap_or(0)
+}
+
+#[tokio::test]
+async fn changed_roots_are_told_to_the_process_of_the_client_that_has_them() {
+    let fixture = StdioFixture::new(Behavior::new());
+    let served = served(&fixture, HttpOptions::new()).await;
+    let version = ProtocolVersion::V_2025_11_25;
+    let ada = client(&served, &version, "ada", "").await;
+    let bob = client(&served, &version, "bob", "").await;
+    assert_eq!(changes_of_roots(&*ada).await, 0);
+    assert_eq!(changes_of_roots(&*bob).await, 0);
+    let changed = Notification::new("notifications/roots/list_changed", None);
+    ada.notify(&changed).await.unwrap();
+    let heard = async {
+        while changes_of_roots(&*ada).await == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, heard).await.unwrap();
+    assert_eq!(changes_of_roots(&*bob).await, 0);
+    let own_business = Notification::new("notifications/cancelled", None);
+    let refused = ada.notify(&own_business).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
 }
 
 #[tokio::test]

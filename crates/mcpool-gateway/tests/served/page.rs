@@ -18,7 +18,7 @@ async fn get(served: &Served, path: &str) -> Response {
     asked(served, Method::GET, path).send().await.unwrap()
 }
 
-async fn json_of(served: &Served, path: &str) -> Value {
+pub(crate) async fn json_of(served: &Served, path: &str) -> Value {
     let response = get(served, path).await;
     assert_eq!(response.status(), StatusCode::OK, "{path}");
     response.json().await.unwrap()

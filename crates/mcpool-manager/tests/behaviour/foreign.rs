@@ -12,8 +12,8 @@ use std::{
 use async_trait::async_trait;
 use mcpool_core::{
     Client, ClientFactory, ClientSnapshot, CloseReason, ConnectOptions, ConnectionInfo, ErrorKind,
-    EventKind, Notices, ProbeReport, Raw, Request, RequestOptions, Result, ServerName, ServerSpec,
-    StateKind,
+    EventKind, Notices, Notification, ProbeReport, Raw, Request, RequestOptions, Result,
+    ServerName, ServerSpec, StateKind,
 };
 use mcpool_manager::{CallOptions, ConnectionManager};
 
@@ -88,6 +88,10 @@ impl Client for Panics {
     async fn probe(&self, timeout: Duration) -> Result<ProbeReport> {
         self.here(At::Probe);
         self.inner.probe(timeout).await
+    }
+
+    async fn notify(&self, notification: &Notification) -> Result<()> {
+        self.inner.notify(notification).await
     }
 
     async fn closed(&self) -> CloseReason {

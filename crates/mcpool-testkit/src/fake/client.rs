@@ -8,8 +8,8 @@ use std::{
 use async_trait::async_trait;
 use mcpool_core::{
     Client, ClientSnapshot, CloseReason, ConnectionInfo, Delivery, Error, ErrorKind, Limits,
-    NoticeSender, Notices, PeerInfo, ProbeMethod, ProbeReport, ProtocolVersion, Raw, Request,
-    RequestOptions, Requester, Result, RpcError, ServerName, TransportKind,
+    NoticeSender, Notices, Notification, PeerInfo, ProbeMethod, ProbeReport, ProtocolVersion, Raw,
+    Request, RequestOptions, Requester, Result, RpcError, ServerName, TransportKind,
 };
 use serde_json::Value;
 use tokio::{sync::watch, time::Instant};
@@ -240,6 +240,10 @@ impl Client for FakeClient {
         let began = Instant::now();
         self.during(Op::Probe, Some(timeout)).await?;
         Ok(ProbeReport::new(began.elapsed(), ProbeMethod::Ping))
+    }
+
+    async fn notify(&self, _: &Notification) -> Result<()> {
+        self.during(Op::Notify, None).await
     }
 
     async fn closed(&self) -> CloseReason {

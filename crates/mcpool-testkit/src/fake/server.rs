@@ -35,6 +35,8 @@ pub enum Op {
     Subscribe,
     /// A probe.
     Probe,
+    /// A notification.
+    Notify,
     /// A close.
     Close,
 }

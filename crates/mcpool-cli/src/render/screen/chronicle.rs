@@ -247,9 +247,9 @@ mod tests {
     use super::*;
     use mcpool::{ErrorKind, StderrLine, TransportKind};
 
-    struct Told(Chronicle, SystemTime);
+    struct Timeline(Chronicle, SystemTime);
 
-    impl Told {
+    impl Timeline {
         fn new() -> Self {
             Self(Chronicle::default(), SystemTime::UNIX_EPOCH)
         }
@@ -272,11 +272,11 @@ mod tests {
     }
 
     #[test]
-    fn a_death_and_a_return_are_told_in_words_and_remembered() {
-        let mut told = Told::new();
+    fn a_death_and_a_return_are_put_in_words_and_remembered() {
+        let mut timeline = Timeline::new();
         let say = |text: &str| Some(text.to_owned());
         assert_eq!(
-            told.after(0, connected()),
+            timeline.after(0, connected()),
             say("memory is connected over stdio in 640 ms")
         );
         let error = Error::new(
@@ -290,7 +290,7 @@ mod tests {
             error: Some(error),
         };
         assert_eq!(
-            told.after(5, died),
+            timeline.after(5, died),
             say(
                 "memory died (the server exited with status 137: Error: out of memory), was up 3 m 20 s"
             )
@@ -300,20 +300,20 @@ mod tests {
             delay: Duration::from_millis(1_500),
         };
         assert_eq!(
-            told.after(0, retry),
+            timeline.after(0, retry),
             say("memory is tried again in 1.5 s (attempt 1)")
         );
         let to_connecting = EventKind::StateChanged {
             from: StateKind::Backoff,
             to: StateKind::Connecting,
         };
-        assert_eq!(told.after(0, to_connecting), None);
+        assert_eq!(timeline.after(0, to_connecting), None);
         assert_eq!(
-            told.after(735, connected()),
+            timeline.after(735, connected()),
             say("memory is back after 735 ms")
         );
         let server = "memory".parse().unwrap();
-        let history = told.0.of(&server).unwrap();
+        let history = timeline.0.of(&server).unwrap();
         assert_eq!(
             (history.lost, history.longest_gap),
             (1, Some(Duration::from_millis(735)))
@@ -326,30 +326,30 @@ mod tests {
 
     #[test]
     fn an_end_that_was_wanted_is_no_loss() {
-        let mut told = Told::new();
+        let mut timeline = Timeline::new();
         let closed = EventKind::Disconnected {
             cause: DisconnectCause::Requested,
             uptime: Duration::from_secs(1),
             error: None,
         };
-        told.after(0, closed);
+        timeline.after(0, closed);
         let server = "memory".parse().unwrap();
-        let history = told.0.of(&server).unwrap();
+        let history = timeline.0.of(&server).unwrap();
         assert_eq!(history.lost, 0);
         assert!(history.last_error.is_none());
     }
 
     #[test]
     fn heartbeats_are_counted_and_the_last_are_kept() {
-        let mut told = Told::new();
+        let mut timeline = Timeline::new();
         for ms in 0..30 {
             let latency = Duration::from_millis(ms);
-            told.after(0, EventKind::HeartbeatOk { latency });
+            timeline.after(0, EventKind::HeartbeatOk { latency });
         }
         let error = Error::new(ErrorKind::Timeout, "no answer");
-        told.after(0, EventKind::HeartbeatMissed { misses: 1, error });
+        timeline.after(0, EventKind::HeartbeatMissed { misses: 1, error });
         let server = "memory".parse().unwrap();
-        let history = told.0.of(&server).unwrap();
+        let history = timeline.0.of(&server).unwrap();
         assert_eq!((history.answered, history.missed), (30, 1));
         assert_eq!(history.latencies.len(), MAX_LATENCIES);
         assert_eq!(history.latencies[0], Duration::from_millis(10));

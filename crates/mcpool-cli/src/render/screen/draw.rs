@@ -117,18 +117,18 @@ fn draw_servers(
 
     // The newest that fit, each on as many lines as it takes.
     let mut room = usize::from(below.height.saturating_sub(1));
-    let mut told: Vec<Vec<Line<'_>>> = Vec::new();
-    for event in screen.told().rev() {
+    let mut newest: Vec<Vec<Line<'_>>> = Vec::new();
+    for event in screen.shown_events().rev() {
         let lines = broken(&event.line, "", below.width);
         let Some(left) = room.checked_sub(lines.len()) else {
             break;
         };
         room = left;
-        told.push(lines);
+        newest.push(lines);
     }
-    let told: Vec<Line<'_>> = told.into_iter().rev().flatten().collect();
+    let newest: Vec<Line<'_>> = newest.into_iter().rev().flatten().collect();
     let events = Block::default().borders(Borders::TOP).title("events");
-    frame.render_widget(Paragraph::new(told).block(events), below);
+    frame.render_widget(Paragraph::new(newest).block(events), below);
 }
 
 fn draw_details(
@@ -148,9 +148,9 @@ fn draw_details(
         title = text!("{}: {}", server.name, rows::state_word(server));
         let none = Details::default();
         let events = screen
-            .told()
-            .filter(|told| told.server.as_ref() == selected)
-            .map(|told| &told.line);
+            .shown_events()
+            .filter(|event| event.server.as_ref() == selected)
+            .map(|event| &event.line);
         let sections = details::lines(server, details.unwrap_or(&none), events, now);
         for (head, below) in &sections {
             if below.is_empty() {
