@@ -12,6 +12,7 @@
 //! | `/healthz`, `/readyz` | whether it is there; whether the servers that are required are |
 
 mod api;
+mod at_once;
 mod body;
 mod forward;
 mod headers;

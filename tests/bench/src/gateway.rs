@@ -1,5 +1,5 @@
 //! Calls through the gateway, over Streamable HTTP to a server over stdio: beside the limit (bare
-//! HTTP and bare stdio, one after the other) and beside proxies of other makers.
+//! HTTP and bare stdio, one after the other), the least relay on tokio, and proxies of other makers.
 
 use std::{
     path::Path,
@@ -43,8 +43,10 @@ pub(crate) async fn run(options: &Options) -> Outcome {
     let gateway = Gateway::start()?;
     let pooled = pooled()?;
     let ours = Posting::connect(&pooled, &gateway.url).await?;
-    let server = HttpServer::start()?;
+    let server = HttpServer::start("serve-http")?;
     let bare = Arc::new(Bare::new(pooled.clone(), format!("{}/mcp", server.origin)));
+    let relay = HttpServer::start("serve-relay")?;
+    let least = Arc::new(Bare::new(pooled.clone(), format!("{}/mcp", relay.origin)));
     let mut stdio = Limit::start()?;
     let mut proxies = Vec::new();
     if let Some(peers) = &options.peers {
@@ -53,7 +55,14 @@ pub(crate) async fn run(options: &Options) -> Outcome {
             proxies.push((name, client, process));
         }
     }
-    let mut head = vec!["work", "gateway", "limit", "× limit"];
+    let mut head = vec![
+        "work",
+        "gateway",
+        "limit",
+        "× limit",
+        "least relay",
+        "× least",
+    ];
     for (name, ..) in &proxies {
         head.extend([*name, "× calls/s"]);
     }
@@ -69,7 +78,12 @@ pub(crate) async fn run(options: &Options) -> Outcome {
             let over_http = calls(&bare, &text, count, in_flight).await?;
             let over_stdio = tokio::task::block_in_place(|| stdio.run(&text, count, in_flight))?;
             let limit = over_http.time + over_stdio.time;
-            let mut took = vec![each(through.time, count), each(limit, count)];
+            let relayed = calls(&least, &text, count, in_flight).await?;
+            let mut took = vec![
+                each(through.time, count),
+                each(limit, count),
+                each(relayed.time, count),
+            ];
             for (_, client, _) in &proxies {
                 // They take a hundred times as long.
                 let few = count / 10;
@@ -85,19 +99,27 @@ pub(crate) async fn run(options: &Options) -> Outcome {
             time(figure(&|round| round[0])),
             time(figure(&|round| round[1])),
             format!("{:.2}", figure(&|round| round[0] / round[1])),
+            time(figure(&|round| round[2])),
+            format!("{:.2}", figure(&|round| round[0] / round[2])),
         ];
-        for at in 2..2 + proxies.len() {
+        for at in 3..3 + proxies.len() {
             row.push(time(figure(&|round| round[at])));
             row.push(format!("{:.0}", figure(&|round| round[at] / round[0])));
         }
         print(&row.iter().map(String::as_str).collect::<Vec<_>>());
     }
     drop(proxies);
-    many_clients(&gateway).await
+    println!();
+    // One gateway each, whose memory nobody has used yet.
+    drop(gateway);
+    for listening in [true, false] {
+        many_clients(&Gateway::start()?, listening).await?;
+    }
+    Ok(())
 }
 
-/// A thousand clients, each with a session, a standing stream, and one call.
-async fn many_clients(gateway: &Gateway) -> Outcome {
+/// A thousand clients, each with a session, a standing stream if it listens, and one call.
+async fn many_clients(gateway: &Gateway, listening: bool) -> Outcome {
     let (_, hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?;
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, hard, hard)?;
     let before = gateway.resident()?;
@@ -106,7 +128,10 @@ async fn many_clients(gateway: &Gateway) -> Outcome {
         .map(|_| async {
             // Connections of its own, as a process of its own has them.
             let client = Posting::connect(&pooled()?, &gateway.url).await?;
-            let standing = client.listen().await?;
+            let standing = match listening {
+                true => Some(client.listen().await?),
+                false => None,
+            };
             client.call("hello").await?;
             Outcome::Ok((client, standing))
         })
@@ -116,9 +141,13 @@ async fn many_clients(gateway: &Gateway) -> Outcome {
     let took = began.elapsed();
     let after = gateway.resident()?;
     println!(
-        "\n{} clients, each with a session, a standing stream, its own connections and one call: \
+        "{} clients, each with a session, {}, and one call: \
          {:.1} s, {:.1} KB of the gateway each, {} server process(es)",
         clients.len(),
+        match listening {
+            true => "a standing stream on a connection of its own",
+            false => "one connection",
+        },
         took.as_secs_f64(),
         (after - before) / 1_000.0,
         gateway.servers()?,

@@ -36,9 +36,10 @@ pub(crate) struct HttpServer {
 }
 
 impl HttpServer {
-    pub(crate) fn start() -> Outcome<Self> {
+    /// Starts this program as a server: `serve-http` or `serve-relay`.
+    pub(crate) fn start(role: &str) -> Outcome<Self> {
         let mut child = Command::new(std::env::current_exe()?)
-            .arg("serve-http")
+            .arg(role)
             .stdout(Stdio::piped())
             .spawn()?;
         let mut address = String::new();
@@ -102,7 +103,7 @@ pub(crate) fn pooled() -> Outcome<reqwest::Client> {
 }
 
 pub(crate) async fn run(options: &Options) -> Outcome {
-    let server = HttpServer::start()?;
+    let server = HttpServer::start("serve-http")?;
     let small = "0123456789abcdef";
     let megabyte = "x".repeat(1_000_000);
     for (work, path, text, count, in_flight) in [

@@ -17,6 +17,7 @@ mod memory;
 mod posting;
 mod process;
 mod programs;
+mod relay;
 mod rounds;
 #[cfg(feature = "fleet")]
 mod scale;
@@ -49,6 +50,7 @@ fn run(args: &[String]) -> Outcome {
         // What the others start.
         "serve-stdio" => return stdio_server::serve(),
         "serve-http" => return http_server::serve(),
+        "serve-relay" => return relay::serve(),
         _ => {}
     }
     // One for the application: as a program that uses the library would.

@@ -82,18 +82,30 @@ async fn read(mut output: BufReader<ChildStdout>, waiting: Waiting) -> Outcome {
     }
 }
 
-impl Contender for Arc<TokioLimit> {
-    async fn call(&self, text: &str) -> Outcome {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut line = serde_json::to_string(&Call::new(id, text))?;
-        line.push('\n');
+impl TokioLimit {
+    /// The id of the next request.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sends a request, a line, and gives the line of its answer.
+    pub(crate) async fn exchange(&self, id: u64, line: &str) -> Outcome<String> {
         let (sender, answer) = oneshot::channel();
         self.waiting
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(id, sender);
         self.input.lock().await.write_all(line.as_bytes()).await?;
-        let answer: Answer = serde_json::from_str(&answer.await?)?;
+        Ok(answer.await?)
+    }
+}
+
+impl Contender for Arc<TokioLimit> {
+    async fn call(&self, text: &str) -> Outcome {
+        let id = self.next_id();
+        let mut line = serde_json::to_string(&Call::new(id, text))?;
+        line.push('\n');
+        let answer: Answer = serde_json::from_str(&self.exchange(id, &line).await?)?;
         one(&answer.result.content)
     }
 }

@@ -27,7 +27,7 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 
-use super::tls::Tls;
+use super::{at_once::AtOnce, tls::Tls};
 use crate::gateway::Gateway;
 
 /// Connections at once, unless it is set.
@@ -221,11 +221,12 @@ impl Connection {
             .header_read_timeout(self.server.header_timeout)
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service);
-        let mut connection = pin!(connection);
+        let connection = pin!(connection);
+        let mut connection = AtOnce::new(connection);
         let served = tokio::select! {
-            served = connection.as_mut() => served,
+            served = &mut connection => served,
             () = self.gateway.0.drain.ended().cancelled() => {
-                connection.as_mut().graceful_shutdown();
+                connection.inner().as_mut().graceful_shutdown();
                 let last = tokio::time::timeout(LAST_ANSWERS, connection).await;
                 last.unwrap_or(Ok(()))
             }
