@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use mcpool_core::{Error, ErrorKind, Result};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, ReadBuf},
+    sync::{Semaphore, SemaphorePermit},
     time::{Sleep, sleep},
 };
 
@@ -24,14 +25,39 @@ const STACK_READ: usize = 16 * 1024;
 /// to get a new one costs as much as to read the message.
 const KEPT_FOR: Duration = Duration::from_secs(1);
 
+/// Readers of this process that keep a large buffer at once. A thousand that keep one each leave
+/// the heap so full of holes that it stays large for good.
+const MAX_KEPT: usize = 8;
+
+static KEPT: Semaphore = Semaphore::const_new(MAX_KEPT);
+
 /// Reads messages that are lines. Holds no buffer while no line has begun, but for a second after
-/// a message that did not fit on the stack. Needs a runtime with time enabled.
+/// a message that did not fit on the stack, while at most seven other readers of the process do
+/// so. Needs a runtime with time enabled.
 pub struct LineReader<R> {
     bytes: R,
     decoder: Decoder,
     limit: usize,
-    /// Until when a large buffer is kept.
-    kept: Option<Pin<Box<Sleep>>>,
+    /// A large buffer is kept.
+    kept: Option<Kept>,
+    /// How many more readers may keep one.
+    places: &'static Semaphore,
+}
+
+/// Until when a buffer is kept, and that it is one of a few.
+struct Kept {
+    until: Pin<Box<Sleep>>,
+    _place: SemaphorePermit<'static>,
+}
+
+impl Kept {
+    /// `None` when as many others keep theirs as may.
+    fn begin(places: &'static Semaphore) -> Option<Self> {
+        Some(Self {
+            _place: places.try_acquire().ok()?,
+            until: Box::pin(sleep(KEPT_FOR)),
+        })
+    }
 }
 
 impl<R: AsyncRead + Unpin + Send> LineReader<R> {
@@ -43,6 +69,7 @@ impl<R: AsyncRead + Unpin + Send> LineReader<R> {
             decoder: Decoder::new(limit),
             limit,
             kept: None,
+            places: &KEPT,
         }
     }
 
@@ -103,8 +130,11 @@ impl<R: AsyncRead + Unpin + Send> LineReader<R> {
         if !self.decoder.keeps_room() {
             return;
         }
-        let kept = self.kept.get_or_insert_with(|| Box::pin(sleep(KEPT_FOR)));
-        if kept.as_mut().poll(cx).is_ready() {
+        if self.kept.is_none() {
+            self.kept = Kept::begin(self.places);
+        }
+        let waits = |kept: &mut Kept| kept.until.as_mut().poll(cx).is_pending();
+        if !self.kept.as_mut().is_some_and(waits) {
             self.decoder.release();
             self.kept = None;
         }
@@ -149,25 +179,66 @@ impl<R> std::fmt::Debug for LineReader<R> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::io::{AsyncWriteExt as _, DuplexStream};
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_large_buffer_is_kept_for_a_second() {
+    /// A reader that has read a large message, and the other end.
+    async fn after_a_large_message(
+        places: &'static Semaphore,
+    ) -> (LineReader<DuplexStream>, DuplexStream) {
         let (near, mut far) = tokio::io::duplex(1 << 20);
         let mut reader = LineReader::new(near, 1 << 20);
+        reader.places = places;
         let mut frames = Frames::new();
         let long = format!("{{\"id\":1,\"result\":\"{}\"}}\n", "x".repeat(100_000));
         far.write_all(long.as_bytes()).await.unwrap();
         while frames.is_empty() {
             assert!(reader.read_once(&mut frames).await.unwrap());
         }
-        for (passed, kept) in [(900, true), (200, false)] {
-            let quiet = Duration::from_millis(passed);
-            let read = tokio::time::timeout(quiet, reader.read_once(&mut frames)).await;
-            assert!(read.is_err());
-            assert_eq!(reader.decoder.keeps_room(), kept, "after {passed} ms more");
+        (reader, far)
+    }
+
+    async fn nothing_comes(reader: &mut LineReader<DuplexStream>, for_ms: u64) {
+        let mut frames = Frames::new();
+        let quiet = Duration::from_millis(for_ms);
+        let read = tokio::time::timeout(quiet, reader.read_once(&mut frames)).await;
+        assert!(read.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_buffer_is_kept_for_a_second_by_a_few() {
+        let places = Box::leak(Box::new(Semaphore::new(2)));
+        let mut readers = Vec::new();
+        for _ in 0..3 {
+            let (mut reader, far) = after_a_large_message(places).await;
+            nothing_comes(&mut reader, 0).await;
+            readers.push((reader, far));
         }
+        let keeping = |readers: &[(LineReader<_>, _)]| {
+            let keeps = |(reader, _): &&(LineReader<_>, _)| reader.decoder.keeps_room();
+            readers.iter().filter(keeps).count()
+        };
+        assert_eq!(keeping(&readers), 2, "the third does not");
+        for (reader, _) in &mut readers {
+            nothing_comes(reader, 0).await;
+        }
+        assert_eq!(keeping(&readers), 2, "before the second is over");
+        tokio::time::advance(KEPT_FOR).await;
+        for (reader, _) in &mut readers {
+            nothing_comes(reader, 0).await;
+        }
+        assert_eq!(keeping(&readers), 0);
+        assert_eq!(places.available_permits(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_is_dropped_makes_room() {
+        let places = Box::leak(Box::new(Semaphore::new(2)));
+        let (mut reader, _far) = after_a_large_message(places).await;
+        nothing_comes(&mut reader, 0).await;
+        assert_eq!(places.available_permits(), 1);
+        drop(reader);
+        assert_eq!(places.available_permits(), 2);
     }
 }
