@@ -45,38 +45,52 @@ struct Fleet {
 impl Fleet {
     async fn start(more: &[&str]) -> Option<Self> {
         let nats = NatsServer::start().await?;
-        let args = Behavior::new().to_args();
-        let workers =
-            Cli::new(json!({"mcpServers": {"victim": {"command": fixture_path(), "args": args}}}));
-        let url = nats.url();
-        let args = [
-            "worker",
-            "--nats",
-            &url,
-            "--pool",
-            "tools",
-            "--nats-name",
-            "w1",
-        ];
+        let files = tempfile::tempdir().unwrap();
+        let (workers, worker) = victim(&nats.url(), "w1", &files, more);
         Some(Self {
-            worker: workers.start(&[&args, more].concat()),
+            url: nats.url(),
+            worker,
             _workers: workers,
             place: Cli::without_config(),
-            files: tempfile::tempdir().unwrap(),
-            url,
+            files,
             _nats: nats,
         })
     }
 
     /// A gateway that has the victim.
     async fn gateway(&self, name: &str) -> Gateway {
+        self.gateway_with(name, &[]).await
+    }
+
+    async fn gateway_with(&self, name: &str, more: &[&str]) -> Gateway {
         let key = self.files.path().join("key");
         std::fs::write(&key, "07".repeat(32)).unwrap();
         let args = ["--nats", &self.url, "--pool", "tools", "--nats-name", name];
-        let gateway = Gateway::start(&self.place, &key, &args);
+        let gateway = Gateway::start(&self.place, &key, &[&args, more].concat());
         gateway.ready().await;
         gateway
     }
+}
+
+/// Starts a worker with the fixture, which writes what it runs into the file of the worker's name.
+fn victim(url: &str, name: &str, files: &TempDir, more: &[&str]) -> (Cli, Running) {
+    let effects = files.path().join(name).to_string_lossy().into_owned();
+    let args = Behavior::new()
+        .with(|victim| victim.effects_file = Some(effects))
+        .to_args();
+    let servers = json!({"victim": {"command": fixture_path(), "args": args}});
+    let cli = Cli::new(json!({ "mcpServers": servers }));
+    let args = [
+        "worker",
+        "--nats",
+        url,
+        "--pool",
+        "tools",
+        "--nats-name",
+        name,
+    ];
+    let worker = cli.start(&[&args, more].concat());
+    (cli, worker)
 }
 
 /// A client up to MCP 2025-11-25 in its session, which any gateway serves.
@@ -272,6 +286,73 @@ async fn a_gateway_that_starts_lists_all_of_it_when_no_worker_answers() {
             listed.to_string().contains(wanted).then_some(())
         });
     }
+}
+
+/// Calls eight times at once, and gives how many calls each of these workers has run. Each has run
+/// once.
+fn spread_over(fleet: &Fleet, gateway: &Gateway, round: &str, workers: &[&str]) -> Vec<usize> {
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            scope.spawn(move || {
+                let key = format!("{round}-{number}");
+                let params = json!({"name": "victim__count", "arguments": {"key": key, "ms": 200}});
+                let done = newer(gateway, "tools/call", Some("victim__count"), params);
+                assert_eq!(done["result"]["content"][0]["text"], key, "{done}");
+            });
+        }
+    });
+    let ran: Vec<usize> = workers
+        .iter()
+        .map(|worker| {
+            let journal = std::fs::read_to_string(fleet.files.path().join(worker));
+            let journal = journal.unwrap_or_default();
+            let begins = format!("{round}-");
+            journal
+                .lines()
+                .filter(|key| key.starts_with(&begins))
+                .count()
+        })
+        .collect();
+    assert_eq!(ran.iter().sum::<usize>(), 8, "{ran:?}");
+    ran
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_calls_of_one_gateway_are_spread_over_the_workers_that_are_there() {
+    let Some(fleet) = Fleet::start(&[]).await else {
+        return;
+    };
+    let gateway = fleet.gateway_with("g1", &["--spread", "4"]).await;
+    has_victim(&gateway);
+    let workers = ["w1", "w2"];
+    assert_eq!(spread_over(&fleet, &gateway, "alone", &workers), [8, 0]);
+
+    // One that comes gets its share, of sessions and so of calls at once.
+    let (_cli, mut second) = victim(&fleet.url, "w2", &fleet.files, &[]);
+    let mut round = 0;
+    let mut until_spread = |what: &str, wanted: [usize; 2]| {
+        until(what, || {
+            round += 1;
+            let ran = spread_over(&fleet, &gateway, &format!("round{round}"), &workers);
+            (ran == wanted).then_some(())
+        });
+    };
+    until_spread("both have half of it", [4, 4]);
+
+    // One that is killed has nothing more, and gets its share again when it is back.
+    second.kill();
+    until("its sessions are elsewhere", || {
+        let params = json!({"name": "victim__echo", "arguments": {"message": "here"}});
+        let done = newer(&gateway, "tools/call", Some("victim__echo"), params);
+        (done["result"]["content"][0]["text"] == "here").then_some(())
+    });
+    let (_cli, _second) = victim(&fleet.url, "w2", &fleet.files, &[]);
+    let mut round = 0;
+    until("both have half of it again", || {
+        round += 1;
+        let ran = spread_over(&fleet, &gateway, &format!("again{round}"), &workers);
+        (ran == [4, 4]).then_some(())
+    });
 }
 
 /// The permissions of the page, with one more gateway as it says.

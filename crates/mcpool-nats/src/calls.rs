@@ -107,6 +107,14 @@ impl Calls {
         state.draining || !state.waiting.is_empty()
     }
 
+    /// Ends the session if nothing is unanswered, so that nothing departs any more. Whether it did.
+    pub(crate) fn end_idle(&self) -> bool {
+        let mut state = self.state();
+        let is_idle = !state.over && !state.draining && state.waiting.is_empty();
+        state.over |= is_idle;
+        is_idle
+    }
+
     /// Ends the session: gives the requests that departed and were certainly not run. Of the others
     /// those that are whole may have run; the rest count as not sent.
     pub(crate) fn end(&self, not_taken: Option<&NotTaken>) -> Vec<(RequestId, Error)> {

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use async_nats::{Message, StatusCode};
+use async_nats::{Message, StatusCode, Subscriber};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -23,6 +23,7 @@ use crate::{
     incoming::Incoming,
     outgoing::{Outgoing, To},
     reasons::Notice,
+    spread::{Place, Spread},
     subjects,
 };
 
@@ -36,6 +37,8 @@ pub struct NatsConnector {
     source: Source,
     /// The server's name in the pool, where it is another than the application's.
     server: Option<ServerName>,
+    /// Where the sessions are, when there are to be several.
+    spread: Option<Arc<Spread>>,
 }
 
 enum Source {
@@ -51,6 +54,7 @@ impl NatsConnector {
         Self {
             source: Source::Carrier(carrier),
             server: None,
+            spread: None,
         }
     }
 
@@ -60,6 +64,7 @@ impl NatsConnector {
         Self {
             source: Source::Options(Box::new(options), OnceCell::new()),
             server: None,
+            spread: None,
         }
     }
 
@@ -67,6 +72,12 @@ impl NatsConnector {
     #[must_use]
     pub fn with_server(mut self, server: ServerName) -> Self {
         self.server = Some(server);
+        self
+    }
+
+    /// Opens each session with the worker that has the fewest.
+    pub(crate) fn with_spread(mut self, spread: Arc<Spread>) -> Self {
+        self.spread = Some(spread);
         self
     }
 
@@ -117,45 +128,14 @@ impl Connector for NatsConnector {
         let carrier = self.carrier().await.map_err(unsent)?;
         carrier.connected().await;
         let server = self.server.as_ref().unwrap_or(name);
-        let session = random_token();
-        let prefix = subjects::inbox_prefix(carrier.pool(), carrier.identity());
-        let inbox = format!("{prefix}.{session}");
-        let mut subscriber = carrier
-            .subscribe(format!("{inbox}.*"))
-            .await
-            .map_err(unsent)?;
-        let mut head = Head::new(Kind::Open);
-        head.session.clone_from(&session);
-        let open = Open {
-            identity: carrier.identity().clone(),
-        };
-        let body = serde_json::to_vec(&open).unwrap_or_default();
-        let subject = subjects::server(carrier.pool(), server);
-        carrier
-            .publish(
-                subject,
-                Some(format!("{inbox}.0")),
-                head.headers(),
-                body.into(),
-            )
-            .await
-            .map_err(unsent)?;
-        let (opened, head) = loop {
-            // With the connection the question is lost, or its answer: it is better asked again.
-            let message = tokio::select! {
-                message = subscriber.next() => message,
-                () = carrier.disconnected() => None,
-            };
-            let Some(message) = message else {
-                return Err(unsent(Error::new(
-                    ErrorKind::Connect,
-                    "the connection with NATS was lost",
-                )));
-            };
-            if let Some(opened) = read_opened(name, &message)? {
-                break opened;
-            }
-        };
+        let (session, place) = self.begin(carrier, name, server).await?;
+        let Begun {
+            session,
+            inbox,
+            subscriber,
+            opened,
+            head,
+        } = session;
         tracing::debug!(
             server = %name,
             worker = %opened.worker,
@@ -178,10 +158,95 @@ impl Connector for NatsConnector {
         let runtime = Handle::try_current().map_err(|error| {
             Error::new(ErrorKind::Internal, "no tokio runtime runs").with_source(error.to_string())
         })?;
-        let shared = Shared::new(name.clone(), out, runtime);
+        let shared = Shared::new(name.clone(), out, runtime, place);
         let reader = Reader::new(Arc::clone(&shared), subscriber, stamps, incoming, limit);
         let transport = Duplex::new(&request, self.kind(), reader, Writer(shared))?;
         Ok(Arc::new(transport))
+    }
+}
+
+/// A session that a worker has opened.
+struct Begun {
+    session: String,
+    inbox: String,
+    subscriber: Subscriber,
+    opened: Opened,
+    head: Head,
+}
+
+impl NatsConnector {
+    /// Opens a session: with the worker that has the fewest of this connector, where that counts, or
+    /// with any.
+    async fn begin(
+        &self,
+        carrier: &Carrier,
+        name: &ServerName,
+        server: &ServerName,
+    ) -> Result<(Begun, Option<Place>)> {
+        let any = subjects::server(carrier.pool(), server);
+        let Some(spread) = &self.spread else {
+            return Ok((open(carrier, name, any).await?, None));
+        };
+        if let Some(place) = spread.choose() {
+            let chosen = subjects::instance(carrier.pool(), server, place.worker());
+            match open(carrier, name, chosen).await {
+                Ok(begun) => return Ok((begun, Some(place))),
+                // It is not there any more, or not ready: another may be.
+                Err(error) => tracing::debug!(server = %name, %error, "not at the chosen worker"),
+            }
+        }
+        let begun = open(carrier, name, any).await?;
+        let place = spread.begun(begun.opened.worker.clone());
+        Ok((begun, Some(place)))
+    }
+}
+
+/// Asks whoever listens at a subject for a session.
+async fn open(carrier: &Carrier, name: &ServerName, subject: String) -> Result<Begun> {
+    let unsent = |error: Error| error.with_server(name).with_delivery(Delivery::NotSent);
+    let session = random_token();
+    let prefix = subjects::inbox_prefix(carrier.pool(), carrier.identity());
+    let inbox = format!("{prefix}.{session}");
+    let mut subscriber = carrier
+        .subscribe(format!("{inbox}.*"))
+        .await
+        .map_err(unsent)?;
+    let mut head = Head::new(Kind::Open);
+    head.session.clone_from(&session);
+    let open = Open {
+        identity: carrier.identity().clone(),
+    };
+    let body = serde_json::to_vec(&open).unwrap_or_default();
+    carrier
+        .publish(
+            subject,
+            Some(format!("{inbox}.0")),
+            head.headers(),
+            body.into(),
+        )
+        .await
+        .map_err(unsent)?;
+    loop {
+        // With the connection the question is lost, or its answer: it is better asked again.
+        let message = tokio::select! {
+            message = subscriber.next() => message,
+            () = carrier.disconnected() => None,
+        };
+        let Some(message) = message else {
+            return Err(unsent(Error::new(
+                ErrorKind::Connect,
+                "the connection with NATS was lost",
+            )));
+        };
+        if let Some((opened, head)) = read_opened(name, &message)? {
+            return Ok(Begun {
+                session,
+                inbox,
+                subscriber,
+                opened,
+                head,
+            });
+        }
     }
 }
 

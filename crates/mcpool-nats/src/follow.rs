@@ -6,7 +6,7 @@
 //! `discover` alone.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -22,6 +22,7 @@ use crate::{
     discovery::discover,
     identity::{Identity, Sharing},
     kv::{FleetServer, FleetSnapshot, FleetWorker, Registry, shown},
+    spread::Spread,
     worker::{Inventory, can_serve},
 };
 
@@ -44,6 +45,9 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 /// When a server that clients do not share is closed again after its lists were read.
 const LISTING_IDLE: Duration = Duration::from_secs(60);
 
+/// Sessions with one server at most.
+const MAX_SPREAD: u32 = 8;
+
 /// Servers that are taken from a pool.
 const MAX_SERVERS: usize = 10_000;
 
@@ -57,6 +61,8 @@ const MAX_SERVERS: usize = 10_000;
 #[derive(Clone)]
 pub struct Follow {
     carrier: Carrier,
+    /// Sessions with each server that many share.
+    sessions: u32,
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -70,6 +76,8 @@ struct Shared {
 
 struct Known {
     spec: ServerSpec,
+    sharing: Sharing,
+    spread: Arc<Spread>,
     seen: Instant,
     /// Whether a worker can serve it.
     served: bool,
@@ -81,8 +89,22 @@ impl Follow {
     pub fn new(carrier: Carrier) -> Self {
         Self {
             carrier,
+            sessions: 1,
             shared: Arc::default(),
         }
+    }
+
+    /// Sets how many sessions there are with each server that workers share as
+    /// [`Sharing::Many`]: 1 to 8, default 1. They are with as many workers as have it, and a call goes
+    /// to the session with the fewest calls under way. So it is for servers that keep nothing from one
+    /// call to the next.
+    ///
+    /// When a worker comes, a session that has nothing under way goes to it from another worker that
+    /// has two more.
+    #[must_use]
+    pub fn with_sessions(mut self, sessions: u32) -> Self {
+        self.sessions = sessions.clamp(1, MAX_SPREAD);
+        self
     }
 
     /// The connection with NATS.
@@ -214,11 +236,12 @@ impl Follow {
         let known = &mut shared.servers;
         for name in names {
             let now = Instant::now();
-            let clients = shares.get(name).copied().unwrap_or_default();
+            let sharing = shares.get(name).copied().unwrap_or_default();
             if let Some(known) = known.get_mut(name) {
                 known.seen = now;
-                if known.spec.sharing != clients {
-                    known.spec = shared_by(known.spec.clone(), clients);
+                if known.sharing != sharing {
+                    known.sharing = sharing;
+                    known.spec = self.shared_by(known.spec.clone(), sharing);
                     if let Err(error) = manager.add(known.spec.clone()) {
                         tracing::debug!(server = %name, %error, "not changed");
                     }
@@ -229,15 +252,23 @@ impl Follow {
                 tracing::debug!(server = %name, "the pool has too many servers; it is left out");
                 continue;
             }
-            let Ok(spec) = NatsConnector::spec(&self.carrier, name) else {
+            let spread = Arc::new(Spread::default());
+            spread.set_here(serving(&shared.answers, name));
+            let mut connector = NatsConnector::new(self.carrier.clone());
+            if self.sessions > 1 {
+                connector = connector.with_spread(Arc::clone(&spread));
+            }
+            let Ok(spec) = ServerSpec::custom(name.as_str(), Arc::new(connector)) else {
                 continue;
             };
-            let spec = shared_by(spec, clients);
+            let spec = self.shared_by(spec, sharing);
             match manager.add(spec.clone()) {
                 Ok(()) => {
                     tracing::info!(server = %name, pool = %self.carrier.pool(), "a server of the pool");
                     let known_now = Known {
                         spec,
+                        sharing,
+                        spread,
                         seen: now,
                         served: true,
                     };
@@ -247,6 +278,24 @@ impl Follow {
                 Err(error) => tracing::debug!(server = %name, %error, "not added"),
             }
         }
+    }
+
+    /// The spec of a server that is shared so. One that clients do not share is connected in the manager
+    /// for its lists alone.
+    fn shared_by(&self, mut spec: ServerSpec, sharing: Sharing) -> ServerSpec {
+        spec.sharing = match sharing {
+            Sharing::Each => Clients::Client,
+            _ => Clients::Pool,
+        };
+        spec.start = match sharing {
+            Sharing::Each => StartMode::Lazy(Some(LISTING_IDLE)),
+            _ => StartMode::Background,
+        };
+        spec.instances = match sharing {
+            Sharing::Many => self.sessions,
+            _ => 1,
+        };
+        spec
     }
 
     /// Takes in what the workers have answered; gives the servers that a worker can serve again.
@@ -261,11 +310,9 @@ impl Follow {
         answers.retain(|_, (_, at)| at.elapsed() <= ABSENCE_TIMEOUT);
         let mut back = Vec::new();
         for (name, known) in &mut shared.servers {
-            let mut answers = answers.values().filter(|(_, at)| *at == now);
-            let served = answers.any(|(worker, _)| {
-                let server = worker.servers.get(name);
-                server.is_some_and(|server| server.state.parse().is_ok_and(can_serve))
-            });
+            let serving = serving(answers, name);
+            let served = !serving.is_empty();
+            known.spread.set_here(serving);
             if served && !known.served {
                 back.push(name.clone());
             }
@@ -344,21 +391,37 @@ fn merged<'a>(
     fleet
 }
 
-/// How clients share each server: as the workers say that are here, or were a moment ago; of a server
-/// that none of them has, as the registry remembers.
+/// The workers that can serve a server, as those say that answered last.
+fn serving(
+    answers: &BTreeMap<Identity, (Inventory, Instant)>,
+    name: &ServerName,
+) -> BTreeSet<Identity> {
+    let last = answers.values().map(|(_, at)| *at).max();
+    let answers = answers.values().filter(|(_, at)| Some(*at) == last);
+    let serving = answers.filter(|(worker, _)| {
+        let server = worker.servers.get(name);
+        server.is_some_and(|server| server.state.parse().is_ok_and(can_serve))
+    });
+    serving.map(|(worker, _)| worker.worker.clone()).collect()
+}
+
+/// How each server is shared: as the workers say that are here, or were a moment ago; of a server that
+/// none of them has, as the registry remembers. Where they differ, as it is safe for all.
 fn shares<'a>(
     here: impl Iterator<Item = &'a Inventory>,
     registry: &'a FleetSnapshot,
-) -> BTreeMap<&'a ServerName, Clients> {
+) -> BTreeMap<&'a ServerName, Sharing> {
     fn said<'a>(
         servers: impl Iterator<Item = (&'a ServerName, Sharing)>,
-    ) -> BTreeMap<&'a ServerName, Clients> {
+    ) -> BTreeMap<&'a ServerName, Sharing> {
         let mut shares = BTreeMap::new();
         for (name, sharing) in servers {
-            let clients = shares.entry(name).or_default();
-            if sharing == Sharing::Each {
-                *clients = Clients::Client;
-            }
+            let known = shares.entry(name).or_insert(sharing);
+            *known = match (*known, sharing) {
+                (Sharing::Each, _) | (_, Sharing::Each) => Sharing::Each,
+                (Sharing::One, _) | (_, Sharing::One) => Sharing::One,
+                _ => sharing,
+            };
         }
         shares
     }
@@ -372,17 +435,6 @@ fn shares<'a>(
         servers.map(|(name, server)| (name, server.sharing))
     })));
     shares
-}
-
-/// The spec of a server that clients share so. One that they do not is connected in the manager for
-/// its lists alone.
-fn shared_by(mut spec: ServerSpec, clients: Clients) -> ServerSpec {
-    spec.sharing = clients;
-    spec.start = match clients {
-        Clients::Client => StartMode::Lazy(Some(LISTING_IDLE)),
-        _ => StartMode::Background,
-    };
-    spec
 }
 
 /// The newest catalog that is known of each server: that of a worker that is here, if one has it.
@@ -465,8 +517,8 @@ mod tests {
         let mut each = inventory("w3", "files", "idle");
         each.servers.get_mut(&files.name).unwrap().sharing = Sharing::Each;
         let shared = |here: &[&Inventory]| shares(here.iter().copied(), &remembered)[&files.name];
-        assert_eq!(shared(&[]), Clients::Pool);
-        assert_eq!(shared(&[&here, &each]), Clients::Client);
+        assert_eq!(shared(&[]), Sharing::Many);
+        assert_eq!(shared(&[&here, &each]), Sharing::Each);
         let alone = merged(&remembered, std::iter::empty());
         assert!(alone.workers.values().all(|worker| !worker.is_here));
         assert_eq!(catalogs(&alone).into_values().collect::<Vec<_>>(), ["ab"]);

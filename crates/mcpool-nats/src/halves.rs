@@ -20,6 +20,7 @@ use crate::{
     incoming::{Incoming, Taken},
     outgoing::{About, Outgoing, Stopped},
     reasons::{Notice, Reason},
+    spread::Place,
 };
 
 /// How often a gateway says that it is there, while something is unanswered: so soon it learns that
@@ -41,15 +42,23 @@ pub(crate) struct Shared {
     pub(crate) server: ServerName,
     pub(crate) out: Arc<Outgoing>,
     pub(crate) runtime: Handle,
+    /// Where the session is, when it is one of several.
+    place: Option<Place>,
     calls: Calls,
 }
 
 impl Shared {
-    pub(crate) fn new(server: ServerName, out: Arc<Outgoing>, runtime: Handle) -> Arc<Self> {
+    pub(crate) fn new(
+        server: ServerName,
+        out: Arc<Outgoing>,
+        runtime: Handle,
+        place: Option<Place>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             server,
             out,
             runtime,
+            place,
             calls: Calls::default(),
         })
     }
@@ -232,6 +241,7 @@ impl Reader {
         self.idle = if busy { 0 } else { self.idle + 1 };
         if !busy {
             self.owed = None;
+            self.make_room()?;
             if self.idle < IDLE_BEATS {
                 return Ok(());
             }
@@ -247,6 +257,22 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// Ends the session while nothing is unanswered, when another worker has fewer: the next one
+    /// begins there.
+    fn make_room(&self) -> Result<()> {
+        let Some(place) = &self.shared.place else {
+            return Ok(());
+        };
+        if !place.leave_for_another(|| self.shared.calls.end_idle()) {
+            return Ok(());
+        }
+        let notice = Notice::new(Reason::Closed, "another worker has fewer sessions");
+        let said = self.shared.out.say(Head::new(Kind::End), notice.body());
+        // Where it does not go at once the worker misses the beats.
+        let _ = said.now_or_never();
+        Err(self.lost("the session goes to another worker, which has fewer"))
     }
 
     fn lost(&self, why: impl Into<String>) -> Error {

@@ -35,6 +35,7 @@ mod incoming;
 pub mod kv;
 mod outgoing;
 mod reasons;
+mod spread;
 mod subjects;
 mod worker;
 

@@ -181,6 +181,18 @@ pub(crate) struct ServeArgs {
     #[cfg(feature = "nats")]
     #[command(flatten)]
     nats: crate::nats::NatsArgs,
+    /// Spread the calls of each server that workers share as many over N sessions, with as many
+    /// workers as have it, 8 at most: for servers that keep nothing from one call to the next
+    #[cfg(feature = "nats")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        requires = "urls",
+        value_parser = clap::value_parser!(u32).range(1..=8),
+        help_heading = "Options of a fleet"
+    )]
+    spread: u32,
 }
 
 /// What each client that is known by a key may ask for, or all others together.
@@ -375,7 +387,7 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     #[cfg(feature = "nats")]
     let pool = match carrier {
         Some(carrier) => {
-            let pool = mcpool::nats::Follow::new(carrier);
+            let pool = mcpool::nats::Follow::new(carrier).with_sessions(args.spread);
             let fleet = pool.clone();
             shows = Some(move || crate::fleet::shown(fleet.carrier(), &fleet.fleet()));
             following.push(Box::pin({

@@ -233,7 +233,10 @@ impl Relay {
         left: Option<Duration>,
     ) -> mcpool_core::Result<Raw> {
         let (params, meta) = split(request.params.as_ref())?;
-        let mut options = RequestOptions::new().with_caller(Arc::new(Asker(Arc::downgrade(self))));
+        let mut options = RequestOptions::new();
+        if may_be_asked(&request.method) {
+            options = options.with_caller(Arc::new(Asker(Arc::downgrade(self))));
+        }
         if let Some(left) = left {
             // The gateway's clock counts; ours ends what it cannot end any more.
             options = options.with_timeout(left).with_max_total(left);
@@ -499,6 +502,17 @@ fn named(object: &Raw) -> Option<String> {
 }
 
 /// Whom `notifications/cancelled` names.
+/// Whether a server may ask the client of this request. Lists, subscriptions and the log level are a
+/// gateway's own: one that is under way must not make it doubtful whose client is asked, where a question
+/// names no request.
+fn may_be_asked(method: &str) -> bool {
+    let of_gateway = matches!(
+        method,
+        "resources/subscribe" | "resources/unsubscribe" | "logging/setLevel"
+    );
+    !of_gateway && !method.ends_with("/list")
+}
+
 fn cancelled(notification: &Notification) -> Option<Raw> {
     RawObject::parse(notification.params.as_ref()?)
         .ok()?

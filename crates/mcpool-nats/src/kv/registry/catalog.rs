@@ -154,6 +154,6 @@ mod tests {
         };
         let first = r#"{"tools":[{"name":"a","inputSchema":{"type":"object"},"x":1.0e400}],"prompts":[{"name":"p","y":1}]}"#;
         assert_eq!(kept.write().unwrap(), first.as_bytes());
-        assert!(Catalog::read(b"[]").is_err());
+        assert!(Catalog::read(b"[{}]").is_err());
     }
 }
