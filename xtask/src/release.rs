@@ -3,6 +3,8 @@
 
 use std::{fs, process::Command};
 
+use serde_json::Value;
+
 use crate::{
     Outcome, api, package,
     tools::{self, find, metadata, output, root},
@@ -28,7 +30,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         ("the lists in docs/api are up to date", api::run(&[])),
         ("every crate packages and builds alone", package::pack(true)),
     ];
-    let compared = compared();
+    let compared = compared(&metadata);
     let mut missing = 0;
     println!("\nrelease of {version}:");
     for (what, outcome) in checks {
@@ -69,7 +71,7 @@ enum Compared {
 }
 
 /// Compares the public items with those of the last tag, by the rules of semantic versioning.
-fn compared() -> Outcome<Compared> {
+fn compared(metadata: &Value) -> Outcome<Compared> {
     let mut git = Command::new("git");
     git.current_dir(root());
     let tags = output(git.args(["tag", "--list", "v*", "--sort=-version:refname"]))?;
@@ -81,10 +83,29 @@ fn compared() -> Outcome<Compared> {
     };
     let mut check = Command::new(program);
     check.current_dir(root());
-    // Crates that are not published, and programs, are left out by itself.
-    check.args(["semver-checks", "--workspace", "--baseline-rev", tag]);
+    check.args(["semver-checks", "--baseline-rev", tag]);
+    for library in libraries(metadata) {
+        check.args(["--package", library]);
+    }
     tools::run(&mut check)?;
     Ok(Compared::Done)
+}
+
+/// The crates that are published and have a library.
+fn libraries(metadata: &Value) -> Vec<&str> {
+    let published = package::packages(metadata).filter(|p| package::is_published(p));
+    let has_library = |package: &&Value| {
+        let targets = package["targets"].as_array();
+        let mut kinds = targets
+            .into_iter()
+            .flatten()
+            .map(|target| &target["kind"][0]);
+        kinds.any(|kind| kind == "lib")
+    };
+    let libraries = published.filter(has_library);
+    libraries
+        .map(|package| package::text(package, "name"))
+        .collect()
 }
 
 fn one_version(crates: &[package::Published], version: &str) -> Outcome {
@@ -117,5 +138,22 @@ fn tree(version: &str) -> Outcome {
     match output(git.args(["tag", "--list", &format!("v{version}")]))?.is_empty() {
         true => Ok(()),
         false => Err(format!("the tag v{version} exists")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn libraries_that_are_published_have_an_api() {
+        let package = |name: &str, kind: &str, publish: Value| json!({"name": name, "publish": publish, "targets": [{"kind": ["test"]}, {"kind": [kind]}]});
+        let metadata = json!({"packages": [
+            package("base", "lib", Value::Null),
+            package("program", "bin", Value::Null),
+            package("kit", "lib", json!([])),
+        ]});
+        assert_eq!(libraries(&metadata), ["base"]);
     }
 }
