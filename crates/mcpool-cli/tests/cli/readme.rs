@@ -1,21 +1,47 @@
 //! The command lines of the README are run as they stand there.
 
-use std::{fs, os::unix::fs::symlink, process::Command};
+use std::{
+    fs::{self, DirBuilder},
+    os::unix::fs::{DirBuilderExt as _, symlink},
+    process::Command,
+};
+
+use nix::sys::signal::Signal;
 
 use crate::support::{PROGRAM, Place, Run};
 
 const README: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md"));
 
-/// How a line begins that is not run here, and why.
-const NOT_RUN: &[(&str, &str)] = &[
-    ("cargo", "it builds; the checks run the same"),
+/// What is not run here: it builds, and the checks run the same.
+const BUILDS: &str = "cargo ";
+
+/// What has no end by itself: what is added to it, so that others may run beside it, and the word
+/// after which it is ended.
+const ENDLESS: &[(&str, &str, &str)] = &[
     (
         "mcpool --config mcp.json watch",
-        "it has no end; `endings` runs it",
+        "",
+        "calculator has 2 tools",
     ),
-    ("mcpool serve  ", "it has no end; `serve` runs it"),
-    ("mcpool up", "it stays behind; `up` runs it"),
+    (
+        "mcpool --config mcp.json serve",
+        "--listen 127.0.0.1:0",
+        "http://127.0.0.1:",
+    ),
 ];
+
+/// Ends the gateway in the background, also when a line before that failed.
+struct Down<'a>(&'a Place);
+
+impl Drop for Down<'_> {
+    fn drop(&mut self) {
+        let mut down = self.0.command(&["--config", "mcp.json", "down"]);
+        let _ = Run::of(down.env(RUNTIME, self.0.path().join("run")));
+    }
+}
+
+/// Where the gateway in the background has its socket.
+const RUNTIME: &str = "XDG_RUNTIME_DIR";
 
 /// A command and what the README says that it prints.
 struct Line<'a> {
@@ -54,6 +80,9 @@ fn every_line_of_the_readme_does_what_it_says() {
     fs::create_dir(&bin).unwrap();
     symlink(PROGRAM, bin.join("mcpool")).unwrap();
     fs::create_dir(place.path().join(".cursor")).unwrap();
+    let run_directory = place.path().join("run");
+    DirBuilder::new().mode(0o700).create(run_directory).unwrap();
+    let _down = Down(&place);
     for file in ["mcp.json", ".cursor/mcp.json"] {
         fs::write(place.path().join(file), config()).unwrap();
     }
@@ -61,14 +90,17 @@ fn every_line_of_the_readme_does_what_it_says() {
 
     let mut run = 0;
     for line in lines(README) {
-        if NOT_RUN
-            .iter()
-            .any(|(begins, _)| line.command.starts_with(begins))
-        {
+        if line.command.starts_with(BUILDS) {
             continue;
         }
+        let plain = line.command.split("  #").next().unwrap_or_default().trim();
+        let endless = ENDLESS.iter().find(|(command, ..)| *command == plain);
+        let script = match endless {
+            Some((command, more, _)) => format!("exec {command} {more} 2>&1"),
+            None => line.command.to_owned(),
+        };
         let mut shell = Command::new("sh");
-        shell.args(["-c", line.command]).current_dir(place.path());
+        shell.args(["-c", &script]).current_dir(place.path());
         for (name, value) in place.command(&[]).get_envs() {
             match value {
                 Some(value) => shell.env(name, value),
@@ -76,13 +108,21 @@ fn every_line_of_the_readme_does_what_it_says() {
             };
         }
         shell.env("PATH", format!("{}:{path}", bin.display()));
+        shell.env(RUNTIME, place.path().join("run"));
+        run += 1;
+        if let Some((.., word)) = endless {
+            let running = place.start_command(shell);
+            running.wait_for(|line| line.contains(word));
+            running.signal(Signal::SIGINT);
+            assert_eq!(running.wait(), Some(130), "{plain}");
+            continue;
+        }
         let done = Run::of(&mut shell);
         let (out, err) = (done.stdout(), done.stderr());
         assert_eq!(done.code(), 0, "{}\n{out}\n{err}", line.command);
         for wanted in line.prints {
             assert!(out.contains(wanted), "{}: {wanted}\n{out}", line.command);
         }
-        run += 1;
     }
-    assert!(run >= 8, "only {run} lines were found");
+    assert!(run >= 14, "only {run} lines were found");
 }
