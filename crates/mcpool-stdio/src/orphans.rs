@@ -290,7 +290,7 @@ mod linux {
             return Arc::clone(entries);
         }
         let number = BEGUN.fetch_add(1, Ordering::SeqCst) + 1;
-        let entries = Arc::new(read_all());
+        let entries = Arc::new(read_all(latest.1.as_deref().map_or(&[], Vec::as_slice)));
         *latest = (number, Some(Arc::clone(&entries)));
         entries
     }
@@ -302,23 +302,32 @@ mod linux {
             .filter_map(|item| Pid::from_raw(item.ok()?.file_name().to_str()?.parse().ok()?))
     }
 
-    fn read_all() -> Vec<Entry> {
+    /// Reads `/proc`. A marker that the picture before this one has is not read again: that is
+    /// most of the work where many servers run, and who had it once belongs to its server.
+    fn read_all(before: &[Entry]) -> Vec<Entry> {
+        let before: HashMap<Identity, &str> = before
+            .iter()
+            .filter_map(|entry| Some((entry.process, entry.marker.as_deref()?)))
+            .collect();
         let mut buffer = Vec::with_capacity(4096);
         // What is older than this application is no descendant of it.
         let own_start = live(rustix::process::getpid(), &mut buffer).map(|own| own.started);
         numbers()
             .filter_map(|pid| {
                 let stat = live(pid, &mut buffer)?;
+                let process = Identity {
+                    pid,
+                    started: stat.started,
+                };
                 let marker = if Some(stat.started) < own_start {
                     None
+                } else if let Some(marker) = before.get(&process) {
+                    Some(Box::from(*marker))
                 } else {
                     marker(pid, &mut buffer)
                 };
                 Some(Entry {
-                    process: Identity {
-                        pid,
-                        started: stat.started,
-                    },
+                    process,
                     parent: stat.parent,
                     group: stat.group,
                     marker,
