@@ -65,6 +65,8 @@ const RUNTIME_PATIENCE: Duration = Duration::from_secs(1);
 enum Scope<'a> {
     All,
     One(&'a ServerName),
+    /// None: what is changed has no server yet.
+    New,
 }
 
 impl ConnectionManager {
@@ -149,6 +151,17 @@ impl ConnectionManager {
         self.change(Scope::One(&name), vec![spec]).map(drop)
     }
 
+    /// Adds those servers whose names are free, all at once, and gives their names: a server that is
+    /// there stays as it is. They start to connect unless they are lazy or disabled. Does not wait,
+    /// but needs a runtime all the same.
+    ///
+    /// # Errors
+    /// `InvalidSpec` when two specs have one name; nothing was changed then. `Closed` after the
+    /// shutdown; `InvalidArgument` without a runtime.
+    pub fn add_new(&self, specs: Vec<ServerSpec>) -> Result<Vec<ServerName>> {
+        self.change(Scope::New, specs).map(|(diff, _)| diff.added)
+    }
+
     /// Takes a server out: no new calls, its calls in flight drain, then it is closed.
     ///
     /// Dropping the future stops the waiting only.
@@ -199,6 +212,7 @@ impl ConnectionManager {
             .filter(|(name, _)| match scope {
                 Scope::All => true,
                 Scope::One(only) => *name == only,
+                Scope::New => false,
             })
             .map(|(name, server)| (name.clone(), server.spec()))
             .collect()
@@ -208,7 +222,7 @@ impl ConnectionManager {
     fn change(
         &self,
         scope: Scope<'_>,
-        specs: Vec<ServerSpec>,
+        mut specs: Vec<ServerSpec>,
     ) -> Result<(ConfigDiff, Vec<JoinHandle<()>>)> {
         let shared = &self.shared;
         let home = shared.runtime()?;
@@ -216,8 +230,11 @@ impl ConnectionManager {
         if self.is_shut_down() {
             return Err(closed());
         }
-        let mut diff = diff::difference(&self.running(scope), &specs)?;
         let mut servers = Servers::clone(&shared.servers.load());
+        if matches!(scope, Scope::New) {
+            specs.retain(|spec| !servers.contains_key(&spec.name));
+        }
+        let mut diff = diff::difference(&self.running(scope), &specs)?;
         // The runtime of their supervisors has ended: unchanged or not, they need new ones.
         diff.replace_if(|name| {
             servers

@@ -234,8 +234,8 @@ impl Follow {
             &shared.registry,
         );
         let known = &mut shared.servers;
+        let (now, mut new) = (Instant::now(), BTreeMap::new());
         for name in names {
-            let now = Instant::now();
             let sharing = shares.get(name).copied().unwrap_or_default();
             if let Some(known) = known.get_mut(name) {
                 known.seen = now;
@@ -248,7 +248,11 @@ impl Follow {
                 }
                 continue;
             }
-            if known.len() >= MAX_SERVERS {
+            // The manager may have one of its own, which stays as it is.
+            if new.contains_key(name) || manager.server(name.as_str()).is_ok() {
+                continue;
+            }
+            if known.len() + new.len() >= MAX_SERVERS {
                 tracing::debug!(server = %name, "the pool has too many servers; it is left out");
                 continue;
             }
@@ -261,22 +265,30 @@ impl Follow {
             let Ok(spec) = ServerSpec::custom(name.as_str(), Arc::new(connector)) else {
                 continue;
             };
-            let spec = self.shared_by(spec, sharing);
-            match manager.add(spec.clone()) {
-                Ok(()) => {
+            let known_now = Known {
+                spec: self.shared_by(spec, sharing),
+                sharing,
+                spread,
+                seen: now,
+                served: true,
+            };
+            new.insert(name.clone(), known_now);
+        }
+        if new.is_empty() {
+            return;
+        }
+        // At once: each change of a manager costs a copy of its list of servers.
+        let specs = new.values().map(|known| known.spec.clone());
+        match manager.add_new(specs.collect()) {
+            Ok(added) => {
+                for name in added {
                     tracing::info!(server = %name, pool = %self.carrier.pool(), "a server of the pool");
-                    let known_now = Known {
-                        spec,
-                        sharing,
-                        spread,
-                        seen: now,
-                        served: true,
-                    };
-                    known.insert(name.clone(), known_now);
+                    if let Some(new) = new.remove(&name) {
+                        known.insert(name, new);
+                    }
                 }
-                // The manager has one of its own.
-                Err(error) => tracing::debug!(server = %name, %error, "not added"),
             }
+            Err(error) => tracing::debug!(%error, "the servers of the pool are not added"),
         }
     }
 

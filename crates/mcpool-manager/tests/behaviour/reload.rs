@@ -242,3 +242,25 @@ async fn a_change_under_load_costs_no_call() {
     println!("{calls} calls during {CHANGES} changes");
     manager.shutdown(Duration::from_secs(5)).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_new_is_added_at_once_and_what_is_there_stays() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    manager.start(vec![spec("a"), spec("b")]).await.unwrap();
+    let before = of(&manager, "a").client().unwrap();
+    let mut other = spec("a");
+    other.transport = TransportSpec::Stdio(StdioSpec::new("another"));
+    let added = manager.add_new(vec![spec("d"), other, spec("c")]).unwrap();
+    assert_eq!(names(&added), ["d", "c"]);
+    of(&manager, "c").connect().await.unwrap();
+    assert!(Arc::ptr_eq(&before, &of(&manager, "a").client().unwrap()));
+    assert_eq!(names(&manager.names()), ["a", "b", "c", "d"]);
+    assert!(manager.add_new(vec![spec("a")]).unwrap().is_empty());
+    let twice = manager.add_new(vec![spec("e"), spec("e")]).unwrap_err();
+    assert_eq!(twice.kind(), ErrorKind::InvalidSpec);
+    assert!(manager.server("e").is_err());
+    manager.shutdown(Duration::from_secs(1)).await;
+    let after = manager.add_new(vec![spec("f")]).unwrap_err();
+    assert_eq!(after.kind(), ErrorKind::Closed);
+}

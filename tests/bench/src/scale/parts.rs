@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mcpool::{
-    ConnectionManager, ServerSpec, StandardFactory, StateKind, StdioSpec,
+    ConnectionManager, ServerSpec, ServerStatus, StandardFactory, StateKind, StdioSpec,
     gateway::{Gateway, HttpOptions, HttpServer},
     nats::{Carrier, Follow, Identity, NatsOptions, PoolName, Worker, kv::Storage},
 };
@@ -21,7 +21,32 @@ use crate::Outcome;
 pub(super) const POOL: &str = "scale";
 
 /// How often a gateway looks how far it has come.
-const LOOK: Duration = Duration::from_millis(10);
+const LOOK: Duration = Duration::from_millis(20);
+
+fn is_ready(status: &ServerStatus) -> bool {
+    status.state == StateKind::Ready
+}
+
+/// Milliseconds until so many servers are there and are so; each is looked at until it was.
+async fn until(
+    manager: &ConnectionManager,
+    servers: usize,
+    began: Instant,
+    is: impl Fn(&ServerStatus) -> bool,
+) -> Outcome<u128> {
+    while manager.names().len() < servers {
+        tokio::time::sleep(LOOK).await;
+    }
+    let mut waiting = Vec::new();
+    for name in manager.names() {
+        waiting.push(manager.server(name.as_str())?);
+    }
+    while !waiting.is_empty() {
+        waiting.retain(|server| !server.status().is_ok_and(|status| is(&status)));
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(began.elapsed().as_millis())
+}
 
 /// The name of a server.
 pub(super) fn name(server: usize) -> String {
@@ -67,8 +92,8 @@ pub(super) async fn workers(nats: &str, workers: usize, servers: usize) -> Outco
     Ok(())
 }
 
-/// A gateway that follows the pool. It says when it lists the tools of all servers, when all are
-/// connected, and where it serves.
+/// A gateway that follows the pool. It says after how many milliseconds it listed the tools of all
+/// servers, after how many all were connected, and where it serves.
 pub(super) async fn gateway(nats: &str, identity: &str, servers: usize) -> Outcome {
     let began = Instant::now();
     let manager = ConnectionManager::new(Arc::new(StandardFactory::new()));
@@ -80,23 +105,11 @@ pub(super) async fn gateway(nats: &str, identity: &str, servers: usize) -> Outco
     let router = gateway.router(HttpOptions::new());
     let served = gateway.clone();
     tokio::spawn(async move { HttpServer::new().serve(&served, listener, router).await });
-    let mut said = false;
-    loop {
-        let (mut listed, mut ready) = (0, 0);
-        for status in manager.status_all() {
-            listed += usize::from(status.tools > 0);
-            ready += usize::from(status.state == StateKind::Ready);
-        }
-        let passed = began.elapsed().as_millis();
-        if listed >= servers && !std::mem::replace(&mut said, true) {
-            println!("{passed}");
-        }
-        if said && ready >= servers {
-            println!("{passed}");
-            break;
-        }
-        tokio::time::sleep(LOOK).await;
-    }
+    let (listed, ready) = tokio::try_join!(
+        until(&manager, servers, began, |status| status.tools > 0),
+        until(&manager, servers, began, is_ready),
+    )?;
+    println!("{listed}\n{ready}");
     println!("http://{address}");
     // Until its end.
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
