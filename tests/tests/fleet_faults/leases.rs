@@ -9,7 +9,6 @@ use std::{
 
 use mcpool_e2e::{Running, rounds};
 use mcpool_testkit::{
-    eventually,
     faults::{Fault, TcpProxy},
     nats::NatsCluster,
 };
@@ -94,21 +93,29 @@ impl Machine {
         self.trouble = Some((trouble, until));
     }
 
-    async fn end(&mut self, fleet: &Fleet) {
-        let Some((trouble, _)) = self.trouble.take() else {
-            return;
+    /// Ends the trouble, if it is over at this moment. Whether it did: a worker that leaves in good
+    /// order takes its time.
+    fn end(&mut self, fleet: &Fleet, now: Instant) -> bool {
+        let Some((trouble, _)) = self.trouble.take_if(|(_, until)| *until <= now) else {
+            return false;
         };
         match trouble {
             Trouble::Killed => {}
-            Trouble::Stopped => return self.signal(Signal::SIGCONT),
+            Trouble::Stopped => self.signal(Signal::SIGCONT),
             // What was swallowed arrives now, late.
-            Trouble::CutOff => return self.pass(Fault::Pass),
-            Trouble::Terminated => {
-                let ended = || matches!(self.running.child.try_wait(), Ok(Some(_)));
-                assert!(eventually(PATIENCE, ended).await, "it does not end");
-            }
+            Trouble::CutOff => self.pass(Fault::Pass),
+            Trouble::Terminated => match self.running.child.try_wait() {
+                Ok(Some(_)) => {}
+                _ => {
+                    self.trouble = Some((trouble, now));
+                    return false;
+                }
+            },
         }
-        self.running = run(fleet, &self.proxies, &self.name);
+        if matches!(trouble, Trouble::Killed | Trouble::Terminated) {
+            self.running = run(fleet, &self.proxies, &self.name);
+        }
+        true
     }
 }
 
@@ -135,6 +142,8 @@ struct World {
     node: Option<Node>,
     random: fastrand::Rng,
     done: BTreeMap<String, usize>,
+    /// What was done when.
+    log: Vec<(Duration, String)>,
 }
 
 impl World {
@@ -142,7 +151,7 @@ impl World {
     fn hurt(&mut self) {
         let seconds = 1.0 + 8.0 * self.random.f64();
         let until = Instant::now() + Duration::from_secs_f64(seconds);
-        let what = match self.random.u8(0..6) {
+        let (what, whom) = match self.random.u8(0..6) {
             0..4 => {
                 let at = self.random.usize(0..self.machines.len());
                 let trouble = [
@@ -156,7 +165,7 @@ impl World {
                     return;
                 }
                 machine.begin(trouble, until);
-                format!("worker {trouble:?}")
+                (format!("worker {trouble:?}"), machine.name.clone())
             }
             kind => {
                 if self.node.is_some() {
@@ -176,17 +185,24 @@ impl World {
                     until,
                 });
                 let who = leader.map_or("node of NATS", |_| "leader of NATS");
-                format!("{who} {}", if frozen { "Frozen" } else { "Killed" })
+                let what = if frozen { "Frozen" } else { "Killed" };
+                (format!("{who} {what}"), format!("node{number}"))
             }
         };
+        self.note(format!("{what}: {whom} for {seconds:.1} s"));
         *self.done.entry(what).or_default() += 1;
+    }
+
+    fn note(&mut self, what: String) {
+        self.log.push((monotonic(), what));
     }
 
     /// Ends the faults that are over at this moment.
     async fn heal(&mut self, now: Instant) {
+        let mut notes = Vec::new();
         for machine in &mut self.machines {
-            if machine.trouble.is_some_and(|(_, until)| until <= now) {
-                machine.end(&self.fleet).await;
+            if machine.end(&self.fleet, now) {
+                notes.push(format!("{} is well", machine.name));
             }
         }
         if let Some(node) = self.node.take_if(|node| node.until <= now) {
@@ -195,7 +211,9 @@ impl World {
                 true => nodes[node.number].thaw(),
                 false => nodes[node.number].restart().await,
             }
+            notes.push(format!("node{} is well", node.number));
         }
+        notes.into_iter().for_each(|note| self.note(note));
     }
 
     /// Faults for so long, then everything is well.
@@ -207,8 +225,38 @@ impl World {
             tokio::time::sleep(pause).await;
             self.heal(Instant::now()).await;
         }
-        self.heal(Instant::now() + PATIENCE).await;
+        // All of them, wherever they were.
+        let began = Instant::now();
+        while self.is_hurt() {
+            assert!(began.elapsed() < PATIENCE, "a worker does not end");
+            self.heal(Instant::now() + PATIENCE).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
+
+    fn is_hurt(&self) -> bool {
+        self.node.is_some()
+            || self
+                .machines
+                .iter()
+                .any(|machine| machine.trouble.is_some())
+    }
+
+    /// What was done around this time without an owner.
+    fn around(&self, (from, to): (Duration, Duration)) -> String {
+        let first = from.saturating_sub(Duration::from_secs(10));
+        let lines = self.log.iter().filter(|(at, _)| (first..=to).contains(at));
+        let line = |(at, what): &(Duration, String)| {
+            format!("{:+.1} s {what}\n", at.as_secs_f64() - from.as_secs_f64())
+        };
+        lines.map(line).collect()
+    }
+}
+
+/// The clock that servers write down.
+fn monotonic() -> Duration {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    now.unwrap().into()
 }
 
 /// The processes of one server, one after the other: when each was first and last heard of.
@@ -232,18 +280,25 @@ impl Lives {
         Self(lives)
     }
 
-    /// How long nobody lived between each two.
+    /// The times between each two, in which nobody lived.
     ///
     /// # Panics
     /// When two lived at a time.
-    pub(crate) fn gaps(&self) -> Vec<Duration> {
+    pub(crate) fn gaps(&self) -> Vec<(Duration, Duration)> {
         let pairs = self.0.windows(2);
         let gap = |pair: &[(Duration, Duration)]| {
-            let gap = pair[1].0.checked_sub(pair[0].1);
-            gap.unwrap_or_else(|| panic!("two at a time: {pair:?}"))
+            assert!(pair[1].0 > pair[0].1, "two at a time: {pair:?}");
+            (pair[0].1, pair[1].0)
         };
         pairs.map(gap).collect()
     }
+}
+
+/// How long such times are, the shortest first.
+pub(crate) fn lengths(gaps: &[(Duration, Duration)]) -> Vec<Duration> {
+    let mut lengths: Vec<_> = gaps.iter().map(|(from, to)| *to - *from).collect();
+    lengths.sort_unstable();
+    lengths
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -271,6 +326,7 @@ async fn a_server_that_runs_once_has_one_owner_at_most() {
         node: None,
         random: fastrand::Rng::with_seed(seed),
         done: BTreeMap::new(),
+        log: Vec::new(),
     };
     let mut gateways = Vec::new();
     for number in 0..2 {
@@ -291,18 +347,20 @@ async fn a_server_that_runs_once_has_one_owner_at_most() {
         lives += read.0.len();
         gaps.extend(read.gaps());
     }
-    gaps.sort_unstable();
+    let longest = gaps.iter().max_by_key(|(from, to)| *to - *from).copied();
+    let longest = longest.expect("nobody took over");
+    let lengths = lengths(&gaps);
     println!(
         "{:?}; {lives} lives of {} servers; nobody lived: least {:.3?}, half of them below {:.3?}, \
-         longest {:.3?}",
+         longest {:.3?}:\n{}",
         world.done,
         SERVERS.len(),
-        gaps.first().copied().unwrap_or_default(),
-        gaps.get(gaps.len() / 2).copied().unwrap_or_default(),
-        gaps.last().copied().unwrap_or_default(),
+        lengths[0],
+        lengths[lengths.len() / 2],
+        lengths[lengths.len() - 1],
+        world.around(longest),
     );
     println!("all well again: {}", summary(&mut times.clone()));
-    assert!(lives > SERVERS.len(), "nobody took over");
     let (workers, _proxies): (Vec<_>, Vec<_>) = world
         .machines
         .into_iter()

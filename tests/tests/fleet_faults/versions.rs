@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     PATIENCE,
-    leases::Lives,
+    leases::{Lives, lengths},
     load::{COUNT, Load},
     rig::{Fleet, Gateway, POOL, handles, over_http},
 };
@@ -94,7 +94,7 @@ async fn an_older_program_works_with_this_one() {
         times.push(load.recovered(at).await);
         workers[victim] = run(victim);
     }
-    let gaps = Lives::read(&alive).gaps();
+    let gaps = lengths(&Lives::read(&alive).gaps());
     assert!(!gaps.is_empty(), "nobody took over");
     println!("between two owners: {gaps:.3?}");
     let what = "an older program and this one";
