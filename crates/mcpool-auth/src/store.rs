@@ -23,7 +23,8 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
     /// store never answers a damaged entry with "nothing": that would log the user out.
     async fn load(&self, key: &GrantKey) -> Result<Vec<Grant>>;
 
-    /// Stores a grant in place of the one with the same key and issuer, if there is one.
+    /// Stores a grant in place of the one with the same key and issuer, if there is one: what
+    /// [`put_grant`] does to the list of a server.
     /// All of it is stored or nothing, also when the future is dropped or the process dies.
     ///
     /// # Errors
