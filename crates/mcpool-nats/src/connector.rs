@@ -201,7 +201,7 @@ impl NatsConnector {
     }
 }
 
-/// Asks whoever listens at a subject for a session.
+/// Asks for a session at a subject: any of its listeners may answer.
 async fn open(carrier: &Carrier, name: &ServerName, subject: String) -> Result<Begun> {
     let unsent = |error: Error| error.with_server(name).with_delivery(Delivery::NotSent);
     let session = random_token();
