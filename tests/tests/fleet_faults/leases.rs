@@ -8,6 +8,7 @@ use std::{
 };
 
 use mcpool_e2e::{Running, rounds};
+use mcpool_nats::{Inventory, discover};
 use mcpool_testkit::{
     faults::{Fault, TcpProxy},
     nats::NatsCluster,
@@ -198,7 +199,7 @@ impl World {
     }
 
     /// Ends the faults that are over at this moment.
-    async fn heal(&mut self, now: Instant) {
+    fn heal(&mut self, now: Instant) {
         let mut notes = Vec::new();
         for machine in &mut self.machines {
             if machine.end(&self.fleet, now) {
@@ -206,12 +207,16 @@ impl World {
             }
         }
         if let Some(node) = self.node.take_if(|node| node.until <= now) {
-            let nodes = self.cluster.nodes_mut();
+            let server = &mut self.cluster.nodes_mut()[node.number];
             match node.frozen {
-                true => nodes[node.number].thaw(),
-                false => nodes[node.number].restart().await,
+                true => server.thaw(),
+                false => server.spawn(),
             }
-            notes.push(format!("node{} is well", node.number));
+            // One that was started reads its files, and hears what it has missed.
+            match server.ask("/healthz") {
+                Some(_) => notes.push(format!("node{} is well", node.number)),
+                None => self.node = Some(node),
+            }
         }
         notes.into_iter().for_each(|note| self.note(note));
     }
@@ -223,13 +228,13 @@ impl World {
             self.hurt();
             let pause = Duration::from_secs_f64(0.2 + 2.0 * self.random.f64());
             tokio::time::sleep(pause).await;
-            self.heal(Instant::now()).await;
+            self.heal(Instant::now());
         }
         // All of them, wherever they were.
         let began = Instant::now();
         while self.is_hurt() {
-            assert!(began.elapsed() < PATIENCE, "a worker does not end");
-            self.heal(Instant::now() + PATIENCE).await;
+            assert!(began.elapsed() < PATIENCE * 2, "it does not get well");
+            self.heal(Instant::now() + PATIENCE);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -257,6 +262,20 @@ impl World {
 fn monotonic() -> Duration {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
     now.unwrap().into()
+}
+
+/// The worker that runs the first of the servers.
+async fn owner(gateway: &Gateway) -> usize {
+    let (name, since) = (SERVERS[0], Instant::now());
+    loop {
+        let found = discover(&gateway.carrier, Duration::from_millis(200)).await;
+        let found = found.unwrap_or_default();
+        let runs = |worker: &&Inventory| worker.servers[name].state == "ready";
+        if let Some(owner) = found.iter().find(runs) {
+            return owner.worker.as_str()[1..].parse().unwrap();
+        }
+        assert!(since.elapsed() < PATIENCE, "nobody owns it");
+    }
 }
 
 /// The processes of one server, one after the other: when each was first and last heard of.
@@ -336,6 +355,11 @@ async fn a_server_that_runs_once_has_one_owner_at_most() {
     load.goes_on().await;
     let long = Duration::from_secs(u64::try_from(rounds(8, 20 * 60)).unwrap());
     let (began, mut times) = (Instant::now(), Vec::new());
+    // Whatever comes after it, somebody takes over.
+    let owner = owner(&gateways[0]).await;
+    let at = Instant::now() + Duration::from_secs(1);
+    world.machines[owner].begin(Trouble::Killed, at);
+    world.note(format!("worker Killed: w{owner} first"));
     while let Some(left) = long.checked_sub(began.elapsed()) {
         world.spell(left.min(SPELL)).await;
         times.push(load.recovered(Instant::now()).await);
