@@ -41,6 +41,7 @@ pub(crate) fn dead_links(directory: &Path, repository: &str) -> Outcome<Vec<Stri
             }
         }
     }
+    dead.sort();
     dead.dedup();
     Ok(dead)
 }

@@ -89,6 +89,11 @@ impl NatsArgs {
         Storage::default().with_replicas(self.nats_replicas.into())
     }
 
+    /// Whether the tokens of logins are in NATS.
+    pub(crate) fn keeps_tokens(&self) -> bool {
+        self.pool_key.is_some()
+    }
+
     /// The connection with NATS, if one is wanted. Where the tokens of logins are to be kept there,
     /// they are from now on: to be called before a config is loaded.
     pub(crate) async fn connected(&self, app: &App) -> Result<Option<Carrier>, Failure> {

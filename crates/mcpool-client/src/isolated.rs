@@ -346,11 +346,25 @@ impl Client for IsolatedClient {
     /// As [`Client::notify`], where there is a connection: a server that connects later asks for
     /// what it wants to know.
     async fn notify(&self, notification: &Notification) -> Result<()> {
-        let living = self.state().living();
-        match living {
-            Some(connection) => connection.client.notify(notification).await,
-            None => Ok(()),
+        if self.closed.is_cancelled() {
+            return Err(self.refused());
         }
+        let (living, connecting) = {
+            let state = self.state();
+            let connecting = state.connecting.as_ref().and_then(WeakShared::upgrade);
+            (state.living(), connecting)
+        };
+        let connection = match (living, connecting) {
+            (Some(connection), _) => connection,
+            // It may have asked already.
+            (None, Some(connecting)) => match connecting.await {
+                Ok(connection) => connection,
+                // There is nobody to notify.
+                Err(_) => return Ok(()),
+            },
+            (None, None) => return Ok(()),
+        };
+        connection.client.notify(notification).await
     }
 
     /// Waits for [`close`](Client::close): a lost connection is not the end.

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use mcpool_core::{LogLevel, ProtocolVersion, RawObject};
+use mcpool_core::{LogLevel, ProtocolVersion, Raw, RawObject};
 
 use crate::{
     hub::Listener,
@@ -73,7 +73,11 @@ impl Client {
     /// It as one that may have instances of its own: by its session or connection; without one by
     /// its principal and what it can be asked, since an instance is given that once.
     pub(crate) fn owner(&self) -> Owner {
-        let capabilities = session::kept(&self.capabilities);
+        let mut capabilities = session::kept(&self.capabilities);
+        // Without a session nothing is said apart from requests: nobody would hear of a change.
+        if self.session.is_none() && capabilities.get("roots").is_some() {
+            capabilities.insert("roots", Raw::empty_object());
+        }
         let key = match &self.session {
             Some(session) => Arc::clone(session),
             None => {

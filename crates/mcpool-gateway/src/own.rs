@@ -279,21 +279,24 @@ impl OwnServers {
         pools.collect()
     }
 
-    /// The instances of a server, the oldest first.
-    pub(crate) fn shown(&self, server: &ServerName) -> Vec<Shown> {
-        let owners = self.owners();
-        let entries = owners.values();
-        let mut shown: Vec<Shown> = entries
-            .filter_map(|entry| {
-                let own = entry.servers.get(server)?;
-                Some(Shown {
+    /// The instances of each server, the oldest first.
+    pub(crate) fn shown(&self) -> HashMap<ServerName, Vec<Shown>> {
+        let mut shown: HashMap<ServerName, Vec<Shown>> = HashMap::new();
+        for entry in self.owners().values() {
+            for (server, own) in &entry.servers {
+                let Ok(status) = own.handle.status() else {
+                    continue;
+                };
+                shown.entry(server.clone()).or_default().push(Shown {
                     principal: entry.principal.clone(),
                     since: own.since,
-                    state: own.handle.status().ok()?.state,
-                })
-            })
-            .collect();
-        shown.sort_by_key(|one| one.since);
+                    state: status.state,
+                });
+            }
+        }
+        for instances in shown.values_mut() {
+            instances.sort_by_key(|one| one.since);
+        }
         shown
     }
 

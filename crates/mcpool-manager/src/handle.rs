@@ -276,8 +276,8 @@ impl ServerHandle {
     }
 
     /// Gives it lists from elsewhere, an earlier run for example: they are shown, and served for a
-    /// lazy server without connecting it, until the server itself has been asked. A list that is
-    /// known already stays.
+    /// lazy server without connecting it, until the server itself has been asked. A list that
+    /// the server itself has given stays; one from elsewhere is replaced.
     ///
     /// # Errors
     /// `UnknownServer`, `Closed`.

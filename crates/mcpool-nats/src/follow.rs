@@ -71,6 +71,8 @@ struct Shared {
     servers: BTreeMap<ServerName, Known>,
     /// What each worker has answered, and when.
     answers: BTreeMap<Identity, (Inventory, Instant)>,
+    /// When the workers were last asked.
+    asked: Option<Instant>,
     registry: Arc<FleetSnapshot>,
 }
 
@@ -81,6 +83,15 @@ struct Known {
     seen: Instant,
     /// Whether a worker can serve it.
     served: bool,
+}
+
+impl Known {
+    /// Whether the manager has the server as it was added.
+    fn is_in(&self, manager: &ConnectionManager) -> bool {
+        let spec = manager.server(self.spec.name.as_str());
+        let spec = spec.and_then(|server| server.spec());
+        spec.is_ok_and(|spec| *spec == self.spec)
+    }
 }
 
 impl Follow {
@@ -201,6 +212,10 @@ impl Follow {
                     }
                     Err(error) => {
                         tracing::debug!(server = %name, %error, "no catalog from the registry");
+                        if error.kind() == ErrorKind::VersionMismatch {
+                            // It will not read better the next time.
+                            seeded.insert(name.clone(), hash.to_owned());
+                        }
                         if error.kind() == ErrorKind::Connect {
                             // JetStream is away: the others would wait for nothing.
                             break;
@@ -237,6 +252,10 @@ impl Follow {
         let (now, mut new) = (Instant::now(), BTreeMap::new());
         for name in names {
             let sharing = shares.get(name).copied().unwrap_or_default();
+            if known.get(name).is_some_and(|known| !known.is_in(manager)) {
+                // A config has taken the name, or has taken the server out.
+                known.remove(name);
+            }
             if let Some(known) = known.get_mut(name) {
                 known.seen = now;
                 if known.sharing != sharing {
@@ -257,7 +276,7 @@ impl Follow {
                 continue;
             }
             let spread = Arc::new(Spread::default());
-            spread.set_here(serving(&shared.answers, name));
+            spread.set_here(serving(&shared.answers, shared.asked, name));
             let mut connector = NatsConnector::new(self.carrier.clone());
             if self.sessions > 1 {
                 connector = connector.with_spread(Arc::clone(&spread));
@@ -315,6 +334,7 @@ impl Follow {
         let now = Instant::now();
         let mut shared = self.shared();
         let shared = &mut *shared;
+        shared.asked = Some(now);
         let answers = &mut shared.answers;
         for inventory in found {
             answers.insert(inventory.worker.clone(), (inventory, now));
@@ -322,7 +342,7 @@ impl Follow {
         answers.retain(|_, (_, at)| at.elapsed() <= ABSENCE_TIMEOUT);
         let mut back = Vec::new();
         for (name, known) in &mut shared.servers {
-            let serving = serving(answers, name);
+            let serving = serving(answers, shared.asked, name);
             let served = !serving.is_empty();
             known.spread.set_here(serving);
             if served && !known.served {
@@ -339,6 +359,8 @@ impl Follow {
             let gone = known
                 .iter()
                 .filter(|(_, known)| known.seen.elapsed() > ABSENCE_TIMEOUT)
+                // A config may have one of this name by now, which stays.
+                .filter(|(_, known)| known.is_in(manager))
                 .map(|(name, _)| name.clone())
                 .collect();
             known.retain(|_, known| known.seen.elapsed() <= ABSENCE_TIMEOUT);
@@ -403,13 +425,13 @@ fn merged<'a>(
     fleet
 }
 
-/// The workers that can serve a server, as those say that answered last.
+/// The workers that can serve a server, as those say that answered when they were last asked.
 fn serving(
     answers: &BTreeMap<Identity, (Inventory, Instant)>,
+    asked: Option<Instant>,
     name: &ServerName,
 ) -> BTreeSet<Identity> {
-    let last = answers.values().map(|(_, at)| *at).max();
-    let answers = answers.values().filter(|(_, at)| Some(*at) == last);
+    let answers = answers.values().filter(|(_, at)| Some(*at) == asked);
     let serving = answers.filter(|(worker, _)| {
         let server = worker.servers.get(name);
         server.is_some_and(|server| server.state.parse().is_ok_and(can_serve))

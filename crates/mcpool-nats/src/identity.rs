@@ -141,8 +141,8 @@ pub enum Sharing {
     One,
     /// A process of its own for each session, which ends with it.
     Each,
-    /// As many equal instances as workers have it; any serves any session. So a word is read that is
-    /// not known here, of a newer minor version: such a server can be called.
+    /// As many equal instances as workers have it; any serves any session. A word of a
+    /// newer minor version, unknown here, is read as this: such a server can be called.
     #[default]
     #[serde(other)]
     Many,

@@ -66,8 +66,8 @@ impl Worker {
         }
     }
 
-    /// Sets how a server is shared, whatever its spec says. [`Sharing::One`] needs a [tenure](Self::with_tenure) as well:
-    /// without one the server is served as long as the worker runs.
+    /// Sets how a server is shared, whatever its spec says. [`Sharing::One`] needs a
+    /// [tenure](Self::with_tenure) as well: without one the server is served as long as the worker runs.
     pub fn with_sharing(mut self, server: ServerName, sharing: Sharing) -> Self {
         self.shares.set(server, sharing);
         self

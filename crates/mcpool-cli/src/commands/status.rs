@@ -74,8 +74,12 @@ pub(crate) async fn run(app: &App, args: StatusArgs) -> Outcome {
     #[cfg(feature = "nats")]
     let (asked, missing) = match fleet(app, &args).await {
         Ok(asked) => (asked, None),
-        // The servers of the config are shown all the same.
-        Err(failure) if failure.exit() == Exit::Unreachable && app.has_config() => {
+        // The servers of the config are shown all the same, unless their logins are in NATS.
+        Err(failure)
+            if failure.exit() == Exit::Unreachable
+                && app.has_config()
+                && !args.nats.keeps_tokens() =>
+        {
             out::tell(&text!("{}\n", failure.to_text()));
             (None, Some(failure.exit()))
         }

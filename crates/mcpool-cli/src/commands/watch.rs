@@ -40,8 +40,13 @@ const FLEET_LOOK: Duration = Duration::from_secs(1);
 pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
     #[cfg(feature = "nats")]
     let pool = match &args.server {
-        // One server of the config, alone.
-        Some(_) => None,
+        // One server of the config, alone. Its login may be one of the pool.
+        Some(_) => {
+            if args.nats.keeps_tokens() {
+                args.nats.connected(app).await?;
+            }
+            None
+        }
         None => args
             .nats
             .connected(app)

@@ -179,9 +179,10 @@ pub(super) async fn status(
     let manager = &front.gateway.0.manager;
     let pulse = &front.gateway.0.pulse;
     pulse.keep(&manager.names());
-    let (own, everybody) = (front.gateway.0.hub.own(), is_operator(&front, &visitor));
-    let of_clients = |server: &ServerName| {
-        let mut shown = own.shown(server);
+    let everybody = is_operator(&front, &visitor);
+    let mut instances = front.gateway.0.hub.own().shown();
+    let mut of_clients = |server: &ServerName| {
+        let mut shown = instances.remove(server).unwrap_or_default();
         shown.retain(|one| everybody || one.principal == visitor.principal);
         shown
     };

@@ -52,7 +52,10 @@ impl<F: Future + Unpin> Future for AtOnce<F> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
         for _ in 0..MAX_POLLS {
-            *this.wakes.state() = State::Polled { again: false };
+            let polled = State::Polled { again: false };
+            // A waker that is dropped may do anything as well.
+            let before = std::mem::replace(&mut *this.wakes.state(), polled);
+            drop(before);
             let ours = &mut Context::from_waker(&this.waker);
             if let Poll::Ready(output) = Pin::new(&mut this.inner).poll(ours) {
                 return Poll::Ready(output);

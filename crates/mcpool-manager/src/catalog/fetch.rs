@@ -142,17 +142,24 @@ fn cached<T>(listing: Listing<T>, version: u64, ttl: Option<Duration>) -> Cached
     }
 }
 
-/// Takes a list that did not come from the server, unless one is known already.
+/// The version of a list that did not come from the server.
+const SEEDED: u64 = u64::MAX;
+
+/// Takes a list that did not come from the server, unless the server itself has given one.
 pub(crate) fn seed<T: Listed>(shared: &Shared, server: &Server, list: Option<Listing<T>>) {
     let cache = T::cache(&server.catalog);
-    if let Some(list) = list
-        && cache.cached().is_none()
+    let Some(list) = list else { return };
+    let before = cache.cached();
+    if before
+        .as_ref()
+        .is_some_and(|before| before.version != SEEDED)
     {
-        cache.store(cached(list, 0, None));
-        // The server's own list is newer, whatever it is.
-        cache.invalidate();
-        T::changed(shared, server);
+        return;
     }
+    cache.store(cached(list, SEEDED, None));
+    // The server's own list is newer, whatever it is.
+    cache.invalidate();
+    T::changed(shared, server);
 }
 
 /// The list of a new connection that could not be fetched: the last good one, or none at all.

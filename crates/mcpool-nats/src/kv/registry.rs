@@ -173,7 +173,7 @@ impl Registry {
     /// The lists in the catalog of this hash, as a [`FleetReport`] has stored them.
     ///
     /// # Errors
-    /// As [`catalog`](Self::catalog); `Protocol` when it holds no lists.
+    /// As [`catalog`](Self::catalog); `VersionMismatch` for one that another version has stored.
     pub async fn lists(&self, hash: &str) -> Result<KnownLists> {
         Ok(catalog::Catalog::read(&self.catalog(hash).await?)?.lists())
     }

@@ -501,10 +501,9 @@ fn named(object: &Raw) -> Option<String> {
     RawObject::parse(object).ok()?.get("name")?.parse().ok()
 }
 
-/// Whom `notifications/cancelled` names.
-/// Whether a server may ask the client of this request. Lists, subscriptions and the log level are a
-/// gateway's own: one that is under way must not make it doubtful whose client is asked, where a question
-/// names no request.
+/// Whether a server may ask the client of this request. Lists, subscriptions and the log level are
+/// a gateway's own: one that is under way must not make it doubtful whose client is asked, where a
+/// question names no request.
 fn may_be_asked(method: &str) -> bool {
     let of_gateway = matches!(
         method,
@@ -513,6 +512,7 @@ fn may_be_asked(method: &str) -> bool {
     !of_gateway && !method.ends_with("/list")
 }
 
+/// Whom `notifications/cancelled` names.
 fn cancelled(notification: &Notification) -> Option<Raw> {
     RawObject::parse(notification.params.as_ref()?)
         .ok()?

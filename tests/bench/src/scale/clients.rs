@@ -57,14 +57,13 @@ impl Board {
         if self.heard[client].swap(true, Ordering::SeqCst) {
             return;
         }
-        let before = self.count.fetch_add(1, Ordering::SeqCst);
-        if before == 0 {
-            self.first.store(now, Ordering::SeqCst);
-        }
-        if before == self.heard.len() / 2 {
-            self.middle.store(now, Ordering::SeqCst);
-        }
+        // Before it is counted: who sees the full count reads the times.
+        self.first.fetch_min(now, Ordering::SeqCst);
         self.last.fetch_max(now, Ordering::SeqCst);
+        if self.count.load(Ordering::SeqCst) <= self.heard.len() / 2 {
+            self.middle.fetch_max(now, Ordering::SeqCst);
+        }
+        self.count.fetch_add(1, Ordering::SeqCst);
     }
 
     fn wipe(&self) {
@@ -72,6 +71,8 @@ impl Board {
             .iter()
             .for_each(|heard| heard.store(false, Ordering::SeqCst));
         self.count.store(0, Ordering::SeqCst);
+        self.first.store(u64::MAX, Ordering::SeqCst);
+        self.middle.store(0, Ordering::SeqCst);
         self.last.store(0, Ordering::SeqCst);
     }
 }

@@ -56,11 +56,13 @@ impl Config<'_> {
             .iter()
             .filter(|(name, _)| changed.contains(name) || !leased.contains(*name));
         futures::future::join_all(handed_on.map(|(_, tenure)| tenure.suspend())).await;
-        let applied = self.manager.apply(specs).await;
-        let held = self.tenures.iter();
-        for (_, tenure) in held.filter(|(name, _)| leased.contains(*name)) {
-            tenure.resume();
+        // What ran of these has ended. The others may drain for a while, which these do not wait for.
+        for spec in specs.iter().filter(|spec| leased.contains(&spec.name)) {
+            self.manager.add(spec.clone())?;
+            if let Some(tenure) = self.tenures.get(&spec.name) {
+                tenure.resume();
+            }
         }
-        applied.map(drop)
+        self.manager.apply(specs).await.map(drop)
     }
 }

@@ -49,8 +49,8 @@ impl Catalog {
     pub(super) fn read(catalog: &[u8]) -> Result<Self> {
         serde_json::from_slice(catalog).map_err(|_| {
             Error::new(
-                ErrorKind::Protocol,
-                "the catalog in the registry holds no lists",
+                ErrorKind::VersionMismatch,
+                "the catalog in the registry is of another version",
             )
         })
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use mcpool_core::{
-    ErrorKind, Event, EventKind, ServerName, ServerSpec, StateKind,
+    ErrorKind, Event, EventKind, ServerName, ServerSpec, StateKind, ToolFilter,
     model::{Prompt, Resource, ResourceTemplate, Tool},
 };
 use mcpool_manager::{
@@ -20,7 +20,6 @@ use tokio::{
     sync::watch,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
-
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
@@ -66,13 +65,22 @@ pub struct FleetReport {
 struct Written {
     servers: BTreeSet<ServerName>,
     lists: HashMap<ServerName, Lists>,
-    /// The connections of servers that were asked for their lists, and the tasks that do.
-    asked: HashMap<ServerName, (Option<SystemTime>, AbortOnDropHandle<()>)>,
+    /// The servers that were asked for their lists.
+    asked: HashMap<ServerName, Asked>,
+}
+
+/// By which spec and over which connection a server was asked for its lists.
+struct Asked {
+    spec: Arc<ServerSpec>,
+    connected_at: Option<SystemTime>,
+    _task: AbortOnDropHandle<()>,
 }
 
 /// The lists of a server that are known, and good.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Lists {
+    /// Which tools the spec permits; `None` before the first look.
+    permitted: Option<ToolFilter>,
     tools: Option<Arc<CachedList<Tool>>>,
     prompts: Option<Arc<CachedList<Prompt>>>,
     resources: Option<Arc<CachedList<Resource>>>,
@@ -80,11 +88,12 @@ struct Lists {
 }
 
 impl Lists {
-    async fn of(server: &ServerHandle) -> Self {
+    async fn of(server: &ServerHandle, spec: &ServerSpec) -> Self {
         fn good<T, E>(list: Result<Arc<CachedList<T>>, E>) -> Option<Arc<CachedList<T>>> {
             list.ok().filter(|list| list.stale.is_none())
         }
         Self {
+            permitted: Some(spec.tools.clone()),
             tools: good(server.tools(Refresh::Cached).await),
             prompts: good(server.prompts(Refresh::Cached).await),
             resources: good(server.resources(Refresh::Cached).await),
@@ -97,7 +106,10 @@ impl Lists {
         fn newer<T>(now: Option<&Arc<T>>, before: Option<&Arc<T>>) -> bool {
             now.is_some_and(|now| before.is_none_or(|before| !Arc::ptr_eq(now, before)))
         }
-        newer(self.tools.as_ref(), before.tools.as_ref())
+        let is_permitted_otherwise =
+            before.permitted.is_some() && self.permitted != before.permitted;
+        (is_permitted_otherwise && before.tools.is_some())
+            || newer(self.tools.as_ref(), before.tools.as_ref())
             || newer(self.prompts.as_ref(), before.prompts.as_ref())
             || newer(self.resources.as_ref(), before.resources.as_ref())
             || newer(self.templates.as_ref(), before.templates.as_ref())
@@ -106,6 +118,7 @@ impl Lists {
     /// These, and of what is not good now what was.
     fn or(self, before: Self) -> Self {
         Self {
+            permitted: self.permitted.or(before.permitted),
             tools: self.tools.or(before.tools),
             prompts: self.prompts.or(before.prompts),
             resources: self.resources.or(before.resources),
@@ -231,9 +244,9 @@ impl FleetReport {
         server.epoch = tenure.flatten().unwrap_or_default();
         let error = status.last_error.as_ref().filter(|_| !is_standby);
         server.why = error.map(|error| error.message().to_string());
-        let lists = Lists::of(&handle).await;
-        written.ask(&handle, &status, &lists, server.sharing);
-        let before = written.lists.remove(name).unwrap_or_default();
+        let lists = Lists::of(&handle, &spec).await;
+        written.ask(&handle, &spec, &status, &lists, server.sharing);
+        let before = written.lists.get(name).cloned().unwrap_or_default();
         let is_newer = lists.is_newer_than(&before);
         let lists = lists.or(before);
         let catalog = match is_newer {
@@ -255,15 +268,27 @@ impl FleetReport {
 impl Written {
     /// Asks a server for the lists that nobody has asked for yet, once for each of its connections.
     /// One that sessions do not share is connected for them: no other use of it is seen here.
-    fn ask(&mut self, server: &ServerHandle, status: &ServerStatus, lists: &Lists, as_: Sharing) {
+    fn ask(
+        &mut self,
+        server: &ServerHandle,
+        spec: &Arc<ServerSpec>,
+        status: &ServerStatus,
+        lists: &Lists,
+        sharing: Sharing,
+    ) {
         let is_known = lists.tools.is_some()
             && lists.prompts.is_some()
             && lists.resources.is_some()
             && lists.templates.is_some();
-        let may = status.state == StateKind::Ready
-            || (status.state == StateKind::Idle && as_ == Sharing::Each);
         let asked = self.asked.get(&status.name);
-        if is_known || !may || asked.is_some_and(|(at, _)| *at == status.connected_at) {
+        let asked = asked.filter(|asked| Arc::ptr_eq(&asked.spec, spec));
+        let may = match status.state {
+            StateKind::Ready => asked.is_none_or(|asked| asked.connected_at != status.connected_at),
+            // Once: a list that cannot be had does not start it again and again.
+            StateKind::Idle => sharing == Sharing::Each && asked.is_none(),
+            _ => false,
+        };
+        if is_known || !may {
             return;
         }
         let server = server.clone();
@@ -274,8 +299,12 @@ impl Written {
             let _ = server.resources(Refresh::IfStale).await;
             let _ = server.resource_templates(Refresh::IfStale).await;
         });
-        let asking = (status.connected_at, AbortOnDropHandle::new(asking));
-        self.asked.insert(status.name.clone(), asking);
+        let asked = Asked {
+            spec: Arc::clone(spec),
+            connected_at: status.connected_at,
+            _task: AbortOnDropHandle::new(asking),
+        };
+        self.asked.insert(status.name.clone(), asked);
     }
 }
 
