@@ -557,4 +557,15 @@ mod tests {
         assert!(alone.workers.values().all(|worker| !worker.is_here));
         assert_eq!(catalogs(&alone).into_values().collect::<Vec<_>>(), ["ab"]);
     }
+
+    #[test]
+    fn a_worker_that_did_not_answer_when_it_was_last_asked_serves_nothing() {
+        let name: ServerName = "files".parse().unwrap();
+        let before = Instant::now();
+        let worker = inventory("w1", "files", "ready");
+        let answers = BTreeMap::from([(worker.worker.clone(), (worker, before))]);
+        let serve = |asked| serving(&answers, Some(asked), &name).len();
+        assert_eq!(serve(before), 1);
+        assert_eq!(serve(before + LOOK), 0);
+    }
 }

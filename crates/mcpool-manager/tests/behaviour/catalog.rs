@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use mcpool_core::{
-    Error, ErrorKind, EventKind, ServerNotice, ServerPolicy, ServerState, StartMode, StateKind,
-    ToolFilter, model::Prompt,
+    Error, ErrorKind, EventKind, Listing, Raw, Reply, ServerNotice, ServerPolicy, ServerState,
+    StartMode, StateKind, ToolFilter, model::Prompt,
 };
-use mcpool_manager::{CallOptions, ConnectionManager, EventStream, Refresh};
+use mcpool_manager::{CallOptions, ConnectionManager, EventStream, KnownLists, Refresh};
+use mcpool_testkit::tool;
 
 use crate::scripted::*;
 
@@ -338,4 +339,33 @@ async fn the_view_is_shared_not_copied() {
     };
     assert!(Arc::ptr_eq(&of_b(&one), &of_b(&three)));
     assert!(three.generation > one.generation);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_from_elsewhere_follow_each_other_until_the_server_gives_its_own() {
+    let world = World::new();
+    let manager = ConnectionManager::new(world.factory());
+    let lazy = spec("a").with_start(StartMode::Lazy(None));
+    manager.start(vec![lazy]).await.unwrap();
+    let server = of(&manager, "a");
+    let seed = |name: &str| {
+        let raw = Raw::of(&tool(name)).unwrap();
+        let mut lists = KnownLists::default();
+        lists.tools = Some(Listing::new(vec![Reply::new(tool(name), raw)]));
+        server.seed(lists).unwrap();
+    };
+    let known = async || {
+        let tools = server.tools(Refresh::Cached).await.unwrap();
+        let names = tools.items.iter().map(|tool| tool.name.to_string());
+        names.collect::<Vec<_>>()
+    };
+    seed("old");
+    assert_eq!(known().await, ["old"]);
+    seed("new");
+    assert_eq!(known().await, ["new"]);
+    server.tools(Refresh::Force).await.unwrap();
+    let its_own = known().await;
+    assert!(!its_own.contains(&"new".to_owned()), "{its_own:?}");
+    seed("newer");
+    assert_eq!(known().await, its_own);
 }
