@@ -12,7 +12,9 @@ use std::{
     time::Duration,
 };
 
-use mcpool_core::{ErrorKind, ServerName, ServerSpec, Sharing as Clients, StartMode, StateKind};
+use mcpool_core::{
+    ErrorKind, ReconnectPolicy, ServerName, ServerSpec, Sharing as Clients, StartMode, StateKind,
+};
 use mcpool_manager::ConnectionManager;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -25,6 +27,9 @@ use crate::{
     spread::Spread,
     worker::{Inventory, can_serve},
 };
+
+/// The longest pause between two attempts to open a session with a worker.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How often the workers are asked.
 const LOOK: Duration = Duration::from_secs(2);
@@ -56,6 +61,9 @@ const MAX_SERVERS: usize = 10_000;
 /// servers of a worker that did not go in good order. A server of the same name that the manager
 /// has already stays as it is. One that workers run for each session is one that clients do not share
 /// ([`mcpool_core::Sharing::Client`]), for a gateway over the manager.
+///
+/// A session that is lost is opened again without an end of the attempts, with pauses of at most
+/// 5 s: no process is started by it.
 ///
 /// Clones share what they know. What applies a config beside it adds [`specs`](Self::specs).
 #[derive(Clone)]
@@ -281,9 +289,10 @@ impl Follow {
             if self.sessions > 1 {
                 connector = connector.with_spread(Arc::clone(&spread));
             }
-            let Ok(spec) = ServerSpec::custom(name.as_str(), Arc::new(connector)) else {
+            let Ok(mut spec) = ServerSpec::custom(name.as_str(), Arc::new(connector)) else {
                 continue;
             };
+            spec.policy.reconnect = reconnect();
             let known_now = Known {
                 spec: self.shared_by(spec, sharing),
                 sharing,
@@ -423,6 +432,16 @@ fn merged<'a>(
         }
     }
     fleet
+}
+
+/// How a session with a worker is opened again. It starts no process: the worker's manager has the
+/// policy for that. So nothing is spared by long pauses, while another worker may have the server.
+fn reconnect() -> ReconnectPolicy {
+    ReconnectPolicy {
+        cap: LONGEST_PAUSE,
+        max_attempts: None,
+        ..ReconnectPolicy::default()
+    }
 }
 
 /// The workers that can serve a server, as those say that answered when they were last asked.
