@@ -437,11 +437,10 @@ fn merged<'a>(
 /// How a session with a worker is opened again. It starts no process: the worker's manager has the
 /// policy for that. So nothing is spared by long pauses, while another worker may have the server.
 fn reconnect() -> ReconnectPolicy {
-    ReconnectPolicy {
-        cap: LONGEST_PAUSE,
-        max_attempts: None,
-        ..ReconnectPolicy::default()
-    }
+    let mut policy = ReconnectPolicy::default();
+    policy.cap = LONGEST_PAUSE;
+    policy.max_attempts = None;
+    policy
 }
 
 /// The workers that can serve a server, as those say that answered when they were last asked.
