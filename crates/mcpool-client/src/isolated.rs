@@ -165,8 +165,7 @@ impl IsolatedClient {
 
     /// The connect that is under way, or a new one.
     fn connecting(&self, state: &mut IsolatedState) -> Shared<Connecting> {
-        let under_way = state.connecting.as_ref().and_then(WeakShared::upgrade);
-        if let Some(connecting) = under_way {
+        if let Some(connecting) = state.under_way() {
             return connecting;
         }
         let again = state.current.is_some();
@@ -239,6 +238,11 @@ impl IsolatedClient {
 }
 
 impl IsolatedState {
+    /// The connect that is under way.
+    fn under_way(&self) -> Option<Shared<Connecting>> {
+        self.connecting.as_ref().and_then(WeakShared::upgrade)
+    }
+
     /// The connection, if it lives.
     fn living(&self) -> Option<Arc<Connection>> {
         let current = self.current.as_ref()?;
@@ -346,25 +350,20 @@ impl Client for IsolatedClient {
     /// As [`Client::notify`], where there is a connection: a server that connects later asks for
     /// what it wants to know.
     async fn notify(&self, notification: &Notification) -> Result<()> {
-        if self.closed.is_cancelled() {
-            return Err(self.refused());
-        }
-        let (living, connecting) = {
+        let is_there = {
             let state = self.state();
-            let connecting = state.connecting.as_ref().and_then(WeakShared::upgrade);
-            (state.living(), connecting)
+            // A server that is being connected may have asked already.
+            state.living().is_some() || state.under_way().is_some()
         };
-        let connection = match (living, connecting) {
-            (Some(connection), _) => connection,
-            // It may have asked already.
-            (None, Some(connecting)) => match connecting.await {
-                Ok(connection) => connection,
-                // There is nobody to notify.
-                Err(_) => return Ok(()),
-            },
-            (None, None) => return Ok(()),
-        };
-        connection.client.notify(notification).await
+        if !is_there && !self.is_closed() {
+            return Ok(());
+        }
+        match self.connected().await {
+            Ok(connection) => connection.client.notify(notification).await,
+            Err(error) if self.is_closed() => Err(error),
+            // There is nobody to notify.
+            Err(_) => Ok(()),
+        }
     }
 
     /// Waits for [`close`](Client::close): a lost connection is not the end.

@@ -50,9 +50,6 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 /// When a server that clients do not share is closed again after its lists were read.
 const LISTING_IDLE: Duration = Duration::from_secs(60);
 
-/// Sessions with one server at most.
-const MAX_SPREAD: u32 = 8;
-
 /// Servers that are taken from a pool.
 const MAX_SERVERS: usize = 10_000;
 
@@ -103,6 +100,9 @@ impl Known {
 }
 
 impl Follow {
+    /// Sessions with one server at most.
+    pub const MAX_SESSIONS: u32 = 8;
+
     /// Nothing is asked before [`run`](Self::run).
     #[must_use]
     pub fn new(carrier: Carrier) -> Self {
@@ -122,7 +122,7 @@ impl Follow {
     /// has two more.
     #[must_use]
     pub fn with_sessions(mut self, sessions: u32) -> Self {
-        self.sessions = sessions.clamp(1, MAX_SPREAD);
+        self.sessions = sessions.clamp(1, Self::MAX_SESSIONS);
         self
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use mcpool::{
     Client, ClientFactory as _, ConnectOptions, ConnectionManager, HttpSpec, ServerHandle,
-    ServerName, ServerSpec, StandardFactory, StdioSpec, Verbs as _,
+    ServerName, ServerSpec, StandardFactory, Verbs as _,
     nats::{Carrier, NatsConnector, NatsOptions, PoolName, probe},
 };
 use mcpool_testkit::nats::NatsServer;
@@ -21,7 +21,8 @@ use crate::{
     Outcome,
     contender::{Contender, calls},
     programs::{Program, this_as_server},
-    rounds::{Options, median, time},
+    rounds::{Options, median, row, time},
+    stdio::spec,
 };
 
 /// Servers, and workers of which each has one, where throughput is measured.
@@ -56,7 +57,7 @@ async fn hop(nats: &str, options: &Options) -> Outcome {
     let (_gateway, origin) = Program::gateway(&json!({"bench": this_as_server()?}), &[])?;
     let through_nats = connect(pool.spec("bench")?).await?;
     let over_http = connect(over_http("bench", &origin)?).await?;
-    let alone = connect(stdio("bench")?).await?;
+    let alone = connect(spec("bench")?).await?;
     let contenders = [through_nats, over_http, alone];
     row(&[
         "work",
@@ -112,7 +113,7 @@ async fn throughput(nats: &str, options: &Options) -> Outcome {
         Spread::start(
             names
                 .iter()
-                .map(|name| stdio(name))
+                .map(|name| spec(name))
                 .collect::<Outcome<_>>()?,
         )
         .await?,
@@ -262,18 +263,7 @@ async fn connect(spec: ServerSpec) -> Outcome<Arc<dyn Client>> {
         .await?)
 }
 
-fn stdio(name: &str) -> Outcome<ServerSpec> {
-    let this = std::env::current_exe()?;
-    let command = this.to_str().ok_or("the path of this program is no text")?;
-    let stdio = StdioSpec::new(command).with_args(["serve-stdio"]);
-    Ok(ServerSpec::stdio(name, stdio)?)
-}
-
 fn over_http(name: &str, origin: &str) -> Outcome<ServerSpec> {
     let url = format!("{origin}/servers/{name}/mcp");
     Ok(ServerSpec::http(name, HttpSpec::new(url))?)
-}
-
-fn row(cells: &[&str]) {
-    println!("| {} |", cells.join(" | "));
 }

@@ -18,7 +18,7 @@ use crate::{
     posting::Posting,
     process::Running,
     programs::{Program, this_as_server},
-    rounds::{Options, median, time},
+    rounds::{Options, median, row, time},
     stdio::Limit,
 };
 
@@ -66,8 +66,8 @@ pub(crate) async fn run(options: &Options) -> Outcome {
     for (name, ..) in &proxies {
         head.extend([*name, "× calls/s"]);
     }
-    print(&head);
-    print(&vec!["---"; head.len()]);
+    row(&head);
+    row(&vec!["---"; head.len()]);
     let text: Arc<str> = "0123456789abcdef".into();
     for (work, count, in_flight) in [("one at a time", 1_000, 1), ("32 in flight", 6_400, 32)] {
         let mut rounds: Vec<Vec<f64>> = Vec::new();
@@ -94,7 +94,7 @@ pub(crate) async fn run(options: &Options) -> Outcome {
             }
         }
         let figure = |of: &dyn Fn(&[f64]) -> f64| median(rounds.iter().map(|r| of(r)).collect());
-        let mut row = vec![
+        let mut cells = vec![
             format!("16 B, {work}"),
             time(figure(&|round| round[0])),
             time(figure(&|round| round[1])),
@@ -103,10 +103,10 @@ pub(crate) async fn run(options: &Options) -> Outcome {
             format!("{:.2}", figure(&|round| round[0] / round[2])),
         ];
         for at in 3..3 + proxies.len() {
-            row.push(time(figure(&|round| round[at])));
-            row.push(format!("{:.0}", figure(&|round| round[at] / round[0])));
+            cells.push(time(figure(&|round| round[at])));
+            cells.push(format!("{:.0}", figure(&|round| round[at] / round[0])));
         }
-        print(&row.iter().map(String::as_str).collect::<Vec<_>>());
+        row(&cells.iter().map(String::as_str).collect::<Vec<_>>());
     }
     drop(proxies);
     println!();
@@ -267,8 +267,4 @@ async fn connected(client: &reqwest::Client, url: &str) -> Outcome<Posting> {
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
-}
-
-fn print(cells: &[&str]) {
-    println!("| {} |", cells.join(" | "));
 }

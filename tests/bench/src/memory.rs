@@ -8,16 +8,14 @@ use std::{
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use mcpool::{
-    ConnectBudget, ConnectionManager, ServerSpec, StandardFactory, StdioSpec, Verbs as _,
-};
+use mcpool::{ConnectBudget, ConnectionManager, ServerSpec, StandardFactory, Verbs as _};
 use rmcp::{ServiceExt as _, transport::TokioChildProcess};
 use serde_json::json;
 
 use crate::{
     Outcome,
     contender::{Contender as _, Rmcp},
-    rounds,
+    rounds, stdio,
 };
 
 const MORE: usize = 1_000;
@@ -27,12 +25,7 @@ const AT_ONCE: usize = 32;
 const SETTLED: Duration = Duration::from_secs(2);
 
 fn spec(nth: usize) -> Outcome<ServerSpec> {
-    let program = std::env::current_exe()?;
-    let command = program
-        .to_str()
-        .ok_or("the path of this program is no text")?;
-    let stdio = StdioSpec::new(command).with_args(["serve-stdio"]);
-    Ok(ServerSpec::stdio(format!("s{nth}"), stdio)?)
+    stdio::spec(&format!("s{nth}"))
 }
 
 /// Resident memory of a process (`self`, or a number) in kilobytes, from the kernel.

@@ -86,7 +86,7 @@ impl Series {
                 cell(ratio, |ratio| format!("{ratio:.2}"))
             };
             let manager = over(&|round| Some(micros(&round.manager) - micros(&round.client)));
-            row([
+            row(&[
                 &work,
                 &time(|round| Some(&round.client)),
                 &time(|round| Some(&round.limit)),
@@ -103,7 +103,7 @@ impl Series {
 
 /// The head of the table that all rows make: Markdown, as `docs/measurements.md` has it.
 pub(crate) fn head() {
-    row([
+    row(&[
         "work",
         "mcpool",
         "limit",
@@ -114,7 +114,7 @@ pub(crate) fn head() {
         "× rmcp",
         "manager",
     ]);
-    row(["---"; 9]);
+    row(&["---"; 9]);
 }
 
 fn cell(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
@@ -122,7 +122,7 @@ fn cell(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
 }
 
 /// One row. `–` stands for what there is none of.
-pub(crate) fn row(cells: [&str; 9]) {
+pub(crate) fn row(cells: &[&str]) {
     println!("| {} |", cells.join(" | "));
 }
 
@@ -130,7 +130,7 @@ pub(crate) fn row(cells: [&str; 9]) {
 pub(crate) fn figure(work: &str, unit: &str, ours: f64, limit: Option<f64>, rmcp: Option<f64>) {
     let value = |value: f64| format!("{value:.1} {unit}");
     let ratio = |other| cell(other, |other| format!("{:.2}", ours / other));
-    row([
+    row(&[
         work,
         &value(ours),
         &cell(limit, value),

@@ -21,7 +21,7 @@ use crate::{
     http::pooled,
     memory::resident,
     posting::Posting,
-    rounds::{median, time},
+    rounds::{median, row, time},
 };
 
 /// Servers and clients of each run.
@@ -359,8 +359,4 @@ fn megabytes(kilobytes: f64) -> String {
 #[expect(clippy::cast_precision_loss, reason = "thousands")]
 fn clients_f64(clients: usize) -> f64 {
     clients as f64
-}
-
-fn row(cells: &[&str]) {
-    println!("| {} |", cells.join(" | "));
 }

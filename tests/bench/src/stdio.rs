@@ -136,13 +136,14 @@ impl Limit {
     }
 }
 
-fn spec() -> Outcome<ServerSpec> {
+/// This program as a server over stdio.
+pub(crate) fn spec(name: &str) -> Outcome<ServerSpec> {
     let program = std::env::current_exe()?;
     let command = program
         .to_str()
         .ok_or("the path of this program is no text")?;
     let stdio = StdioSpec::new(command).with_args(["serve-stdio"]);
-    Ok(ServerSpec::stdio("bench", stdio)?)
+    Ok(ServerSpec::stdio(name, stdio)?)
 }
 
 pub(crate) async fn run(options: &Options) -> Outcome {
@@ -152,9 +153,11 @@ pub(crate) async fn run(options: &Options) -> Outcome {
     child.arg("serve-stdio");
     let rmcp: Rmcp = Arc::new(().serve(TokioChildProcess::new(child)?).await?);
     let factory = StandardFactory::new();
-    let client: Arc<dyn Client> = factory.connect(&spec()?, &ConnectOptions::new()).await?;
+    let client: Arc<dyn Client> = factory
+        .connect(&spec("bench")?, &ConnectOptions::new())
+        .await?;
     let manager = ConnectionManager::new(Arc::new(factory));
-    manager.start(vec![spec()?]).await?.all_connected()?;
+    manager.start(vec![spec("bench")?]).await?.all_connected()?;
     let handle: ServerHandle = manager.server("bench")?;
 
     let small = "0123456789abcdef";

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::{
     leases::{Lives, lengths},
     load::{COUNT, Load},
-    rig::{Fleet, Gateway, POOL, handles, over_http},
+    rig::{Fleet, Gateway, handles, leaves_signs, over_http, served},
 };
 
 const SERVERS: [&str; 2] = ["work", "l0"];
@@ -66,11 +66,7 @@ async fn clocks_are_minutes_apart() {
     };
     let signs = tempfile::tempdir().unwrap();
     let alive = signs.path().join("alive");
-    let fleet = Fleet::of(&SERVERS, |server, behavior| {
-        if server == "l0" {
-            behavior.alive_file = Some(alive.to_string_lossy().into_owned());
-        }
-    });
+    let fleet = Fleet::of(&SERVERS, leaves_signs("l0", &alive));
     let (before, after) = (
         fleet.like(at(&library, "-7m")),
         fleet.like(at(&library, "+7m")),
@@ -84,10 +80,7 @@ async fn clocks_are_minutes_apart() {
     // One gateway of today, one of later.
     let gateway = Gateway::start_for(&url, "g0", &SERVERS).await;
     let empty = at(&library, "+7m")(Cli::new(json!({"mcpServers": {}})));
-    let key = empty.dir().join("key");
-    std::fs::write(&key, "07".repeat(32)).unwrap();
-    let later = Served::start(&empty, &key, &["--nats", &url, "--pool", POOL]);
-    later.ready().await;
+    let later = served(&empty, &url).await;
     assert!(ahead(&later) > Duration::from_secs(6 * 60));
     let (clients, over_http) = over_http(later.port(), &SERVERS).await;
     let mut servers = handles(std::slice::from_ref(&gateway));

@@ -13,15 +13,12 @@ use mcpool_testkit::{
     faults::{Fault, TcpProxy},
     nats::NatsCluster,
 };
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 
 use crate::{
     PATIENCE,
     load::{COUNT, Load, summary},
-    rig::{Fleet, Gateway, handles},
+    rig::{self, Fleet, Gateway, handles},
 };
 
 const SERVERS: [&str; 3] = ["l0", "l1", "l2"];
@@ -76,8 +73,7 @@ impl Machine {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.running.child.id()).unwrap();
-        kill(Pid::from_raw(pid), signal).unwrap();
+        rig::signal(&self.running, signal);
     }
 
     fn pass(&self, fault: Fault) {

@@ -21,7 +21,7 @@ use mcpool_testkit::{
     faults::{Fault, TcpProxy},
     nats::{NatsCluster, NatsServer},
 };
-use rig::{Clients, Fleet, POOL, RELAYED, gateways, handles};
+use rig::{Clients, Fleet, POOL, RELAYED, gateways, handles, terminate};
 use serde_json::json;
 
 /// Longer than anything takes that works.
@@ -64,15 +64,7 @@ async fn workers_go_in_good_order() {
         gateways[0].sees(2).await;
         load.goes_on().await;
         let (victim, at) = (stop % 2, Instant::now());
-        let pid = i32::try_from(workers[victim].child.id()).unwrap();
-        nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(pid),
-            nix::sys::signal::Signal::SIGTERM,
-        )
-        .unwrap();
-        let worker = &mut workers[victim].child;
-        let ended = || matches!(worker.try_wait(), Ok(Some(_)));
-        assert!(eventually(PATIENCE, ended).await, "it does not end");
+        terminate(&mut workers[victim]).await;
         times.push(load.recovered(at).await);
         workers[victim] = fleet.worker(&url, &format!("w{victim}"));
     }

@@ -1,13 +1,21 @@
 //! Workers as programs, gateways in this process, and the journal of one server.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use mcpool_client::StandardFactory;
 use mcpool_core::{HttpSpec, ServerName, ServerPolicy, ServerSpec, Verbs as _};
-use mcpool_e2e::{Cli, Running};
+use mcpool_e2e::{Cli, Gateway as Served, Running};
 use mcpool_manager::{CallOptions, ConnectionManager, ServerHandle};
 use mcpool_nats::{Carrier, Identity, NatsConnector, NatsOptions, PoolName, discover};
 use mcpool_testkit::{Behavior, eventually, fixtures::stdio::fixture_path};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -17,6 +25,37 @@ use crate::{
 
 pub(crate) const POOL: &str = "tools";
 const SERVER: &str = "work";
+
+/// Sends a signal to a worker.
+pub(crate) fn signal(worker: &Running, signal: Signal) {
+    let pid = i32::try_from(worker.child.id()).unwrap();
+    kill(Pid::from_raw(pid), signal).unwrap();
+}
+
+/// Ends a worker in good order.
+pub(crate) async fn terminate(worker: &mut Running) {
+    signal(worker, Signal::SIGTERM);
+    let ended = || matches!(worker.child.try_wait(), Ok(Some(_)));
+    assert!(eventually(PATIENCE, ended).await, "it does not end");
+}
+
+/// One server of several leaves a sign of its life.
+pub(crate) fn leaves_signs(server: &str, file: &Path) -> impl Fn(&str, &mut Behavior) {
+    move |name, behavior| {
+        if name == server {
+            behavior.alive_file = Some(file.to_string_lossy().into_owned());
+        }
+    }
+}
+
+/// `mcpool serve` with the servers of the pool.
+pub(crate) async fn served(cli: &Cli, url: &str) -> Served {
+    let key = cli.dir().join("key");
+    std::fs::write(&key, "07".repeat(32)).unwrap();
+    let served = Served::start(cli, &key, &["--nats", url, "--pool", POOL]);
+    served.ready().await;
+    served
+}
 
 /// The tool of the journal as a gateway names it.
 pub(crate) const RELAYED: Work = Work {

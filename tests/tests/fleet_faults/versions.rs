@@ -6,31 +6,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mcpool_e2e::{Cli, Gateway as Served, Running, rounds};
-use mcpool_testkit::{eventually, nats::NatsServer};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use mcpool_e2e::{Cli, rounds};
+use mcpool_testkit::nats::NatsServer;
 use serde_json::{Value, json};
 
 use crate::{
-    PATIENCE,
     leases::{Lives, lengths},
     load::{COUNT, Load},
-    rig::{Fleet, Gateway, POOL, handles, over_http},
+    rig::{Fleet, Gateway, POOL, handles, leaves_signs, over_http, served, terminate},
 };
 
 const SERVERS: [&str; 2] = ["work", "l0"];
 const TERMS: [&str; 4] = ["--one", "l0", "--lease", "5s"];
-
-/// Ends it in good order.
-async fn terminate(worker: &mut Running) {
-    let pid = i32::try_from(worker.child.id()).unwrap();
-    kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
-    let ended = || matches!(worker.child.try_wait(), Ok(Some(_)));
-    assert!(eventually(PATIENCE, ended).await, "it does not end");
-}
 
 /// The workers of the pool as this program shows them, in order.
 fn shown(cli: &Cli, url: &str) -> Vec<String> {
@@ -53,11 +40,7 @@ async fn an_older_program_works_with_this_one() {
     };
     let signs = tempfile::tempdir().unwrap();
     let alive = signs.path().join("alive");
-    let this = Fleet::of(&SERVERS, |server, behavior| {
-        if server == "l0" {
-            behavior.alive_file = Some(alive.to_string_lossy().into_owned());
-        }
-    });
+    let this = Fleet::of(&SERVERS, leaves_signs("l0", &alive));
     let older = this.like(|cli| cli.with_program(program.clone()));
     let url = nats.url();
     let run = |number: usize| {
@@ -69,10 +52,7 @@ async fn an_older_program_works_with_this_one() {
     // Without servers of their own: `status` would start them.
     let none = || Cli::new(json!({"mcpServers": {}}));
     let (looking, empty) = (none(), none().with_program(program));
-    let key = empty.dir().join("key");
-    std::fs::write(&key, "07".repeat(32)).unwrap();
-    let before = Served::start(&empty, &key, &["--nats", &url, "--pool", POOL]);
-    before.ready().await;
+    let before = served(&empty, &url).await;
     let (clients, over_http) = over_http(before.port(), &SERVERS).await;
     let mut servers = handles(std::slice::from_ref(&gateway));
     servers.extend(over_http);

@@ -189,7 +189,7 @@ pub(crate) struct ServeArgs {
         value_name = "N",
         default_value_t = 1,
         requires = "urls",
-        value_parser = clap::value_parser!(u32).range(1..=8),
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(mcpool::nats::Follow::MAX_SESSIONS)),
         help_heading = "Options of a fleet"
     )]
     spread: u32,

@@ -150,10 +150,7 @@ pub(crate) fn seed<T: Listed>(shared: &Shared, server: &Server, list: Option<Lis
     let cache = T::cache(&server.catalog);
     let Some(list) = list else { return };
     let before = cache.cached();
-    if before
-        .as_ref()
-        .is_some_and(|before| before.version != SEEDED)
-    {
+    if before.is_some_and(|before| before.version != SEEDED) {
         return;
     }
     cache.store(cached(list, SEEDED, None));

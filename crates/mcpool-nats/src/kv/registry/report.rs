@@ -79,8 +79,8 @@ struct Asked {
 /// The lists of a server that are known, and good.
 #[derive(Clone, Default)]
 struct Lists {
-    /// Which tools the spec permits; `None` before the first look.
-    permitted: Option<ToolFilter>,
+    /// Which says what tools are permitted; `None` before the first look.
+    spec: Option<Arc<ServerSpec>>,
     tools: Option<Arc<CachedList<Tool>>>,
     prompts: Option<Arc<CachedList<Prompt>>>,
     resources: Option<Arc<CachedList<Resource>>>,
@@ -88,12 +88,12 @@ struct Lists {
 }
 
 impl Lists {
-    async fn of(server: &ServerHandle, spec: &ServerSpec) -> Self {
+    async fn of(server: &ServerHandle, spec: &Arc<ServerSpec>) -> Self {
         fn good<T, E>(list: Result<Arc<CachedList<T>>, E>) -> Option<Arc<CachedList<T>>> {
             list.ok().filter(|list| list.stale.is_none())
         }
         Self {
-            permitted: Some(spec.tools.clone()),
+            spec: Some(Arc::clone(spec)),
             tools: good(server.tools(Refresh::Cached).await),
             prompts: good(server.prompts(Refresh::Cached).await),
             resources: good(server.resources(Refresh::Cached).await),
@@ -103,11 +103,13 @@ impl Lists {
 
     /// Whether there is something in it that `before` does not have.
     fn is_newer_than(&self, before: &Self) -> bool {
+        fn permitted(lists: &Lists) -> Option<&ToolFilter> {
+            lists.spec.as_ref().map(|spec| &spec.tools)
+        }
         fn newer<T>(now: Option<&Arc<T>>, before: Option<&Arc<T>>) -> bool {
             now.is_some_and(|now| before.is_none_or(|before| !Arc::ptr_eq(now, before)))
         }
-        let is_permitted_otherwise =
-            before.permitted.is_some() && self.permitted != before.permitted;
+        let is_permitted_otherwise = permitted(self) != permitted(before);
         (is_permitted_otherwise && before.tools.is_some())
             || newer(self.tools.as_ref(), before.tools.as_ref())
             || newer(self.prompts.as_ref(), before.prompts.as_ref())
@@ -118,7 +120,7 @@ impl Lists {
     /// These, and of what is not good now what was.
     fn or(self, before: Self) -> Self {
         Self {
-            permitted: self.permitted.or(before.permitted),
+            spec: self.spec.or(before.spec),
             tools: self.tools.or(before.tools),
             prompts: self.prompts.or(before.prompts),
             resources: self.resources.or(before.resources),
