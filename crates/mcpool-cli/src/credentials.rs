@@ -11,7 +11,11 @@ use crate::{config_files, exit::Failure};
 
 /// Logins, with their tokens where the config says, else where the user's own config says.
 pub(crate) fn oauth(loaded: &Loaded) -> Result<OAuth, Failure> {
-    let wanted = loaded.credentials().or_else(of_user).unwrap_or_default();
+    let wanted = loaded
+        .pool()
+        .credentials
+        .or_else(of_user)
+        .unwrap_or_default();
     let store: Arc<dyn TokenStore> = match (FileStore::in_data_dir(), wanted) {
         (Ok(files), CredentialStore::Keyring) => keyring(files)?,
         (Ok(files), _) => Arc::new(files),
@@ -32,7 +36,8 @@ fn of_user() -> Option<CredentialStore> {
         .with_user_file(path)
         .load()
         .ok()?
-        .credentials()
+        .pool()
+        .credentials
 }
 
 #[cfg(feature = "keyring")]

@@ -5,17 +5,15 @@ mod oauth;
 use std::path::{Path, PathBuf};
 
 use mcpool_core::{
-    EnvInheritance, HttpSpec, ProtocolChoice, ReconnectPolicy, Result, Secret, ServerPolicy,
-    ServerSpec, Sharing, StartMode, StdioSpec, ToolFilter, TransportSpec,
+    EnvInheritance, HttpSpec, ProtocolChoice, Result, Secret, ServerSpec, StartMode, StdioSpec,
+    ToolFilter, TransportSpec,
 };
 
 use crate::{
     settings::{
-        Health, InheritName, InheritSettings, Reconnect, ReconnectPreset, ReconnectSettings,
-        ServerSettings, SharingName, StartName, TransportName,
+        InheritName, InheritSettings, PolicySettings, ServerSettings, StartName, TransportName,
     },
     template::{Syntax, Template},
-    units::HumanDuration,
 };
 
 /// The spec of an entry, placeholders still in it, no resolver attached.
@@ -44,15 +42,18 @@ pub(crate) fn spec(name: &str, settings: &ServerSettings, base: &Path) -> Result
     };
     let mut spec = ServerSpec::new(name, transport)?
         .with_enabled(settings.enabled.unwrap_or(true))
-        .with_instances(settings.instances.unwrap_or(1))
-        .with_sharing(match settings.sharing {
-            Some(SharingName::Client) => Sharing::Client,
-            Some(SharingName::Pool) | None => Sharing::Pool,
-        })
         .with_protocol(protocol(settings.protocol.as_deref()))
-        .with_start(start(settings))
-        .with_policy(policy(settings));
-    spec.required = settings.required.unwrap_or(false);
+        .with_start(start(&settings.policies));
+    settings.policies.apply(&mut spec);
+    let timeouts = &mut spec.policy.timeouts;
+    if let Some(timeout) = settings.timeout {
+        timeouts.request = timeout.0;
+    }
+    if let Some(timeout) = settings.startup_timeout {
+        timeouts.startup = timeout.0;
+    }
+    // A request that may take longer than the bound of all requests means both.
+    timeouts.request_max = timeouts.request_max.max(timeouts.request);
     if let Some(tools) = &settings.tools {
         let mut filter = ToolFilter::default().with_deny(tools.deny.iter());
         filter.allow = tools.allow.clone();
@@ -91,13 +92,10 @@ fn http(url: &str, settings: &ServerSettings, base: &Path) -> Result<HttpSpec> {
     {
         spec = spec.with_header("Authorization", Secret::new(format!("Bearer {token}")));
     }
-    if let Some(HumanDuration(timeout)) = settings.connect_timeout {
-        spec.connect_timeout = timeout;
-    }
+    settings.http.apply(&mut spec);
     spec.read_idle_timeout = settings.read_idle_timeout.map(|timeout| timeout.0);
     spec.ca_file = settings.ca_file.as_deref().map(|file| anchored(file, base));
     spec.proxy = settings.proxy.clone();
-    spec.allow_cleartext_credentials = settings.allow_cleartext_credentials.unwrap_or(false);
     if let Some(settings) = &settings.oauth {
         spec = spec.with_oauth(oauth::spec(settings, base)?);
     }
@@ -133,7 +131,7 @@ fn protocol(text: Option<&str>) -> ProtocolChoice {
     }
 }
 
-fn start(settings: &ServerSettings) -> StartMode {
+fn start(settings: &PolicySettings) -> StartMode {
     let lazy = settings.lazy == Some(true);
     match settings.start {
         Some(StartName::Lazy) => StartMode::Lazy(settings.idle_timeout.map(|idle| idle.0)),
@@ -141,56 +139,4 @@ fn start(settings: &ServerSettings) -> StartMode {
         Some(StartName::Background) => StartMode::Background,
         Some(StartName::Eager) | None => StartMode::Eager,
     }
-}
-
-fn policy(settings: &ServerSettings) -> ServerPolicy {
-    let mut policy = ServerPolicy::default();
-    if let Some(reconnect) = &settings.reconnect {
-        policy.reconnect = match reconnect {
-            Reconnect::Preset(preset) => preset_policy(*preset),
-            Reconnect::Custom(custom) => custom_policy(custom),
-        };
-    }
-    match &settings.health {
-        None => {}
-        Some(Health::Enabled(enabled)) => policy.health.enabled = *enabled,
-        Some(Health::Custom(custom)) => custom.apply(&mut policy.health),
-    }
-    let timeouts = &mut policy.timeouts;
-    let set = |place: &mut std::time::Duration, value: Option<HumanDuration>| {
-        if let Some(value) = value {
-            *place = value.0;
-        }
-    };
-    set(&mut timeouts.request, settings.timeout);
-    set(&mut timeouts.request_max, settings.max_timeout);
-    set(&mut timeouts.startup, settings.startup_timeout);
-    set(&mut timeouts.discover, settings.discover_timeout);
-    // A request that may take longer than the bound of all requests means both.
-    timeouts.request_max = timeouts.request_max.max(timeouts.request);
-    if let Some(limits) = &settings.limits {
-        limits.apply(&mut policy.limits);
-    }
-    if let Some(shutdown) = &settings.shutdown {
-        shutdown.apply(&mut policy.shutdown);
-    }
-    policy.catalog_ttl = settings.catalog_ttl.map(|ttl| ttl.0);
-    policy.trust_annotations = settings.trust_annotations.unwrap_or(false);
-    policy
-}
-
-fn preset_policy(preset: ReconnectPreset) -> ReconnectPolicy {
-    match preset {
-        ReconnectPreset::Default => ReconnectPolicy::default(),
-        ReconnectPreset::Unlimited => ReconnectPolicy::unlimited(),
-        ReconnectPreset::Retrying => ReconnectPolicy::retrying(3),
-        ReconnectPreset::FiveThenStop => ReconnectPolicy::five_then_stop(),
-        ReconnectPreset::Never => ReconnectPolicy::never(),
-    }
-}
-
-fn custom_policy(custom: &ReconnectSettings) -> ReconnectPolicy {
-    let mut policy = preset_policy(custom.preset.unwrap_or(ReconnectPreset::Default));
-    custom.apply(&mut policy);
-    policy
 }

@@ -1,9 +1,6 @@
 //! Layers on top of each other: a whole entry wins, fields are never mixed.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use mcpool_core::{ServerName, ServerSpec};
 
@@ -11,7 +8,7 @@ use crate::{
     diagnose::Problem,
     expand::Resolver,
     origin::Origin,
-    settings::{BudgetSettings, CredentialStore, ProfileSettings, ServerSettings},
+    settings::{PoolSettings, ServerSettings},
 };
 
 /// One server after loading.
@@ -74,9 +71,7 @@ impl Entry {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Layer {
     pub(crate) entries: Vec<Entry>,
-    pub(crate) budget: BudgetSettings,
-    pub(crate) credentials: Option<CredentialStore>,
-    pub(crate) profiles: BTreeMap<String, ProfileSettings>,
+    pub(crate) pool: PoolSettings,
 }
 
 /// Lays `strong` over `weak`. Associative: however three layers are bracketed, the result is the
@@ -102,16 +97,9 @@ pub(crate) fn merge(weak: Layer, strong: Layer) -> Layer {
             }
         }
     }
-    let mut profiles = weak.profiles;
-    profiles.extend(strong.profiles);
     Layer {
         entries,
-        profiles,
-        budget: BudgetSettings {
-            stdio: strong.budget.stdio.or(weak.budget.stdio),
-            http: strong.budget.http.or(weak.budget.http),
-        },
-        credentials: strong.credentials.or(weak.credentials),
+        pool: strong.pool.over(weak.pool),
     }
 }
 
@@ -120,7 +108,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::loader::Loader;
+    use crate::{
+        loader::Loader,
+        settings::{BudgetSettings, CredentialStore, ProfileSettings},
+    };
 
     /// A layer of these servers, each distinguishable by its command.
     fn layer(tag: usize, names: &[u8]) -> Layer {
@@ -143,17 +134,20 @@ mod tests {
             };
             (format!("p{name}"), settings)
         };
-        Layer {
-            profiles: names.iter().map(profile).collect(),
-            entries: loaded.entries().to_vec(),
-            budget: BudgetSettings {
-                stdio: names.first().map(|n| u32::from(*n) + 1),
-                http: None,
-            },
+        let pool = PoolSettings {
+            profiles: Some(names.iter().map(profile).collect()),
+            budget: names.first().map(|n| BudgetSettings {
+                stdio: (n % 2 == 0).then_some(u32::from(*n) + 1),
+                http: (n % 3 == 0).then_some(u32::from(*n) + 1),
+            }),
             credentials: names.last().map(|n| match n % 2 {
                 0 => CredentialStore::File,
                 _ => CredentialStore::Keyring,
             }),
+        };
+        Layer {
+            entries: loaded.entries().to_vec(),
+            pool,
         }
     }
 
@@ -183,9 +177,7 @@ mod tests {
             let left = merge(merge(a.clone(), b.clone()), c.clone());
             let right = merge(a.clone(), merge(b.clone(), c.clone()));
             prop_assert_eq!(shape(&left), shape(&right));
-            prop_assert_eq!(left.budget, right.budget);
-            prop_assert_eq!(left.credentials, right.credentials);
-            prop_assert_eq!(&left.profiles, &right.profiles);
+            prop_assert_eq!(left.pool, right.pool);
             // A whole entry wins, and the empty layer changes nothing.
             for entry in &c.entries {
                 let found = left.entries.iter().find(|e| e.name == entry.name).unwrap();

@@ -6,15 +6,15 @@ mod entry;
 mod http;
 mod oauth;
 mod policies;
+mod pool;
 mod process;
-mod profiles;
 mod transport;
 #[cfg(feature = "url")]
 mod url;
 mod values;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     ops::Range,
     path::Path,
     sync::Arc,
@@ -25,7 +25,7 @@ use crate::{
     dialects::{self, Dialect, Found, Located, Place, Rules},
     document::{Member, Node, Value},
     origin::{Fields, Origin},
-    settings::{BudgetSettings, CredentialStore, ImportOrder, ProfileSettings, ServerSettings},
+    settings::{ImportOrder, PoolSettings, ServerSettings},
     source::{Source, Span},
     template::Reference,
 };
@@ -37,9 +37,7 @@ pub(crate) struct Reading {
     pub(crate) problems: Vec<Problem>,
     pub(crate) imports: Vec<(Dialect, Span)>,
     pub(crate) import_order: ImportOrder,
-    pub(crate) budget: Option<BudgetSettings>,
-    pub(crate) credentials: Option<CredentialStore>,
-    pub(crate) profiles: BTreeMap<String, ProfileSettings>,
+    pub(crate) pool: PoolSettings,
     pub(crate) inputs: HashMap<String, InputDeclaration>,
 }
 
@@ -319,16 +317,9 @@ struct Header<'a> {
 }
 
 impl Header<'_> {
-    const KEYS: &'static [&'static str] = &[
-        "$schema",
-        "mcpServers",
-        "defaults",
-        "imports",
-        "budget",
-        "credentials",
-        "profiles",
-        "inputs",
-    ];
+    /// The keys that are no fields of [`PoolSettings`].
+    const KEYS: &'static [&'static str] =
+        &["$schema", "mcpServers", "defaults", "imports", "inputs"];
 
     fn read(&mut self, root: &Node, rules: &Rules) -> ServerSettings {
         let mut defaults = ServerSettings::default();
@@ -360,10 +351,7 @@ impl Header<'_> {
                     defaults = read.settings;
                 }
                 "imports" => self.imports(value),
-                "budget" => self.budget(value),
-                "credentials" => self.credentials(value),
-                "profiles" => self.profiles(value),
-                key if Self::KEYS.contains(&key) => {}
+                key if Self::KEYS.contains(&key) || self.pool_field(key, value) => {}
                 "servers" | "mcp_servers" if root.member("mcpServers").is_none() => {}
                 key if rules.strict && !key.starts_with(['$', '_']) && !key.starts_with("x-") => {
                     let mut problem = Problem::warning(
@@ -372,7 +360,8 @@ impl Header<'_> {
                     )
                     .at(Span::new(self.source, member.key_range.clone()))
                     .label("ignored");
-                    if let Some(near) = nearest(key, Self::KEYS.iter().copied()) {
+                    let known = Self::KEYS.iter().chain(PoolSettings::FIELDS).copied();
+                    if let Some(near) = nearest(key, known) {
                         problem = problem.help(format!("did you mean `{near}`?"));
                     }
                     self.out.problems.push(problem);
@@ -414,42 +403,16 @@ impl Header<'_> {
         }
     }
 
-    fn budget(&mut self, node: &Node) {
-        if !node.is_object() {
-            self.wrong(
-                node,
-                "`budget` is an object such as `{ \"stdio\": 8, \"http\": 32 }`",
-            );
-            return;
+    /// Reads a field of the pool; `false` when there is none of this name.
+    fn pool_field(&mut self, key: &str, node: &Node) -> bool {
+        // An explicit null is the same as nothing, as in an entry.
+        if node.value == Value::Null {
+            return PoolSettings::FIELDS.contains(&key);
         }
-        let mut budget = BudgetSettings::default();
-        for member in node.members() {
-            let count = match member.value.value {
-                Value::Integer(count) => u32::try_from(count).ok().filter(|count| *count > 0),
-                _ => None,
-            };
-            match (member.key.as_str(), count) {
-                ("stdio", Some(count)) => budget.stdio = Some(count),
-                ("http", Some(count)) => budget.http = Some(count),
-                ("stdio" | "http", None) => self.wrong(
-                    &member.value,
-                    "a budget is a whole number of connects, at least 1",
-                ),
-                (key, _) => {
-                    let message = format!("`budget` has no `{key}`: it has `stdio` and `http`");
-                    self.wrong(&member.value, &message);
-                }
-            }
-        }
-        self.out.budget = Some(budget);
-    }
-
-    fn credentials(&mut self, node: &Node) {
-        match node.as_str() {
-            Some("file") => self.out.credentials = Some(CredentialStore::File),
-            Some("keyring") => self.out.credentials = Some(CredentialStore::Keyring),
-            _ => self.wrong(node, "`credentials` is `file` or `keyring`"),
-        }
+        let mut pool = std::mem::take(&mut self.out.pool);
+        let known = pool.read_field(self, key, node);
+        self.out.pool = pool;
+        known
     }
 
     fn wrong(&mut self, node: &Node, message: &str) {

@@ -1,8 +1,10 @@
 //! The native format as types: what one entry may say. The JSON Schema is made from these, the
 //! reader fills them, the writer writes them.
 
+mod field;
 mod oauth;
 mod policies;
+mod pool;
 mod secrets;
 mod sharing;
 
@@ -17,12 +19,14 @@ use crate::units::HumanDuration;
 pub use secrets::WithoutSecrets;
 pub use sharing::SharingName;
 
+pub(crate) use field::{Field, ReadValue};
 pub use oauth::{DpopName, GrantName, IdentityProviderSettings, OAuthSettings};
 pub use policies::{
-    Attempts, Health, HealthSettings, Interval, JitterName, JitterSettings, LimitSettings, Never,
-    Reconnect, ReconnectPreset, ReconnectSettings, ShutdownSettings, Unlimited,
+    Attempts, Health, HealthSettings, HttpSettings, Interval, JitterName, JitterSettings,
+    LimitSettings, Never, PolicySettings, Reconnect, ReconnectPreset, ReconnectSettings,
+    ShutdownSettings, Unlimited,
 };
-pub(crate) use policies::{Field, ReadValue};
+pub use pool::{BudgetSettings, CredentialStore, PoolSettings, ProfileSettings};
 
 /// A whole file in the native format.
 #[derive(Clone, Default, PartialEq, Serialize)]
@@ -44,53 +48,9 @@ pub struct FileSettings {
     /// Hosts whose user-scope files are read as well. Servers of this file win.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub imports: Option<Imports>,
-    /// How many connects may run at once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub budget: Option<BudgetSettings>,
-    /// Where the program keeps the tokens of logins. Default `file`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub credentials: Option<CredentialStore>,
-    /// Parts of the pool that `mcpool serve` serves, by name. Not in a file of the project: a
-    /// profile says what a key allows.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub profiles: BTreeMap<String, ProfileSettings>,
-}
-
-/// A part of the pool.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct ProfileSettings {
-    /// Only these servers. Default: all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub servers: Option<Vec<String>>,
-    /// Only these tools, by their names in the pool (`files__read_*`). Default: all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub allow: Option<Vec<String>>,
-    /// Not these tools.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub deny: Vec<String>,
-    /// Other names for tools, by their names in the pool.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub rename: BTreeMap<String, String>,
-    /// Whether its clients are shown `find_tools` and `call_tool` in place of all tools. Default: as
-    /// `mcpool serve --tool-search` says.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tool_search: Option<bool>,
-}
-
-/// Where tokens are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum CredentialStore {
-    /// Private files in the user's data directory.
-    #[default]
-    File,
-    /// The keyring of the operating system.
-    Keyring,
+    /// What it says of the pool as a whole.
+    #[serde(flatten)]
+    pub pool: PoolSettings,
 }
 
 /// Hosts to import from.
@@ -122,20 +82,6 @@ pub enum ImportOrder {
     FirstWins,
     /// The host named last.
     LastWins,
-}
-
-/// How many connects may run at once in the whole process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct BudgetSettings {
-    /// For stdio servers. Default 8.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stdio: Option<u32>,
-    /// For HTTP servers. Default 32.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub http: Option<u32>,
 }
 
 /// One server, as it is written. Every field may be left out; strings may hold `${…}`.
@@ -189,25 +135,6 @@ pub struct ServerSettings {
     /// Whether it may be connected. Default `true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// Whether a failure to connect it fails the whole start. Default `false`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub required: Option<bool>,
-    /// When it is connected. Default `eager`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub start: Option<StartName>,
-    /// Short for `"start": "lazy"`. Default `false`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lazy: Option<bool>,
-    /// A lazy server is closed after so long without use. Default: never.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub idle_timeout: Option<HumanDuration>,
-    /// How many processes or sessions serve it. Default 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1000)))]
-    pub instances: Option<u32>,
-    /// Whether the clients of `mcpool serve` share it. Default `pool`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sharing: Option<SharingName>,
     /// `auto`, `legacy`, `modern`, or a protocol version such as `2025-06-18`. Default `auto`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
@@ -217,18 +144,9 @@ pub struct ServerSettings {
     /// From a request to its answer; progress restarts it. Default `30s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<HumanDuration>,
-    /// From a request to its answer, whatever the progress. Default `10m`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_timeout: Option<HumanDuration>,
     /// From the start of a connect to a ready session. Default `30s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub startup_timeout: Option<HumanDuration>,
-    /// How long a stdio server may be silent on the protocol probe. Default `2s`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub discover_timeout: Option<HumanDuration>,
-    /// Name resolution, TCP and TLS of an HTTP server. Default `10s`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connect_timeout: Option<HumanDuration>,
     /// How long an open event stream may be silent. Default: for ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_idle_timeout: Option<HumanDuration>,
@@ -238,28 +156,20 @@ pub struct ServerSettings {
     /// The proxy of an HTTP server. Default: what the environment says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
-    /// Whether credentials may go over plain `http` to another host than this one, where anybody
-    /// on the way can read them. Default `false`: the server is not connected.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub allow_cleartext_credentials: Option<bool>,
-    /// How a lost connection is made again: the name of a preset, or an object.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reconnect: Option<Reconnect>,
-    /// Heartbeats; `false` switches them off.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub health: Option<Health>,
-    /// Sizes and counts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limits: Option<LimitSettings>,
-    /// How a connection is closed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub shutdown: Option<ShutdownSettings>,
-    /// How long a cached catalog counts as fresh. Default: until the server says it changed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub catalog_ttl: Option<HumanDuration>,
-    /// Whether `readOnlyHint` and `idempotentHint` of this server are believed. Default `false`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trust_annotations: Option<bool>,
+    /// How it is treated.
+    #[serde(flatten)]
+    pub policies: PolicySettings,
+    /// How it is reached over HTTP.
+    #[serde(flatten)]
+    pub http: HttpSettings,
+}
+
+impl ServerSettings {
+    /// The fields that are read by their types alone, whatever the dialect.
+    pub(crate) fn fields_by_type() -> impl Iterator<Item = &'static str> {
+        let fields = PolicySettings::FIELDS.iter().chain(HttpSettings::FIELDS);
+        fields.copied()
+    }
 }
 
 impl fmt::Debug for ServerSettings {

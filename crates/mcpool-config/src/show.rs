@@ -34,7 +34,8 @@ const HARMLESS_NAMES: &[&str] = &[
 
 impl Loaded {
     /// The effective configuration: `{"servers": {name: {…}}}`, each server in the native fields
-    /// with `transport` one of `stdio`, `sse`, `http`, `auto`. Placeholders stay; literal values
+    /// with `transport` one of `stdio`, `sse`, `http`, `auto`, and beside `servers` what the files
+    /// say of the pool (`budget`, `credentials`, `profiles`). Placeholders stay; literal values
     /// of variables and headers, and the credentials of URLs, are `[redacted]`.
     ///
     /// With `origins` each server also has `origin`: its `scope`, `dialect` and `place`, the
@@ -52,7 +53,13 @@ impl Loaded {
                 (entry.name.to_string(), Value::Object(shown))
             })
             .collect();
-        json!({ "servers": servers })
+        let mut shown = json!({ "servers": servers });
+        if let (Some(shown), Ok(Value::Object(pool))) =
+            (shown.as_object_mut(), serde_json::to_value(self.pool()))
+        {
+            shown.extend(pool);
+        }
+        shown
     }
 }
 

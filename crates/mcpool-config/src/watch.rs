@@ -1,7 +1,7 @@
 //! Reloading when files change: validate first, keep what runs when the new text is broken.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     path::{Path, PathBuf},
     pin::Pin,
     sync::{
@@ -25,7 +25,7 @@ use crate::{
     diagnose::Problem,
     loader::{Loaded, Loader},
     problems::Problems,
-    settings::ProfileSettings,
+    settings::PoolSettings,
 };
 
 /// How long a directory must be quiet before its files are read. Editors write in several steps.
@@ -221,7 +221,7 @@ fn is_pipe(path: &Path) -> bool {
 struct Running {
     loader: Loader,
     servers: Vec<ServerSpec>,
-    profiles: BTreeMap<String, ProfileSettings>,
+    pool: PoolSettings,
     /// What was last seen, to say a thing once.
     last: Seen,
 }
@@ -237,7 +237,7 @@ impl Running {
         Self {
             loader,
             servers: loaded.servers.clone(),
-            profiles: loaded.profiles().clone(),
+            pool: loaded.pool().clone(),
             last: Seen::Good,
         }
     }
@@ -254,13 +254,13 @@ impl Running {
                 }
                 let recovered = self.last != Seen::Good;
                 self.last = Seen::Good;
-                let same = loaded.servers == self.servers && *loaded.profiles() == self.profiles;
+                let same = loaded.servers == self.servers && *loaded.pool() == self.pool;
                 if same && !recovered {
                     return None;
                 }
                 tracing::info!(servers = loaded.servers.len(), "configuration reloaded");
                 self.servers = loaded.servers.clone();
-                self.profiles = loaded.profiles().clone();
+                self.pool = loaded.pool().clone();
                 Some(Reload::Applied(Arc::new(loaded)))
             }
         }

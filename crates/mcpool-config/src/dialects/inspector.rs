@@ -7,7 +7,7 @@ pub(super) const RULES: Rules = Rules {
     dialect: Dialect::Inspector,
     name: "inspector",
     title: "the MCP Inspector",
-    fields: &[("maxTotalTimeout", Key::MaxTimeout)],
+    fields: &[("maxTotalTimeout", Key::ByType("max_timeout"))],
     ignored: &["roots"],
     unit: Unit::Milliseconds,
     syntax: Syntax::none(),

@@ -4,6 +4,7 @@
 use super::{BareUrl, Dialect, Located, Place, Rules, USUAL, Unit, UserFile, located::usual};
 use crate::{
     document::{Node, Value},
+    settings::{PoolSettings, ServerSettings},
     template::Syntax,
     units::HumanDuration,
 };
@@ -39,27 +40,28 @@ fn locate(root: &Node, place: &Place<'_>) -> Located {
     located
 }
 
-/// Keys at the top that only our files have.
-const OUR_KEYS: &[&str] = &["defaults", "imports", "budget", "credentials", "profiles"];
+/// Whether only our files have such a key at the top.
+fn is_our_key(key: &str) -> bool {
+    ["defaults", "imports"].contains(&key) || PoolSettings::FIELDS.contains(&key)
+}
 
-/// Fields of a server that no host knows.
-const OUR_FIELDS: &[&str] = &[
-    "bearer_token",
-    "ca_file",
-    "catalog_ttl",
-    "discover_timeout",
-    "headers_helper",
-    "health",
-    "idle_timeout",
-    "inherit_env",
-    "limits",
-    "max_timeout",
-    "read_idle_timeout",
-    "reconnect",
-    "shutdown",
-    "startup_timeout",
-    "trust_annotations",
-];
+/// Fields with our names that are met in files of others.
+const MET_ELSEWHERE: &[&str] = &["connect_timeout", "instances", "lazy", "required", "start"];
+
+/// Whether no host knows such a field of a server.
+fn is_our_field(field: &str) -> bool {
+    [
+        "bearer_token",
+        "ca_file",
+        "headers_helper",
+        "inherit_env",
+        "read_idle_timeout",
+        "startup_timeout",
+    ]
+    .contains(&field)
+        || ServerSettings::fields_by_type()
+            .any(|ours| ours == field && !MET_ELSEWHERE.contains(&field))
+}
 
 /// Whether a file was written for mcpool: it lies in our folder, or says something that only we
 /// understand.
@@ -72,10 +74,10 @@ fn is_ours(root: &Node, located: &Located, place: &Place<'_>) -> bool {
         .get("$schema")
         .and_then(Node::as_str)
         .is_some_and(|schema| schema.contains("mcpool"));
-    let by_key = OUR_KEYS.iter().any(|key| root.member(key).is_some());
+    let by_key = root.members().iter().any(|member| is_our_key(&member.key));
     let by_field = located.entries.iter().any(|found| {
         found.node.members().iter().any(|member| {
-            OUR_FIELDS.contains(&member.key.as_str())
+            is_our_field(&member.key)
                 || (member.key == "timeout"
                     && matches!(&member.value.value, Value::String(text) if HumanDuration::parse(text).is_ok()))
         })

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{Dialect, Located};
 use crate::{
     document::Node,
+    settings::ServerSettings,
     template::{Syntax, WhenUnset},
 };
 
@@ -78,32 +79,18 @@ pub(crate) enum Key {
     Transport,
     Enabled,
     Disabled,
-    Required,
-    Start,
-    Lazy,
-    IdleTimeout,
-    Instances,
-    Sharing,
     Protocol,
     /// `{allow, deny}`, or a list of allowed names.
     Tools,
     ToolsAllow,
     ToolsDeny,
     Timeout(Option<Unit>),
-    MaxTimeout,
     StartupTimeout(Option<Unit>),
-    DiscoverTimeout,
-    ConnectTimeout,
     ReadIdleTimeout(Option<Unit>),
     CaFile,
     Proxy,
-    AllowCleartextCredentials,
-    Reconnect,
-    Health,
-    Limits,
-    Shutdown,
-    CatalogTtl,
-    TrustAnnotations,
+    /// A field that is read by its type alone, by our name for it.
+    ByType(&'static str),
     /// Known, and of no use to us.
     Ignore,
 }
@@ -233,7 +220,7 @@ pub(crate) struct Place<'a> {
     pub(crate) path: Option<&'a Path>,
 }
 
-/// The names that every dialect knows.
+/// The names that every dialect knows, besides those of the fields that are read by their types.
 pub(crate) const COMMON: &[(&str, Key)] = &[
     ("description", Key::Description),
     ("command", Key::Command),
@@ -264,12 +251,6 @@ pub(crate) const COMMON: &[(&str, Key)] = &[
     ("transportType", Key::Transport),
     ("enabled", Key::Enabled),
     ("disabled", Key::Disabled),
-    ("required", Key::Required),
-    ("start", Key::Start),
-    ("lazy", Key::Lazy),
-    ("idle_timeout", Key::IdleTimeout),
-    ("instances", Key::Instances),
-    ("sharing", Key::Sharing),
     ("protocol", Key::Protocol),
     ("tools", Key::Tools),
     ("enabled_tools", Key::ToolsAllow),
@@ -280,7 +261,6 @@ pub(crate) const COMMON: &[(&str, Key)] = &[
     ("disabledTools", Key::ToolsDeny),
     ("blockedTools", Key::ToolsDeny),
     ("timeout", Key::Timeout(None)),
-    ("max_timeout", Key::MaxTimeout),
     ("startup_timeout", Key::StartupTimeout(None)),
     (
         "startup_timeout_sec",
@@ -291,21 +271,9 @@ pub(crate) const COMMON: &[(&str, Key)] = &[
         Key::StartupTimeout(Some(Unit::Milliseconds)),
     ),
     ("tool_timeout_sec", Key::Timeout(Some(Unit::Seconds))),
-    ("discover_timeout", Key::DiscoverTimeout),
-    ("connect_timeout", Key::ConnectTimeout),
     ("read_idle_timeout", Key::ReadIdleTimeout(None)),
     ("ca_file", Key::CaFile),
     ("proxy", Key::Proxy),
-    (
-        "allow_cleartext_credentials",
-        Key::AllowCleartextCredentials,
-    ),
-    ("reconnect", Key::Reconnect),
-    ("health", Key::Health),
-    ("limits", Key::Limits),
-    ("shutdown", Key::Shutdown),
-    ("catalog_ttl", Key::CatalogTtl),
-    ("trust_annotations", Key::TrustAnnotations),
     ("$comment", Key::Ignore),
     ("_comment", Key::Ignore),
     ("//", Key::Ignore),
@@ -409,30 +377,16 @@ impl Key {
         matches!(
             self,
             Self::Description
-                | Self::Required
-                | Self::Start
-                | Self::Lazy
-                | Self::IdleTimeout
-                | Self::Instances
-                | Self::Sharing
                 | Self::Protocol
                 | Self::Tools
                 | Self::ToolsAllow
                 | Self::ToolsDeny
                 | Self::Timeout(_)
-                | Self::MaxTimeout
                 | Self::StartupTimeout(_)
-                | Self::DiscoverTimeout
-                | Self::ConnectTimeout
                 | Self::ReadIdleTimeout(_)
                 | Self::CaFile
                 | Self::Proxy
-                | Self::Reconnect
-                | Self::Health
-                | Self::Limits
-                | Self::Shutdown
-                | Self::CatalogTtl
-                | Self::TrustAnnotations
+                | Self::ByType(_)
         )
     }
 }
@@ -448,7 +402,8 @@ impl Rules {
             .chain(foreign)
             .find(|(known, _)| *known == name)
             .map(|(_, key)| *key);
-        named.or_else(|| {
+        let by_type = || ServerSettings::fields_by_type().find(|field| *field == name);
+        named.or_else(|| by_type().map(Key::ByType)).or_else(|| {
             let of_no_use = self.ignored.contains(&name)
                 || (!self.strict && (DECORATION.contains(&name) || name.starts_with(['_', '/'])));
             of_no_use.then_some(Key::Ignore)
@@ -457,7 +412,8 @@ impl Rules {
 
     /// All names that it knows, for a hint at a mistyped one.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.fields.iter().chain(COMMON).map(|(name, _)| *name)
+        let named = self.fields.iter().chain(COMMON).map(|(name, _)| *name);
+        named.chain(ServerSettings::fields_by_type())
     }
 
     /// All ends of paths by which its files are recognised.

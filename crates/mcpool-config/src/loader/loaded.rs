@@ -1,7 +1,7 @@
 //! What loading gave.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,7 +14,7 @@ use crate::{
     expand::{Consent, Pins, Resolver},
     merge::{Entry, Layer},
     problems::Problems,
-    settings::{BudgetSettings, CredentialStore, ProfileSettings},
+    settings::{BudgetSettings, PoolSettings},
     source::Source,
 };
 
@@ -29,9 +29,7 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
     entries: Vec<Entry>,
     places: HashMap<ServerName, usize>,
-    budget: BudgetSettings,
-    credentials: Option<CredentialStore>,
-    profiles: BTreeMap<String, ProfileSettings>,
+    pool: PoolSettings,
     sources: Vec<Arc<Source>>,
     documents: Vec<Document>,
 }
@@ -70,9 +68,7 @@ impl Loaded {
                 .collect(),
             entries: layer.entries,
             problems,
-            budget: layer.budget,
-            credentials: layer.credentials,
-            profiles: layer.profiles,
+            pool: layer.pool,
             sources,
             documents,
         }
@@ -163,37 +159,17 @@ impl Loaded {
         self.places.get(name).map(|index| &self.entries[*index])
     }
 
-    /// Where the files want the tokens of logins to be kept; `None` when they say nothing. A
-    /// project's file has no say.
+    /// What the files say of the pool as a whole, the later file over the earlier. A project's
+    /// file has no say in `credentials` and `profiles`.
     #[must_use]
-    pub fn credentials(&self) -> Option<CredentialStore> {
-        self.credentials
-    }
-
-    /// The profiles that `mcpool serve` serves, by name. Of two with one name that of the later
-    /// file counts, as a whole.
-    #[must_use]
-    pub fn profiles(&self) -> &BTreeMap<String, ProfileSettings> {
-        &self.profiles
+    pub fn pool(&self) -> &PoolSettings {
+        &self.pool
     }
 
     /// The connect budget of the files; `None` when they say nothing.
     #[must_use]
     pub fn budget(&self) -> Option<ConnectBudget> {
-        let BudgetSettings { stdio, http } = self.budget;
-        if stdio.is_none() && http.is_none() {
-            return None;
-        }
-        let default = ConnectBudget::default();
-        let whole = |number: Option<u32>, default: usize| {
-            number.map_or(default, |number| {
-                usize::try_from(number).unwrap_or(usize::MAX)
-            })
-        };
-        Some(ConnectBudget::new(
-            whole(stdio, default.stdio),
-            whole(http, default.http),
-        ))
+        self.pool.budget.map(BudgetSettings::to_budget)
     }
 
     /// Whether any problem is an error.

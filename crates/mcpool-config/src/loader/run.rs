@@ -1,10 +1,6 @@
 //! One run of a loader: every document is read, and the layers are laid over each other.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use mcpool_core::{Error, ErrorKind, Result};
 
@@ -20,7 +16,7 @@ use crate::{
     merge::{Entry, Layer, merge},
     origin::{Fields, Origin, Scope},
     reader::{self, InputDeclaration},
-    settings::{BudgetSettings, ImportOrder},
+    settings::{ImportOrder, PoolSettings},
     source::{Source, Span},
 };
 
@@ -59,9 +55,7 @@ pub(super) fn run(loader: &Loader) -> Result<Loaded> {
                     shadowed: Vec::new(),
                     resolver: None,
                 }],
-                budget: BudgetSettings::default(),
-                credentials: None,
-                profiles: BTreeMap::new(),
+                pool: PoolSettings::default(),
             },
         );
     }
@@ -229,34 +223,20 @@ impl Load<'_> {
         if scope != Scope::Import {
             self.imports(imports, reading.import_order, project.as_ref());
         }
-        if scope == Scope::Project && reading.credentials.is_some() {
-            let problem = Problem::warning(
-                "wrong-place",
-                "`credentials` of a project's file is ignored: where tokens are kept is for the user to say",
-            )
-            .help("set it in your own file");
-            self.problems
-                .push(problem.at(Span::new(source, root.range.start..root.range.start)));
-        }
-        if scope == Scope::Project && !reading.profiles.is_empty() {
-            let problem = Problem::warning(
-                "wrong-place",
-                "`profiles` of a project's file are ignored: what the key of a client allows is for the user to say",
-            )
-            .help("set them in your own file");
-            self.problems
-                .push(problem.at(Span::new(source, root.range.start..root.range.start)));
+        if scope == Scope::Project {
+            for (field, reason) in reading.pool.take_what_is_the_users() {
+                let message = format!("`{field}` of a project's file is ignored: {reason}");
+                let start = root.range.start;
+                self.problems.push(
+                    Problem::warning("wrong-place", message)
+                        .help("set it in your own file")
+                        .at(Span::new(source, start..start)),
+                );
+            }
         }
         Some(Layer {
             entries,
-            budget: reading.budget.unwrap_or_default(),
-            // Where the user's tokens are kept is not for a project to say.
-            credentials: reading.credentials.filter(|_| scope != Scope::Project),
-            // What a key of the gateway allows is not for it to say either.
-            profiles: match scope {
-                Scope::Project => BTreeMap::new(),
-                _ => reading.profiles,
-            },
+            pool: reading.pool,
         })
     }
 
@@ -353,9 +333,7 @@ impl Load<'_> {
                 ImportOrder::LastWins => merge(merged, of_host),
             };
         }
-        merged.budget = BudgetSettings::default();
-        merged.credentials = None;
-        merged.profiles = BTreeMap::new();
+        merged.pool = PoolSettings::default();
         self.add(Scope::Import, merged);
     }
 

@@ -354,10 +354,6 @@ impl<'a> EntryReader<'a> {
                 self.note_field("enabled", node);
                 self.settings.enabled = self.boolean(name, node).map(|disabled| !disabled);
             }
-            Key::Required => {
-                self.note_field("required", node);
-                self.settings.required = self.boolean(name, node);
-            }
             Key::Tools => self.tools(name, node),
             Key::ToolsAllow => {
                 if let Some(names) = self.tool_names(name, node) {

@@ -16,35 +16,7 @@ use crate::{
 impl EntryReader<'_> {
     pub(super) fn policy(&mut self, key: Key, name: &str, node: &Node) {
         match key {
-            Key::Start => {
-                self.note_field("start", node);
-                self.settings.start = self.word(
-                    name,
-                    node,
-                    &[
-                        ("eager", StartName::Eager),
-                        ("background", StartName::Background),
-                        ("lazy", StartName::Lazy),
-                    ],
-                );
-            }
-            Key::Lazy => {
-                self.note_field("lazy", node);
-                self.settings.lazy = self.boolean(name, node);
-            }
-            Key::IdleTimeout => {
-                self.note_field("idle_timeout", node);
-                self.settings.idle_timeout = self.duration(name, node, None);
-            }
-            Key::Instances => {
-                self.note_field("instances", node);
-                self.settings.instances = self.whole(name, node, 1, 1000);
-            }
-            Key::Sharing => {
-                self.note_field("sharing", node);
-                let words = [("pool", SharingName::Pool), ("client", SharingName::Client)];
-                self.settings.sharing = self.word(name, node, &words);
-            }
+            Key::ByType(field) => self.by_type(field, name, node),
             Key::Protocol => self.protocol(name, node),
             Key::Timeout(unit) => {
                 self.note_field("timeout", node);
@@ -54,21 +26,9 @@ impl EntryReader<'_> {
                 }
                 self.settings.timeout = self.duration(name, node, unit);
             }
-            Key::MaxTimeout => {
-                self.note_field("max_timeout", node);
-                self.settings.max_timeout = self.duration(name, node, None);
-            }
             Key::StartupTimeout(unit) => {
                 self.note_field("startup_timeout", node);
                 self.settings.startup_timeout = self.duration(name, node, unit);
-            }
-            Key::DiscoverTimeout => {
-                self.note_field("discover_timeout", node);
-                self.settings.discover_timeout = self.duration(name, node, None);
-            }
-            Key::ConnectTimeout => {
-                self.note_field("connect_timeout", node);
-                self.settings.connect_timeout = self.duration(name, node, None);
             }
             Key::ReadIdleTimeout(unit) => {
                 self.note_field("read_idle_timeout", node);
@@ -83,37 +43,41 @@ impl EntryReader<'_> {
                 self.hide_credentials(node);
                 self.settings.proxy = self.text(name, node);
             }
-            Key::AllowCleartextCredentials => {
-                self.note_field("allow_cleartext_credentials", node);
-                self.settings.allow_cleartext_credentials = self.boolean(name, node);
-            }
-            Key::Reconnect => {
-                self.note_field("reconnect", node);
-                self.settings.reconnect = self.reconnect(name, node);
-            }
-            Key::Health => {
-                self.note_field("health", node);
-                self.settings.health = self.health(name, node);
-            }
-            Key::Limits => {
-                self.note_field("limits", node);
-                self.settings.limits = self.limits(name, node);
-            }
-            Key::Shutdown => {
-                self.note_field("shutdown", node);
-                self.settings.shutdown = self.shutdown(name, node);
-            }
-            Key::CatalogTtl => {
-                self.note_field("catalog_ttl", node);
-                self.settings.catalog_ttl = self.duration(name, node, None);
-            }
-            Key::TrustAnnotations => {
-                self.note_field("trust_annotations", node);
-                self.settings.trust_annotations = self.boolean(name, node);
-            }
             // Every other key is read where the entry is read.
             _ => {}
         }
+    }
+
+    /// Reads a field by its type alone.
+    fn by_type(&mut self, field: &str, name: &str, node: &Node) {
+        self.note_field(field, node);
+        let mut settings = std::mem::take(&mut self.settings);
+        // Each field is in one of the two.
+        let _ = settings.policies.read_field(self, field, name, node)
+            || settings.http.read_field(self, field, name, node);
+        self.settings = settings;
+    }
+
+    /// Reads an object of fields that are read by their types alone.
+    fn group<G: Default>(
+        &mut self,
+        name: &str,
+        node: &Node,
+        fields: &[&str],
+        read_field: fn(&mut G, &mut Self, &str, &str, &Node) -> bool,
+    ) -> Option<G> {
+        if !node.is_object() {
+            self.wrong_type(name, node, "an object");
+            return None;
+        }
+        self.known_fields(name, node, fields);
+        let mut group = G::default();
+        for field in fields {
+            if let Some(value) = node.get(field) {
+                read_field(&mut group, self, field, &format!("{name}.{field}"), value);
+            }
+        }
+        Some(group)
     }
 
     pub(super) fn inherit_env(&mut self, name: &str, node: &Node) {
@@ -205,8 +169,12 @@ impl EntryReader<'_> {
             self.wrong_type(name, node, "the name of a preset or an object");
             return None;
         }
-        self.known_fields(name, node, ReconnectSettings::FIELDS);
-        let settings = ReconnectSettings::read(self, node);
+        let settings = self.group(
+            name,
+            node,
+            ReconnectSettings::FIELDS,
+            ReconnectSettings::read_field,
+        )?;
         if let (Some(base), Some(cap)) = (settings.base, settings.cap)
             && base > cap
         {
@@ -255,8 +223,12 @@ impl EntryReader<'_> {
             self.wrong_type(name, node, "`true`, `false` or an object");
             return None;
         }
-        self.known_fields(name, node, HealthSettings::FIELDS);
-        let settings = HealthSettings::read(self, node);
+        let settings = self.group(
+            name,
+            node,
+            HealthSettings::FIELDS,
+            HealthSettings::read_field,
+        )?;
         let is_zero = |interval: HumanDuration| interval.0.is_zero();
         if let Some(node) = node.get("interval")
             && settings.interval.is_some_and(is_zero)
@@ -264,15 +236,6 @@ impl EntryReader<'_> {
             self.wrong_value("`health.interval` must be longer than zero; `\"health\": false` switches heartbeats off", node);
         }
         Some(Health::Custom(settings))
-    }
-
-    fn limits(&mut self, name: &str, node: &Node) -> Option<LimitSettings> {
-        if !node.is_object() {
-            self.wrong_type(name, node, "an object");
-            return None;
-        }
-        self.known_fields(name, node, LimitSettings::FIELDS);
-        Some(LimitSettings::read(self, node))
     }
 
     fn size(&mut self, path: &str, node: &Node) -> Option<ByteSize> {
@@ -301,14 +264,57 @@ impl EntryReader<'_> {
             }
         }
     }
+}
 
-    fn shutdown(&mut self, name: &str, node: &Node) -> Option<ShutdownSettings> {
-        if !node.is_object() {
-            self.wrong_type(name, node, "an object");
-            return None;
-        }
-        self.known_fields(name, node, ShutdownSettings::FIELDS);
-        Some(ShutdownSettings::read(self, node))
+impl ReadValue<Reconnect> for EntryReader<'_> {
+    fn value(&mut self, field: Field<'_, Reconnect>) -> Option<Reconnect> {
+        self.reconnect(field.path, field.node)
+    }
+}
+
+impl ReadValue<Health> for EntryReader<'_> {
+    fn value(&mut self, field: Field<'_, Health>) -> Option<Health> {
+        self.health(field.path, field.node)
+    }
+}
+
+impl ReadValue<LimitSettings> for EntryReader<'_> {
+    fn value(&mut self, field: Field<'_, LimitSettings>) -> Option<LimitSettings> {
+        self.group(
+            field.path,
+            field.node,
+            LimitSettings::FIELDS,
+            LimitSettings::read_field,
+        )
+    }
+}
+
+impl ReadValue<ShutdownSettings> for EntryReader<'_> {
+    fn value(&mut self, field: Field<'_, ShutdownSettings>) -> Option<ShutdownSettings> {
+        self.group(
+            field.path,
+            field.node,
+            ShutdownSettings::FIELDS,
+            ShutdownSettings::read_field,
+        )
+    }
+}
+
+impl ReadValue<StartName> for EntryReader<'_> {
+    fn value(&mut self, field: Field<'_, StartName>) -> Option<StartName> {
+        let words = [
+            ("eager", StartName::Eager),
+            ("background", StartName::Background),
+            ("lazy", StartName::Lazy),
+        ];
+        self.word(field.path, field.node, &words)
+    }
+}
+
+impl ReadValue<SharingName> for EntryReader<'_> {
+    fn value(&mut self, field: Field<'_, SharingName>) -> Option<SharingName> {
+        let words = [("pool", SharingName::Pool), ("client", SharingName::Client)];
+        self.word(field.path, field.node, &words)
     }
 }
 

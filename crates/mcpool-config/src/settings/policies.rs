@@ -1,39 +1,28 @@
-//! The groups of policy fields: `reconnect`, `health`, `limits`, `shutdown`.
+//! Fields that are read by their types: those of an entry, and the groups `reconnect`, `health`,
+//! `limits` and `shutdown`.
 //!
 //! Each field is declared once, in [`groups!`]. Its type for the writer and the JSON Schema, how a
-//! file is read and what it sets in the core's policy come from the declaration.
+//! file is read, hints at a mistyped name, and what it sets in the core's spec come from the
+//! declaration.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::time::Duration;
 
-use mcpool_core::{HealthPolicy, Jitter, Limits, ReconnectPolicy, ShutdownPolicy};
+use mcpool_core::{
+    HealthPolicy, HttpSpec, Jitter, Limits, ReconnectPolicy, ServerSpec, Sharing, ShutdownPolicy,
+};
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::{Field, ReadValue, SharingName, StartName};
 use crate::{
     document::Node,
     units::{ByteSize, HumanDuration},
 };
 
-/// A field in a file.
-pub(crate) struct Field<'a, T> {
-    /// What messages call it: `limits.max_pages`.
-    pub(crate) path: &'a str,
-    /// Its value in the file.
-    pub(crate) node: &'a Node,
-    /// The values that are allowed, where not all are.
-    pub(crate) range: Option<RangeInclusive<T>>,
-}
-
-/// Reads values of a type.
-pub(crate) trait ReadValue<T> {
-    /// The value; `None` when it is wrong, which is reported then.
-    fn value(&mut self, field: Field<'_, T>) -> Option<T>;
-}
-
-/// What a value is in the core's policy.
-trait ToPolicy<T> {
-    fn to_policy(self) -> T;
+/// What a value is in the core's spec.
+trait ToSpec<T> {
+    fn to_spec(&self) -> T;
 }
 
 /// The range of a [`Field`].
@@ -46,19 +35,19 @@ macro_rules! range {
     };
 }
 
-/// Declares groups: `#[group("limits", Limits)]` is one that sets members of the policy `Limits`.
-/// Of a field, `#[between(1, 1000)]` says which values are allowed, and `#[sets(max_pages)]` which
-/// member it sets.
+/// Declares groups of fields: `#[group(Limits)]` is one that sets members of `Limits`. Of a field,
+/// `#[between(1, 1000)]` says which values are allowed, and `#[sets(max_pages)]` which member it
+/// sets.
 macro_rules! groups {
     ($(
-        #[group($group:literal, $policy:ty)]
+        #[group($target:ty)]
         $(#[doc = $group_doc:literal])*
         #[non_exhaustive]
         pub struct $settings:ident {
             $(
                 $(#[doc = $doc:literal])*
                 $(#[between($min:literal, $max:literal)])?
-                $(#[sets($member:ident)])?
+                $(#[sets($($member:ident).+)])?
                 pub $field:ident: Option<$type:ty>,
             )*
         }
@@ -81,30 +70,35 @@ macro_rules! groups {
             /// The fields by name.
             pub(crate) const FIELDS: &[&str] = &[$(stringify!($field)),*];
 
-            /// Reads the members of an object.
-            pub(crate) fn read<R>(reader: &mut R, node: &Node) -> Self
+            /// Reads the value of a field, which messages call `path`; `false` when there is no
+            /// such field.
+            pub(crate) fn read_field<R>(
+                &mut self,
+                reader: &mut R,
+                field: &str,
+                path: &str,
+                node: &Node,
+            ) -> bool
             where
                 $(R: ReadValue<$type>,)*
             {
-                let mut settings = Self::default();
-                $(
-                    if let Some(node) = node.get(stringify!($field)) {
-                        let field = Field::<$type> {
-                            path: concat!($group, ".", stringify!($field)),
-                            node,
-                            range: range!($($min, $max)?),
-                        };
-                        settings.$field = reader.value(field);
-                    }
-                )*
-                settings
+                match field {
+                    $(
+                        stringify!($field) => {
+                            let range = range!($($min, $max)?);
+                            self.$field = reader.value(Field::<$type> { path, node, range });
+                        }
+                    )*
+                    _ => return false,
+                }
+                true
             }
 
-            /// Sets in a policy what is set here.
-            pub(crate) fn apply(&self, policy: &mut $policy) {
+            /// Sets in the spec what is set here.
+            pub(crate) fn apply(&self, target: &mut $target) {
                 $($(
-                    if let Some(value) = self.$field {
-                        policy.$member = value.to_policy();
+                    if let Some(value) = &self.$field {
+                        target.$($member).+ = value.to_spec();
                     }
                 )?)*
             }
@@ -113,7 +107,66 @@ macro_rules! groups {
 }
 
 groups! {
-    #[group("reconnect", ReconnectPolicy)]
+    #[group(ServerSpec)]
+    /// How a server is treated, whatever its transport.
+    #[non_exhaustive]
+    pub struct PolicySettings {
+        /// Whether a failure to connect it fails the whole start. Default `false`.
+        #[sets(required)]
+        pub required: Option<bool>,
+        /// When it is connected. Default `eager`.
+        pub start: Option<StartName>,
+        /// Short for `"start": "lazy"`. Default `false`.
+        pub lazy: Option<bool>,
+        /// A lazy server is closed after so long without use. Default: never.
+        pub idle_timeout: Option<HumanDuration>,
+        /// How many processes or sessions serve it. Default 1.
+        #[between(1, 1000)]
+        #[sets(instances)]
+        pub instances: Option<u32>,
+        /// Whether the clients of `mcpool serve` share it. Default `pool`.
+        #[sets(sharing)]
+        pub sharing: Option<SharingName>,
+        /// From a request to its answer, whatever the progress. Default `10m`.
+        #[sets(policy.timeouts.request_max)]
+        pub max_timeout: Option<HumanDuration>,
+        /// How long a stdio server may be silent on the protocol probe. Default `2s`.
+        #[sets(policy.timeouts.discover)]
+        pub discover_timeout: Option<HumanDuration>,
+        /// How a lost connection is made again: the name of a preset, or an object.
+        #[sets(policy.reconnect)]
+        pub reconnect: Option<Reconnect>,
+        /// Heartbeats; `false` switches them off.
+        #[sets(policy.health)]
+        pub health: Option<Health>,
+        /// Sizes and counts.
+        #[sets(policy.limits)]
+        pub limits: Option<LimitSettings>,
+        /// How a connection is closed.
+        #[sets(policy.shutdown)]
+        pub shutdown: Option<ShutdownSettings>,
+        /// How long a cached catalog counts as fresh. Default: until the server says it changed.
+        #[sets(policy.catalog_ttl)]
+        pub catalog_ttl: Option<HumanDuration>,
+        /// Whether `readOnlyHint` and `idempotentHint` of this server are believed. Default `false`.
+        #[sets(policy.trust_annotations)]
+        pub trust_annotations: Option<bool>,
+    }
+
+    #[group(HttpSpec)]
+    /// How a server is reached over HTTP.
+    #[non_exhaustive]
+    pub struct HttpSettings {
+        /// Name resolution, TCP and TLS of an HTTP server. Default `10s`.
+        #[sets(connect_timeout)]
+        pub connect_timeout: Option<HumanDuration>,
+        /// Whether credentials may go over plain `http` to another host than this one, where anybody
+        /// on the way can read them. Default `false`: the server is not connected.
+        #[sets(allow_cleartext_credentials)]
+        pub allow_cleartext_credentials: Option<bool>,
+    }
+
+    #[group(ReconnectPolicy)]
     /// The numbers of a reconnect policy.
     #[non_exhaustive]
     pub struct ReconnectSettings {
@@ -146,7 +199,7 @@ groups! {
         pub immediate_first: Option<bool>,
     }
 
-    #[group("health", HealthPolicy)]
+    #[group(HealthPolicy)]
     /// The numbers of the heartbeat.
     #[non_exhaustive]
     pub struct HealthSettings {
@@ -165,7 +218,7 @@ groups! {
         pub misses: Option<u32>,
     }
 
-    #[group("limits", Limits)]
+    #[group(Limits)]
     /// Sizes and counts.
     #[non_exhaustive]
     pub struct LimitSettings {
@@ -190,7 +243,7 @@ groups! {
         pub max_rounds: Option<u32>,
     }
 
-    #[group("shutdown", ShutdownPolicy)]
+    #[group(ShutdownPolicy)]
     /// How a connection is closed.
     #[non_exhaustive]
     pub struct ShutdownSettings {
@@ -324,53 +377,53 @@ pub enum Never {
     Never,
 }
 
-impl ToPolicy<bool> for bool {
-    fn to_policy(self) -> bool {
-        self
+impl ToSpec<bool> for bool {
+    fn to_spec(&self) -> bool {
+        *self
     }
 }
 
-impl ToPolicy<u32> for u32 {
-    fn to_policy(self) -> u32 {
-        self
+impl ToSpec<u32> for u32 {
+    fn to_spec(&self) -> u32 {
+        *self
     }
 }
 
-impl ToPolicy<usize> for u32 {
-    fn to_policy(self) -> usize {
-        usize::try_from(self).unwrap_or(usize::MAX)
+impl ToSpec<usize> for u32 {
+    fn to_spec(&self) -> usize {
+        usize::try_from(*self).unwrap_or(usize::MAX)
     }
 }
 
-impl ToPolicy<f64> for f64 {
-    fn to_policy(self) -> f64 {
-        self
+impl ToSpec<f64> for f64 {
+    fn to_spec(&self) -> f64 {
+        *self
     }
 }
 
-impl ToPolicy<usize> for ByteSize {
-    fn to_policy(self) -> usize {
+impl ToSpec<usize> for ByteSize {
+    fn to_spec(&self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 }
 
-impl ToPolicy<Duration> for HumanDuration {
-    fn to_policy(self) -> Duration {
+impl ToSpec<Duration> for HumanDuration {
+    fn to_spec(&self) -> Duration {
         self.0
     }
 }
 
-impl ToPolicy<Option<u32>> for Attempts {
-    fn to_policy(self) -> Option<u32> {
+impl ToSpec<Option<u32>> for Attempts {
+    fn to_spec(&self) -> Option<u32> {
         match self {
-            Self::Count(count) => Some(count),
+            Self::Count(count) => Some(*count),
             Self::Named(Unlimited::Unlimited) => None,
         }
     }
 }
 
-impl ToPolicy<Option<Duration>> for Interval {
-    fn to_policy(self) -> Option<Duration> {
+impl ToSpec<Option<Duration>> for Interval {
+    fn to_spec(&self) -> Option<Duration> {
         match self {
             Self::Every(interval) => Some(interval.0),
             Self::Named(Never::Never) => None,
@@ -378,13 +431,81 @@ impl ToPolicy<Option<Duration>> for Interval {
     }
 }
 
-impl ToPolicy<Jitter> for JitterSettings {
-    fn to_policy(self) -> Jitter {
+impl ToSpec<Jitter> for JitterSettings {
+    fn to_spec(&self) -> Jitter {
         match self {
             Self::Named(JitterName::None) => Jitter::None,
             Self::Named(JitterName::Full) => Jitter::Full,
             Self::Named(JitterName::Equal) => Jitter::Equal,
-            Self::Additive { additive } => Jitter::Additive(additive),
+            Self::Additive { additive } => Jitter::Additive(*additive),
         }
+    }
+}
+
+impl ToSpec<Option<Duration>> for HumanDuration {
+    fn to_spec(&self) -> Option<Duration> {
+        Some(self.0)
+    }
+}
+
+impl ToSpec<Sharing> for SharingName {
+    fn to_spec(&self) -> Sharing {
+        match self {
+            Self::Pool => Sharing::Pool,
+            Self::Client => Sharing::Client,
+        }
+    }
+}
+
+impl ToSpec<ReconnectPolicy> for ReconnectPreset {
+    fn to_spec(&self) -> ReconnectPolicy {
+        match self {
+            Self::Default => ReconnectPolicy::default(),
+            Self::Unlimited => ReconnectPolicy::unlimited(),
+            Self::Retrying => ReconnectPolicy::retrying(3),
+            Self::FiveThenStop => ReconnectPolicy::five_then_stop(),
+            Self::Never => ReconnectPolicy::never(),
+        }
+    }
+}
+
+impl ToSpec<ReconnectPolicy> for Reconnect {
+    fn to_spec(&self) -> ReconnectPolicy {
+        match self {
+            Self::Preset(preset) => preset.to_spec(),
+            Self::Custom(custom) => {
+                let preset = custom.preset.unwrap_or(ReconnectPreset::Default);
+                let mut policy = preset.to_spec();
+                custom.apply(&mut policy);
+                policy
+            }
+        }
+    }
+}
+
+impl ToSpec<HealthPolicy> for Health {
+    fn to_spec(&self) -> HealthPolicy {
+        let mut policy = HealthPolicy::default();
+        match self {
+            Self::Enabled(enabled) => policy.enabled = *enabled,
+            Self::Custom(custom) => custom.apply(&mut policy),
+        }
+        policy
+    }
+}
+
+impl ToSpec<Limits> for LimitSettings {
+    fn to_spec(&self) -> Limits {
+        let mut limits = Limits::default();
+        self.apply(&mut limits);
+        limits
+    }
+}
+
+impl ToSpec<ShutdownPolicy> for ShutdownSettings {
+    fn to_spec(&self) -> ShutdownPolicy {
+        let mut policy = ShutdownPolicy::default();
+        self.apply(&mut policy);
+        policy
     }
 }

@@ -45,6 +45,11 @@ fn stronger_scopes_win_with_whole_entries() {
         a.shadowed[0]
     );
     assert_eq!(loaded.budget().unwrap().stdio, 2);
+    let shown = loaded.to_json(false);
+    assert_eq!(
+        shown["budget"],
+        serde_json::json!({ "stdio": 2, "http": 3 })
+    );
 
     let loader = loader
         .with_directory(folder.path().join("dir"))

@@ -274,7 +274,7 @@ fn how_a_projects_file_logs_in_is_said() {
 fn where_tokens_are_kept() {
     let kept = |text: &str| {
         let loaded = Loader::new().with_text("mcp.json", text).load().unwrap();
-        (loaded.credentials(), loaded.problems.len())
+        (loaded.pool().credentials, loaded.problems.len())
     };
     assert_eq!(kept(r#"{ "mcpServers": {} }"#), (None, 0));
     assert_eq!(
@@ -285,7 +285,7 @@ fn where_tokens_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mcp.json");
     fs::write(&path, r#"{ "mcpServers": {}, "credentials": "keyring" }"#).unwrap();
-    let credentials = |loader: Loader| loader.load().unwrap().credentials();
+    let credentials = |loader: Loader| loader.load().unwrap().pool().credentials;
     assert_eq!(credentials(Loader::new().with_project_file(&path)), None);
     assert!(credentials(Loader::new().with_user_file(&path)).is_some());
     assert_eq!(kept(r#"{ "mcpServers": {}, "credentials": "vault" }"#).1, 1);

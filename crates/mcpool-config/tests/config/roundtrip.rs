@@ -66,8 +66,8 @@ fn settings() -> impl Strategy<Value = ServerSettings> {
             settings.timeout = timeout;
             settings.startup_timeout = timeout;
             settings.enabled = enabled;
-            settings.required = enabled;
-            settings.instances = instances;
+            settings.policies.required = enabled;
+            settings.policies.instances = instances;
             settings.tools = tools.map(|names| {
                 let mut tools = ToolSettings::default();
                 tools.allow = Some(names.clone());
@@ -78,7 +78,7 @@ fn settings() -> impl Strategy<Value = ServerSettings> {
                 let mut limits = LimitSettings::default();
                 limits.max_message = Some(ByteSize(bytes));
                 limits.stderr_lines = Some(count);
-                settings.limits = Some(limits);
+                settings.policies.limits = Some(limits);
                 let mut reconnect = ReconnectSettings::default();
                 reconnect.preset = Some(ReconnectPreset::Unlimited);
                 reconnect.max_attempts = Some(Attempts::Count(count));
@@ -86,8 +86,8 @@ fn settings() -> impl Strategy<Value = ServerSettings> {
                     additive: f64::from(count) / 4.0,
                 });
                 reconnect.immediate_first = Some(flag);
-                settings.reconnect = Some(Reconnect::Custom(reconnect));
-                settings.health = Some(if flag {
+                settings.policies.reconnect = Some(Reconnect::Custom(reconnect));
+                settings.policies.health = Some(if flag {
                     Health::Enabled(flag)
                 } else {
                     let mut health = HealthSettings::default();

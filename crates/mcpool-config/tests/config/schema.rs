@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use mcpool_config::{Loader, json_schema};
+use serde_json::Value;
 
 #[test]
 fn the_committed_schema_is_fresh() {
@@ -19,26 +20,36 @@ fn the_committed_schema_is_fresh() {
     );
 }
 
-#[test]
-fn every_field_is_in_the_documentation() {
-    fn collect(schema: &serde_json::Value, names: &mut Vec<String>) {
-        if let Some(properties) = schema.get("properties").and_then(|p| p.as_object()) {
-            names.extend(properties.keys().cloned());
+/// Every field of the native format with what is said of it, the names of other hosts left out.
+fn fields() -> Vec<(String, String)> {
+    fn collect(schema: &Value, fields: &mut Vec<(String, String)>) {
+        if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
+            fields.extend(properties.iter().map(|(name, property)| {
+                let words = property["description"].as_str().unwrap_or_default();
+                (name.clone(), words.replace('\n', " "))
+            }));
         }
         match schema {
-            serde_json::Value::Object(members) => {
-                members.values().for_each(|value| collect(value, names));
-            }
-            serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, names)),
+            Value::Object(members) => members.values().for_each(|value| collect(value, fields)),
+            Value::Array(items) => items.iter().for_each(|item| collect(item, fields)),
             _ => {}
         }
     }
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/config.md");
-    let page = std::fs::read_to_string(page).unwrap();
-    let mut names = Vec::new();
-    // Without the names of other hosts, which `json_schema` adds.
+    let mut fields = Vec::new();
     let schema = schemars::schema_for!(mcpool_config::settings::FileSettings);
-    collect(&schema.to_value(), &mut names);
+    collect(&schema.to_value(), &mut fields);
+    fields
+}
+
+fn page() -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/config.md");
+    std::fs::read_to_string(page).unwrap()
+}
+
+#[test]
+fn every_field_is_in_the_documentation() {
+    let page = page();
+    let mut names: Vec<String> = fields().into_iter().map(|(name, _)| name).collect();
     assert!(names.contains(&"max_in_flight".to_owned()), "{names:?}");
     names.retain(|name| {
         let forms = [
@@ -51,8 +62,39 @@ fn every_field_is_in_the_documentation() {
     assert!(names.is_empty(), "docs/config.md does not have {names:?}");
 }
 
+#[test]
+fn the_documentation_has_the_defaults_of_the_declarations() {
+    let page = page();
+    let mut checked = 0;
+    let mut wrong = Vec::new();
+    for (name, words) in fields() {
+        let Some((_, rest)) = words.split_once("Default ") else {
+            continue;
+        };
+        let default = rest.split(['.', ',', ';', ':']).next().unwrap_or(rest);
+        let default = default.trim_matches('`');
+        // A name may stand in several tables; one of its rows has the default.
+        let mut rows = page.lines().filter(|line| {
+            let cell = line.split('|').nth(1).unwrap_or_default();
+            line.starts_with('|')
+                && (cell.contains(&format!("`{name}`"))
+                    || cell.contains(&format!(".{name}`"))
+                    || line.contains(&format!("\"{name}\":")))
+        });
+        checked += 1;
+        if !rows.any(|row| row.contains(default)) {
+            wrong.push(format!("{name}: {default}"));
+        }
+    }
+    assert!(checked >= 30, "{checked}");
+    assert!(
+        wrong.is_empty(),
+        "docs/config.md has another default: {wrong:?}"
+    );
+}
+
 /// Comments and trailing commas removed, through the loader's own parser: strict JSON.
-fn strict(text: &str) -> serde_json::Value {
+fn strict(text: &str) -> Value {
     jsonc_parser::parse_to_serde_value(
         text.trim_start_matches('\u{feff}'),
         &jsonc_parser::ParseOptions::default(),

@@ -1,23 +1,73 @@
-//! The profiles of the gateway: parts of the pool, at the top of a file.
+//! The values of the fields that stand beside the servers of a file: budget, credentials, profiles.
 
 use std::collections::BTreeMap;
 
 use mcpool_core::ServerName;
 
 use super::Header;
-use crate::{document::Node, settings::ProfileSettings};
+use crate::{
+    document::{Node, Value},
+    settings::{BudgetSettings, CredentialStore, Field, ProfileSettings, ReadValue},
+};
 
-impl Header<'_> {
-    pub(super) fn profiles(&mut self, node: &Node) {
-        if !node.is_object() {
+impl ReadValue<BudgetSettings> for Header<'_> {
+    fn value(&mut self, field: Field<'_, BudgetSettings>) -> Option<BudgetSettings> {
+        if !field.node.is_object() {
             self.wrong(
-                node,
+                field.node,
+                "`budget` is an object such as `{ \"stdio\": 8, \"http\": 32 }`",
+            );
+            return None;
+        }
+        let mut budget = BudgetSettings::default();
+        for member in field.node.members() {
+            let count = match member.value.value {
+                Value::Integer(count) => u32::try_from(count).ok().filter(|count| *count > 0),
+                _ => None,
+            };
+            match (member.key.as_str(), count) {
+                ("stdio", Some(count)) => budget.stdio = Some(count),
+                ("http", Some(count)) => budget.http = Some(count),
+                ("stdio" | "http", None) => self.wrong(
+                    &member.value,
+                    "a budget is a whole number of connects, at least 1",
+                ),
+                (key, _) => {
+                    let message = format!("`budget` has no `{key}`: it has `stdio` and `http`");
+                    self.wrong(&member.value, &message);
+                }
+            }
+        }
+        Some(budget)
+    }
+}
+
+impl ReadValue<CredentialStore> for Header<'_> {
+    fn value(&mut self, field: Field<'_, CredentialStore>) -> Option<CredentialStore> {
+        match field.node.as_str() {
+            Some("file") => Some(CredentialStore::File),
+            Some("keyring") => Some(CredentialStore::Keyring),
+            _ => {
+                self.wrong(field.node, "`credentials` is `file` or `keyring`");
+                None
+            }
+        }
+    }
+}
+
+type Profiles = BTreeMap<String, ProfileSettings>;
+
+impl ReadValue<Profiles> for Header<'_> {
+    fn value(&mut self, field: Field<'_, Profiles>) -> Option<Profiles> {
+        if !field.node.is_object() {
+            self.wrong(
+                field.node,
                 "`profiles` is an object of profiles, such as `{ \"reading\": { \"allow\": [\"files__read_*\"] } }`",
             );
-            return;
+            return None;
         }
         let mut profiles = BTreeMap::new();
-        for member in node.members() {
+        for member in field.node.members() {
             // It stands in a path and in the line of a key.
             let is_word = member
                 .key
@@ -35,9 +85,11 @@ impl Header<'_> {
                 profiles.insert(member.key.clone(), profile);
             }
         }
-        self.out.profiles = profiles;
+        Some(profiles)
     }
+}
 
+impl Header<'_> {
     fn profile(&mut self, node: &Node) -> Option<ProfileSettings> {
         if !node.is_object() {
             self.wrong(node, "a profile is an object");
@@ -80,7 +132,7 @@ impl Header<'_> {
                     }
                 },
                 "tool_search" => match value.value {
-                    crate::document::Value::Bool(searched) => {
+                    Value::Bool(searched) => {
                         profile.tool_search = Some(searched);
                         continue;
                     }
@@ -96,7 +148,7 @@ impl Header<'_> {
 }
 
 fn names(node: &Node) -> Option<Vec<String>> {
-    if !matches!(node.value, crate::document::Value::Array(_)) {
+    if !matches!(node.value, Value::Array(_)) {
         return None;
     }
     let names = node.items().iter().map(Node::as_str);
@@ -120,6 +172,8 @@ fn pairs(node: &Node) -> Option<BTreeMap<String, String>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use crate::{Loaded, Loader};
 
     fn load(profiles: &str) -> Loaded {
@@ -136,7 +190,8 @@ mod tests {
                 "all": {} }"#,
         );
         assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
-        let reading = &loaded.profiles()["reading"];
+        let profiles = loaded.pool().profiles.as_ref().unwrap();
+        let reading = &profiles["reading"];
         assert_eq!(reading.servers.as_deref(), Some(&["files".to_owned()][..]));
         assert_eq!(
             reading.allow.as_deref(),
@@ -145,7 +200,7 @@ mod tests {
         assert_eq!(reading.deny, ["files__read_secret"]);
         assert_eq!(reading.rename["files__read_file"], "read");
         assert_eq!(reading.tool_search, Some(true));
-        assert_eq!(loaded.profiles()["all"], Default::default());
+        assert_eq!(profiles["all"], Default::default());
     }
 
     #[test]
@@ -162,7 +217,8 @@ mod tests {
             r#"{ "p": { "rename": { "a": "x", "b": "x" } } }"#,
         ] {
             let loaded = load(bad);
-            assert!(loaded.profiles().is_empty(), "{bad}");
+            let profiles = loaded.pool().profiles.as_ref();
+            assert!(profiles.is_none_or(BTreeMap::is_empty), "{bad}");
             assert!(
                 loaded.problems.iter().any(crate::Problem::is_error),
                 "{bad}"
@@ -180,12 +236,12 @@ mod tests {
             .with_text("b", text("b"))
             .load()
             .unwrap();
-        assert_eq!(loaded.profiles()["p"].deny, ["b"]);
+        assert_eq!(loaded.pool().profiles.as_ref().unwrap()["p"].deny, ["b"]);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("mcp.json");
         std::fs::write(&file, text("c")).unwrap();
         let loaded = Loader::new().with_project_file(file).load().unwrap();
-        assert!(loaded.profiles().is_empty());
+        assert_eq!(loaded.pool().profiles, None);
         assert!(!loaded.problems.is_empty());
     }
 }
