@@ -24,6 +24,7 @@ use crate::{
     client::proxy_hosts,
     dpop::DpopKey,
     error::refused,
+    features,
     grant::{ClientAuth, Grant, GrantKey, now},
     http::OAuthHttp,
     login::{LoginAgent, request::ClientIdentity},
@@ -93,6 +94,7 @@ impl Account {
         identity: ClientIdentity,
         refused: impl FnOnce(&GrantKey) -> Refused,
     ) -> Result<Self> {
+        features::check(&spec)?;
         let server = server_url(&http)?;
         let configured: Vec<Url> = match &spec.grant {
             mcpool_core::OAuthGrant::EnterpriseManaged { idp, .. } => {

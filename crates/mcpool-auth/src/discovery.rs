@@ -212,7 +212,7 @@ async fn find(
     let dpop = match spec.dpop {
         DpopChoice::Never => false,
         DpopChoice::Always => true,
-        _ => offers_dpop && server_takes_dpop,
+        _ => cfg!(feature = "dpop") && offers_dpop && server_takes_dpop,
     };
     let scopes = challenges
         .iter()

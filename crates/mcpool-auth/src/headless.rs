@@ -3,14 +3,12 @@
 
 use std::sync::Arc;
 
-use mcpool_core::{
-    DpopChoice, Error, ErrorKind, IdentityProvider, Masker, OAuthGrant, OAuthSpec, Result, Secret,
-};
-use oauth2::ClientSecret;
-use rmcp::transport::auth::enterprise::{
-    EmaAuthorizationServer, EmaClientAuthentication, EmaError, EmaExchangeRequest,
-};
+use mcpool_core::{DpopChoice, Error, ErrorKind, Masker, OAuthGrant, OAuthSpec, Result};
 
+#[cfg(feature = "private-key-jwt")]
+use crate::assertion;
+#[cfg(feature = "enterprise")]
+use crate::enterprise;
 use crate::{
     answers::Tokens,
     discovery::Discovered,
@@ -18,7 +16,6 @@ use crate::{
     error::refused,
     grant::{ClientAuth, Grant, GrantKey, TokenKind, now},
     http::OAuthHttp,
-    jwt,
     secrets::read_secret,
     shown::shorten,
     token::{self, Client, TokenFailure},
@@ -69,25 +66,31 @@ pub(crate) async fn obtain(
             let fields = [("grant_type", "client_credentials")];
             request(http, &discovered, Some(&client), &fields, &scopes).await?
         }
+        #[cfg(feature = "private-key-jwt")]
         OAuthGrant::PrivateKeyJwt {
             key: source,
             algorithm,
         } => {
             let pem = read_secret(source, "the private key", masker).await?;
             // RFC 7523, section 3: `aud` is the authorization server, by its issuer.
-            let assertion =
-                jwt::client_assertion(&client_id, &discovered.issuer, &pem, algorithm.as_deref())?;
+            let assertion = assertion::client_assertion(
+                &client_id,
+                &discovered.issuer,
+                &pem,
+                algorithm.as_deref(),
+            )?;
             let fields = [
                 ("grant_type", "client_credentials"),
-                ("client_assertion_type", jwt::ASSERTION_TYPE),
+                ("client_assertion_type", assertion::ASSERTION_TYPE),
                 ("client_assertion", &assertion),
             ];
             request(http, &discovered, None, &fields, &scopes).await?
         }
+        #[cfg(feature = "enterprise")]
         OAuthGrant::EnterpriseManaged { idp, id_token } => {
             let id_token = read_secret(id_token, "the ID token", masker).await?;
             let (assertion, granted) =
-                id_jag(http, &discovered, idp, &client_id, &id_token, &scopes).await?;
+                enterprise::id_jag(http, &discovered, idp, &client_id, &id_token, &scopes).await?;
             let client = client(&discovered, spec, &client_id, masker).await?;
             // Only the assertion carries authority: to name resource or scope again could undo
             // what the identity provider took away.
@@ -195,50 +198,4 @@ async fn send(
                 shorten(&discovered.issuer)
             )),
         })
-}
-
-/// The identity provider's word that this person may, for this authorization server (ID-JAG), and
-/// the scopes that it allows. What it says of issuer, audience, client and resource is checked by
-/// rmcp.
-async fn id_jag(
-    http: &Arc<OAuthHttp>,
-    discovered: &Discovered,
-    idp: &IdentityProvider,
-    client_id: &str,
-    id_token: &Secret,
-    scopes: &[String],
-) -> Result<(Secret, Vec<String>)> {
-    let mut provider =
-        EmaAuthorizationServer::new(&idp.issuer, &idp.token_endpoint, &idp.client_id);
-    if let Some(source) = &idp.client_secret {
-        let what = "the client secret at the identity provider";
-        let secret = read_secret(source, what, http.masker()).await?;
-        provider = provider.with_client_authentication(EmaClientAuthentication::ClientSecretBasic(
-            ClientSecret::new(secret.expose().to_owned()),
-        ));
-    }
-    let resource_server = EmaAuthorizationServer::new(
-        &discovered.issuer,
-        discovered.token_endpoint.as_str(),
-        client_id,
-    );
-    let word = EmaExchangeRequest::new_with_id_token(
-        provider,
-        resource_server,
-        &discovered.resource,
-        id_token.expose(),
-    )
-    .with_scopes(scopes.iter().cloned())
-    .exchange_id_jag(http.as_ref())
-    .await
-    .map_err(|error| match (http.failure(), error) {
-        (Some(failure), EmaError::RequestFailed(_)) => failure.into(),
-        (_, error) => match http.oauth_error() {
-            Some(answer) => refused(format!("enterprise-managed authorization: {answer}")),
-            None => refused(format!("enterprise-managed authorization: {error}")),
-        },
-    })?;
-    let mut granted: Vec<String> = word.scopes().iter().cloned().collect();
-    granted.sort();
-    Ok((word.assertion().secret().as_str().into(), granted))
 }

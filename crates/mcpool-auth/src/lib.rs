@@ -37,6 +37,12 @@
 //! # Cargo features
 //!
 //! - `browser` (default): [`SystemBrowser`], which opens the user's browser.
+//! - `dpop` (default): tokens that are bound to a key. Without it tokens are not, and a spec that
+//!   demands it is an error that names the feature.
+//! - `private-key-jwt` (default): the grant [`PrivateKeyJwt`](mcpool_core::OAuthGrant), with the
+//!   same error.
+//! - `enterprise` (default): the grant [`EnterpriseManaged`](mcpool_core::OAuthGrant), with the
+//!   same error.
 //! - `keyring`: `KeyringStore`, the operating system's keyring.
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -44,19 +50,25 @@
 mod account;
 mod address;
 mod answers;
+#[cfg(feature = "private-key-jwt")]
+mod assertion;
 mod binding;
 mod client;
 mod discovery;
 mod documents;
 mod dpop;
+#[cfg(feature = "enterprise")]
+mod enterprise;
 mod error;
 mod failure;
+mod features;
 mod file_store;
 mod grant;
 mod headless;
 mod http;
 mod interactive;
-mod jwt;
+#[cfg(any(feature = "dpop", feature = "private-key-jwt"))]
+mod jws;
 #[cfg(feature = "keyring")]
 mod keyring_store;
 mod lock;

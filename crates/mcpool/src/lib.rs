@@ -235,7 +235,10 @@
 //! | `stdio`, `http`, `sse` | yes | the transport; `stdio` the module of that name as well |
 //! | `auth` | no | the module `auth`: OAuth |
 //! | `browser` | no | `auth::SystemBrowser`, which opens the user's browser; brings `auth` |
+//! | `dpop` | no | tokens that are bound to a key; brings `auth` |
+//! | `enterprise` | no | the grant `enterprise_managed`; brings `auth` |
 //! | `keyring` | no | tokens in the keyring of the operating system; brings `auth` |
+//! | `private-key-jwt` | no | the grant `private_key_jwt`; brings `auth` |
 //! | `blocking` | no | the module `blocking`: the manager for programs without a runtime |
 //! | `metrics` | no | metrics through the `metrics` facade |
 //! | `search` | no | the module `search`: finds tools by words; brings `manager` |

@@ -14,28 +14,15 @@ use ring::{
     },
 };
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
-use serde_json::{Value, json};
+use serde_json::json;
+
+use crate::jws;
 
 /// How long an assertion is good: for one request, and some difference of the clocks.
 const LIFETIME: u64 = 300;
 
 /// `client_assertion_type` of such assertions.
 pub(crate) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-
-/// Puts header and claims together as a JWS does (RFC 7515, section 7.1).
-pub(crate) fn compact(
-    header: &Value,
-    claims: &Value,
-    sign: impl FnOnce(&[u8]) -> Result<Vec<u8>>,
-) -> Result<String> {
-    let input = format!(
-        "{}.{}",
-        URL_SAFE_NO_PAD.encode(header.to_string()),
-        URL_SAFE_NO_PAD.encode(claims.to_string())
-    );
-    let signature = sign(input.as_bytes())?;
-    Ok(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature)))
-}
 
 enum Algorithm {
     Ecdsa(&'static EcdsaSigningAlgorithm),
@@ -81,7 +68,7 @@ pub(crate) fn client_assertion(
     let key = PrivateKeyDer::from_pem_slice(pem.expose().as_bytes())
         .map_err(|_| invalid("the private key is not PEM".to_owned()))?;
     let unusable = || invalid(format!("the private key cannot sign {name}"));
-    compact(&header, &claims, |input| match (&algorithm, &key) {
+    jws::compact(&header, &claims, |input| match (&algorithm, &key) {
         (Algorithm::Ecdsa(algorithm), PrivateKeyDer::Pkcs8(key)) => {
             let pair = EcdsaKeyPair::from_pkcs8(algorithm, key.secret_pkcs8_der(), &random)
                 .map_err(|_| unusable())?;
@@ -112,6 +99,7 @@ fn invalid(message: String) -> Error {
 #[cfg(test)]
 mod tests {
     use ring::signature::{ECDSA_P256_SHA256_FIXED, KeyPair, UnparsedPublicKey};
+    use serde_json::Value;
 
     use super::*;
 
