@@ -3,7 +3,7 @@
 //! A [`BlockingManager`] has a runtime of its own, on threads of its own. [`run`](BlockingManager::run)
 //! hands asynchronous work to it, any verb of the manager or of a server, and waits on a plain
 //! channel: so it may be called from any thread, also from inside an application's own tokio
-//! runtime, where it blocks the thread but panics nowhere.
+//! runtime, where it blocks the thread but does not panic.
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -258,7 +258,7 @@ impl BlockingManager {
         })
     }
 
-    /// A handle of the same manager whose verbs take so long at most.
+    /// A handle of the same manager whose verbs take at most this long.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         let mut handle = self.clone();
@@ -369,7 +369,7 @@ pub struct BlockingEvents {
 }
 
 impl BlockingEvents {
-    /// The next event, waiting so long at most; `None` at the end.
+    /// The next event, waiting at most this long; `None` at the end.
     ///
     /// # Errors
     /// `Timeout` when nothing happened.

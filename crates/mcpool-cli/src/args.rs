@@ -272,8 +272,8 @@ pub(crate) struct CallArgs {
     /// Send the arguments as they are, without a look at the tool's schema
     #[arg(long)]
     pub(crate) no_check: bool,
-    /// Answer all that the server asks meanwhile: for a model's part and for directories too.
-    /// Forms and addresses are asked for on a terminal in any case
+    /// Answer everything that the server asks during the call: for a model's reply and for
+    /// directories too. On a terminal, forms and addresses are shown in any case
     #[arg(long)]
     pub(crate) interactive: bool,
     /// All arguments as a JSON object; @FILE reads a file, - reads standard input
@@ -326,7 +326,7 @@ pub(crate) struct PromptsArgs {
 pub(crate) struct WatchArgs {
     /// Only this server of the config, and no workers
     pub(crate) server: Option<String>,
-    /// Probe each server so often ("5s") instead of as its config says
+    /// Probe each server at this interval ("5s") instead of the one in its config
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) every: Option<Duration>,
     /// Watch the workers of this pool, and their servers, too

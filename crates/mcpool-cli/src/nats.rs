@@ -72,8 +72,8 @@ pub(crate) struct NatsArgs {
     /// key that seals them, 32 bytes in base64, and older keys on further lines
     #[arg(long, value_name = "FILE", requires = "urls")]
     pool_key: Option<PathBuf>,
-    /// On how many nodes of NATS is kept what this process writes, when nobody has written it yet: 3
-    /// in a cluster
+    /// How many nodes of NATS keep the buckets that this process creates: 3 in a cluster. Buckets
+    /// that exist stay as they are
     #[arg(long, value_name = "N", default_value_t = 1, requires = "urls", value_parser = clap::value_parser!(u8).range(1..=5))]
     nats_replicas: u8,
 }

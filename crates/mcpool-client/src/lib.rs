@@ -4,7 +4,7 @@
 //! [`StandardFactory`] implements [`ClientFactory`](mcpool_core::ClientFactory): it opens a
 //! transport, finds out which transport and which era of the protocol the server speaks, keeps
 //! the evidence, and gives a [`Client`](mcpool_core::Client). [`IsolatedClient`] is a client for
-//! a caller that wants one of its own. What one does with either is said by
+//! a caller that wants one of its own. What can be asked of either is in
 //! [`Verbs`](mcpool_core::Verbs).
 //!
 //! | question | file |

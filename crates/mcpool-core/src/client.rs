@@ -27,7 +27,7 @@ use crate::{
     Error, Limits, Notification, Raw, Result, ServerName, ServerRequestHandler, ServerSpec,
 };
 
-/// What one asks a server through.
+/// Sends requests to a server.
 ///
 /// All methods may be called concurrently, from any task and thread.
 #[async_trait]

@@ -313,7 +313,7 @@ impl Error {
     }
 }
 
-/// A message as an error keeps it, anybody who wrote its parts.
+/// A message as an error keeps it, no matter who wrote its parts.
 fn clean(message: impl Into<String>) -> String {
     Untrusted::line(message.into())
         .clip(Error::MAX_MESSAGE_CHARS)

@@ -1,6 +1,6 @@
 //! The vocabulary of mcpool.
 //!
-//! This crate holds what every other mcpool crate speaks and nothing that does I/O: server
+//! This crate holds what all other mcpool crates have in common, and does no I/O: server
 //! names, specs and policies, connection states and events, one error type, and the two seams
 //! of the system, both object-safe and both with a mockall mock behind the `mock` feature:
 //!

@@ -307,8 +307,8 @@ pub struct ServerPolicy {
     pub limits: Limits,
     /// Closing.
     pub shutdown: ShutdownPolicy,
-    /// How long a cached catalog counts as fresh when no list_changed arrives; `None` is until
-    /// then. Default `None`.
+    /// How long a cached catalog counts as fresh when no list_changed arrives; `None`: until
+    /// one does. Default `None`.
     pub catalog_ttl: Option<Duration>,
     /// Whether `readOnlyHint` and `idempotentHint` of this server are believed. Default `false`.
     pub trust_annotations: bool,

@@ -365,7 +365,7 @@ pub enum StartMode {
     Eager,
     /// At the start, which does not wait.
     Background,
-    /// On first use. With `Some`, closed again after so long without use.
+    /// On first use. With `Some`, closed again after that long without use.
     Lazy(Option<Duration>),
 }
 

@@ -31,8 +31,8 @@ use crate::{Error, Notification, Raw, Result, RpcError, ServerRequest};
 ///   before its first byte is written, so that no answer can be early.
 /// - **Bytes belong to the connection.** A message is written whole or not at all, no matter who drops
 ///   what. Writes of different requests may overtake one another only as their carrier allows.
-/// - **Dropping [`request`](Self::request) cancels it.** Of which nothing was written is
-///   withdrawn without a word; else the server gets `notifications/cancelled`, or over Streamable
+/// - **Dropping [`request`](Self::request) cancels it.** A request of which nothing was
+///   written is withdrawn silently; else the server gets `notifications/cancelled`, or over Streamable
 ///   HTTP from MCP 2026-07-28 on its stream is closed. [`RequestClass::Handshake`] is never
 ///   cancelled in words. The drop does not block.
 /// - **The transport has no timeouts of requests**: those are the session's. It bounds only what

@@ -5,7 +5,7 @@
 //! - `replace.rs` writes so that a reader sees the old text or the new one, and nothing between;
 //! - `lock.rs` lets one process at a time change a file, with locks that nobody else can take.
 //!
-//! Everything here blocks: call it from a thread that may.
+//! Everything here blocks: call it from a thread that may block.
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -140,8 +140,8 @@ impl Follow {
         servers.map(|known| known.spec.clone()).collect()
     }
 
-    /// The workers of the pool, as far as they are known. One is here that has answered in the
-    /// last 10 s.
+    /// The workers of the pool, as far as they are known. One counts as here if it has answered in
+    /// the last 10 s.
     #[must_use]
     pub fn fleet(&self) -> FleetSnapshot {
         let shared = self.shared();

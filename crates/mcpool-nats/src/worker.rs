@@ -105,7 +105,7 @@ impl Worker {
     }
 
     /// Serves until `stop`, then takes nothing new, lets what runs end, and ends every session.
-    /// Servers that the manager gets later are served as well, and those that it loses no more.
+    /// Servers that the manager gets later are served as well; those that it loses no longer are.
     /// The manager is left as it is.
     ///
     /// Dropping the future ends the sessions without a word: their gateways see it at the next

@@ -25,8 +25,8 @@
 //!
 //! # With rmcp's own client
 //!
-//! The feature `rmcp` gives the same processes as a transport of rmcp, for a program that stays with
-//! its client and wants servers that die: `StdioConnector::open_rmcp`.
+//! The feature `rmcp` gives the same processes as a transport of rmcp, for a program that keeps
+//! its client and wants servers that do not outlive it: `StdioConnector::open_rmcp`.
 //!
 //! # Windows
 //!

@@ -35,7 +35,7 @@ pub(crate) use trust::TrustArgs;
 pub(crate) enum ConfigCommand {
     /// Check files and say everything that is wrong with them; exit code 0 or 2
     Check(ReadArgs),
-    /// Show what is in force, secrets overwritten
+    /// Show the config in force, with secrets masked
     Show {
         #[command(flatten)]
         read: ReadArgs,
@@ -55,7 +55,7 @@ pub(crate) enum ConfigCommand {
     Edit(EditArgs),
     /// Find the config files of MCP hosts on this machine
     Find,
-    /// Copy the servers of another host into a file of one's own
+    /// Copy the servers of another host into your own file
     Import(ImportArgs),
     /// Print the JSON Schema of the native format
     Schema,

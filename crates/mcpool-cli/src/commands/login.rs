@@ -39,7 +39,7 @@ pub(crate) struct LoginArgs {
     /// address that the browser ends at
     #[arg(long)]
     no_browser: bool,
-    /// How long to wait for the person
+    /// How long to wait for you to log in
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
     timeout: Duration,
     #[cfg(feature = "nats")]

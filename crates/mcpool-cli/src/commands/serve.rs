@@ -152,14 +152,14 @@ pub(crate) struct ServeArgs {
         hide_env_values = true
     )]
     otlp: Option<String>,
-    /// Take the tokens of this authorization server, by its issuer URL
+    /// Accept the tokens of this authorization server, named by its issuer URL
     #[arg(long, value_name = "URL", requires = "oauth_resource")]
     oauth_issuer: Option<String>,
     /// The scheme and host by which clients reach the gateway; tokens must be made for it, or for a
     /// URL of it
     #[arg(long, value_name = "URL", requires = "oauth_issuer")]
     oauth_resource: Option<String>,
-    /// Another audience of tokens that are taken
+    /// Accept tokens for this audience as well
     #[arg(long, value_name = "TEXT", requires = "oauth_issuer")]
     oauth_audience: Vec<String>,
     /// A scope that every token must have

@@ -29,7 +29,7 @@ const MAX_HISTORY: usize = 1000;
 pub(crate) struct ShellArgs {
     /// The server
     pub(crate) server: Option<String>,
-    /// Answer all that the server asks: for a model's part and for directories too
+    /// Answer everything that the server asks: for a model's reply and for directories too
     #[arg(long)]
     pub(crate) interactive: bool,
 }

@@ -38,14 +38,15 @@ const KILL_ROOM: Duration = Duration::from_secs(1);
 pub(crate) struct WorkerArgs {
     #[command(flatten)]
     nats: NatsArgs,
-    /// A server of which each session gets a process of its own
+    /// A server that runs a separate process for each session
     #[arg(long, value_name = "SERVER")]
     each: Vec<ServerName>,
     /// A server that runs once in the pool: at the worker that has its lease. Give it to every
     /// worker that may take over
     #[arg(long, value_name = "SERVER")]
     one: Vec<ServerName>,
-    /// How long a lease is valid: when its worker dies, the server runs elsewhere a fifth later. The
+    /// How long a lease is valid: when its worker dies, the server starts elsewhere after this
+    /// time and a fifth of it. The
     /// server is killed 2 s after it is asked to end, or sooner with a short lease
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "15s", requires = "one")]
     lease: Duration,

@@ -26,7 +26,7 @@ use crate::{
 pub(crate) struct TrustArgs {
     /// The file; default: the project's
     pub(crate) file: Option<PathBuf>,
-    /// Approve without a question what has this hash
+    /// Approve the file without asking, if it has this hash
     #[arg(long, value_name = "HASH")]
     hash: Option<String>,
     /// Approve all servers but this one; may be given several times
