@@ -8,7 +8,7 @@
 use std::io::{self, BufRead, IsTerminal as _, Read as _, Write};
 
 use mcpool::config::{Standing, TrustRequest};
-use ratatui::crossterm::terminal;
+use terminal_size::{Height, Width};
 
 use crate::render::out;
 
@@ -76,8 +76,8 @@ pub(super) fn show(request: &TrustRequest) -> io::Result<()> {
 }
 
 fn size() -> (usize, usize) {
-    match terminal::size() {
-        Ok((width @ 1.., height @ 1..)) => (width.into(), height.into()),
+    match terminal_size::terminal_size_of(io::stderr()) {
+        Some((Width(width @ 1..), Height(height @ 1..))) => (width.into(), height.into()),
         _ => USUAL,
     }
 }

@@ -23,6 +23,9 @@ impl Table {
             .load_style(NOTHING)
             .set_content_arrangement(ContentArrangement::Dynamic)
             .set_header(heads.iter().map(Cell::new));
+        if out::is_terminal() {
+            table.set_width(u16::try_from(out::columns()).unwrap_or(u16::MAX));
+        }
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
         }

@@ -50,15 +50,9 @@ impl Default for SystemClock {
 impl SuspendClock for SystemClock {
     #[cfg(target_os = "linux")]
     fn drift(&self) -> Duration {
-        use nix::time::{ClockId, clock_gettime};
-        let read = |clock| clock_gettime(clock).map(Duration::from);
-        match (
-            read(ClockId::CLOCK_BOOTTIME),
-            read(ClockId::CLOCK_MONOTONIC),
-        ) {
-            (Ok(boot), Ok(monotonic)) => boot.saturating_sub(monotonic),
-            _ => Duration::ZERO,
-        }
+        use rustix::time::{ClockId, clock_gettime};
+        let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
+        read(ClockId::Boottime).saturating_sub(read(ClockId::Monotonic))
     }
 
     #[cfg(not(target_os = "linux"))]
