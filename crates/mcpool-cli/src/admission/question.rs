@@ -8,7 +8,6 @@
 use std::io::{self, BufRead, IsTerminal as _, Read as _, Write};
 
 use mcpool::config::{Standing, TrustRequest};
-use terminal_size::{Height, Width};
 
 use crate::render::out;
 
@@ -76,10 +75,7 @@ pub(super) fn show(request: &TrustRequest) -> io::Result<()> {
 }
 
 fn size() -> (usize, usize) {
-    match terminal_size::terminal_size_of(io::stderr()) {
-        Some((Width(width @ 1..), Height(height @ 1..))) => (width.into(), height.into()),
-        _ => USUAL,
-    }
+    out::stderr_size().unwrap_or(USUAL)
 }
 
 /// Drops what was typed before the question stood there: a line that somebody was led to paste

@@ -160,6 +160,13 @@ pub(crate) fn columns() -> usize {
         .unwrap_or(80)
 }
 
+/// How many columns and rows the terminal behind standard error has; `None` without one, and for
+/// one that has no size.
+pub(crate) fn stderr_size() -> Option<(usize, usize)> {
+    let (width, height) = terminal_size::terminal_size_of(io::stderr())?;
+    (width.0 > 0 && height.0 > 0).then(|| (width.0.into(), height.0.into()))
+}
+
 /// Whether standard error takes colours.
 pub(crate) fn takes_colours() -> bool {
     stderr_is_terminal() && std::env::var_os("NO_COLOR").is_none()
