@@ -167,6 +167,11 @@ async fn register(
         )
         .with_http_status(status)),
         Some(error) => Err(refused(format!("{what}: {error}; configure a client id"))),
+        // It was asked at places that nobody published (MCP 2025-03-26), and is not there.
+        None if !discovered.published && matches!(status, 404 | 405) => Err(refused(
+            "this server names no authorization server and is none itself: no login gets a token \
+             for it; put one into the header Authorization",
+        )),
         None => Err(refused(format!(
             "{what}: HTTP {status}; configure a client id"
         ))),

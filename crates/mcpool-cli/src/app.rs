@@ -39,7 +39,8 @@ use crate::{
     questions::{Asking, Questions},
     render::{out, progress::Connecting},
     targets::Target,
-    text, verdict,
+    text,
+    verdict::{self, Access},
     wire::Wire,
 };
 
@@ -441,8 +442,7 @@ impl App {
 
     /// Why a server could not be connected, and what to try.
     fn unreached(&self, spec: &ServerSpec, error: Error) -> Failure {
-        let login_helps = self.target.is_none() && self.login_helps(&spec.name);
-        let tries = verdict::on(spec, &error, login_helps).tries;
+        let tries = verdict::on(spec, &error, self.access(&spec.name)).tries;
         let nothing = tries.is_empty() && self.target.is_none() && Exit::of(&error) != Exit::Usage;
         let steps = nothing.then(|| text!("`mcpool doctor {}` shows each step", spec.name));
         Failure::from(error).with_tries(tries).with_hints(steps)
@@ -472,11 +472,8 @@ impl App {
     /// Says on standard error what failed, and what to do where a login helps.
     pub(crate) fn say(&self, failure: &Failure) {
         let mut text = failure.to_text();
-        let is_said = failure.has_hints() && self.target.is_none();
-        let server = failure.wants_login().filter(|_| !is_said);
-        if let Some(server) = server.filter(|server| self.login_helps(server)) {
-            let target = self.target.as_ref().and_then(Target::url);
-            let server = target.unwrap_or(server.as_str());
+        let server = failure.wants_login().filter(|_| !failure.has_hints());
+        if let Some(server) = server.and_then(|server| self.access(server).login) {
             text.push(&text!("\n  log in with `mcpool login {}`", server));
         }
         text.push(&text!("\n"));
@@ -500,10 +497,16 @@ impl App {
         Ok(transport)
     }
 
-    /// Whether a person can log in at a server.
-    pub(crate) fn login_helps(&self, server: &ServerName) -> bool {
+    /// How a person reaches a server.
+    pub(crate) fn access<'a>(&'a self, server: &'a ServerName) -> Access<'a> {
         let people = self.for_people.get();
-        people.is_some_and(|people| people.contains(server))
+        let helps = people.is_some_and(|people| people.contains(server));
+        let target = self.target.as_ref();
+        let named = target.and_then(Target::url).unwrap_or(server.as_str());
+        Access {
+            login: helps.then_some(named),
+            is_configured: target.is_none(),
+        }
     }
 
     fn problems(&self) -> &[Problem] {

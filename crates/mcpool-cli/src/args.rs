@@ -211,7 +211,11 @@ Examples:
     Up(crate::commands::up::UpArgs),
     /// End the gateway in the background
     #[cfg(all(unix, feature = "gateway"))]
-    Down,
+    Down {
+        /// End every gateway of this user, whatever its config
+        #[arg(long)]
+        all: bool,
+    },
     /// Measure how fast a server answers through mcpool
     #[command(after_help = "\
 Examples:

@@ -40,7 +40,7 @@ pub(crate) struct NatsArgs {
     )]
     urls: Vec<String>,
     /// The pool of workers and gateways
-    #[arg(long, value_name = "NAME", env = "MCPOOL_POOL")]
+    #[arg(long, value_name = "NAME", env = "MCPOOL_POOL", hide_env_values = true)]
     pool: Option<PoolName>,
     /// The name of this process in the pool; default: a random one
     #[arg(long, value_name = "NAME", requires = "urls")]
@@ -161,7 +161,13 @@ impl NatsArgs {
         }
         match Carrier::connect(&options).await {
             Ok(carrier) => Ok(Some(carrier)),
-            Err(error) => Err(Failure::from(error).with_hint(self.logged_in_by())),
+            Err(error) => {
+                let asked = self.urls.iter().map(|url| text!("{}", url.as_str()));
+                let failure = Failure::from(error);
+                Err(failure
+                    .with_hint(text!("at {}", Text::join(asked, ", ")))
+                    .with_hint(self.logged_in_by()))
+            }
         }
     }
 
@@ -170,7 +176,7 @@ impl NatsArgs {
         let login = match (&self.nats_creds, &self.nats_nkey, &self.nats_user) {
             (Some(path), _, _) => text!("the JWT of {}", path),
             (_, Some(path), _) => text!("the nkey of {}", path),
-            (_, _, Some(path)) => text!("the user of {}", path),
+            (_, _, Some(path)) => text!("the user in the file {}", path),
             (None, None, None) => {
                 text!("no login (--nats-creds, --nats-nkey and --nats-user give one)")
             }

@@ -33,6 +33,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of that answer.
 const MAX_ANSWER: u64 = 16 * 1024 * 1024;
 
+/// Files of the directory of the sockets that are looked at.
+const MAX_SOCKETS: usize = 4096;
+
 /// The version of the API that is understood here.
 const API: u32 = 1;
 
@@ -88,6 +91,25 @@ pub(crate) fn socket_of(files: &config_files::Files) -> io::Result<PathBuf> {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     Ok(directory()?.join(format!("{digest}.sock")))
+}
+
+/// Where gateways of this user listen, or have listened.
+///
+/// # Errors
+/// When there is no place for it that is the user's alone, or it cannot be read.
+pub(crate) fn sockets() -> io::Result<Vec<PathBuf>> {
+    let mut sockets = Vec::new();
+    for entry in std::fs::read_dir(directory()?)?.take(MAX_SOCKETS) {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "sock")
+        {
+            sockets.push(path);
+        }
+    }
+    sockets.sort();
+    Ok(sockets)
 }
 
 /// The directory of the sockets: in the runtime directory of the user, or with its state.

@@ -16,12 +16,21 @@ pub(crate) struct Verdict {
     pub(crate) tries: Vec<Text>,
 }
 
-/// The verdict on a failed connect. `login_helps`: a person can log in at this server.
-pub(crate) fn on(spec: &ServerSpec, error: &Error, login_helps: bool) -> Verdict {
+/// How a server is reached by a person.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Access<'a> {
+    /// What `mcpool login` takes for it; `None` where nobody can log in at it.
+    pub(crate) login: Option<&'a str>,
+    /// Whether it is from a config, and not from the command line.
+    pub(crate) is_configured: bool,
+}
+
+/// The verdict on a failed connect.
+pub(crate) fn on(spec: &ServerSpec, error: &Error, access: Access<'_>) -> Verdict {
     let mut tries = match &spec.transport {
         TransportSpec::Stdio(stdio) => of_program(&stdio.command, error),
         TransportSpec::Http(http) | TransportSpec::Sse(http) | TransportSpec::Auto(http) => {
-            of_address(spec, http.url.as_str(), error, login_helps)
+            of_address(http.url.as_str(), error, access)
         }
         _ => Vec::new(),
     };
@@ -216,83 +225,89 @@ fn of_program(command: &str, error: &Error) -> Vec<Text> {
 }
 
 /// What to try where an address is connected to.
-fn of_address(spec: &ServerSpec, url: &str, error: &Error, login_helps: bool) -> Vec<Text> {
+fn of_address(url: &str, error: &Error, access: Access<'_>) -> Vec<Text> {
     let said = said(error);
     let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    let name = &spec.name;
+    let token = match access.is_configured {
+        true => text!("give it a token: `headers`: {{\"Authorization\": \"Bearer ${{TOKEN}}\"}}"),
+        false => text!("give it a token or key: `--bearer-env VARIABLE`"),
+    };
     let mut tries = Vec::new();
-    match (error.kind(), error.http_status()) {
-        (ErrorKind::AuthRequired, _) if login_helps => {
-            tries.push(text!("log in with `mcpool login {}`", name));
-            if error.challenge().is_none() {
-                tries.push(text!(
-                    "it does not say how to log in (no `WWW-Authenticate`): if that finds nothing, \
-                     give it a token in `headers`"
-                ));
+    match (error.kind(), error.http_status(), access.login) {
+        (ErrorKind::AuthRequired, _, Some(name)) => {
+            let login = text!("log in with `mcpool login {}`", name);
+            // Where a server says how to log in, it names its metadata (RFC 9728, section 5.1).
+            match error.challenge() {
+                Some(challenge) if challenge.contains("resource_metadata") => tries.push(login),
+                _ => {
+                    tries.push(token);
+                    tries.push(text!("or {}, if it has an authorization server", login));
+                }
             }
         }
-        (ErrorKind::AuthRequired, _) => tries.push(text!(
-            "give it a token: `headers`: {{\"Authorization\": \"Bearer ${{TOKEN}}\"}}"
-        )),
-        (ErrorKind::Forbidden, _) if error.challenge().is_some() && login_helps => {
+        (ErrorKind::AuthRequired, ..) => tries.push(token),
+        (ErrorKind::Forbidden, _, Some(name)) if error.challenge().is_some() => {
             tries.push(text!(
                 "ask for more rights in `oauth.scopes`, then log in with `mcpool login {}`",
                 name
             ));
         }
-        (ErrorKind::Forbidden, Some(403)) => tries.push(text!(
+        (ErrorKind::Forbidden, Some(403), _) => tries.push(text!(
             "no login helps here: the account, the address or the header is not allowed; ask who \
              runs the server"
         )),
-        (ErrorKind::Connect, _) if says(&["refused"]) => {
+        (ErrorKind::Connect, ..) if says(&["refused"]) => {
             tries.push(text!(
                 "nothing listens there: start the server, and check the port"
             ));
         }
-        (ErrorKind::Connect, _) if says(&["resolved"]) => {
+        (ErrorKind::Connect, ..) if says(&["resolved"]) => {
             tries.push(text!(
                 "check the name of the host, and whether this machine is online"
             ));
         }
-        (ErrorKind::Connect, _) if says(&["does not speak tls"]) => {
+        (ErrorKind::Connect, ..) if says(&["does not speak tls"]) => {
             tries.push(text!("begin its address with http://"));
         }
-        (ErrorKind::Connect, _) if says(&["not valid yet", "has expired"]) => tries.push(text!(
+        (ErrorKind::Connect, ..) if says(&["not valid yet", "has expired"]) => tries.push(text!(
             "check this machine's clock and date; if they are right, the server needs a new \
              certificate"
         )),
-        (ErrorKind::Connect, _) if says(&["certificate"]) => tries.push(text!(
+        (ErrorKind::Connect, ..) if says(&["certificate"]) => tries.push(text!(
             "if the certificate is of your own authority, name its file in `ca_file`; a proxy \
              that opens TLS has one too"
         )),
-        (ErrorKind::Protocol, _) if says(&["does not speak http"]) => {
+        (ErrorKind::Protocol, ..) if says(&["does not speak http"]) => {
             tries.push(text!("begin its address with https://"));
         }
-        (ErrorKind::ConnectionLost, _) if is_plain(url) => tries.push(text!(
+        (ErrorKind::ConnectionLost, ..) if is_plain(url) => tries.push(text!(
             "if this port speaks TLS, begin its address with https://"
         )),
-        (ErrorKind::HttpStatus, Some(400)) if says(&["https server", "https port"]) => {
+        (ErrorKind::HttpStatus, Some(400), _) if says(&["https server", "https port"]) => {
             tries.push(text!("begin its address with https://"));
         }
-        (ErrorKind::HttpStatus, Some(404 | 405 | 406 | 410)) => tries.push(text!(
+        (ErrorKind::HttpStatus, Some(404 | 405 | 406 | 410), _) => tries.push(text!(
             "a server answers at this host, but not with MCP at this path: servers often use \
              /mcp or /sse"
         )),
-        (ErrorKind::HttpStatus, Some(407)) => tries.push(text!(
+        (ErrorKind::HttpStatus, Some(407), _) => tries.push(text!(
             "a proxy wants a login: put name and password into `proxy` or $HTTPS_PROXY"
         )),
-        (ErrorKind::HttpStatus, Some(502..=504)) => tries.push(text!(
+        (ErrorKind::HttpStatus, Some(501), _) => tries.push(text!(
+            "it takes no POST: it is probably no MCP server, or has MCP at another path"
+        )),
+        (ErrorKind::HttpStatus, Some(502..=504), _) => tries.push(text!(
             "a proxy in between answers for a server that is not there: start the server behind \
              it, or go around the proxy with $NO_PROXY"
         )),
-        (ErrorKind::HttpStatus, Some(500..)) => {
+        (ErrorKind::HttpStatus, Some(500..), _) => {
             tries.push(text!("the server itself failed: look at its log"));
         }
-        (ErrorKind::RateLimited, _) => tries.push(text!("wait, then try again")),
-        (ErrorKind::Timeout, _) => tries.push(text!(
+        (ErrorKind::RateLimited, ..) => tries.push(text!("wait, then try again")),
+        (ErrorKind::Timeout, ..) => tries.push(text!(
             "try with `--connect-timeout 2m`; a firewall that drops packets looks like this too"
         )),
-        (ErrorKind::Protocol, _) => tries.push(text!(
+        (ErrorKind::Protocol, ..) => tries.push(text!(
             "what answers at this address is no MCP server, or a page of a proxy or a login: \
              open it in a browser"
         )),
@@ -455,8 +470,15 @@ mod tests {
         assert!(telling_line(&[]).is_none());
     }
 
+    fn access(login: bool) -> Access<'static> {
+        Access {
+            login: login.then_some("s"),
+            is_configured: true,
+        }
+    }
+
     fn tries(spec: &ServerSpec, error: &Error, login: bool) -> String {
-        let tries = on(spec, error, login).tries;
+        let tries = on(spec, error, access(login)).tries;
         Text::join(tries, " | ").as_str().to_owned()
     }
 
@@ -480,7 +502,7 @@ mod tests {
                 .with_stderr_tail(lines(stderr));
             let tries = tries(&spec, &error, false);
             assert!(tries.contains(word), "{stderr}: {tries}");
-            let says = on(&spec, &error, false).says;
+            let says = on(&spec, &error, access(false)).says;
             assert!(says.as_str().ends_with(stderr), "{says:?}");
         }
         let ended = Error::new(ErrorKind::ProcessExited, "the server exited with status 0");
@@ -525,6 +547,7 @@ mod tests {
             ),
             (status(ErrorKind::HttpStatus, 404), false, "/mcp or /sse"),
             (status(ErrorKind::HttpStatus, 407), false, "proxy wants"),
+            (status(ErrorKind::HttpStatus, 501), false, "no POST"),
             (status(ErrorKind::HttpStatus, 502), false, "$NO_PROXY"),
             (status(ErrorKind::HttpStatus, 500), false, "its log"),
             (status(ErrorKind::AuthRequired, 401), true, "mcpool login s"),
@@ -532,6 +555,12 @@ mod tests {
                 status(ErrorKind::AuthRequired, 401),
                 false,
                 "\"Authorization\"",
+            ),
+            (
+                status(ErrorKind::AuthRequired, 401)
+                    .with_challenge("Bearer resource_metadata=\"https://host.example/x\""),
+                true,
+                "log in with `mcpool login s`",
             ),
             (status(ErrorKind::Forbidden, 403), true, "no login helps"),
             (

@@ -1,9 +1,9 @@
 //! Which server a request of a client goes to: the one that all share, or the client's own instance.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use mcpool_core::{Requester as _, Result, ServerName};
-use mcpool_manager::{ConnectionManager, ServerHandle};
+use mcpool_manager::{CallOptions, ConnectionManager, ServerHandle};
 
 use crate::{
     client::Client,
@@ -13,6 +13,10 @@ use crate::{
     own::{Owner, Presence, Way},
     relay::ClientCaller,
 };
+
+/// How long a request waits for a server that is not ready. Many clients give up after 30 s, ours
+/// among them: then they would not know that it was not run.
+const MAX_WAIT: Duration = Duration::from_secs(25);
 
 /// A server as one client reaches it.
 pub(crate) struct Reached {
@@ -62,7 +66,9 @@ impl Gateway {
     /// `UnknownServer`, `Closed`; `Overloaded` where clients do not share it and there are too
     /// many instances.
     pub(crate) fn reach(&self, client: &Client, server: &ServerName) -> Result<Reached> {
+        let waits = CallOptions::new().with_max_wait(MAX_WAIT);
         let handle = self.0.manager.server(server.as_str())?;
+        let handle = handle.with_call_options(waits.clone());
         if !self.0.hub.own().is_for_clients(&handle)? {
             return Ok(Reached {
                 handle,
@@ -79,7 +85,7 @@ impl Gateway {
             ask_for_level(instance.handle.clone(), level);
         }
         Ok(Reached {
-            handle: instance.handle,
+            handle: instance.handle.with_call_options(waits),
             owner: Some(owner),
         })
     }

@@ -306,6 +306,7 @@ impl ServerHandle {
     async fn forward(&self, request: &Request, options: &RequestOptions) -> Result<Raw> {
         let call = CallOptions {
             timeout: self.options.timeout,
+            max_wait: self.options.max_wait,
             not_ready: self.options.not_ready,
             request: options.over(&self.options.request),
         };

@@ -73,7 +73,7 @@ impl Command {
             #[cfg(feature = "nats")]
             Self::Worker(_) => None,
             #[cfg(all(unix, feature = "gateway"))]
-            Self::Up(_) | Self::Down => None,
+            Self::Up(_) | Self::Down { .. } => None,
             Self::Demo(_)
             | Self::List
             | Self::Config { .. }
@@ -125,7 +125,7 @@ impl Command {
             #[cfg(feature = "nats")]
             Self::Worker(_) => false,
             #[cfg(all(unix, feature = "gateway"))]
-            Self::Up(_) | Self::Down => false,
+            Self::Up(_) | Self::Down { .. } => false,
             // A login is for a URL.
             Self::Login(_) | Self::Logout(_) | Self::Auth { .. } => false,
             Self::Demo(_)

@@ -26,7 +26,12 @@ pub(crate) async fn run(app: &App) -> Outcome {
         let servers: Vec<Value> = entries.map(|entry| to_json(entry, &shown)).collect();
         out::document(&json!({ "servers": servers }))?;
     } else {
-        out::print(&to_text(&loaded, &shown, out::columns()))?;
+        // In a pipe a row is whole.
+        let columns = match out::is_terminal() {
+            true => out::columns(),
+            false => usize::MAX,
+        };
+        out::print(&to_text(&loaded, &shown, columns))?;
     }
     Ok(
         match loaded.problems.iter().any(|problem| problem.spoils_file()) {

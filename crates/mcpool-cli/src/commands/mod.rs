@@ -31,8 +31,14 @@ use crate::{
     args::Command,
     completions, demo_servers,
     exit::{Exit, Failure, Outcome},
+    render::text::Text,
     text,
 };
+
+/// What is shown where a config has no servers.
+fn nothing_configured() -> Text {
+    text!("no servers are configured: `mcpool config add` adds one\n")
+}
 
 /// Runs a command. Dropping the future cancels what it does.
 pub(crate) async fn run(app: &App, command: Command) -> Outcome {
@@ -59,7 +65,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Outcome {
         #[cfg(all(unix, feature = "gateway"))]
         Command::Up(args) => up::up(app, args).await,
         #[cfg(all(unix, feature = "gateway"))]
-        Command::Down => up::down(app).await,
+        Command::Down { all } => up::down(app, all).await,
         Command::Bench(args) => bench::run(app, args).await,
         Command::Config { command } => config::run(app, command).await,
         Command::Trust(args) => config::trust(app, args).await,

@@ -58,6 +58,16 @@ const CLIENT: &str = "-";
 /// How often measurements are put together that nobody has asked for.
 const TIDY_PAUSE: Duration = Duration::from_secs(5);
 
+/// An address of this machine to listen at.
+pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, &'static str> {
+    let port = text.strip_prefix("localhost:").map(str::parse);
+    match (text.parse(), port) {
+        (Ok(address), _) => Ok(address),
+        (_, Some(Ok(port))) => Ok(SocketAddr::from(([127, 0, 0, 1], port))),
+        _ => Err("write an IP address and a port, such as 127.0.0.1:7332"),
+    }
+}
+
 /// `mcpool serve`
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -75,7 +85,7 @@ pub(crate) struct ServeArgs {
     stdio: Option<String>,
     /// Serve Streamable HTTP at this address of this machine, at the path /mcp; without --stdio
     /// and --socket the default is 127.0.0.1:7332
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_listen)]
     listen: Option<SocketAddr>,
     /// Serve clients at a unix socket, one message a line
     #[cfg(unix)]
@@ -105,8 +115,8 @@ pub(crate) struct ServeArgs {
     advertise: Option<String>,
     /// A file of keys, made with `mcpool serve key add`: clients over HTTP must send one as a bearer
     /// token. Without FILE it is the user's. Needed to listen on addresses that other machines reach
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "")]
-    keys: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    keys: Option<Option<PathBuf>>,
     #[command(flatten)]
     limits: LimitFlags,
     /// HTTP connections at once
@@ -494,8 +504,9 @@ impl ServeArgs {
     /// The file of keys, if one is used.
     fn keys_file(&self) -> Result<Option<PathBuf>, Failure> {
         match &self.keys {
-            Some(path) if path.as_os_str().is_empty() => keys::default_file().map(Some),
-            path => Ok(path.clone()),
+            Some(None) => keys::default_file().map(Some),
+            Some(path) => Ok(path.clone()),
+            None => Ok(None),
         }
     }
 

@@ -101,8 +101,8 @@ pub(crate) async fn run(app: &App, args: StatusArgs) -> Outcome {
     let mut rows = rows(manager, &attempts).await;
     for row in &mut rows {
         let spec = manager.server(row.status.name.as_str())?.spec()?;
-        let login_helps = app.login_helps(&row.status.name);
-        let judge = |error: &Error| verdict::on(&spec, error, login_helps);
+        let access = app.access(&spec.name);
+        let judge = |error: &Error| verdict::on(&spec, error, access);
         row.verdict = row.error.as_ref().map(judge);
         #[cfg(all(unix, feature = "gateway"))]
         if let Some(seen) = app.lent(row.status.name.as_str()) {
@@ -220,7 +220,7 @@ fn row_json(row: &Row) -> Value {
 
 fn rows_text(rows: &[Row], columns: usize) -> Text {
     if rows.is_empty() {
-        return text!("no servers are configured: `mcpool config add` adds one\n");
+        return super::nothing_configured();
     }
     let mut table = table::Table::new(&["NAME", "STATE", "TOOLS", "CONNECT", "VIA", "PROTOCOL"]);
     for row in rows {

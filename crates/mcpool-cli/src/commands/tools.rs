@@ -132,6 +132,9 @@ fn title(tool: &Tool) -> Option<&str> {
 
 /// The tools of each server that connected, below its name.
 fn list(attempts: &[Attempt], snapshot: &ToolSnapshot, is_target: bool) -> Text {
+    if attempts.is_empty() {
+        return super::nothing_configured();
+    }
     let columns = out::columns();
     let connected = attempts.iter().filter(|attempt| attempt.result.is_ok());
     let servers = connected.map(|attempt| {

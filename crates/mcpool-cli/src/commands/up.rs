@@ -45,7 +45,7 @@ const READY: &str = "ready";
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
     /// Serve Streamable HTTP and the page at this address too, such as 127.0.0.1:7332
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = super::serve::parse_listen)]
     listen: Option<SocketAddr>,
     #[cfg(feature = "nats")]
     #[command(flatten)]
@@ -93,8 +93,23 @@ pub(crate) async fn up(app: &App, args: UpArgs) -> Outcome {
     if let Some(address) = args.listen {
         text.push(&text!("its page is at http://{}/\n", address.to_string()));
     }
-    text.push(&text!("its log is {}; `mcpool down` ends it\n", log));
+    let named = app.global.config.iter();
+    let named: String = named
+        .map(|file| format!(" --config {}", quoted(file)))
+        .collect();
+    text.push(&text!(
+        "its log is {}; `mcpool{} down` ends it\n",
+        log,
+        named
+    ));
     out::print(&text)
+}
+
+/// A path as a shell reads it.
+fn quoted(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    let quoted = shlex::try_quote(&path).map(|quoted| quoted.into_owned());
+    quoted.unwrap_or_else(|_| path.into_owned())
 }
 
 /// The program once more, apart from this terminal.
@@ -122,13 +137,32 @@ fn spawn(app: &App, args: &UpArgs, socket: &Path, log: File) -> io::Result<tokio
         .spawn()
 }
 
-/// Ends the gateway and waits until it has.
-pub(crate) async fn down(app: &App) -> Outcome {
-    let files = config_files::find(&app.global)?;
-    let socket =
-        pool::socket_of(&files).map_err(|error| failed("the runtime directory", &error))?;
-    let Ok(mut stream) = UnixStream::connect(&socket).await else {
-        return out::print(&text!("no gateway runs for this config\n"));
+/// Ends the gateway of this config, or all of this user's, and waits until they have ended.
+pub(crate) async fn down(app: &App, all: bool) -> Outcome {
+    let directory = |error| failed("the runtime directory", &error);
+    let sockets = match all {
+        true => off_thread(pool::sockets).await?.map_err(directory)?,
+        false => vec![pool::socket_of(&config_files::find(&app.global)?).map_err(directory)?],
+    };
+    let mut ended = 0_usize;
+    for socket in sockets {
+        ended += usize::from(end(&socket).await?);
+    }
+    match (ended, all) {
+        (0, true) => out::print(&text!("no gateway runs\n")),
+        (0, false) => out::print(&text!(
+            "no gateway runs for this config: --config FILE names another one, and --all ends every \
+             gateway of this user\n"
+        )),
+        (1, _) => out::print(&text!("the gateway has ended\n")),
+        (many, _) => out::print(&text!("{} gateways have ended\n", many)),
+    }
+}
+
+/// Ends the gateway at a socket; `false` when there is none.
+async fn end(socket: &Path) -> Result<bool, Failure> {
+    let Ok(mut stream) = UnixStream::connect(socket).await else {
+        return Ok(false);
     };
     let peer = stream.peer_cred().ok().filter(|_| pool::is_ours(&stream));
     // Who listens there is known to the system, so it is not to be asked.
@@ -141,14 +175,14 @@ pub(crate) async fn down(app: &App) -> Outcome {
     kill(Pid::from_raw(pid), Signal::SIGTERM)
         .map_err(|error| failed("the gateway", &io::Error::from(error)))?;
     // The connection lives as long as the process does.
+    let lock = lock_of(socket);
     let ended = async {
-        let lock = lock_of(&socket);
         let mut byte = [0];
         while stream.read(&mut byte).await.is_ok_and(|read| read > 0) {}
         off_thread(move || File::open(lock).and_then(|lock| lock.lock_shared())).await
     };
     match tokio::time::timeout(END_TIMEOUT, ended).await {
-        Ok(_) => out::print(&text!("the gateway has ended\n")),
+        Ok(_) => Ok(true),
         Err(_) => Err(Failure::usage(text!(
             "the gateway, process {}, has not ended yet",
             pid

@@ -23,6 +23,7 @@ impl Table {
             .load_style(NOTHING)
             .set_content_arrangement(ContentArrangement::Dynamic)
             .set_header(heads.iter().map(Cell::new));
+        // Of a terminal without a width it would make one column of single characters.
         if out::is_terminal() {
             table.set_width(u16::try_from(out::columns()).unwrap_or(u16::MAX));
         }

@@ -230,6 +230,12 @@ fn keys_are_read_again_when_their_file_changes() {
         format!("\r\nauthorization: Bearer {}", run.stdout().trim())
     };
     let ada = add("ada");
+    // Without a name it is the user's file.
+    assert_eq!(place.run(&["serve", "key", "add", "eve"]).code(), 0);
+    let (mut child, address, _said) = serving(&place, &["--keys"]);
+    assert_eq!(&post(&address, &ada, &initialize())[9..12], "401");
+    child.kill().unwrap();
+    child.wait().unwrap();
     let (mut child, address, said) = serving(&place, &["--keys", "keys"]);
     let status = |key: &str| post(&address, key, &initialize())[9..12].to_owned();
     assert_eq!(status(&ada), "200");

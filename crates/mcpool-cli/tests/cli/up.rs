@@ -192,6 +192,13 @@ fn another_config_has_another_gateway_and_a_broken_one_none() {
     let up = Run::of(&mut up);
     assert_eq!(up.code(), 2, "{}", up.stderr());
     assert_eq!(home.sockets().len(), 1);
+    // From anywhere.
+    let down = home.run(&["down", "--all"]);
+    assert_eq!(
+        (down.code(), &*down.stdout()),
+        (0, "the gateway has ended\n")
+    );
+    assert_eq!(home.run(&["down", "--all"]).stdout(), "no gateway runs\n");
 }
 
 #[test]

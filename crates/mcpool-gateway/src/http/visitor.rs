@@ -85,7 +85,7 @@ impl Front {
                 let granted = oauth.grant(token, &place.whole()).await;
                 granted.map(Some).map_err(Barred::Token)
             }
-            None => Err(Barred::Unknown),
+            None => Err(Barred::Token(Refusal::Invalid)),
         }
     }
 
@@ -120,7 +120,9 @@ impl Barred {
     pub(super) fn into_response(self, front: &Front, place: &Place) -> Response {
         let (status, why) = match self {
             Self::Unknown => (StatusCode::UNAUTHORIZED, "a key or token is needed"),
-            Self::Token(Refusal::Invalid) => (StatusCode::UNAUTHORIZED, "this token is not good"),
+            Self::Token(Refusal::Invalid) => {
+                (StatusCode::UNAUTHORIZED, "this key or token is not good")
+            }
             Self::Token(Refusal::Scope) => (StatusCode::FORBIDDEN, "this token lacks a scope"),
             Self::Token(Refusal::Unavailable) => return reply::no_keys(),
             Self::Elsewhere => (StatusCode::FORBIDDEN, "this is served to others"),

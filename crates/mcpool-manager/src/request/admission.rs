@@ -93,7 +93,7 @@ pub(crate) async fn deliver<O: Operation>(
     let mut deadline = Deadline {
         started,
         whole,
-        waiting: whole.unwrap_or_else(|| patience_from(server, started)),
+        waiting: whole.unwrap_or_else(|| patience_from(server, options, started)),
     };
     let mut record = Record {
         server: &server.name,
@@ -115,8 +115,12 @@ pub(crate) async fn deliver<O: Operation>(
 
 /// Until when a request that begins to wait now may do so, where its caller gave no end of
 /// everything.
-fn patience_from(server: &Server, now: Instant) -> Instant {
-    after(now, server.policy(|policy| policy.timeouts.startup))
+fn patience_from(server: &Server, options: &CallOptions, now: Instant) -> Instant {
+    let startup = server.policy(|policy| policy.timeouts.startup);
+    after(
+        now,
+        options.max_wait.map_or(startup, |most| most.min(startup)),
+    )
 }
 
 /// Records a request whose caller went away.
@@ -161,7 +165,7 @@ async fn attempts<O: Operation>(
         };
         if deadline.whole.is_none() {
             // The request had its own time; the waiting starts again.
-            deadline.waiting = patience_from(server, Instant::now());
+            deadline.waiting = patience_from(server, options, Instant::now());
         }
         let left = deadline.waiting.saturating_duration_since(Instant::now());
         let verdict = replay::decide(

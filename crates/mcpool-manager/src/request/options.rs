@@ -17,9 +17,12 @@ use mcpool_core::RequestOptions;
 #[non_exhaustive]
 pub struct CallOptions {
     /// The bound of everything: waiting for the server, queueing, the request, and its one
-    /// replay. `None`: waiting and queueing are bounded by the server's `startup` timeout, and
-    /// the request by its own timeouts, which progress may extend.
+    /// replay. `None`: waiting and queueing are bounded by `max_wait`, and the request by its own
+    /// timeouts, which progress may extend.
     pub timeout: Option<Duration>,
+    /// How long it may wait for the server, and for room at it, where `timeout` says nothing: no
+    /// longer than the server's `startup` timeout in any case. `None`: that timeout.
+    pub max_wait: Option<Duration>,
     /// What happens while the server is not ready. Default [`NotReady::Wait`].
     pub not_ready: NotReady,
     /// The options of the request itself: timeouts, progress, `_meta`.
@@ -37,6 +40,13 @@ impl CallOptions {
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets how long it may wait for the server.
+    #[must_use]
+    pub fn with_max_wait(mut self, max_wait: Duration) -> Self {
+        self.max_wait = Some(max_wait);
         self
     }
 

@@ -177,6 +177,17 @@ async fn one_deadline_bounds_everything() {
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("refused"), "{cause}");
 
+    // Not waiting longer than this for the server; with more than the `startup` timeout, that long.
+    for (most, waited) in [(25, 25), (90, 30)] {
+        let begun = Instant::now();
+        let options = CallOptions::new().with_max_wait(Duration::from_secs(most));
+        let error = call_tool(&manager, "a", "echo", None, &options)
+            .await
+            .unwrap_err();
+        assert_eq!(error.delivery(), Delivery::NotSent);
+        assert_eq!(begun.elapsed(), Duration::from_secs(waited));
+    }
+
     // Not waiting at all.
     let begun = Instant::now();
     let options = CallOptions::new().fail_fast();

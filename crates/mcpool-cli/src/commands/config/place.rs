@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use mcpool::config::{Folders, Loader, edit_file, find};
+use mcpool::config::{Dialect, Folders, Loader, edit_file, find};
 use serde_json::json;
 
 use super::{edit::Target, trust::Kept};
@@ -82,7 +82,8 @@ pub(crate) async fn init(app: &App, args: InitArgs) -> Outcome {
         edit_file(&created, &[])?;
         let mut hosts: Vec<&'static str> = Vec::new();
         for host in find(&Folders::of_process()) {
-            if !hosts.contains(&host.dialect.as_str()) {
+            // Not the file that is there now.
+            if host.dialect != Dialect::Native && !hosts.contains(&host.dialect.as_str()) {
                 hosts.push(host.dialect.as_str());
             }
         }

@@ -107,7 +107,7 @@ impl Finding {
                 }
                 finding.stderr = error.stderr_tail().to_vec();
                 if let Ok(spec) = server.spec() {
-                    finding.verdict = Some(verdict::on(&spec, &error, app.login_helps(name)));
+                    finding.verdict = Some(verdict::on(&spec, &error, app.access(name)));
                     finding.other_ways = other_ways::find(app, &spec, &error).await;
                 }
                 finding.error = Some(error);

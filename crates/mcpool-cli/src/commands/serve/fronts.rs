@@ -26,7 +26,16 @@ pub(super) async fn serve_http(
     let failed = |error: std::io::Error| {
         Failure::usage(text!("{}: {}", address.to_string(), error.to_string()))
     };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        let is_taken = error.kind() == std::io::ErrorKind::AddrInUse;
+        let hint = is_taken.then(|| {
+            text!(
+                "another program listens there, perhaps a gateway that runs already; --listen takes \
+                 another port"
+            )
+        });
+        failed(error).with_hints(hint)
+    })?;
     let address = listener.local_addr().map_err(failed)?;
     let scheme = if speaks_tls { "https" } else { "http" };
     out::tell(&text!(

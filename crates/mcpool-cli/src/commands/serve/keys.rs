@@ -106,12 +106,18 @@ async fn add(args: AddArgs, json: bool) -> Outcome {
     }
     let (key, line) = AccessKeys::issue(&grant);
     let path = args.file.path()?;
+    let file = path.clone();
     off_thread(move || append(&path, &line)).await??;
     if json {
         out::document(&json!({"name": args.name, "key": key.expose()}))?;
-    } else {
-        out::print_line(&text!("{}", key.expose()))?;
+        return Ok(Exit::Good);
     }
+    out::print_line(&text!("{}", key.expose()))?;
+    out::tell(&text!(
+        "note: it is shown this once; {} has its hash. Clients send `Authorization: Bearer KEY`, and \
+         `mcpool serve --keys` takes it\n",
+        file
+    ));
     Ok(Exit::Good)
 }
 
@@ -146,11 +152,15 @@ async fn list(file: FileArgs, json: bool) -> Outcome {
 
 async fn remove(name: String, file: FileArgs) -> Outcome {
     let path = file.path()?;
-    let shown = name.clone();
+    let (shown, file) = (name.clone(), path.clone());
     let removed = off_thread(move || take_away(&path, &name)).await??;
     if !removed {
-        return Err(Failure::usage(text!("there is no key of {}", shown)));
+        return Err(
+            Failure::usage(text!("there is no key of {} in {}", shown, file))
+                .with_hint(text!("`mcpool serve key list` shows whose there are")),
+        );
     }
+    out::tell(&text!("{}: removed from {}\n", shown, file));
     Ok(Exit::Good)
 }
 
