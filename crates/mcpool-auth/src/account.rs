@@ -21,11 +21,11 @@ use url::Url;
 use crate::{
     address::AddressPolicy,
     binding::Binding,
-    client::proxy_hosts,
     dpop::DpopKey,
     error::refused,
     features,
     grant::{ClientAuth, Grant, GrantKey, now},
+    guarded_client::proxy_hosts,
     http::OAuthHttp,
     login::{LoginAgent, request::ClientIdentity},
     secrets::read_secret,
@@ -307,7 +307,8 @@ impl Account {
     }
 
     async fn oauth_http(&self, dpop: Option<(&Url, &Arc<DpopKey>)>) -> Result<Arc<OAuthHttp>> {
-        let client = crate::client::build(&self.0.http, &self.0.server, &self.0.policy).await?;
+        let client =
+            crate::guarded_client::build(&self.0.http, &self.0.server, &self.0.policy).await?;
         let http = OAuthHttp::new(client, self.0.masker.clone());
         if let Some((endpoint, key)) = dpop {
             http.sign_with(endpoint.clone(), Arc::clone(key));

@@ -18,9 +18,9 @@ use url::Url;
 use crate::{
     binding::{Binding, OtherIssuer},
     error::refused,
-    failure::HttpFailure,
     grant::ClientAuth,
     http::OAuthHttp,
+    http_failure::HttpFailure,
     shown::{redacted, shorten},
 };
 

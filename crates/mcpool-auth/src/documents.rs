@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::{
     binding::Binding,
-    failure::HttpFailure,
+    http_failure::HttpFailure,
     shown::{redacted, shorten},
 };
 

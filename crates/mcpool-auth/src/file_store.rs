@@ -15,7 +15,7 @@ use mcpool_files::Locks;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Grant, GrantKey, StoreLock, TokenStore, lock, private, store::put_grant};
+use crate::{Grant, GrantKey, StoreLock, TokenStore, lock, private_files, store::put_grant};
 
 /// A holder has at most one token request under way, which ends after 30 s.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(90);
@@ -104,18 +104,18 @@ impl FileStore {
 
     /// Makes the directory, and checks the one that is there.
     fn make_directory(&self) -> Result<()> {
-        private::make_directory(&self.directory)
+        private_files::make_directory(&self.directory)
             .map_err(|error| unusable("cannot be made", &self.directory).with_source(error))?;
-        private::check_directory(&self.directory)
+        private_files::check_directory(&self.directory)
     }
 
     fn read(&self, key: &GrantKey) -> Result<Vec<Grant>> {
         let path = self.path(key);
-        match private::check_directory(&self.directory) {
+        match private_files::check_directory(&self.directory) {
             Err(_) if !self.directory.exists() => return Ok(Vec::new()),
             result => result?,
         }
-        let Some(text) = private::read(&path, MAX_FILE)? else {
+        let Some(text) = private_files::read(&path, MAX_FILE)? else {
             return Ok(Vec::new());
         };
         // The error of serde would quote the text, which holds secrets.

@@ -20,10 +20,10 @@ use url::{Host, Url, form_urlencoded};
 use crate::{
     answers::OAuthErrorAnswer,
     binding::Binding,
-    client::GuardedClient,
     documents::{self, Document, ResourceMetadata},
     dpop::DpopKey,
-    failure::HttpFailure,
+    guarded_client::GuardedClient,
+    http_failure::HttpFailure,
     shown::{redacted, shorten},
 };
 
@@ -489,7 +489,9 @@ mod tests {
     async fn http(spec: HttpSpec, answers: &[&'static str]) -> OAuthHttp {
         let server: Url = spec.url.parse().unwrap();
         let policy = AddressPolicy::new(&server, &[], Vec::new());
-        let mut guarded = crate::client::build(&spec, &server, &policy).await.unwrap();
+        let mut guarded = crate::guarded_client::build(&spec, &server, &policy)
+            .await
+            .unwrap();
         let lookup = Arc::new(Rebinding(Mutex::new(answers.to_vec())));
         let resolver = policy.resolver().with_lookup(lookup);
         guarded.resolver = Arc::new(resolver.clone());

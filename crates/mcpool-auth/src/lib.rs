@@ -53,19 +53,19 @@ mod answers;
 #[cfg(feature = "private-key-jwt")]
 mod assertion;
 mod binding;
-mod client;
 mod discovery;
 mod documents;
 mod dpop;
 #[cfg(feature = "enterprise")]
 mod enterprise;
 mod error;
-mod failure;
 mod features;
 mod file_store;
 mod grant;
+mod guarded_client;
 mod headless;
 mod http;
+mod http_failure;
 mod interactive;
 #[cfg(any(feature = "dpop", feature = "private-key-jwt"))]
 mod jws;
@@ -74,7 +74,7 @@ mod keyring_store;
 mod lock;
 mod login;
 mod oauth;
-mod private;
+mod private_files;
 mod redirect_listener;
 mod registration;
 mod secrets;

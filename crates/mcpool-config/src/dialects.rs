@@ -59,7 +59,7 @@ pub(crate) use rules::COMMON;
 pub(crate) use rules::{BareUrl, Folder, Key, Place, Rules, Unit, UserFile, Variable};
 pub(crate) use unserved::problem as no_servers;
 
-use crate::diagnose::nearest;
+use crate::problem::nearest;
 use rules::USUAL;
 
 /// A host's way of writing down its servers.

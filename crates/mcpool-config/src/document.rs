@@ -12,7 +12,7 @@ use std::{ops::Range, path::Path, sync::Arc};
 pub(crate) use json::options as jsonc_options;
 
 use crate::{
-    diagnose::Problem,
+    problem::Problem,
     source::{Source, Span},
 };
 

@@ -223,7 +223,7 @@ fn check_present(root: &Node, edit: &Edit) -> Result<()> {
                         .collect::<Vec<_>>()
                 })
                 .unwrap_or_default();
-            let hint = match crate::diagnose::nearest(name, names.iter().copied()) {
+            let hint = match crate::problem::nearest(name, names.iter().copied()) {
                 Some(near) => format!("did you mean {near:?}?"),
                 None if names.is_empty() => "the file has none".to_owned(),
                 None => format!("there are: {}", names.join(", ")),

@@ -360,7 +360,7 @@ impl Resolver {
                 .copied()
                 .collect();
             if !known.contains(&scheme.as_str()) {
-                let hint = match crate::diagnose::nearest(scheme, known.iter().copied()) {
+                let hint = match crate::problem::nearest(scheme, known.iter().copied()) {
                     Some(near) => format!("did you mean `{near}:`?"),
                     None => format!("known: {}", known.join(", ")),
                 };

@@ -37,7 +37,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod compile;
-mod diagnose;
 mod dialects;
 mod document;
 #[cfg(feature = "edit")]
@@ -52,6 +51,8 @@ mod loader;
 mod merge;
 mod origin;
 mod portable;
+mod problem;
+mod problem_summary;
 mod problems;
 mod reader;
 mod render;
@@ -61,14 +62,12 @@ mod secrets;
 pub mod settings;
 mod show;
 mod source;
-mod summary;
 mod template;
 mod trust;
 mod units;
 #[cfg(feature = "watch")]
 mod watch;
 
-pub use diagnose::{Problem, Severity, nearest};
 pub use dialects::Dialect;
 pub use document::Format;
 #[cfg(feature = "edit")]
@@ -85,12 +84,13 @@ pub use loader::{Loaded, Loader};
 pub use merge::Entry;
 pub use origin::{Origin, Scope};
 pub use portable::Portable;
+pub use problem::{Problem, Severity, nearest};
+pub use problem_summary::ProblemSummary;
 pub use problems::Problems;
 pub use reader::InputDeclaration;
 #[cfg(feature = "schema")]
 pub use schema::json_schema;
 pub use source::{Position, Source, Span};
-pub use summary::ProblemSummary;
 pub use template::{Reference, Syntax, Template, TemplateError, WhenUnset};
 pub use trust::{
     Admission, CoveredFile, FactKind, Standing, Taken, TrustAction, TrustFact, TrustRequest,

@@ -18,11 +18,11 @@ pub use loaded::Loaded;
 pub(crate) use read_file::MAX_BYTES;
 
 use crate::{
-    diagnose::Severity,
     dialects::Dialect,
     expand::{EnvironmentSource, InputProvider, VariableSource},
     hosts::Folders,
     origin::Scope,
+    problem::Severity,
     problems::Problems,
 };
 

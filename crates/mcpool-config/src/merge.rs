@@ -5,9 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 use mcpool_core::{ServerName, ServerSpec};
 
 use crate::{
-    diagnose::Problem,
     expand::Resolver,
     origin::Origin,
+    problem::Problem,
     settings::{PoolSettings, ServerSettings},
 };
 

@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt};
 
 use mcpool_core::{Error, ErrorKind};
 
-use crate::{diagnose::Problem, summary::ProblemSummary};
+use crate::{problem::Problem, problem_summary::ProblemSummary};
 
 /// All problems of a configuration that could not be used: the source of the
 /// [`mcpool_core::Error`] that a strict load gives.

@@ -21,10 +21,10 @@ use std::{
 };
 
 use crate::{
-    diagnose::{Problem, nearest},
     dialects::{self, Dialect, Found, Located, Place, Rules},
     document::{Member, Node, Value},
     origin::{Fields, Origin},
+    problem::{Problem, nearest},
     settings::{ImportOrder, PoolSettings, ServerSettings},
     source::{Source, Span},
     template::Reference,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use mcpool_core::Untrusted;
 
-use crate::{diagnose::Problem, source::Span};
+use crate::{problem::Problem, source::Span};
 
 impl Problem {
     /// Several lines of plain text: the message, the source line with a caret, the help.

@@ -22,8 +22,8 @@ use notify::{
 use tokio::sync::mpsc;
 
 use crate::{
-    diagnose::Problem,
     loader::{Loaded, Loader},
+    problem::Problem,
     problems::Problems,
     settings::PoolSettings,
 };

@@ -7,7 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use mcpool_core::{ClientFactory, ConnectBudget, ServerName};
+use mcpool_core::{ClientFactory, ServerName};
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -66,16 +66,11 @@ impl std::fmt::Debug for ManagerBuilder {
 }
 
 impl ManagerBuilder {
-    /// Sets how many connects may run at once, for this manager alone. Default: the process's
-    /// budget, 8 stdio and 32 HTTP, which all managers share.
-    pub fn with_budget(mut self, limits: ConnectBudget) -> Self {
-        self.budget = Budget::new(limits);
-        self
-    }
-
-    /// Sets a budget that is shared with others.
-    pub fn with_shared_budget(mut self, budget: Budget) -> Self {
-        self.budget = budget;
+    /// Sets how many connects may run at once: limits are for this manager alone, a clone of a
+    /// [`Budget`] is shared with the managers that have the others. Default: the process's budget,
+    /// 8 stdio and 32 HTTP, which all managers share.
+    pub fn with_budget(mut self, budget: impl Into<Budget>) -> Self {
+        self.budget = budget.into();
         self
     }
 

@@ -152,6 +152,37 @@ pub type Verdict = Result<(), Violation>;
 /// A check, as a value.
 pub type Check = for<'a> fn(&'a dyn ContractTarget) -> BoxFuture<'a, Verdict>;
 
+/// Gives the name of every check to a macro, behind what stands in the braces. The one list of
+/// them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_contract_checks {
+    ([$($to:tt)*] { $($before:tt)* }) => {
+        $($to)*! { $($before)*
+            answers_a_call,
+            keeps_order_of_sends,
+            keeps_order_of_concurrent_sends,
+            keeps_order_of_receives,
+            answers_a_thousand_out_of_order,
+            carries_large_messages,
+            passes_what_the_server_says_during_a_request,
+            tells_of_progress_before_the_answer,
+            an_answer_to_nobody_harms_nobody,
+            an_answer_that_cannot_be_read_fails_its_request,
+            dropping_a_request_cancels_it,
+            the_handshake_is_never_cancelled_in_words,
+            dropped_requests_break_nothing,
+            death_ends_everything,
+            a_broken_answer_fails_its_request,
+            requests_end_with_their_runtime,
+            close_is_idempotent,
+            close_is_bounded_while_a_send_is_stuck,
+            drop_leaves_nothing,
+            drop_outside_a_runtime_leaves_nothing,
+        }
+    };
+}
+
 /// Every check with its name.
 #[must_use]
 pub fn all() -> Vec<(&'static str, Check)> {
@@ -160,28 +191,7 @@ pub fn all() -> Vec<(&'static str, Check)> {
             vec![$((stringify!($check), |target| Box::pin($check(target)))),*]
         };
     }
-    list![
-        answers_a_call,
-        keeps_order_of_sends,
-        keeps_order_of_concurrent_sends,
-        keeps_order_of_receives,
-        answers_a_thousand_out_of_order,
-        carries_large_messages,
-        passes_what_the_server_says_during_a_request,
-        tells_of_progress_before_the_answer,
-        an_answer_to_nobody_harms_nobody,
-        an_answer_that_cannot_be_read_fails_its_request,
-        dropping_a_request_cancels_it,
-        the_handshake_is_never_cancelled_in_words,
-        dropped_requests_break_nothing,
-        death_ends_everything,
-        a_broken_answer_fails_its_request,
-        requests_end_with_their_runtime,
-        close_is_idempotent,
-        close_is_bounded_while_a_send_is_stuck,
-        drop_leaves_nothing,
-        drop_outside_a_runtime_leaves_nothing,
-    ]
+    crate::with_contract_checks!([list] {})
 }
 
 /// Runs every check, one after the other, and gives all that was broken.
@@ -208,28 +218,7 @@ pub async fn run_all(target: &dyn ContractTarget) -> Result<(), Vec<Violation>> 
 #[macro_export]
 macro_rules! contract_tests {
     ($target:expr) => {
-        $crate::contract_tests!(@each $target;
-            answers_a_call,
-            keeps_order_of_sends,
-            keeps_order_of_concurrent_sends,
-            keeps_order_of_receives,
-            answers_a_thousand_out_of_order,
-            carries_large_messages,
-            passes_what_the_server_says_during_a_request,
-            tells_of_progress_before_the_answer,
-            an_answer_to_nobody_harms_nobody,
-            an_answer_that_cannot_be_read_fails_its_request,
-            dropping_a_request_cancels_it,
-            the_handshake_is_never_cancelled_in_words,
-            dropped_requests_break_nothing,
-            death_ends_everything,
-            a_broken_answer_fails_its_request,
-            requests_end_with_their_runtime,
-            close_is_idempotent,
-            close_is_bounded_while_a_send_is_stuck,
-            drop_leaves_nothing,
-            drop_outside_a_runtime_leaves_nothing,
-        );
+        $crate::with_contract_checks!([$crate::contract_tests] { @each $target; });
     };
     (@each $target:expr; $($check:ident),* $(,)?) => {
         $(

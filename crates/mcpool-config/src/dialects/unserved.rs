@@ -7,8 +7,8 @@ use super::{
     located::{is_bare_map, is_server},
 };
 use crate::{
-    diagnose::{Problem, nearest},
     document::{Node, Value},
+    problem::{Problem, nearest},
 };
 
 /// The places for servers, by name.

@@ -11,7 +11,7 @@ use jsonc_parser::{
 
 use super::{Member, Node, Value};
 use crate::{
-    diagnose::Problem,
+    problem::Problem,
     source::{Source, Span},
 };
 

@@ -9,7 +9,7 @@ use toml::{
 
 use super::{MAX_DEPTH, Member, Node, Value};
 use crate::{
-    diagnose::Problem,
+    problem::Problem,
     source::{Source, Span},
 };
 

@@ -10,7 +10,7 @@ use granit_parser::{Event, Parser, ScalarStyle, StrInput};
 
 use super::{MAX_DEPTH, Member, Node, Value};
 use crate::{
-    diagnose::Problem,
+    problem::Problem,
     source::{Source, Span},
 };
 

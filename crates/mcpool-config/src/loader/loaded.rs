@@ -9,10 +9,10 @@ use std::{
 use mcpool_core::{ConnectBudget, Result, ServerName, ServerSpec};
 
 use crate::{
-    diagnose::Problem,
     dialects::Dialect,
     expand::{Consent, Pins, Resolver},
     merge::{Entry, Layer},
+    problem::Problem,
     problems::Problems,
     settings::{BudgetSettings, PoolSettings},
     source::Source,

@@ -7,7 +7,6 @@ use mcpool_core::{Error, ErrorKind, Result};
 use super::{Document, Input, Loaded, Loader, What, directories, read_file};
 use crate::{
     compile,
-    diagnose::{Problem, Severity},
     dialects::{self, Dialect},
     document::{self, Format},
     expand::{Consent, FileSource, InputSource, PlaceSource, Resolver, VariableSource},
@@ -15,6 +14,7 @@ use crate::{
     hosts::{self, Folders},
     merge::{Entry, Layer, merge},
     origin::{Fields, Origin, Scope},
+    problem::{Problem, Severity},
     reader::{self, InputDeclaration},
     settings::{ImportOrder, PoolSettings},
     source::{Source, Span},

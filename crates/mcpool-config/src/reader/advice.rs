@@ -2,9 +2,9 @@
 
 use super::entry::EntryReader;
 use crate::{
-    diagnose::Problem,
     dialects::{Dialect, Variable},
     document::Node,
+    problem::Problem,
     template::{Syntax, foreign},
 };
 

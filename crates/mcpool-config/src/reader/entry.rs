@@ -4,10 +4,10 @@ use std::{ops::Range, sync::Arc};
 
 use super::{FieldRanges, Optional, about, duplicate, duplicate_members, spans};
 use crate::{
-    diagnose::{Problem, Severity, nearest},
     dialects::{Dialect, Found, Key, Rules},
     document::{Member, Node, Value},
     origin::Fields,
+    problem::{Problem, Severity, nearest},
     settings::{ServerSettings, ToolSettings},
     source::{Source, Span},
 };

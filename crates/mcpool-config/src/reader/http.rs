@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::{Optional, entry::EntryReader};
 use crate::{
-    diagnose::Problem,
     dialects::Key,
     document::{Node, Value},
+    problem::Problem,
     template::Reference,
 };
 

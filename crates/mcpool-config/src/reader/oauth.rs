@@ -2,8 +2,8 @@
 
 use super::entry::EntryReader;
 use crate::{
-    diagnose::{Problem, nearest},
     document::{Member, Node, Value},
+    problem::{Problem, nearest},
     settings::{DpopName, GrantName, IdentityProviderSettings, OAuthSettings},
 };
 

@@ -2,9 +2,9 @@
 
 use super::entry::EntryReader;
 use crate::{
-    diagnose::nearest,
     dialects::Key,
     document::{Node, Value},
+    problem::nearest,
     settings::{
         Attempts, Field, Health, HealthSettings, InheritName, InheritSettings, Interval,
         JitterName, JitterSettings, LimitSettings, Never, ReadValue, Reconnect, ReconnectPreset,

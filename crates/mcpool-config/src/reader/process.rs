@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::{entry::EntryReader, transport::is_url};
 use crate::{
-    diagnose::Problem,
     dialects::Key,
     document::{Member, Node, Value},
+    problem::Problem,
     secrets,
     settings::InheritSettings,
     show::redacted_args,

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::entry::EntryReader;
 use crate::{
-    diagnose::{Problem, nearest},
     dialects::{BareUrl, Found, Key},
     document::Node,
+    problem::{Problem, nearest},
     settings::{OAuthSettings, TransportName},
 };
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::entry::EntryReader;
 use crate::{
-    diagnose::Problem,
+    problem::Problem,
     secrets,
     template::{Syntax, Template},
 };

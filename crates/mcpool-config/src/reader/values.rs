@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::{Optional, entry::EntryReader};
 use crate::{
-    diagnose::{Problem, nearest},
     dialects::{Dialect, Unit},
     document::{Node, Value},
+    problem::{Problem, nearest},
     secrets,
     template::{Syntax, Template, WhenUnset},
     units::HumanDuration,

@@ -70,6 +70,12 @@ impl Budget {
     }
 }
 
+impl From<ConnectBudget> for Budget {
+    fn from(limits: ConnectBudget) -> Self {
+        Self::new(limits)
+    }
+}
+
 impl Default for Budget {
     fn default() -> Self {
         Self::process_wide()

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::diagnose::{Problem, Severity};
+use crate::problem::{Problem, Severity};
 
 /// The problems that are worth showing one by one, and how many there are besides.
 ///
