@@ -105,9 +105,11 @@ impl Target {
 
     /// The server that a command starts, which is split as a shell splits it.
     pub(crate) fn of_command(flags: &TargetFlags, command: &str) -> Result<Self, Failure> {
-        let words = shlex::split(command).filter(|words| !words.is_empty());
-        let words =
-            words.ok_or_else(|| Failure::usage(text!("--stdio: {} is no command", command)))?;
+        let wrong = |why: &'static str| Failure::usage(text!("--stdio: {}: {}", why, command));
+        let words = shlex::split(command).ok_or_else(|| wrong("a quote is not closed"))?;
+        if words.is_empty() {
+            return Err(wrong("there is no command"));
+        }
         Ok(Self {
             name: name_of_command(&words),
             settings: flags.of_command(words)?,

@@ -126,10 +126,11 @@ fn find_program(spec: &StdioSpec, path: Option<&OsStr>) -> Result<PathBuf> {
         let is_path = given.components().count() > 1;
         let words = spec.command.trim().split_once(char::is_whitespace);
         let line = words.filter(|(program, _)| which::which_in(program, path, &cwd).is_ok());
-        let message = if let Some((program, _)) = line {
+        let message = if let Some((program, arguments)) = line {
+            let arguments: Vec<&str> = arguments.split_whitespace().collect();
             format!(
-                "there is no program of the name {:?}: no shell splits it; the command is \
-                 {program:?}, and the rest are arguments",
+                "there is no program of the name {:?}: no shell splits it; write \"command\": \
+                 {program:?}, \"args\": {arguments:?}",
                 spec.command
             )
         } else if is_path && cwd.join(given).exists() {

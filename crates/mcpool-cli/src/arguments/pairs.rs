@@ -88,10 +88,12 @@ impl Pair {
 }
 
 fn no_pair(pair: &str) -> Failure {
-    Failure::usage(text!(
+    let failure = Failure::usage(text!(
         "`{}` is not an argument: write KEY=VALUE, or KEY:=JSON",
         pair
-    ))
+    ));
+    let is_json = pair.trim_start().starts_with('{');
+    failure.with_hints(is_json.then(|| text!("all of them as one JSON object: `--args JSON`")))
 }
 
 /// Makes an object of pairs.

@@ -99,10 +99,10 @@ pub(crate) async fn run(app: &App, args: WorkerArgs) -> Outcome {
     }
     let report = worker.report(&args.place(), args.nats.storage());
     out::tell(&text!(
-        "worker {} serves {} servers to the pool {}\n",
+        "worker {} serves the pool {}; servers: {}\n",
         carrier.identity().as_str(),
-        manager.names().len(),
-        carrier.pool().as_str()
+        carrier.pool().as_str(),
+        manager.names().len()
     ));
     let end = app.on_end();
     let over = end.child_token();

@@ -121,13 +121,22 @@ pub(crate) async fn add(app: &App, args: AddArgs) -> Outcome {
     let mut settings = match (args.url, args.command) {
         (Some(url), _) if is_url(&url) => flags.of_url(&url)?,
         (Some(word), _) => {
-            return Err(
-                Failure::usage(text!("{} is not a URL", word)).with_hint(text!(
+            let host = word.split('/').next().unwrap_or_default();
+            let lacks_scheme = host.contains('.') && !host.starts_with('.');
+            let url = lacks_scheme.then(|| {
+                text!(
+                    "write a URL with its scheme: mcpool config add {} https://{}",
+                    args.name,
+                    word
+                )
+            });
+            return Err(Failure::usage(text!("{} is not a URL", word))
+                .with_hints(url)
+                .with_hint(text!(
                     "write a command after `--`: mcpool config add {} -- {}",
                     args.name,
                     word
-                )),
-            );
+                )));
         }
         (None, command) if !command.is_empty() => flags.of_command(command)?,
         (None, _) => {

@@ -66,6 +66,7 @@ pub(crate) struct UninstallArgs {
 #[derive(Debug, Args)]
 struct HostPlace {
     /// The host: claude-code, claude-desktop, cursor, vscode, codex, gemini, zed …
+    #[arg(value_parser = parse_host)]
     host: Dialect,
     /// The host's file; default: the user's own
     #[arg(long, value_name = "FILE")]
@@ -73,6 +74,16 @@ struct HostPlace {
     /// What the entry is called
     #[arg(long, value_name = "NAME", default_value = "mcpool")]
     name: String,
+}
+
+fn parse_host(text: &str) -> Result<Dialect, String> {
+    text.parse().map_err(|_| {
+        let hosts = HostWriter::hosts().into_iter().map(|host| host.as_str());
+        format!(
+            "it is none of the hosts that mcpool knows; it writes the files of {}",
+            hosts.collect::<Vec<_>>().join(", ")
+        )
+    })
 }
 
 impl HostPlace {
@@ -292,7 +303,7 @@ async fn uninstall(app: &App, args: UninstallArgs) -> Outcome {
     };
     if !back.is_empty() {
         text.push(&text!(
-            "back in it: {}; mcpool's own file keeps them as well\n",
+            "moved back into it: {} (mcpool's own file keeps them too)\n",
             list(&back)
         ));
     }
