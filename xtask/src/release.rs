@@ -1,5 +1,6 @@
 //! `cargo xtask release --dry-run`: the checklist of docs/releasing.md, as far as a program can go
-//! through it. It publishes nothing.
+//! through it. It publishes nothing. `--compare [CRATE…]` is the point of the list that compares the
+//! public items with the last release, alone.
 
 use std::{fs, process::Command};
 
@@ -12,10 +13,25 @@ use crate::{
 
 /// Goes through the list and says what is missing.
 pub(crate) fn run(args: &[String]) -> Outcome {
-    if args != ["--dry-run"] {
-        return Err("say --dry-run: publishing is done by hand, as docs/releasing.md says".into());
-    }
     let metadata = metadata()?;
+    match args {
+        [word] if word == "--dry-run" => {}
+        [word, only @ ..] if word == "--compare" => {
+            let compared = match only {
+                [] => compared(&libraries(&metadata))?,
+                _ => compared(&only.iter().map(String::as_str).collect::<Vec<_>>())?,
+            };
+            return match compared {
+                Compared::Done => Ok(()),
+                Compared::Skipped(why) => Err(why.to_owned()),
+            };
+        }
+        _ => {
+            return Err(
+                "say --dry-run: publishing is done by hand, as docs/releasing.md says".into(),
+            );
+        }
+    }
     let crates = package::published(&metadata);
     let Some(version) = crates.first().map(|published| published.version.clone()) else {
         return Err("no crate is published".to_owned());
@@ -30,7 +46,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         ("the lists in docs/api are up to date", api::run(&[])),
         ("every crate packages and builds alone", package::pack(true)),
     ];
-    let compared = compared(&metadata);
+    let compared = compared(&libraries(&metadata));
     let mut missing = 0;
     println!("\nrelease of {version}:");
     for (what, outcome) in checks {
@@ -70,8 +86,9 @@ enum Compared {
     Skipped(&'static str),
 }
 
-/// Compares the public items with those of the last tag, by the rules of semantic versioning.
-fn compared(metadata: &Value) -> Outcome<Compared> {
+/// Compares the public items of these libraries with those of the last tag, by the rules of
+/// semantic versioning.
+fn compared(libraries: &[&str]) -> Outcome<Compared> {
     let mut git = Command::new("git");
     git.current_dir(root());
     let tags = output(git.args(["tag", "--list", "v*", "--sort=-version:refname"]))?;
@@ -84,7 +101,7 @@ fn compared(metadata: &Value) -> Outcome<Compared> {
     let mut check = Command::new(program);
     check.current_dir(root());
     check.args(["semver-checks", "--baseline-rev", tag]);
-    for library in libraries(metadata) {
+    for library in libraries {
         check.args(["--package", library]);
     }
     tools::run(&mut check)?;

@@ -121,6 +121,7 @@ pub(crate) async fn run(app: &App, args: StatusArgs) -> Outcome {
     let fleet = asked.as_ref().or(fleet);
     if app.global.json {
         let servers: Vec<Value> = rows.iter().map(row_json).collect();
+        #[cfg_attr(not(feature = "gateway"), expect(unused_mut, reason = "no fleet"))]
         let mut document = json!({ "servers": servers });
         #[cfg(feature = "gateway")]
         if let (Some(fleet), Some(document)) = (fleet, document.as_object_mut()) {

@@ -2,12 +2,14 @@
 
 pub(crate) mod activity;
 pub(crate) mod attempts;
+pub(crate) mod chronicle;
 pub(crate) mod content;
 pub(crate) mod json;
 pub(crate) mod out;
 mod pager;
 pub(crate) mod problems;
 pub(crate) mod progress;
+#[cfg(feature = "screen")]
 pub(crate) mod screen;
 pub(crate) mod table;
 pub(crate) mod text;

@@ -1,23 +1,20 @@
 //! The live table of `mcpool watch`: what it shows and what its keys do. What is drawn is a
 //! function of this, of the servers' states and of the time.
 
-mod chronicle;
 mod details;
 mod draw;
 mod rows;
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, SystemTime},
-};
+use std::{collections::VecDeque, time::SystemTime};
 
 use mcpool::{Event, EventKind, ServerName, ServerStatus};
 
-use chronicle::Chronicle;
 pub(crate) use details::Details;
 
-use super::text::Text;
-use crate::text;
+use super::{
+    chronicle::{self, Chronicle},
+    text::Text,
+};
 
 /// How many events are kept.
 const MAX_EVENTS: usize = 500;
@@ -91,16 +88,17 @@ pub(crate) enum Wish {
 const PAGE: usize = 10;
 
 impl Screen {
-    /// Takes note of an event; gives it in words, unless another event says it better.
-    pub(crate) fn note(&mut self, event: &Event) -> Option<Text> {
-        let words = self.chronicle.note(event)?;
-        let is_heartbeat = matches!(event.kind, EventKind::HeartbeatOk { .. });
-        Some(self.keep(event.at, event.server.clone(), is_heartbeat, &words))
+    /// Takes note of an event.
+    pub(crate) fn note(&mut self, event: &Event) {
+        if let Some(words) = self.chronicle.note(event) {
+            let is_heartbeat = matches!(event.kind, EventKind::HeartbeatOk { .. });
+            self.keep(event.at, event.server.clone(), is_heartbeat, &words);
+        }
     }
 
-    /// Takes note of something that is no event of a server; gives it with its time.
-    pub(crate) fn remark(&mut self, at: SystemTime, words: &Text) -> Text {
-        self.keep(at, None, false, words)
+    /// Takes note of something that is no event of a server.
+    pub(crate) fn remark(&mut self, at: SystemTime, words: &Text) {
+        self.keep(at, None, false, words);
     }
 
     fn keep(
@@ -109,18 +107,15 @@ impl Screen {
         server: Option<ServerName>,
         is_heartbeat: bool,
         words: &Text,
-    ) -> Text {
-        let time = humantime::format_rfc3339_millis(at).to_string();
-        let line = text!("{} {}", time.get(11..19).unwrap_or(&time), words);
+    ) {
         self.events.push_back(Reported {
             server,
             is_heartbeat,
-            line: line.clone(),
+            line: chronicle::timed(at, words),
         });
         if self.events.len() > MAX_EVENTS {
             self.events.pop_front();
         }
-        line
     }
 
     /// The server whose details are shown.
@@ -213,7 +208,7 @@ impl Screen {
         let wanted = self.filter.to_lowercase();
         let fits = |server: &&ServerStatus| {
             server.name.as_str().to_lowercase().contains(&wanted)
-                || rows::state_word(server).contains(wanted.as_str())
+                || chronicle::state_word(server).contains(wanted.as_str())
         };
         servers.iter().filter(fits).collect()
     }
@@ -239,6 +234,12 @@ impl Screen {
     }
 }
 
+impl AsRef<Chronicle> for Screen {
+    fn as_ref(&self) -> &Chronicle {
+        &self.chronicle
+    }
+}
+
 /// How far a key moves.
 fn distance(key: Key) -> isize {
     let page = PAGE.cast_signed();
@@ -251,21 +252,6 @@ fn distance(key: Key) -> isize {
         Key::End => isize::MAX,
         _ => 0,
     }
-}
-
-/// What is said when the watch ends.
-pub(crate) fn summary(
-    screen: &Screen,
-    servers: &[ServerStatus],
-    watched: Duration,
-    columns: usize,
-) -> Text {
-    let mut text = text!("watched for {}\n", super::table::span(watched));
-    for server in servers {
-        let line = rows::summary(server, screen.chronicle.of(&server.name));
-        text.push(&line.wrapped("  ", "      ", columns));
-    }
-    text
 }
 
 #[cfg(test)]

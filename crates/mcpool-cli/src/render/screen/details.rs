@@ -2,7 +2,7 @@
 
 use mcpool::{ConnectEvidence, ServerStatus, StderrLine};
 
-use super::chronicle::reason;
+use crate::render::chronicle::reason;
 use crate::{
     render::{attempts, table::span, text::Text},
     text,

@@ -17,7 +17,10 @@ use super::{
     rows,
 };
 use crate::{
-    render::text::{Text, line},
+    render::{
+        chronicle::state_word,
+        text::{Text, line},
+    },
     text,
 };
 
@@ -145,7 +148,7 @@ fn draw_details(
     let mut lines = Vec::new();
     let mut title = text!("this server is gone");
     if let Some(server) = server {
-        title = text!("{}: {}", server.name, rows::state_word(server));
+        title = text!("{}: {}", server.name, state_word(server));
         let none = Details::default();
         let events = screen
             .shown_events()

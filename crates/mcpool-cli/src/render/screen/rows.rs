@@ -2,15 +2,15 @@
 
 use std::time::{Duration, SystemTime};
 
-use mcpool::{Error, ErrorKind, ServerStatus, StateKind};
+use mcpool::{ServerStatus, StateKind};
 use ratatui::{
     style::{Color, Modifier, Style},
     text::{Line, Span},
 };
 
-use super::chronicle::History;
 use crate::{
     render::{
+        chronicle::{History, state_word},
         table::{milliseconds, span},
         text::{Text, line},
     },
@@ -26,19 +26,6 @@ const SPARKS: usize = 10;
 
 /// The widest name that is shown whole.
 const MAX_NAME_COLUMNS: usize = 20;
-
-/// The state in a word for people.
-pub(super) fn state_word(server: &ServerStatus) -> &'static str {
-    let is_forbidden = |error: &Error| error.kind() == ErrorKind::Forbidden;
-    match server.state {
-        StateKind::Backoff => "retrying",
-        StateKind::AuthRequired if server.last_error.as_ref().is_some_and(is_forbidden) => {
-            "forbidden"
-        }
-        StateKind::AuthRequired => "login needed",
-        state => state.as_str(),
-    }
-}
 
 fn name(server: &ServerStatus) -> String {
     line(server.name.as_str())
@@ -201,39 +188,4 @@ pub(super) fn sparkline(latencies: &[Duration]) -> String {
             BARS.get(height).copied().unwrap_or('█')
         })
         .collect()
-}
-
-/// What is said of a server when the watch ends.
-pub(super) fn summary(server: &ServerStatus, history: Option<&History>) -> Text {
-    let mut text = text!("{}: {}", server.name, state_word(server));
-    let Some(history) = history else {
-        return text;
-    };
-    text.push(&match (history.connected, history.lost) {
-        (0, _) => text!(", never connected"),
-        (_, 0) => text!(", never lost"),
-        (_, 1) => text!(", lost once"),
-        (_, lost) => text!(", lost {} times", lost),
-    });
-    if let Some(gap) = history.longest_gap {
-        text.push(&text!(", back after {} at most", span(gap)));
-    }
-    if history.answered > 0 {
-        let mut latencies: Vec<Duration> = history.latencies.iter().copied().collect();
-        latencies.sort();
-        let median = latencies
-            .get(latencies.len() / 2)
-            .copied()
-            .unwrap_or_default();
-        let heartbeats = match history.answered {
-            1 => text!("1 heartbeat"),
-            answered => text!("{} heartbeats", answered),
-        };
-        let median = text!("{}", milliseconds(median)).unbroken();
-        text.push(&text!(", {}, median {}", heartbeats, median));
-    }
-    if history.missed > 0 {
-        text.push(&text!(", {} missed", history.missed));
-    }
-    text
 }

@@ -7,6 +7,7 @@ use mcpool::{
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::*;
+use crate::text;
 
 /// The states of servers that nobody has connected.
 async fn servers(names: &[&str]) -> Vec<ServerStatus> {
@@ -130,7 +131,7 @@ events────────────────────────�
     );
     assert_eq!(screen.press(Key::Char('h'), &servers), Wish::Draw);
     assert!(drawn(&mut screen, &servers, (80, 14)).contains("memory answers in"));
-    let text = summary(&screen, &servers, Duration::from_secs(65), 80);
+    let text = chronicle::summary(screen.as_ref(), &servers, Duration::from_secs(65), 80);
     assert_eq!(
         text.as_str(),
         "\

@@ -1,11 +1,17 @@
 //! What happened to each server, in words, and what is remembered of it.
 
+mod summary;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     time::{Duration, SystemTime},
 };
 
 use mcpool::{DisconnectCause, Error, Event, EventKind, ServerName, StateKind};
+
+#[cfg(feature = "screen")]
+pub(crate) use summary::state_word;
+pub(crate) use summary::summary;
 
 use crate::{
     render::{
@@ -38,6 +44,10 @@ pub(crate) struct History {
     /// The longest time between a loss and the connection after it.
     pub(crate) longest_gap: Option<Duration>,
     /// The last thing that was wrong, also after it is over.
+    #[cfg_attr(
+        not(feature = "screen"),
+        allow(dead_code, reason = "shown in the table")
+    )]
     pub(crate) last_error: Option<(SystemTime, Text)>,
     lost_at: Option<SystemTime>,
 }
@@ -62,6 +72,18 @@ impl Chronicle {
         let words = history.note(event.at, &event.kind)?;
         Some(text!("{} {}", server, words))
     }
+}
+
+impl AsRef<Self> for Chronicle {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+/// Words with the time of day at which they hold, in UTC.
+pub(crate) fn timed(at: SystemTime, words: &Text) -> Text {
+    let time = humantime::format_rfc3339_millis(at).to_string();
+    text!("{} {}", time.get(11..19).unwrap_or(&time), words)
 }
 
 impl History {
