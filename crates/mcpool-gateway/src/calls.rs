@@ -233,6 +233,10 @@ impl Gateway {
         let caller: Arc<dyn Caller> = Arc::new(caller);
         let own = self.0.hub.own();
         let presence = owner.map(|owner| own.present(&owner, Way::Request(Arc::clone(&caller))));
+        let caller = match &presence {
+            Some(presence) => presence.caller(caller),
+            None => caller,
+        };
         let mut options = RequestOptions::new()
             .with_meta(of_client)
             .with_rounds(rounds)

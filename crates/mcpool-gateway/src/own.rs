@@ -18,13 +18,18 @@ use async_trait::async_trait;
 use futures::future;
 use mcpool_core::{
     Caller, Client, ClientFactory, ConnectOptions, Delivery, Error, ErrorKind, Notification, Raw,
-    RawObject, Requester as _, Result, RpcError, ServerName, ServerNotice, ServerRequest,
-    ServerRequestHandler, ServerSpec, Sharing, StartMode, StateKind, units,
+    RawObject, Requester as _, Result, ServerName, ServerNotice, ServerRequestHandler, ServerSpec,
+    Sharing, StartMode, StateKind, units,
 };
 use mcpool_manager::{ConnectionManager, ServerHandle};
 use serde::Serialize;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
+
+mod asked;
+
+pub(crate) use asked::Way;
+use asked::{Asked, Handler, OwnCaller};
 
 use crate::{notices, session};
 
@@ -117,37 +122,10 @@ pub(crate) struct Presence {
     id: u64,
 }
 
-/// The way by which a client can be asked what belongs to no request of it.
-pub(crate) enum Way {
-    /// There is none.
-    None,
-    /// A stream that stays: its connection, or the standing stream of its session.
-    Stream(Arc<dyn Caller>),
-    /// A request, which may end any moment.
-    Request(Arc<dyn Caller>),
-}
-
-/// The ways to a client, the latest last.
-#[derive(Default)]
-struct Asked(Mutex<Vec<(u64, Way)>>);
-
-impl Asked {
-    fn ways(&self) -> MutexGuard<'_, Vec<(u64, Way)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The latest stream, or the latest request where there is no stream.
-    fn best(&self) -> Option<Arc<dyn Caller>> {
-        let ways = self.ways();
-        let mut best = None;
-        for (_, way) in ways.iter().rev() {
-            match way {
-                Way::Stream(caller) => return Some(Arc::clone(caller)),
-                Way::Request(caller) => best = best.or(Some(caller)),
-                Way::None => {}
-            }
-        }
-        best.map(Arc::clone)
+impl Presence {
+    /// The client behind this request, which an instance asks.
+    pub(crate) fn caller(&self, request: Arc<dyn Caller>) -> Arc<dyn Caller> {
+        Arc::new(OwnCaller::new(request, Arc::clone(&self.asked)))
     }
 }
 
@@ -218,10 +196,10 @@ impl OwnServers {
     fn make(&self, owner: &Owner, asked: &Arc<Asked>, spec: Arc<ServerSpec>) -> Result<Own> {
         let factory = ForClient {
             inner: self.pool.factory(),
-            handler: Arc::new(Handler {
-                declared: declared(&owner.capabilities),
-                asked: Arc::clone(asked),
-            }),
+            handler: Arc::new(Handler::new(
+                declared(&owner.capabilities),
+                Arc::clone(asked),
+            )),
         };
         let manager = ConnectionManager::new(Arc::new(factory));
         manager.add(own_spec(&spec))?;
@@ -317,9 +295,7 @@ impl OwnServers {
         entry.present += 1;
         let asked = Arc::clone(&entry.asked);
         drop(owners);
-        if !matches!(way, Way::None) {
-            asked.ways().push((id, way));
-        }
+        asked.begin(id, way);
         Presence {
             own: Arc::downgrade(self),
             key: Arc::clone(&owner.key),
@@ -439,12 +415,13 @@ fn declared(capabilities: &RawObject) -> Raw {
     declared.to_raw().unwrap_or_else(|_| Raw::empty_object())
 }
 
-/// Notifies an instance of changed roots. One that is not connected asks for them when it is.
+/// Notifies an instance of changed roots, once it is connected: it may have asked for them while it
+/// was being connected, before they changed.
 async fn pass_on(handle: ServerHandle, changed: Arc<Notify>) {
     loop {
         changed.notified().await;
-        let Ok(client) = handle.client() else {
-            continue;
+        let Some(client) = connected(&handle).await else {
+            return;
         };
         let notification = Notification::new(ROOTS_CHANGED, None);
         if let Err(error) = client.notify(&notification).await {
@@ -454,6 +431,19 @@ async fn pass_on(handle: ServerHandle, changed: Arc<Notify>) {
                 "an instance did not hear of changed roots"
             );
         }
+    }
+}
+
+/// The connection of an instance, when there is one; `None` when it is gone for good.
+async fn connected(handle: &ServerHandle) -> Option<Arc<dyn Client>> {
+    loop {
+        let mut state = handle.watch().ok()?;
+        state.mark_unchanged();
+        if let Ok(client) = handle.client() {
+            return Some(client);
+        }
+        // An error: it was replaced by another spec, which a new watch sees.
+        let _ = state.changed().await;
     }
 }
 
@@ -477,7 +467,7 @@ impl Own {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.asked.ways().retain(|(id, _)| *id != self.id);
+        self.asked.end(self.id);
         let Some(own) = self.own.upgrade() else {
             return;
         };
@@ -514,34 +504,6 @@ impl ClientFactory for ForClient {
 
     async fn credentials_changed(&self, spec: &ServerSpec) {
         self.inner.credentials_changed(spec).await;
-    }
-}
-
-/// Answers what an instance asks: its client does.
-struct Handler {
-    declared: Raw,
-    asked: Arc<Asked>,
-}
-
-#[async_trait]
-impl ServerRequestHandler for Handler {
-    fn capabilities(&self, _: &ServerName) -> Raw {
-        self.declared.clone()
-    }
-
-    async fn answer(
-        &self,
-        server: &ServerName,
-        request: ServerRequest,
-    ) -> std::result::Result<Raw, RpcError> {
-        match self.asked.best() {
-            Some(caller) => caller.answer(server, request).await,
-            None => Err(RpcError::new(
-                RpcError::INTERNAL,
-                "the client of this instance has no stream open and nothing under way, so it \
-                 cannot be asked now",
-            )),
-        }
     }
 }
 

@@ -1,5 +1,5 @@
-use mcpool_core::StdioSpec;
-use mcpool_testkit::{FakeFactory, Op, eventually};
+use mcpool_core::{RpcError, ServerRequest, StdioSpec};
+use mcpool_testkit::{Act, FakeFactory, Op, eventually};
 
 use super::*;
 
@@ -119,6 +119,29 @@ async fn each_of_a_clients_instances_hears_of_its_changed_roots_and_no_other() {
     assert_eq!(heard("s2"), 1);
 }
 
+#[tokio::test]
+async fn an_instance_that_is_being_connected_hears_of_changed_roots_afterwards() {
+    let factory = FakeFactory::new();
+    let pool = ConnectionManager::new(Arc::new(factory.clone()));
+    let spec = ServerSpec::stdio("s0", StdioSpec::new("x")).unwrap();
+    let spec = spec.with_start(StartMode::Lazy(None));
+    let specs = vec![spec.with_sharing(Sharing::Client)];
+    let _report = pool.start(specs).await.unwrap();
+    let own = OwnServers::new(pool.clone(), |_, _, _| {});
+    let server = factory.server("s0");
+    server.next(Op::Connect, Act::Held);
+    let instance = own.of(&owner("ada", None), &pool.server("s0").unwrap());
+    let handle = instance.unwrap().handle;
+    let connecting = tokio::spawn(async move { handle.connect().await });
+    assert!(eventually(SOON, || factory.connecting().now() == 1).await);
+    own.roots_changed("ada");
+    tokio::task::yield_now().await;
+    assert_eq!(server.count(Op::Notify), 0);
+    server.release();
+    connecting.await.unwrap().unwrap();
+    assert!(eventually(SOON, || server.count(Op::Notify) == 1).await);
+}
+
 #[test]
 fn what_cannot_be_passed_on_is_not_declared() {
     let said = Raw::from_text(
@@ -129,6 +152,45 @@ fn what_cannot_be_passed_on_is_not_declared() {
         declared(&said).get(),
         r#"{"roots":{"listChanged":true},"sampling":{"tools":{}}}"#
     );
+}
+
+/// A request that ends before its client has answered.
+struct Ends(Mutex<Option<Presence>>);
+
+#[async_trait]
+impl Caller for Ends {
+    async fn answer(&self, _: &ServerName, _: ServerRequest) -> std::result::Result<Raw, RpcError> {
+        drop(self.0.lock().unwrap().take());
+        Err(RpcError::new(RpcError::INTERNAL, "gone"))
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_had_no_time_to_answer_it_is_asked_by_the_next_way() {
+    let (_pool, own) = pool(0).await;
+    let client = owner("ada", None);
+    let roots = || ServerRequest::new(Raw::null(), "roots/list", None);
+    let server = ServerName::new("s0").unwrap();
+    let ends = |way: fn(Arc<dyn Caller>) -> Way| {
+        let request = Arc::new(Ends(Mutex::default()));
+        let presence = own.present(&client, way(request.clone()));
+        let caller = presence.caller(request.clone());
+        *request.0.lock().unwrap() = Some(presence);
+        caller
+    };
+    let other = own.present(&client, Way::Request(Arc::new(Answers("other"))));
+    let caller = ends(Way::Request);
+    let answer = caller.answer(&server, roots()).await.unwrap();
+    assert_eq!(answer.parse::<String>().unwrap(), "other");
+    drop(other);
+    let caller = ends(Way::Stream);
+    let gone = caller.answer(&server, roots()).await.unwrap_err();
+    assert!(gone.message.contains("no stream open"), "{}", gone.message);
+    // What belongs to the request is its own client's, and is not asked twice.
+    let _other = own.present(&client, Way::Request(Arc::new(Answers("other"))));
+    let caller = ends(Way::Request);
+    let form = ServerRequest::new(Raw::null(), "elicitation/create", None);
+    assert!(caller.answer(&server, form).await.is_err());
 }
 
 struct Answers(&'static str);
@@ -146,10 +208,7 @@ async fn what_an_instance_asks_by_itself_comes_on_a_stream_that_stays_if_there_i
     let client = owner("ada", None);
     let answers = |who| -> Arc<dyn Caller> { Arc::new(Answers(who)) };
     let first = own.present(&client, Way::Request(answers("first")));
-    let handler = Handler {
-        declared: Raw::empty_object(),
-        asked: Arc::clone(&own.owners()["ada"].asked),
-    };
+    let handler = Handler::new(Raw::empty_object(), Arc::clone(&own.owners()["ada"].asked));
     let ask = async || {
         let request = ServerRequest::new(Raw::null(), "roots/list", None);
         let server = ServerName::new("s0").unwrap();
