@@ -2,11 +2,13 @@
 //! found again.
 
 mod cli;
+mod client;
 mod gateways;
 pub mod logins;
 mod servers;
 
 pub use cli::{Cli, Finished, Running};
+pub use client::GatewayClient;
 pub use gateways::{Answer, Balancer, Gateway};
 pub use mcpool_testkit::machine::{free_port, skip};
 pub use servers::{HttpServer, Servers};

@@ -138,15 +138,16 @@ impl StandardFactory {
             Some(provider) if is_http(&spec.transport) => provider.authenticator(&spec).await?,
             _ => None,
         };
+        let handler = options.handler.as_ref().unwrap_or(&self.handler);
+        let capabilities = handler.capabilities(&spec.name);
         let mut request = ConnectRequest::new(spec.name.clone(), spec.transport.clone())
             .with_limits(spec.policy.limits.clone())
             .with_shutdown(spec.policy.shutdown.clone())
             .with_masker(spec.masker.clone())
-            .with_fresh(options.fresh);
+            .with_fresh(options.fresh)
+            .with_capabilities(capabilities.clone());
         request.authenticator = authenticator;
         request.tap.clone_from(&self.tap);
-        let handler = options.handler.as_ref().unwrap_or(&self.handler);
-        let capabilities = handler.capabilities(&spec.name);
         let answerer = Answerer::new(Arc::clone(handler), &capabilities);
         let negotiation = Negotiation {
             spec: &spec,

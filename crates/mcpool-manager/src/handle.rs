@@ -223,11 +223,13 @@ impl ServerHandle {
 
     /// A new connection to the server that is the caller's own: nobody else uses it, the manager
     /// does not supervise it, and dropping it closes it. It counts against the connect budget, and
-    /// once lost it stays so; a client that connects again is `mcpool_client::IsolatedClient`.
+    /// once lost it stays so; a client that connects again is `mcpool_client::IsolatedClient`. With a
+    /// [handler](ConnectOptions::with_handler) in the options, that one is asked instead of the
+    /// factory's.
     ///
     /// # Errors
     /// Why it could not be connected; `Disabled`; `UnknownServer`.
-    pub async fn own_client(&self) -> Result<Arc<dyn Client>> {
+    pub async fn own_client(&self, options: &ConnectOptions) -> Result<Arc<dyn Client>> {
         let server = self.inner()?;
         if matches!(server.state(), ServerState::Disabled)
             && let Some(error) = server.hopeless()
@@ -236,8 +238,7 @@ impl ServerHandle {
         }
         let spec = server.spec_to_connect();
         let _permit = self.shared.budget.acquire(&spec.transport).await?;
-        let options = ConnectOptions::new();
-        self.shared.factory.connect(&spec, &options).await
+        self.shared.factory.connect(&spec, options).await
     }
 
     /// Its tools from the cache, as fresh as asked for: not filtered, under its own names.

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use mcpool_core::{
-    ConnectRequest, Connector, Delivery, Error, ErrorKind, Result, ServerName, ServerSpec,
-    Transport, TransportKind,
+    ConnectRequest, Connector, Delivery, Error, ErrorKind, Raw, RawObject, Result, ServerName,
+    ServerSpec, Transport, TransportKind,
 };
 use mcpool_duplex::Duplex;
 use serde::{Deserialize, Serialize};
@@ -102,7 +102,21 @@ impl NatsConnector {
 /// The body of `open`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Open {
-    pub(crate) identity: Identity,
+    identity: Identity,
+    /// What the gateway can be asked, for a server of which the session gets its own. Gateways of
+    /// version 1.0 do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    capabilities: Option<Raw>,
+}
+
+impl Open {
+    /// What the gateway declares that it can be asked, if it says so.
+    pub(crate) fn declared(body: &[u8]) -> Option<Raw> {
+        let open: Self = serde_json::from_slice(body).ok()?;
+        // A server would be given it as it is.
+        open.capabilities
+            .filter(|said| RawObject::parse(said).is_ok())
+    }
 }
 
 /// The body of `opened`.
@@ -128,7 +142,11 @@ impl Connector for NatsConnector {
         let carrier = self.carrier().await.map_err(unsent)?;
         carrier.connected().await;
         let server = self.server.as_ref().unwrap_or(name);
-        let (session, place) = self.begin(carrier, name, server).await?;
+        let open = Open {
+            identity: carrier.identity().clone(),
+            capabilities: Some(request.capabilities.clone()),
+        };
+        let (session, place) = self.begin(carrier, name, server, &open).await?;
         let Begun {
             session,
             inbox,
@@ -182,27 +200,28 @@ impl NatsConnector {
         carrier: &Carrier,
         name: &ServerName,
         server: &ServerName,
+        said: &Open,
     ) -> Result<(Begun, Option<Place>)> {
         let any = subjects::server(carrier.pool(), server);
         let Some(spread) = &self.spread else {
-            return Ok((open(carrier, name, any).await?, None));
+            return Ok((open(carrier, name, any, said).await?, None));
         };
         if let Some(place) = spread.choose() {
             let chosen = subjects::instance(carrier.pool(), server, place.worker());
-            match open(carrier, name, chosen).await {
+            match open(carrier, name, chosen, said).await {
                 Ok(begun) => return Ok((begun, Some(place))),
                 // It is not there any more, or not ready: another may be.
                 Err(error) => tracing::debug!(server = %name, %error, "not at the chosen worker"),
             }
         }
-        let begun = open(carrier, name, any).await?;
+        let begun = open(carrier, name, any, said).await?;
         let place = spread.begun(begun.opened.worker.clone());
         Ok((begun, Some(place)))
     }
 }
 
 /// Asks for a session at a subject: any of its listeners may answer.
-async fn open(carrier: &Carrier, name: &ServerName, subject: String) -> Result<Begun> {
+async fn open(carrier: &Carrier, name: &ServerName, subject: String, said: &Open) -> Result<Begun> {
     let unsent = |error: Error| error.with_server(name).with_delivery(Delivery::NotSent);
     let session = random_token();
     let prefix = subjects::inbox_prefix(carrier.pool(), carrier.identity());
@@ -213,10 +232,7 @@ async fn open(carrier: &Carrier, name: &ServerName, subject: String) -> Result<B
         .map_err(unsent)?;
     let mut head = Head::new(Kind::Open);
     head.session.clone_from(&session);
-    let open = Open {
-        identity: carrier.identity().clone(),
-    };
-    let body = serde_json::to_vec(&open).unwrap_or_default();
+    let body = serde_json::to_vec(said).unwrap_or_default();
     carrier
         .publish(
             subject,

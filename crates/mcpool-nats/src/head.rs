@@ -7,7 +7,7 @@ use async_nats::HeaderMap;
 use crate::identity::Epoch;
 
 /// The version of the wire that is spoken here.
-pub(crate) const VERSION: Version = Version { major: 1, minor: 0 };
+pub(crate) const VERSION: Version = Version { major: 1, minor: 1 };
 
 const KIND: &str = "Mcpool-Kind";
 const WIRE_VERSION: &str = "Mcpool-Version";

@@ -1,5 +1,6 @@
 //! A worker: a manager whose servers are served to a pool.
 
+mod questions;
 mod relay;
 mod serving;
 mod session;

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::TransportSpec;
 use crate::{
-    Authenticator, Limits, Masker, Result, ServerName, ShutdownPolicy, Transport, TransportKind,
-    WireTap,
+    Authenticator, Limits, Masker, Raw, Result, ServerName, ShutdownPolicy, Transport,
+    TransportKind, WireTap,
 };
 
 /// What a [`Connector`] is given.
@@ -31,6 +31,9 @@ pub struct ConnectRequest {
     /// Whether no idle socket of an earlier connection may be used: the last connection failed,
     /// or went silent, and an idle socket may be as dead as it was.
     pub fresh: bool,
+    /// What the session will declare that servers may ask it: its `ClientCapabilities`, for a
+    /// connector that starts the server's own session elsewhere. The session says it itself as well.
+    pub capabilities: Raw,
 }
 
 impl ConnectRequest {
@@ -49,6 +52,7 @@ impl ConnectRequest {
             tap: None,
             masker,
             fresh: false,
+            capabilities: Raw::empty_object(),
         }
     }
 
@@ -92,6 +96,13 @@ impl ConnectRequest {
     #[must_use]
     pub fn with_fresh(mut self, fresh: bool) -> Self {
         self.fresh = fresh;
+        self
+    }
+
+    /// Sets what the session will declare that servers may ask it. Default: nothing.
+    #[must_use]
+    pub fn with_capabilities(mut self, capabilities: Raw) -> Self {
+        self.capabilities = capabilities;
         self
     }
 }

@@ -391,7 +391,10 @@ async fn an_own_client_is_its_callers_alone() {
     let world = World::new();
     let manager = ConnectionManager::new(world.factory());
     manager.start(vec![spec("a")]).await.unwrap();
-    let mine = of(&manager, "a").own_client().await.unwrap();
+    let mine = of(&manager, "a")
+        .own_client(&mcpool_core::ConnectOptions::new())
+        .await
+        .unwrap();
     assert_eq!(world.clients().now(), 2);
     // Another task closes it; the shared one does not mind.
     tokio::spawn(async move { mine.close().await })

@@ -5,25 +5,22 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use mcpool_core::{
-    Caller, ConnectionInfo, Error, Message, Notification, ParsedLine, ProtocolVersion, Raw,
-    RawObject, Request, RequestOptions, ResponseId, RpcError, ServerName, ServerNotice,
-    ServerRequest, encode_response, parse_line,
+    ConnectionInfo, Error, Message, Notification, ParsedLine, ProtocolVersion, Raw, RawObject,
+    Request, RequestOptions, ResponseId, RpcError, ServerNotice, ServerRequest, encode_response,
+    parse_line,
 };
 use serde_json::json;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    questions::{OfSession, Questions},
     soon::{LISTS, Soon},
     standing::Standing,
 };
@@ -39,6 +36,9 @@ const MAX_RUNNING: usize = 4_096;
 /// How long a server may take to answer the ping of a gateway.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What a gateway says when what its client answers to `roots/list` has changed.
+const ROOTS_CHANGED: &str = "notifications/roots/list_changed";
+
 /// One session's MCP.
 pub(super) struct Relay {
     session: String,
@@ -47,9 +47,12 @@ pub(super) struct Relay {
     /// Whether this tool is hidden by the worker's configuration.
     permits: Box<dyn Fn(&str) -> bool + Send + Sync>,
     running: Mutex<HashMap<String, AbortOnDropHandle<()>>>,
-    questions: Mutex<HashMap<u64, oneshot::Sender<Result<Raw, RpcError>>>>,
-    next_question: AtomicU64,
-    soon: Soon,
+    questions: Arc<Questions>,
+    /// Who answers what the server asks by itself, where its connection is this session's own.
+    own: Option<Arc<OfSession>>,
+    /// Of several changes one after the other, the server hears as many as it takes.
+    roots_changed: Notify,
+    soon: Arc<Soon>,
     /// A request has ended.
     ended: Notify,
     /// An answer was lost: the session cannot go on.
@@ -57,21 +60,27 @@ pub(super) struct Relay {
 }
 
 impl Relay {
+    /// The MCP of a session. Where the server's connection is the session's own, `own` answers what
+    /// the server asks by itself.
     pub(super) fn new(
         session: String,
         out: Arc<Outgoing>,
         standing: Arc<Standing>,
+        own: Option<Arc<OfSession>>,
         permits: impl Fn(&str) -> bool + Send + Sync + 'static,
     ) -> Arc<Self> {
+        let soon = Arc::new(Soon::default());
+        let only = own.is_some().then(|| session.clone());
         Arc::new(Self {
             session,
+            questions: Questions::new(Arc::clone(&out), Arc::clone(&soon), only),
             out,
             standing,
             permits: Box::new(permits),
             running: Mutex::default(),
-            questions: Mutex::default(),
-            next_question: AtomicU64::new(1),
-            soon: Soon::default(),
+            own,
+            roots_changed: Notify::new(),
+            soon,
             ended: Notify::new(),
             lost: Notify::new(),
         })
@@ -97,7 +106,7 @@ impl Relay {
     pub(super) fn stop(&self) {
         let running = std::mem::take(&mut *lock(&self.running));
         drop(running);
-        lock(&self.questions).clear();
+        self.questions.stop();
     }
 
     /// Takes a message that began with this number. What is refused is said to be by the caller.
@@ -115,10 +124,8 @@ impl Relay {
                 self.told(&notification);
             }
             Ok(ParsedLine::One(Ok(Message::Response { id, outcome }))) => {
-                if let ResponseId::Ours(id) = id
-                    && let Some(reply) = lock(&self.questions).remove(&id.get())
-                {
-                    let _ = reply.send(outcome);
+                if let ResponseId::Ours(id) = id {
+                    self.questions.answered(id.get(), outcome);
                 }
             }
             _ => {
@@ -132,12 +139,18 @@ impl Relay {
     }
 
     fn told(&self, notification: &Notification) {
-        if notification.method == "notifications/cancelled"
-            && let Some(id) = cancelled(notification)
-        {
-            let running = lock(&self.running).remove(id.get());
-            drop(running);
-            self.ended.notify_waiters();
+        match (notification.method.as_str(), &self.own) {
+            ("notifications/cancelled", _) => {
+                if let Some(id) = cancelled(notification) {
+                    let running = lock(&self.running).remove(id.get());
+                    drop(running);
+                    self.ended.notify_waiters();
+                }
+            }
+            ("notifications/initialized", Some(own)) => own.begin(&self.questions),
+            (ROOTS_CHANGED, Some(_)) => self.roots_changed.notify_one(),
+            // The others are of the gateway's own session.
+            _ => {}
         }
     }
 
@@ -235,7 +248,7 @@ impl Relay {
         let (params, meta) = split(request.params.as_ref())?;
         let mut options = RequestOptions::new();
         if may_be_asked(&request.method) {
-            options = options.with_caller(Arc::new(Asker(Arc::downgrade(self))));
+            options = options.with_caller(self.questions.asker());
         }
         if let Some(left) = left {
             // The gateway's clock counts; ours ends what it cannot end any more.
@@ -332,9 +345,25 @@ impl Relay {
         }
     }
 
-    /// Sends the notifications, for ever.
+    /// Sends the notifications of both sides, for ever.
     pub(super) async fn tell(&self) {
-        self.soon.run(&self.out).await;
+        tokio::join!(self.soon.run(&self.out), self.pass_on());
+    }
+
+    /// Notifies the server of changed roots of the client.
+    async fn pass_on(&self) {
+        let client = &self.standing.client;
+        loop {
+            self.roots_changed.notified().await;
+            let notification = Notification::new(ROOTS_CHANGED, None);
+            if let Err(error) = client.notify(&notification).await {
+                tracing::debug!(
+                    server = %client.server(),
+                    kind = %error.kind(),
+                    "a server did not hear of changed roots"
+                );
+            }
+        }
     }
 
     fn notifications(&self, notice: ServerNotice) -> Vec<Notification> {
@@ -373,73 +402,6 @@ impl Relay {
             }
             ServerNotice::Other { method, params } => vec![Notification::new(method, params)],
             _ => Vec::new(),
-        }
-    }
-}
-
-/// The gateway behind a request: hears what the server says in its course, and is asked.
-struct Asker(Weak<Relay>);
-
-#[async_trait]
-impl Caller for Asker {
-    fn heard(&self, notification: &Notification) -> bool {
-        let Some(relay) = self.0.upgrade() else {
-            return false;
-        };
-        relay.soon.push(notification);
-        true
-    }
-
-    async fn answer(&self, _: &ServerName, request: ServerRequest) -> Result<Raw, RpcError> {
-        let gone = || RpcError::new(RpcError::INTERNAL, "the gateway of this request is gone");
-        let relay = self.0.upgrade().ok_or_else(gone)?;
-        let number = relay.next_question.fetch_add(1, Ordering::Relaxed);
-        let (reply, answer) = oneshot::channel();
-        lock(&relay.questions).insert(number, reply);
-        let mut asked = Asked {
-            relay: Arc::downgrade(&relay),
-            number,
-            done: false,
-        };
-        let mut object = RawObject::new();
-        let text = |text: &str| Raw::of(text).map_err(|_| gone());
-        object.insert("jsonrpc", text("2.0")?);
-        object.insert("id", Raw::of(&number).map_err(|_| gone())?);
-        object.insert("method", text(&request.method)?);
-        if let Some(params) = request.params {
-            object.insert("params", params);
-        }
-        let text = object.to_raw().map_err(|_| gone())?;
-        let body = Bytes::from(text.get().to_owned());
-        let out = Arc::clone(&relay.out);
-        drop(relay);
-        if out.message(body, About::default()).await.is_err() {
-            return Err(gone());
-        }
-        let answer = answer.await.map_err(|_| gone())?;
-        asked.done = true;
-        answer
-    }
-}
-
-/// A question that waits. Dropping it withdraws it.
-struct Asked {
-    relay: Weak<Relay>,
-    number: u64,
-    done: bool,
-}
-
-impl Drop for Asked {
-    fn drop(&mut self) {
-        let Some(relay) = self.relay.upgrade() else {
-            return;
-        };
-        let waiting = lock(&relay.questions).remove(&self.number);
-        if waiting.is_some() && !self.done {
-            let params = Raw::of(&json!({ "requestId": self.number })).ok();
-            relay
-                .soon
-                .push(&Notification::new("notifications/cancelled", params));
         }
     }
 }

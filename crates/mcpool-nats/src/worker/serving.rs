@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_nats::{Message, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use mcpool_core::{Client, ServerName, StateKind};
+use mcpool_core::{Client, ConnectOptions, ServerName, StateKind};
 use mcpool_manager::ServerHandle;
 use tokio::{
     sync::{mpsc, watch},
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Shares,
+    questions::OfSession,
     relay::Relay,
     session::{FRAME_QUEUE, Order, Session},
     standing::Standing,
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     carrier::Carrier,
     clock::WorkerClock,
-    connector::Opened,
+    connector::{self, Opened},
     head::{Head, Kind, VERSION},
     identity::{Epoch, Sharing},
     incoming::Incoming,
@@ -65,7 +66,15 @@ struct Open {
 }
 
 /// What became of an opening.
-type Ready = Result<(Head, Message, (Arc<dyn Client>, Sharing)), (Head, Message, Notice)>;
+type Ready = Result<(Head, Message, Connected), (Head, Message, Notice)>;
+
+/// The connection that a session is to have.
+struct Connected {
+    client: Arc<dyn Client>,
+    sharing: Sharing,
+    /// Who answers what the server asks by itself, where the connection is the session's own.
+    own: Option<Arc<OfSession>>,
+}
 
 /// What changes while it is served.
 struct Sessions {
@@ -266,12 +275,18 @@ impl Serving {
         let (handle, drain) = (self.handle.clone(), self.drain.clone());
         sessions.opening.spawn(async move {
             let client = async {
-                match sharing {
-                    Sharing::Each => handle.own_client().await,
-                    _ => handle.ready_client(READY_TIMEOUT).await,
+                if sharing != Sharing::Each {
+                    return Ok((handle.ready_client(READY_TIMEOUT).await?, None));
                 }
+                let own = connector::Open::declared(&message.payload).map(OfSession::new);
+                let mut options = ConnectOptions::new();
+                if let Some(own) = own.clone() {
+                    options = options.with_handler(own);
+                }
+                let client = handle.own_client(&options).await?;
+                Ok((client, own))
             };
-            let client = tokio::select! {
+            let client: mcpool_core::Result<_> = tokio::select! {
                 client = client => client,
                 () = drain.cancelled() => {
                     let notice = Notice::draining();
@@ -279,7 +294,14 @@ impl Serving {
                 }
             };
             match client {
-                Ok(client) => Ok((head, message, (client, sharing))),
+                Ok((client, own)) => {
+                    let connected = Connected {
+                        client,
+                        sharing,
+                        own,
+                    };
+                    Ok((head, message, connected))
+                }
                 Err(error) => {
                     let notice = Notice::new(Reason::NotReady, error.message());
                     Err((head, message, notice))
@@ -289,10 +311,15 @@ impl Serving {
     }
 
     async fn opened(&self, ready: Ready, epoch: Option<Epoch>, sessions: &mut Sessions) {
-        let (head, message, (client, sharing)) = match ready {
+        let (head, message, connected) = match ready {
             Ok(ready) => ready,
             Err((head, message, notice)) => return self.refuse(&head, &message, &notice).await,
         };
+        let Connected {
+            client,
+            sharing,
+            own,
+        } = connected;
         let Some(epoch) = epoch else {
             let notice = Notice::new(Reason::Epoch, "the lease went to another");
             return self.refuse(&head, &message, &notice).await;
@@ -328,6 +355,7 @@ impl Serving {
                 head.session.clone(),
                 Arc::clone(&out),
                 Arc::clone(&standing),
+                own,
                 permits,
             ),
             standing,
