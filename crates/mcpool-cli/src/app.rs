@@ -245,30 +245,27 @@ impl App {
         self.target.is_some() || config_files::find(&self.global).is_ok()
     }
 
-    /// As [`load`](Self::load), and watches the config from then on, where the system can. Where
-    /// the servers may all be at workers, a config that is not there has none.
-    pub(crate) async fn load_watched(
+    /// Reads the config, for [`prepare`](Self::prepare), and watches it from then on, where the system
+    /// can. Where the servers may all be at workers, a config that is not there has none.
+    pub(crate) async fn read_watched(
         &self,
         #[cfg(feature = "nats")] needs_config: bool,
     ) -> Result<(Loaded, Option<Watcher>), Failure> {
         #[cfg(feature = "nats")]
         if !needs_config && !self.has_config() {
-            let loaded = config_files::nothing().await?;
-            self.prepare(&loaded).await?;
-            return Ok((loaded, None));
+            return Ok((config_files::nothing().await?, None));
         }
         if let Some(target) = &self.target {
-            let loaded = config_files::load_target(target).await?;
-            self.prepare(&loaded).await?;
-            return Ok((loaded, None));
+            return Ok((config_files::load_target(target).await?, None));
         }
         let (loaded, watcher) = config_files::watched(&self.global).await?;
         config_files::report(&self.global, &loaded.problems, None);
-        self.prepare(&loaded).await?;
         Ok((loaded, watcher))
     }
 
-    async fn prepare(&self, loaded: &Loaded) -> Result<(), Failure> {
+    /// Makes the manager of what was read, with its logins. What answers servers, and where tokens
+    /// are kept, is settled by then.
+    pub(crate) async fn prepare(&self, loaded: &Loaded) -> Result<(), Failure> {
         self.problems.get_or_init(|| loaded.problems.clone());
         let people = loaded
             .servers

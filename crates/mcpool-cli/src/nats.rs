@@ -6,7 +6,7 @@ use clap::Args;
 use mcpool::{
     Secret,
     nats::{
-        Carrier, Identity, NatsOptions, PoolName,
+        Carrier, Follow, Identity, NatsOptions, PoolName,
         kv::{KvTokenStore, PoolKey, Storage},
     },
 };
@@ -78,10 +78,44 @@ pub(crate) struct NatsArgs {
     nats_replicas: u8,
 }
 
+/// How a gateway follows a pool.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of a fleet")]
+pub(crate) struct FollowArgs {
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+    /// Spread the calls of each server that workers share as many over N sessions, with as many
+    /// workers as have it, 8 at most: for servers that keep nothing from one call to the next
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        requires = "urls",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(Follow::MAX_SESSIONS))
+    )]
+    spread: u32,
+}
+
+impl FollowArgs {
+    /// Follows the pool over this connection.
+    pub(crate) fn follow(&self, carrier: Carrier) -> Follow {
+        Follow::new(carrier).with_sessions(self.spread)
+    }
+
+    /// Gives these flags to another process of this program.
+    #[cfg(unix)]
+    pub(crate) fn hand_on(&self, command: &mut tokio::process::Command) {
+        if self.nats.is_given() {
+            self.nats.hand_on(command);
+            command.args(["--spread", &self.spread.to_string()]);
+        }
+    }
+}
+
 impl NatsArgs {
     /// Whether NATS is to be used.
     pub(crate) fn is_given(&self) -> bool {
-        !self.urls.is_empty()
+        !self.urls.is_empty() && self.pool.is_some()
     }
 
     /// How what is written to NATS is kept there.
@@ -95,13 +129,17 @@ impl NatsArgs {
     }
 
     /// The connection with NATS, if one is wanted. Where the tokens of logins are to be kept there,
-    /// they are from now on: to be called before a config is loaded.
+    /// they are from now on: to be called after a config was read, so that what is wrong with it is
+    /// said first, and before it is prepared.
     pub(crate) async fn connected(&self, app: &App) -> Result<Option<Carrier>, Failure> {
+        let key = match &self.pool_key {
+            Some(path) => Some(pool_key(path, &secret(path).await?)?),
+            None => None,
+        };
         let Some(carrier) = self.carrier().await? else {
             return Ok(None);
         };
-        if let Some(path) = &self.pool_key {
-            let key = pool_key(path, &secret(path).await?)?;
+        if let Some(key) = key {
             app.keep_tokens(KvTokenStore::open(&carrier, self.storage(), key).await?);
         }
         Ok(Some(carrier))
@@ -191,10 +229,8 @@ impl NatsArgs {
     /// Gives these flags to another process of this program. The URLs stay in the environment: not among
     /// the arguments, which every user of the machine can read.
     #[cfg(unix)]
-    pub(crate) fn hand_on(&self, command: &mut tokio::process::Command) {
-        let Some(pool) = self.pool.as_ref().filter(|_| self.is_given()) else {
-            return;
-        };
+    fn hand_on(&self, command: &mut tokio::process::Command) {
+        let Some(pool) = &self.pool else { return };
         command.env(URLS, self.urls.join(","));
         command.args(["--pool", pool.as_str()]);
         if let Some(name) = &self.nats_name {

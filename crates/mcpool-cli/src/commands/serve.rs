@@ -190,19 +190,7 @@ pub(crate) struct ServeArgs {
     relay: Vec<Asked>,
     #[cfg(feature = "nats")]
     #[command(flatten)]
-    nats: crate::nats::NatsArgs,
-    /// Spread the calls of each server that workers share as many over N sessions, with as many
-    /// workers as have it, 8 at most: for servers that keep nothing from one call to the next
-    #[cfg(feature = "nats")]
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 1,
-        requires = "urls",
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(mcpool::nats::Follow::MAX_SESSIONS)),
-        help_heading = "Options of a fleet"
-    )]
-    spread: u32,
+    fleet: crate::nats::FollowArgs,
 }
 
 /// What each client that is known by a key may ask for, or all others together.
@@ -379,14 +367,17 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
         None => None,
     };
     let recorder = args.recorder()?;
+    let oauth = args.oauth()?;
     #[cfg(feature = "nats")]
-    let carrier = args.nats.connected(app).await?;
-    #[cfg(feature = "nats")]
-    let (loaded, watcher) = app.load_watched(carrier.is_none()).await?;
+    let (loaded, watcher) = app.read_watched(!args.fleet.nats.is_given()).await?;
     #[cfg(not(feature = "nats"))]
-    let (loaded, watcher) = app.load_watched().await?;
+    let (loaded, watcher) = app.read_watched().await?;
     let profiles = self::profiles(&loaded);
     let scope = args.scope(&profiles)?;
+    // What is wrong with the flags and the config was said: NATS may not be there for long.
+    #[cfg(feature = "nats")]
+    let carrier = args.fleet.nats.connected(app).await?;
+    app.prepare(&loaded).await?;
     let mut specs = loaded.servers;
     in_background(&mut specs);
     let manager = app.managed(specs).await?;
@@ -397,7 +388,7 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     #[cfg(feature = "nats")]
     let pool = match carrier {
         Some(carrier) => {
-            let pool = mcpool::nats::Follow::new(carrier).with_sessions(args.spread);
+            let pool = args.fleet.follow(carrier);
             let fleet = pool.clone();
             shows = Some(move || crate::fleet::shown(fleet.carrier(), &fleet.fleet()));
             following.push(Box::pin({
@@ -428,7 +419,7 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
         options = options.with_metrics(move || render.render());
         following.push(Box::pin(tidy(recorder)));
     }
-    if let Some(server) = args.oauth()? {
+    if let Some(server) = oauth {
         options = options.with_oauth(server);
     }
     let mut builder = Gateway::builder(manager.clone())

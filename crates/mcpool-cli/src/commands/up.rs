@@ -49,7 +49,7 @@ pub(crate) struct UpArgs {
     listen: Option<SocketAddr>,
     #[cfg(feature = "nats")]
     #[command(flatten)]
-    nats: crate::nats::NatsArgs,
+    fleet: crate::nats::FollowArgs,
 }
 
 /// Starts a gateway, unless one runs, and waits until it listens.
@@ -129,7 +129,7 @@ fn spawn(app: &App, args: &UpArgs, socket: &Path, log: File) -> io::Result<tokio
         command.arg("--listen").arg(address.to_string());
     }
     #[cfg(feature = "nats")]
-    args.nats.hand_on(&mut command);
+    args.fleet.hand_on(&mut command);
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

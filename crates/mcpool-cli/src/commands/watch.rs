@@ -34,24 +34,25 @@ const FLEET_LOOK: Duration = Duration::from_secs(1);
 /// Runs it until a key or a signal ends it.
 pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
     #[cfg(feature = "nats")]
-    let pool = match &args.server {
-        // One server of the config, alone. Its login may be one of the pool.
-        Some(_) => {
+    let follows = args.server.is_none() && args.nats.is_given();
+    #[cfg(feature = "nats")]
+    let (loaded, watcher) = app.read_watched(!follows).await?;
+    #[cfg(not(feature = "nats"))]
+    let (loaded, watcher) = app.read_watched().await?;
+    #[cfg(feature = "nats")]
+    let pool = match follows {
+        true => args.nats.connected(app).await?,
+        false => {
+            // One server of the config, alone. Its login may be one of the pool.
             if args.nats.keeps_tokens() {
                 args.nats.connected(app).await?;
             }
             None
         }
-        None => args
-            .nats
-            .connected(app)
-            .await?
-            .map(mcpool::nats::Follow::new),
     };
     #[cfg(feature = "nats")]
-    let (loaded, watcher) = app.load_watched(pool.is_none()).await?;
-    #[cfg(not(feature = "nats"))]
-    let (loaded, watcher) = app.load_watched().await?;
+    let pool = pool.map(mcpool::nats::Follow::new);
+    app.prepare(&loaded).await?;
     let mut specs = loaded.servers;
     if let Some(name) = &args.server
         && !specs.iter().any(|spec| spec.name.as_str() == name)

@@ -26,7 +26,7 @@ use crate::{
     exit::{Exit, Failure},
     global::parse_duration,
     nats::NatsArgs,
-    render::out,
+    render::{out, text::Text},
     text,
 };
 
@@ -70,12 +70,14 @@ pub(crate) async fn run(app: &App, args: WorkerArgs) -> Outcome {
         )));
     }
     app.guard_apart(args.one.iter().cloned());
+    let (loaded, watcher) = app.read_watched(true).await?;
+    args.check(&loaded.servers)?;
+    // What is wrong with the flags and the config was said: NATS may not be there for long.
     let Some(carrier) = args.nats.connected(app).await? else {
-        return Err(Failure::usage(text!("--pool NAME is needed")));
+        return Err(Failure::internal(text!("there are no URLs of NATS")));
     };
-    let (loaded, watcher) = app.load_watched(true).await?;
+    app.prepare(&loaded).await?;
     let mut specs = loaded.servers;
-    args.check(&specs)?;
     args.prepare(&mut specs, terms);
     // Before anything is started: with no leases there is no server that runs once.
     let leases = match args.one.is_empty() {
@@ -177,10 +179,18 @@ impl WorkerArgs {
         for (flag, name) in named.chain(self.one.iter().map(|name| ("--one", name))) {
             match specs.iter().find(|spec| spec.name == *name) {
                 None => {
+                    let known = specs.iter().map(|spec| text!("{}", spec.name));
+                    // It would run as any other once the config has it under the right name: twice,
+                    // or for all clients.
                     return Err(Failure::usage(text!(
                         "there is no server {} for {}",
                         name,
                         flag
+                    ))
+                    .with_hint(text!(
+                        "the config has {}; a server that comes later needs another start of this \
+                         worker, or \"sharing\": \"client\" in its entry",
+                        Text::join(known, ", ")
                     )));
                 }
                 Some(spec) if !spec.enabled => {

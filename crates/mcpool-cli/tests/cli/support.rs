@@ -64,7 +64,10 @@ impl Place {
     /// Writes the config.
     pub(crate) fn write(&self, servers: Value) {
         let config = json!({ "mcpServers": servers });
-        std::fs::write(self.path().join("servers.json"), config.to_string()).unwrap();
+        // At once: a program that follows it sees no half of it.
+        let written = self.path().join("servers.json.new");
+        std::fs::write(&written, config.to_string()).unwrap();
+        std::fs::rename(written, self.path().join("servers.json")).unwrap();
     }
 
     pub(crate) fn path(&self) -> &Path {

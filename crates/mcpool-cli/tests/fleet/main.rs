@@ -11,4 +11,5 @@ mod reload;
 #[path = "../cli/support.rs"]
 #[allow(dead_code, reason = "the other binary uses the rest")]
 mod support;
+mod usage;
 mod walk;
