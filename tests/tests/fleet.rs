@@ -3,7 +3,10 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
 
 use mcpool_e2e::{Answer, Cli, Gateway, Running, logins::paste};
 use mcpool_nats::{Carrier, NatsOptions, PoolName, kv::Registry};
@@ -352,6 +355,51 @@ async fn the_calls_of_one_gateway_are_spread_over_the_workers_that_are_there() {
         round += 1;
         let ran = spread_over(&fleet, &gateway, &format!("again{round}"), &workers);
         (ran == [4, 4]).then_some(())
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_always_have_something_under_way_go_to_a_worker_that_comes() {
+    let Some(fleet) = Fleet::start(&[]).await else {
+        return;
+    };
+    let gateway = fleet.gateway_with("g1", &["--spread", "4"]).await;
+    has_victim(&gateway);
+    let stop = AtomicBool::new(false);
+    let (calls, since) = (AtomicUsize::new(0), Instant::now());
+    std::thread::scope(|scope| {
+        for caller in 0..12 {
+            let (gateway, stop, calls) = (&gateway, &stop, &calls);
+            scope.spawn(move || {
+                for number in 0.. {
+                    // The other end is for when the test has failed.
+                    if stop.load(Ordering::Relaxed) || since.elapsed() > 3 * PATIENCE {
+                        return;
+                    }
+                    let key = format!("{caller}-{number}");
+                    let arguments = json!({"key": key, "ms": 100});
+                    let params = json!({"name": "victim__count", "arguments": arguments});
+                    let done = newer(gateway, "tools/call", Some("victim__count"), params);
+                    assert_eq!(done["result"]["content"][0]["text"], key, "{done}");
+                    calls.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let ran = |worker: &str| {
+            let journal = std::fs::read_to_string(fleet.files.path().join(worker));
+            journal.unwrap_or_default().lines().count()
+        };
+        until("calls run", || (ran("w1") > 40).then_some(()));
+        let _late = victim(&fleet.url, "w2", &fleet.files, &[]);
+        until("they run at the second worker too", || {
+            (ran("w2") > 40).then_some(())
+        });
+        stop.store(true, Ordering::Relaxed);
+        // Every call has run once: the callers hold their last ones.
+        until("all have ended", || {
+            let all = ran("w1") + ran("w2");
+            (calls.load(Ordering::Relaxed) == all).then_some(())
+        });
     });
 }
 

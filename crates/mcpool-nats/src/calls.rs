@@ -10,16 +10,25 @@ use std::{
 };
 
 use mcpool_core::{Error, RequestId};
+use tokio::sync::Notify;
 
 /// The requests of one session that wait, by the number of the frame with which each began.
 #[derive(Debug, Default)]
-pub(crate) struct Calls(Mutex<State>);
+pub(crate) struct Calls {
+    state: Mutex<State>,
+    /// Requests may begin again.
+    released: Notify,
+    /// Nothing is unanswered any more, while no request may begin.
+    emptied: Notify,
+}
 
 #[derive(Debug, Default)]
 struct State {
     waiting: HashMap<u64, Call>,
     /// The worker goes: nothing new is sent to it.
     draining: bool,
+    /// The session may leave for another worker: requests wait before they begin.
+    held: bool,
     /// The session has ended: nothing is sent any more.
     over: bool,
 }
@@ -43,7 +52,7 @@ pub(crate) struct NotTaken {
 
 impl Calls {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A request departs with the frame of this number, its first. `false` when the session is
@@ -75,7 +84,38 @@ impl Calls {
 
     /// Nobody waits for it any more.
     pub(crate) fn leave(&self, first: u64) {
-        self.state().waiting.remove(&first);
+        let mut state = self.state();
+        state.waiting.remove(&first);
+        if state.held && state.waiting.is_empty() {
+            self.emptied.notify_one();
+        }
+    }
+
+    /// Lets no request begin until they are [released](Self::release).
+    pub(crate) fn hold_new(&self) {
+        self.state().held = true;
+    }
+
+    /// Lets requests begin again.
+    pub(crate) fn release(&self) {
+        self.state().held = false;
+        self.released.notify_waiters();
+    }
+
+    /// Waits while no request may begin.
+    pub(crate) async fn released(&self) {
+        loop {
+            let released = self.released.notified();
+            if !self.state().held {
+                return;
+            }
+            released.await;
+        }
+    }
+
+    /// Waits until nothing is unanswered while no request may begin.
+    pub(crate) async fn emptied(&self) {
+        self.emptied.notified().await;
     }
 
     /// The id of the request that began with this frame.
@@ -193,5 +233,24 @@ mod tests {
         calls.leave(1);
         calls.leave(2);
         assert!(calls.is_busy(), "its end is owed");
+    }
+
+    #[tokio::test]
+    async fn requests_are_held_until_they_are_released() {
+        use futures::FutureExt as _;
+        let calls = Calls::default();
+        assert!(calls.enter(1, RequestId::new(1), true));
+        assert!(calls.released().now_or_never().is_some());
+        calls.hold_new();
+        assert!(calls.released().now_or_never().is_none());
+        assert!(!calls.end_idle());
+        assert!(calls.emptied().now_or_never().is_none());
+        calls.leave(1);
+        assert!(calls.emptied().now_or_never().is_some());
+        let mut waits = std::pin::pin!(calls.released());
+        assert!(waits.as_mut().now_or_never().is_none());
+        calls.release();
+        waits.await;
+        assert!(calls.end_idle());
     }
 }

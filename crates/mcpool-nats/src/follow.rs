@@ -118,8 +118,8 @@ impl Follow {
     /// to the session with the fewest calls under way. So it is for servers that keep nothing from one
     /// call to the next.
     ///
-    /// When a worker comes, a session that has nothing under way goes to it from another worker that
-    /// has two more.
+    /// When a worker comes, sessions go to it from another worker that has two more: those that have
+    /// nothing under way, and one at a time those that have. A call waits for up to a second then.
     #[must_use]
     pub fn with_sessions(mut self, sessions: u32) -> Self {
         self.sessions = sessions.clamp(1, Self::MAX_SESSIONS);

@@ -30,6 +30,10 @@ const BEAT: Duration = Duration::from_secs(1);
 /// Every which beat is sent while nothing is unanswered: a worker must know who is gone.
 const IDLE_BEATS: u32 = 30;
 
+/// After how many beats a session that could not leave for a worker with fewer tries it again. From one
+/// beat to the next no request begins in it then.
+const BEATS_BETWEEN_TRIES: u32 = 30;
+
 /// How long a worker may be silent while something is unanswered.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -113,6 +117,9 @@ impl WriteHalf for Writer {
             // It would be refused. It ends with the session, soon, and was not sent.
             std::future::pending::<()>().await;
         }
+        if id.is_some() {
+            calls.released().await;
+        }
         let about = About {
             timeout: message.timeout(),
             answers: None,
@@ -194,6 +201,10 @@ pub(crate) struct Reader {
     limit: usize,
     beats: Interval,
     idle: u32,
+    /// No request begins, so that the session can leave for another worker.
+    leaving: bool,
+    /// Beats before that is tried again.
+    stays_for: u32,
     /// Since when the worker owes a word.
     owed: Option<Instant>,
 }
@@ -232,6 +243,8 @@ impl Reader {
             limit,
             beats,
             idle: 0,
+            leaving: false,
+            stays_for: 0,
             owed: None,
         }
     }
@@ -239,9 +252,10 @@ impl Reader {
     async fn beat(&mut self) -> Result<()> {
         let busy = self.shared.calls.is_busy();
         self.idle = if busy { 0 } else { self.idle + 1 };
+        self.make_room()?;
+        self.try_to_leave(busy);
         if !busy {
             self.owed = None;
-            self.make_room()?;
             if self.idle < IDLE_BEATS {
                 return Ok(());
             }
@@ -275,6 +289,25 @@ impl Reader {
         Err(self.lost("the session goes to another worker, which has fewer"))
     }
 
+    /// One that always has something under way begins nothing new for a beat: what runs may end in
+    /// that time, and the session with it.
+    fn try_to_leave(&mut self, busy: bool) {
+        let Some(place) = &self.shared.place else {
+            return;
+        };
+        if self.leaving {
+            place.stay_on();
+            self.shared.calls.release();
+            self.leaving = false;
+            self.stays_for = BEATS_BETWEEN_TRIES;
+        } else if self.stays_for > 0 {
+            self.stays_for -= 1;
+        } else if busy && place.begin_to_leave() {
+            self.shared.calls.hold_new();
+            self.leaving = true;
+        }
+    }
+
     fn lost(&self, why: impl Into<String>) -> Error {
         Error::new(ErrorKind::ConnectionLost, why).with_server(&self.shared.server)
     }
@@ -284,6 +317,7 @@ impl Reader {
         let message = tokio::select! {
             message = self.subscriber.next() => message,
             _ = self.beats.tick() => return Ok(self.beat().await?),
+            () = self.shared.calls.emptied(), if self.leaving => return Ok(self.make_room()?),
         };
         let Some(message) = message else {
             return Err(self.lost("the connection with NATS was closed").into());

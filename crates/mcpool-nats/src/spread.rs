@@ -3,9 +3,16 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
+use tokio::time::Instant;
+
 use crate::identity::Identity;
+
+/// How long after one session left that had something under way the next one may begin to. Calls that
+/// waited in the first are under way again elsewhere by then, and are sent again once only.
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
 
 /// The workers that have a server, and the sessions with each.
 #[derive(Debug, Default)]
@@ -16,6 +23,10 @@ struct State {
     /// The workers that can serve it now.
     here: BTreeSet<Identity>,
     sessions: BTreeMap<Identity, usize>,
+    /// A session begins nothing new, so that it can leave.
+    one_leaves: bool,
+    /// When the last of these left.
+    left: Option<Instant>,
 }
 
 impl State {
@@ -26,6 +37,12 @@ impl State {
     /// The fewest sessions that a worker has which is here.
     fn fewest(&self) -> Option<usize> {
         self.here.iter().map(|worker| self.count(worker)).min()
+    }
+
+    /// Whether a session of this worker is to go to another one.
+    fn is_surplus(&self, worker: &Identity) -> bool {
+        let fewest = self.fewest();
+        fewest.is_some_and(|fewest| self.count(worker) >= fewest.saturating_add(2))
     }
 
     fn leave(&mut self, worker: &Identity) {
@@ -74,7 +91,7 @@ impl Spread {
         Place {
             spread: Arc::clone(self),
             worker,
-            left: Mutex::new(false),
+            stay: Mutex::new(Stay::Stays),
         }
     }
 }
@@ -84,7 +101,16 @@ impl Spread {
 pub(crate) struct Place {
     spread: Arc<Spread>,
     worker: Identity,
-    left: Mutex<bool>,
+    stay: Mutex<Stay>,
+}
+
+/// Whether a session is at its place for long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stay {
+    Stays,
+    /// It begins nothing new.
+    Leaves,
+    Left,
 }
 
 impl Place {
@@ -96,23 +122,56 @@ impl Place {
     /// Leaves the place if another worker has at least two sessions fewer and `leave` says that the
     /// session can: then the session is to end, and the next one begins there.
     pub(crate) fn leave_for_another(&self, leave: impl FnOnce() -> bool) -> bool {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stay = self.stay();
         let mut state = self.spread.state();
-        let fewest = state.fewest();
-        let is_surplus = fewest.is_some_and(|fewest| state.count(&self.worker) >= fewest + 2);
-        if *left || !is_surplus || !leave() {
+        if *stay == Stay::Left || !state.is_surplus(&self.worker) || !leave() {
             return false;
         }
-        *left = true;
+        if *stay == Stay::Leaves {
+            state.one_leaves = false;
+            state.left = Some(Instant::now());
+        }
         state.leave(&self.worker);
+        *stay = Stay::Left;
         true
+    }
+
+    /// Whether the session is to begin nothing new, so that it can leave for a worker that has at
+    /// least two sessions fewer. One of all sessions at a time.
+    pub(crate) fn begin_to_leave(&self) -> bool {
+        let mut stay = self.stay();
+        let mut state = self.spread.state();
+        let is_settled = state.left.is_none_or(|at| at.elapsed() >= SETTLED_AFTER);
+        let may = *stay == Stay::Stays
+            && is_settled
+            && !state.one_leaves
+            && state.is_surplus(&self.worker);
+        if may {
+            state.one_leaves = true;
+            *stay = Stay::Leaves;
+        }
+        may
+    }
+
+    /// It could not leave.
+    pub(crate) fn stay_on(&self) {
+        let mut stay = self.stay();
+        if *stay == Stay::Leaves {
+            self.spread.state().one_leaves = false;
+            *stay = Stay::Stays;
+        }
+    }
+
+    /// Taken before the lock of the state, always.
+    fn stay(&self) -> MutexGuard<'_, Stay> {
+        self.stay.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let left = *self.left.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if !left {
+        self.stay_on();
+        if *self.stay() != Stay::Left {
             self.spread.state().leave(&self.worker);
         }
     }
@@ -165,5 +224,33 @@ mod tests {
         assert!(!places[0].leave_for_another(|| true));
         drop(places);
         assert_eq!(counts(&spread), [0, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_session_at_a_time_begins_nothing_new_to_leave() {
+        let spread = Arc::new(Spread::default());
+        spread.set_here([worker("w1")].into());
+        let mut places: Vec<Place> = (0..4).map(|_| spread.choose().unwrap()).collect();
+        assert!(!places[0].begin_to_leave(), "nobody has fewer");
+        spread.set_here([worker("w1"), worker("w2")].into());
+        assert!(places[0].begin_to_leave());
+        assert!(!places[0].begin_to_leave() && !places[1].begin_to_leave());
+        places[0].stay_on();
+        assert!(places[1].begin_to_leave());
+        assert!(!places[1].leave_for_another(|| false));
+        assert!(places[1].leave_for_another(|| true));
+        assert!(!places[1].begin_to_leave(), "it has left");
+        let moved = spread.choose().unwrap();
+        assert_eq!(counts(&spread), [3, 1]);
+        assert!(!places[2].begin_to_leave(), "soon after another");
+        tokio::time::advance(SETTLED_AFTER).await;
+        // One that ends in the midst of it holds no other up.
+        assert!(places[2].begin_to_leave());
+        drop(places.remove(2));
+        assert_eq!(counts(&spread), [2, 1]);
+        assert!(!places[0].begin_to_leave());
+        spread.set_here([worker("w1"), worker("w3")].into());
+        assert!(places[0].begin_to_leave());
+        drop(moved);
     }
 }
