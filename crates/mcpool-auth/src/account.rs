@@ -74,12 +74,20 @@ struct Live {
     since: Instant,
 }
 
+/// What came of a renewal.
+struct Renewed {
+    live: Live,
+    /// Whether it was refreshed here. Another process may have done so, and its token may have ended
+    /// as well: its clock is another one.
+    by_us: bool,
+}
+
 #[derive(Default)]
 struct Flight {
     step_ups: u32,
     last_step_up: Option<Instant>,
-    /// The token that the last refresh after a 401 brought.
-    from_refresh: Option<Secret>,
+    /// The token that our last refresh after a 401 brought, and when.
+    from_refresh: Option<(Secret, Instant)>,
     /// When the last login or headless grant was.
     granted: Option<Instant>,
 }
@@ -345,7 +353,7 @@ impl Account {
     /// process, or in another one. Call it with the flight held.
     ///
     /// `Ok(None)` when only a new login helps.
-    async fn renew(&self, stale: &Live) -> Result<Option<Live>> {
+    async fn renew(&self, stale: &Live) -> Result<Option<Renewed>> {
         let account = self.clone();
         let stale = stale.clone();
         // Runs to its end even if the caller goes away: a refresh token may be good only once,
@@ -353,14 +361,15 @@ impl Account {
         detached(async move { account.renew_under_lock(&stale).await }).await
     }
 
-    async fn renew_under_lock(&self, stale: &Live) -> Result<Option<Live>> {
+    async fn renew_under_lock(&self, stale: &Live) -> Result<Option<Renewed>> {
         let _lock = self.0.store.lock(&self.0.key).await?;
         let stored = self.stored().await?;
         let grant = match stored {
             Some(grant) if grant.access_token != stale.grant.access_token => {
                 if !grant.is_stale(now()) {
                     tracing::debug!(server = %self.0.key.server, "another process refreshed");
-                    return self.adopt(grant).map(Some);
+                    let live = self.adopt(grant)?;
+                    return Ok(Some(Renewed { live, by_us: false }));
                 }
                 grant
             }
@@ -396,7 +405,8 @@ impl Account {
                 let grant = tokens.renew(grant);
                 self.0.store.save(&grant).await?;
                 tracing::debug!(server = %self.0.key.server, "refreshed the access token");
-                self.adopt(grant).map(Some)
+                let live = self.adopt(grant)?;
+                Ok(Some(Renewed { live, by_us: true }))
             }
             Err(TokenFailure::Rejected(answer)) => {
                 tracing::warn!(

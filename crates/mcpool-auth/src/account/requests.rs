@@ -79,7 +79,10 @@ impl Account {
             let again = self.current().await?;
             let renewed = match again {
                 Some(again) if !again.grant.is_stale(now()) => Ok(Some(again)),
-                Some(again) => self.renew(&again).await,
+                Some(again) => {
+                    let renewed = self.renew(&again).await;
+                    renewed.map(|renewed| renewed.map(|renewed| renewed.live))
+                }
                 None => Ok(None),
             };
             drop(flight);
@@ -163,11 +166,17 @@ impl Account {
     ) -> Result<AuthDecision> {
         if let Some(live) = &live {
             let token = &live.grant.access_token;
-            // A token that a refresh has just brought is not helped by one more refresh.
-            if flight.from_refresh.as_ref() != Some(token)
+            // A token that a refresh has just brought is not helped by one more refresh. Later it may
+            // have ended: not every server says when one does.
+            let is_new =
+                |(brought, at): &(Secret, Instant)| brought == token && at.elapsed() < FRESH;
+            if !flight.from_refresh.as_ref().is_some_and(is_new)
                 && let Some(renewed) = self.renew(live).await?
             {
-                flight.from_refresh = Some(renewed.grant.access_token.clone());
+                if renewed.by_us {
+                    let token = renewed.live.grant.access_token.clone();
+                    flight.from_refresh = Some((token, Instant::now()));
+                }
                 return Ok(AuthDecision::Retry);
             }
         }

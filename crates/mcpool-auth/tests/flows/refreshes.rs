@@ -23,6 +23,27 @@ async fn a_401_refreshes_once_for_all_who_were_refused_and_replays() {
 }
 
 #[tokio::test]
+async fn a_refreshed_token_that_ends_without_a_word_is_refreshed_again() {
+    // Nobody says how long a token is good.
+    let server = start(|_| {});
+    let oauth = in_memory();
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    oauth.login(&spec, &Robot::default(), None).await.unwrap();
+    server.expire_tokens();
+    assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
+    // One that came just now and is refused is not helped by another one.
+    server.expire_tokens();
+    let refused = call(&oauth, &spec, "ping").await;
+    assert!(!refused.is_ok_and(|status| status != 401));
+    assert_eq!(server.count("refresh_token"), 1);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(61)).await;
+    tokio::time::resume();
+    assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
+    assert_eq!(server.count("refresh_token"), 2);
+}
+
+#[tokio::test]
 async fn a_token_is_refreshed_before_it_ends() {
     // Of two seconds, a tenth rounds to nothing: stale when it ends. The guard would refuse it.
     let server = start(|options| options.token_lifetime = Some(Duration::from_secs(2)));
