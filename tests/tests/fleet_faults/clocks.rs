@@ -6,14 +6,17 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use mcpool_e2e::{Cli, Gateway as Served, rounds, skip};
-use mcpool_testkit::nats::NatsServer;
+use mcpool_e2e::{Cli, Gateway as Served, GatewayClient, logins::paste, rounds, skip};
+use mcpool_testkit::{
+    fixtures::authz::{AuthzFixture, AuthzOptions},
+    nats::NatsServer,
+};
 use serde_json::json;
 
 use crate::{
     leases::{Lives, lengths},
     load::{COUNT, Load},
-    rig::{Fleet, Gateway, handles, leaves_signs, over_http, served},
+    rig::{Fleet, Gateway, POOL, handles, leaves_signs, over_http, served},
 };
 
 const SERVERS: [&str; 2] = ["work", "l0"];
@@ -80,7 +83,7 @@ async fn clocks_are_minutes_apart() {
     // One gateway of today, one of later.
     let gateway = Gateway::start_for(&url, "g0", &SERVERS).await;
     let empty = at(&library, "+7m")(Cli::new(json!({"mcpServers": {}})));
-    let later = served(&empty, &url).await;
+    let later = served(&empty, &url, &[]).await;
     assert!(ahead(&later) > Duration::from_secs(6 * 60));
     let (clients, over_http) = over_http(later.port(), &SERVERS).await;
     let mut servers = handles(std::slice::from_ref(&gateway));
@@ -106,4 +109,96 @@ async fn clocks_are_minutes_apart() {
     drop(later);
     before.nothing_left().await;
     after.nothing_left().await;
+}
+
+/// A login of the pool whose access tokens live so long, at three gateways: one of 7 minutes ago, one
+/// of now, one of in 7 minutes. Whoever's turn it is, there are at most so many refreshes at the first
+/// look at a token, and then none.
+async fn a_login_at_three_times_of_day(lifetime: Duration, most: u64) {
+    let (Some(library), Some(nats)) = (libfaketime(), NatsServer::start().await) else {
+        return;
+    };
+    let mut options = AuthzOptions::default();
+    options.token_lifetime = Some(lifetime);
+    let authz = AuthzFixture::start(options).unwrap();
+    let config = json!({"mcpServers": {"guarded": {"type": "http", "url": authz.mcp_url()}}});
+    let files = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = files.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let sealing = file("sealing", "07".repeat(32));
+    let key = file("pool", format!("{}=\n", "A".repeat(43)));
+    let (key, url) = (key.to_string_lossy(), nats.url());
+    let flags = ["--nats", &url, "--pool", POOL, "--pool-key", &key];
+    let now = Cli::new(config.clone());
+    let (code, said) = paste(&now, &[&["guarded"], flags.as_slice()].concat());
+    assert_eq!(code, Some(0), "{said}");
+
+    let places = [
+        at(&library, "-7m")(Cli::new(config.clone())),
+        now,
+        at(&library, "+7m")(Cli::new(config)),
+    ];
+    let mut gateways = Vec::new();
+    for place in &places {
+        let gateway = Served::start(place, &sealing, &flags);
+        gateway.ready().await;
+        gateways.push(gateway);
+    }
+    assert!(ahead(&gateways[2]) > Duration::from_secs(6 * 60));
+    let mut clients = Vec::new();
+    for gateway in &gateways {
+        let client = GatewayClient::connect(gateway.port(), "ada", json!({})).await;
+        client.has("guarded__echo").await;
+        clients.push(client);
+    }
+    let echo = async |client: &GatewayClient| {
+        let result = client
+            .call("guarded__echo", json!({"message": "here"}))
+            .await;
+        assert!(result.to_string().contains("here"), "{result}");
+    };
+    for what in [
+        "a new login",
+        "a token that has ended at its server, whatever the clocks say",
+    ] {
+        let before = authz.count("refresh_token");
+        for client in &clients {
+            echo(client).await;
+        }
+        let first = authz.count("refresh_token") - before;
+        assert!(first <= most, "{first} refreshes: {what}");
+        println!("{what}, good for {lifetime:?}: {first} refreshes");
+        // All hold the same token now, and nobody is at odds about it.
+        for _ in 0..20 {
+            at_once(&clients, &echo).await;
+        }
+        let all = authz.count("refresh_token") - before;
+        assert_eq!(all, first, "a storm: {what}");
+        authz.expire_tokens();
+    }
+    for client in clients {
+        client.close().await;
+    }
+}
+
+/// Runs it with every client at once.
+async fn at_once(clients: &[GatewayClient], run: &impl AsyncFn(&GatewayClient)) {
+    let [one, two, three] = clients else {
+        panic!("three gateways");
+    };
+    tokio::join!(run(one), run(two), run(three));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_refreshed_once_though_clocks_are_apart() {
+    a_login_at_three_times_of_day(Duration::from_secs(60 * 60), 1).await;
+}
+
+/// Whose clock is ahead believes that the others' tokens have ended: each of them refreshes once more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_login_is_refreshed_once_for_each_clock_that_is_ahead() {
+    a_login_at_three_times_of_day(Duration::from_secs(5 * 60), 3).await;
 }

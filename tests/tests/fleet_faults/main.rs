@@ -50,6 +50,37 @@ async fn workers_are_killed() {
         .await;
 }
 
+/// The sessions of one gateway are with both workers, and with the one that is left after each kill.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_are_killed_under_calls_that_are_spread() {
+    let Some(nats) = NatsServer::start().await else {
+        return;
+    };
+    let (fleet, url) = (Fleet::new(), nats.url());
+    let mut workers = vec![fleet.worker(&url, "w0"), fleet.worker(&url, "w1")];
+    // It only looks.
+    let watching = gateways(&url, 1, 2).await;
+    let empty = Cli::new(json!({"mcpServers": {}}));
+    let spread = rig::served(&empty, &url, &["--spread", "4"]).await;
+    let (clients, servers) = rig::over_http(spread.port(), &["work"]).await;
+    let load = Load::start(&servers, rounds(8, 32), COUNT);
+    let mut times = Vec::new();
+    for kill in 0..rounds(3, 50) {
+        watching[0].sees(2).await;
+        load.goes_on().await;
+        let (victim, at) = (kill % 2, Instant::now());
+        workers[victim].kill();
+        times.push(load.recovered(at).await);
+        workers[victim] = fleet.worker(&url, &format!("w{victim}"));
+    }
+    let what = "workers are killed under calls that are spread";
+    fleet.judge(what, load, watching, workers, times).await;
+    clients.shutdown(Duration::from_secs(10)).await;
+    drop(spread);
+    let nothing_left = || empty.marker().processes().is_empty();
+    assert!(eventually(PATIENCE, nothing_left).await, "orphans");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_go_in_good_order() {
     let Some(nats) = NatsServer::start().await else {

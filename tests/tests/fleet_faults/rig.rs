@@ -48,11 +48,12 @@ pub(crate) fn leaves_signs(server: &str, file: &Path) -> impl Fn(&str, &mut Beha
     }
 }
 
-/// `mcpool serve` with the servers of the pool.
-pub(crate) async fn served(cli: &Cli, url: &str) -> Served {
+/// `mcpool serve` with the servers of the pool, and these arguments.
+pub(crate) async fn served(cli: &Cli, url: &str, more: &[&str]) -> Served {
     let key = cli.dir().join("key");
     std::fs::write(&key, "07".repeat(32)).unwrap();
-    let served = Served::start(cli, &key, &["--nats", url, "--pool", POOL]);
+    let args = [&["--nats", url, "--pool", POOL], more].concat();
+    let served = Served::start(cli, &key, &args);
     served.ready().await;
     served
 }

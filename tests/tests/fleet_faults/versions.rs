@@ -52,7 +52,7 @@ async fn an_older_program_works_with_this_one() {
     // Without servers of their own: `status` would start them.
     let none = || Cli::new(json!({"mcpServers": {}}));
     let (looking, empty) = (none(), none().with_program(program));
-    let before = served(&empty, &url).await;
+    let before = served(&empty, &url, &[]).await;
     let (clients, over_http) = over_http(before.port(), &SERVERS).await;
     let mut servers = handles(std::slice::from_ref(&gateway));
     servers.extend(over_http);
