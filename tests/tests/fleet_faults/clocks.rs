@@ -112,7 +112,7 @@ async fn clocks_are_minutes_apart() {
 }
 
 /// A login of the pool whose access tokens live so long, at three gateways: one of 7 minutes ago, one
-/// of now, one of in 7 minutes. Whoever's turn it is, there are at most so many refreshes at the first
+/// of now, one of in 7 minutes. At whichever gateway it is due, there are at most so many refreshes at the first
 /// look at a token, and then none.
 async fn a_login_at_three_times_of_day(lifetime: Duration, most: u64) {
     let (Some(library), Some(nats)) = (libfaketime(), NatsServer::start().await) else {
