@@ -10,6 +10,9 @@ const MAX_DEPTH: usize = 3;
 /// How many values of an `enum` a signature names; `Parameter::choices` has all.
 const MAX_CHOICES: usize = 8;
 
+/// How many types the words for one parameter hold. A schema may refer to itself, and more than once.
+const MAX_TYPES: usize = 64;
+
 /// One parameter of a tool.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Parameter {
@@ -45,7 +48,7 @@ pub(crate) fn parameters(schema: &Value) -> Vec<Parameter> {
             let property = followed(schema, property);
             Parameter {
                 name: name.clone(),
-                kind: kind(schema, property, MAX_DEPTH),
+                kind: Words::new(schema).of(property, MAX_DEPTH),
                 required: required.contains(&name.as_str()),
                 default: property.get("default").cloned(),
                 choices: choices(property).cloned().unwrap_or_default(),
@@ -70,68 +73,92 @@ impl fmt::Display for Parameter {
     }
 }
 
-/// The type that a schema describes, in words.
-fn kind(root: &Value, schema: &Value, depth: usize) -> String {
-    let schema = followed(root, schema);
-    if let Some(value) = schema.get("const") {
-        return value.to_string();
-    }
-    if let Some(values) = choices(schema) {
-        let mut words: Vec<String> = values.iter().take(MAX_CHOICES).map(text_of).collect();
-        if values.len() > MAX_CHOICES {
-            words.push("…".to_owned());
-        }
-        return words.join(" | ");
-    }
-    for several in ["anyOf", "oneOf"] {
-        if let Some(ways) = schema[several].as_array() {
-            return any_of(ways.iter().map(|way| kind(root, way, depth)));
-        }
-    }
-    match &schema["type"] {
-        Value::String(word) => of_type(root, schema, word, depth),
-        Value::Array(words) => any_of(
-            words
-                .iter()
-                .filter_map(Value::as_str)
-                .map(|word| of_type(root, schema, word, depth)),
-        ),
-        _ if schema["properties"].is_object() => of_type(root, schema, "object", depth),
-        _ => "any".to_owned(),
-    }
+/// Types in words.
+struct Words<'s> {
+    root: &'s Value,
+    /// How many more types are spelled out.
+    left: usize,
 }
 
-fn of_type(root: &Value, schema: &Value, word: &str, depth: usize) -> String {
-    let Some(below) = depth.checked_sub(1) else {
-        return word.to_owned();
-    };
-    match word {
-        "array" => match schema.get("items") {
-            Some(items) if items.is_object() => {
-                let items = kind(root, items, below);
-                match items.contains(" | ") && !items.starts_with('{') {
-                    true => format!("({items})[]"),
-                    false => format!("{items}[]"),
-                }
+impl<'s> Words<'s> {
+    fn new(root: &'s Value) -> Self {
+        Self {
+            root,
+            left: MAX_TYPES,
+        }
+    }
+
+    /// The type that a schema describes.
+    fn of(&mut self, schema: &Value, depth: usize) -> String {
+        let Some(left) = self.left.checked_sub(1) else {
+            return "…".to_owned();
+        };
+        self.left = left;
+        let schema = followed(self.root, schema);
+        if let Some(value) = schema.get("const") {
+            return value.to_string();
+        }
+        if let Some(values) = choices(schema) {
+            let mut words: Vec<String> = values.iter().take(MAX_CHOICES).map(text_of).collect();
+            if values.len() > MAX_CHOICES {
+                words.push("…".to_owned());
             }
-            _ => "array".to_owned(),
-        },
-        "object" => match schema["properties"].as_object() {
-            Some(properties) if !properties.is_empty() => {
-                let required = schema["required"].as_array();
-                let members: Vec<String> = properties
+            return words.join(" | ");
+        }
+        for several in ["anyOf", "oneOf"] {
+            if let Some(ways) = schema[several].as_array() {
+                let ways = ways.iter().take(self.left.saturating_add(1));
+                return any_of(ways.map(|way| self.of(way, depth)));
+            }
+        }
+        match &schema["type"] {
+            Value::String(word) => self.of_type(schema, word, depth),
+            Value::Array(words) => any_of(
+                words
                     .iter()
-                    .map(|(name, property)| {
+                    .filter_map(Value::as_str)
+                    .take(MAX_CHOICES)
+                    .map(|word| self.of_type(schema, word, depth)),
+            ),
+            _ if schema["properties"].is_object() => self.of_type(schema, "object", depth),
+            _ => "any".to_owned(),
+        }
+    }
+
+    fn of_type(&mut self, schema: &Value, word: &str, depth: usize) -> String {
+        let Some(below) = depth.checked_sub(1) else {
+            return word.to_owned();
+        };
+        match word {
+            "array" => match schema.get("items") {
+                Some(items) if items.is_object() => {
+                    let items = self.of(items, below);
+                    match items.contains(" | ") && !items.starts_with('{') {
+                        true => format!("({items})[]"),
+                        false => format!("{items}[]"),
+                    }
+                }
+                _ => "array".to_owned(),
+            },
+            "object" => match schema["properties"].as_object() {
+                Some(properties) if !properties.is_empty() => {
+                    let required = schema["required"].as_array();
+                    let mut members: Vec<String> = Vec::new();
+                    for (name, property) in properties {
+                        if self.left == 0 {
+                            members.push("…".to_owned());
+                            break;
+                        }
                         let must = required.is_some_and(|all| all.iter().any(|one| one == name));
                         let mark = if must { "" } else { "?" };
-                        format!("{name}{mark}: {}", kind(root, property, below))
-                    })
-                    .collect();
-                format!("{{{}}}", members.join(", "))
-            }
-            _ => "object".to_owned(),
-        },
-        word => word.to_owned(),
+                        members.push(format!("{name}{mark}: {}", self.of(property, below)));
+                    }
+                    format!("{{{}}}", members.join(", "))
+                }
+                _ => "object".to_owned(),
+            },
+            word => word.to_owned(),
+        }
     }
 }
 
@@ -273,6 +300,30 @@ mod tests {
             ),
         ] {
             assert_eq!(signature(&schema), shown);
+        }
+    }
+
+    /// Each of these doubles, or goes on for ever.
+    #[test]
+    fn a_schema_that_multiplies_is_cut() {
+        let twice = |name: String| json!({"anyOf": [{"$ref": name}, {"$ref": name}]});
+        let chain: serde_json::Map<String, Value> = (0..40)
+            .map(|n| (format!("a{n}"), twice(format!("#/$defs/a{}", n + 1))))
+            .collect();
+        let wide: serde_json::Map<String, Value> = (0..300)
+            .map(|n| (format!("p{n}"), json!({"$ref": "#"})))
+            .collect();
+        for schema in [
+            json!({"properties": {"p": {"anyOf": [{"$ref": "#/properties/p"}]}}}),
+            json!({"$defs": chain, "properties": {"p": {"$ref": "#/$defs/a0"}}}),
+            json!({ "properties": wide }),
+            json!({"properties": {"p": {"type": vec!["array"; 10_000],
+                                        "items": {"$ref": "#/properties/p"}}}}),
+        ] {
+            for parameter in parameters(&schema) {
+                assert!(parameter.kind.len() < 20 * MAX_TYPES, "{parameter}");
+                assert!(parameter.kind.contains('…'), "{parameter}");
+            }
         }
     }
 }

@@ -34,7 +34,7 @@ export async function api(path, body, raw) {
 
 // What cannot be seen, or turns the text around, is shown as what it is.
 export function clean(text) {
-  return String(text).replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]/g,
+  return String(text).replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\u{e0000}-\u{e0fff}]/gu,
     (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mcpool_core::{Raw, Result, ServerName, TraceContext, units};
+use mcpool_core::{Raw, Result, ServerName, TraceContext, Untrusted, units};
 use serde::Serialize;
 
 use crate::span::Span;
@@ -103,6 +103,9 @@ impl AuditOutcome {
     }
 }
 
+/// Characters of the name of what is called, in an entry. A client may send any.
+const MAX_NAME: usize = 500;
+
 /// An entry in the making. Dropped before its end, the request was cancelled.
 pub(crate) struct Record {
     sink: Option<AuditSink>,
@@ -126,7 +129,7 @@ impl Record {
             peer,
             server: server.clone(),
             method: method.to_owned(),
-            name: name.to_owned(),
+            name: Untrusted::line(name).clip(MAX_NAME).to_string(),
             outcome: AuditOutcome::Cancelled,
             elapsed: Duration::ZERO,
             bytes_in: params.map_or(0, Raw::len),

@@ -277,7 +277,11 @@ async fn profile(
 ) -> Response {
     match front.profiles.get(&name) {
         Some(profile) => serve(front, Scope::Profile(profile), place, request).await,
-        None => nothing_here("there is no such profile"),
+        None => {
+            front
+                .nothing_there(&place, request.headers(), "there is no such profile")
+                .await
+        }
     }
 }
 
@@ -292,7 +296,11 @@ async fn server(
         Ok(name) if names.contains(&name) => {
             serve(front, Scope::Server(name), place, request).await
         }
-        _ => nothing_here("there is no such server"),
+        _ => {
+            front
+                .nothing_there(&place, request.headers(), "there is no such server")
+                .await
+        }
     }
 }
 

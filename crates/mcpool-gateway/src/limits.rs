@@ -32,6 +32,9 @@ const MAX_BODIES_BYTES: usize = 256 * 1024 * 1024;
 /// In what steps that is counted.
 const BLOCK_BYTES: usize = 4 * 1024;
 
+/// Event streams of the API that one principal has open.
+const MAX_EVENTS: usize = 8;
+
 /// Principals whose use is counted at once. The one that was idle for the longest time is
 /// forgotten first.
 const MAX_PRINCIPALS: usize = 10_000;
@@ -121,6 +124,8 @@ pub(crate) struct Allowance {
     in_flight: Arc<Semaphore>,
     /// Blocks of memory for bodies.
     bodies: Arc<Semaphore>,
+    /// Event streams of the API.
+    events: Arc<Semaphore>,
 }
 
 /// A request that is under way, for as long as this lives.
@@ -156,6 +161,7 @@ impl Allowances {
             rate: RateLimiter::direct(Quota::per_second(limits.rate)),
             in_flight: Arc::new(Semaphore::new(limits.in_flight)),
             bodies: Arc::new(Semaphore::new(limits.bodies())),
+            events: Arc::new(Semaphore::new(MAX_EVENTS)),
         });
         let entry = Entry {
             allowance: Arc::clone(&allowance),
@@ -187,6 +193,11 @@ impl Allowance {
             _place: place,
             _room: room,
         })
+    }
+
+    /// Begins an event stream of the API; `None` when too many are open.
+    pub(crate) fn begin_events(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.events).try_acquire_owned().ok()
     }
 
     /// Makes room for so many bytes of one body in all; `false` when there is none.

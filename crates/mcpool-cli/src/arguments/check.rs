@@ -17,21 +17,30 @@ use crate::{render::text::Text, text};
 /// How deep arguments are looked at.
 const MAX_DEPTH: usize = 32;
 
+/// How many values are looked at, each once for each schema that it has to fit. A schema may refer to
+/// itself more than once; what is left is left to the server.
+const MAX_LOOKS: usize = 10_000;
+
 /// How many problems are reported.
 const MAX_PROBLEMS: usize = 20;
 
 /// What is wrong with arguments, each on a line of its own; empty when nothing is.
 pub(crate) fn check(arguments: &Object, schema: &Object) -> Vec<Text> {
-    let mut check = Check::default();
+    let mut check = Check {
+        problems: Vec::new(),
+        path: Vec::new(),
+        left: MAX_LOOKS,
+    };
     check.object(arguments, Schema::new(schema), MAX_DEPTH);
     check.problems
 }
 
 /// What was found so far, and where the check stands.
-#[derive(Default)]
 struct Check {
     problems: Vec<Text>,
     path: Vec<String>,
+    /// How many more values are looked at.
+    left: usize,
 }
 
 impl Check {
@@ -54,9 +63,10 @@ impl Check {
     }
 
     fn value(&mut self, value: &Value, schema: Schema<'_>, depth: usize) {
-        let Some(depth) = depth.checked_sub(1) else {
+        let (Some(depth), Some(left)) = (depth.checked_sub(1), self.left.checked_sub(1)) else {
             return;
         };
+        self.left = left;
         if !self.has_type(value, schema) || !self.is_listed(value, schema) {
             return;
         }
@@ -259,8 +269,10 @@ impl Check {
             let mut tried = Self {
                 problems: Vec::new(),
                 path: self.path.clone(),
+                left: self.left,
             };
             tried.value(value, way, depth);
+            self.left = tried.left;
             if tried.problems.is_empty() {
                 return;
             }
@@ -483,6 +495,16 @@ mod tests {
                 Vec::<String>::new(),
                 "{schema}"
             );
+        }
+    }
+
+    #[test]
+    fn a_schema_that_multiplies_is_left_to_the_server() {
+        for word in ["allOf", "anyOf"] {
+            let eight = vec![json!({"$ref": "#/$defs/c"}); 8];
+            let schema = json!({"$defs": {"c": {word: eight}},
+                                "properties": {"a": {"$ref": "#/$defs/c"}}});
+            assert_eq!(problems(json!({"a": 1}), &schema), Vec::<String>::new());
         }
     }
 

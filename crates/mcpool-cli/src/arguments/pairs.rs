@@ -124,7 +124,7 @@ pub(super) fn to_object(pairs: &[Pair], schema: Option<&Object>) -> Result<Objec
             parts.try_fold(root, |schema, part| schema.property(part))
         });
         let value = match words[..] {
-            [word] => typed(word, place),
+            [word] => typed(word, place, MAX_NESTING),
             _ => several(key, &words, place)?,
         };
         insert(&mut object, key, &path, value)?;
@@ -160,10 +160,12 @@ fn several(key: &str, words: &[&Word], schema: Option<Schema<'_>>) -> Result<Val
         )));
     }
     let items = schema.and_then(Schema::items);
-    Ok(words.iter().map(|word| typed(word, items)).collect())
+    let typed = |word: &&Word| typed(word, items, MAX_NESTING);
+    Ok(words.iter().map(typed).collect())
 }
 
-fn typed(word: &Word, schema: Option<Schema<'_>>) -> Value {
+/// The value of a word; `depth`: how many arrays may be around it.
+fn typed(word: &Word, schema: Option<Schema<'_>>, depth: usize) -> Value {
     let text = match word {
         Word::Json(value) => return value.clone(),
         Word::Text(text) => text,
@@ -173,11 +175,11 @@ fn typed(word: &Word, schema: Option<Schema<'_>>) -> Value {
         return Value::String(text.clone());
     }
     let json = serde_json::from_str(text);
-    if types.contains(&"array") {
+    if let Some(below) = depth.checked_sub(1).filter(|_| types.contains(&"array")) {
         return match json {
             Ok(json @ (Value::Array(_) | Value::Null)) => json,
             // `paths=/srv` is the first of them.
-            _ => Value::Array(vec![typed(word, schema.and_then(Schema::items))]),
+            _ => Value::Array(vec![typed(word, schema.and_then(Schema::items), below)]),
         };
     }
     json.unwrap_or_else(|_| Value::String(text.clone()))
@@ -212,6 +214,18 @@ mod tests {
             .and_then(|pairs| to_object(&pairs, schema.as_object()))
             .map(Value::Object)
             .map_err(|failure| failure.to_text().as_str().to_owned())
+    }
+
+    #[test]
+    fn lists_of_lists_without_an_end_have_one() {
+        let schema = json!({"$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}},
+                            "properties": {"p": {"$ref": "#/$defs/n"}}});
+        let mut value = &parse(&["p=1"], schema).unwrap()["p"];
+        let mut depth = 0;
+        while let Some(item) = value.get(0) {
+            (value, depth) = (item, depth + 1);
+        }
+        assert_eq!((value, depth), (&json!(1), MAX_NESTING));
     }
 
     #[test]

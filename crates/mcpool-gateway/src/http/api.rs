@@ -277,6 +277,16 @@ pub(super) async fn events(
     headers: HeaderMap,
 ) -> Answer {
     let visitor = visitor(&front, place, &headers).await?;
+    // Without keys all are one principal.
+    let share = match visitor.principal.is_some() {
+        true => Some(visitor.allowance.begin_events().ok_or_else(|| {
+            failed(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many event streams of this principal are open",
+            )
+        })?),
+        false => None,
+    };
     let permit = Arc::clone(&front.event_streams).try_acquire_owned();
     let permit = permit.map_err(|_| {
         failed(
@@ -312,7 +322,7 @@ pub(super) async fn events(
     let all = begun.chain(shown).take_until(Box::pin(drained));
     let all = all.inspect(move |_| {
         // Held for as long as the stream is.
-        let _ = &permit;
+        let _ = (&permit, &share);
     });
     Ok(Sse::new(all)
         .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))

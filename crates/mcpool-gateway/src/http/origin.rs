@@ -36,14 +36,19 @@ impl Allowed {
 
     /// Whether a request with these headers may be served. Only browsers send an `Origin`.
     fn request(&self, headers: &HeaderMap, authority: Option<&str>) -> bool {
-        let header = headers.get(header::HOST).map(|host| host.to_str());
-        let host = match header {
+        // One at most (RFC 9112, section 3.2), beside the URI, where HTTP/2 has it.
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let host = match hosts.next().map(|host| host.to_str()) {
             Some(Ok(host)) => Some(host),
             Some(Err(_)) => return false,
-            // HTTP/2 has it in the URI.
-            None => authority,
+            None => None,
         };
-        if host.is_some_and(|host| !self.host(host)) {
+        if hosts.next().is_some()
+            || ![host, authority]
+                .into_iter()
+                .flatten()
+                .all(|host| self.host(host))
+        {
             return false;
         }
         let mut origins = headers.get_all(header::ORIGIN).iter();
@@ -133,6 +138,20 @@ mod tests {
         ] {
             assert!(!served(&allowed, &[("host", host)]), "{host}");
         }
+    }
+
+    #[test]
+    fn one_host_at_most_is_said_and_the_same_everywhere() {
+        let allowed = Allowed::default();
+        assert!(!served(
+            &allowed,
+            &[("host", "localhost"), ("host", "evil.example")]
+        ));
+        let mut map = HeaderMap::new();
+        map.append("host", "localhost".parse().unwrap());
+        assert!(allowed.request(&map, Some("localhost:1")));
+        assert!(!allowed.request(&map, Some("evil.example")));
+        assert!(!allowed.request(&HeaderMap::new(), Some("evil.example")));
     }
 
     #[test]

@@ -161,6 +161,10 @@ pub(super) fn is_modern(headers: &HeaderMap, request: &ServerRequest) -> bool {
     let is_older = |version: &str| ProtocolVersion::new(version).has_initialize();
     match said {
         Some(version) if is_older(version) => false,
+        // A version that nobody knows, of a client with a session: it is told what its session is.
+        Some(version) if headers.contains_key(standing::SESSION) => {
+            version == ProtocolVersion::LATEST.as_str()
+        }
         Some(_) => true,
         None => {
             request.method == "server/discover"
@@ -239,7 +243,7 @@ async fn modern(
             Err(missing) if version.is_none() => missing,
             _ => error,
         };
-        return refuse(error);
+        return reply::refused(StatusCode::BAD_REQUEST, &request.id, error);
     }
     let declared = match era::declared(&meta, Gateway::speaks(true)) {
         Ok(declared) => declared,
@@ -396,15 +400,24 @@ fn batch(
     if session.version != ProtocolVersion::V_2025_03_26 {
         return refuse("batches are no part of this version");
     }
-    let owner: Arc<str> = session.id.clone().into();
-    let mut streams = Vec::new();
-    for member in members {
+    if members.is_empty() {
+        return refuse("the batch is empty");
+    }
+    // It is refused as a whole before any of it is run.
+    for member in &members {
         match member {
-            Err(NotAMessage { reason, .. }) => return refuse(&reason),
+            Err(NotAMessage { reason, .. }) => return refuse(reason),
             Ok(Message::Request(request)) if request.method == "initialize" => {
                 return refuse("`initialize` is no part of a batch");
             }
-            Ok(Message::Request(request)) => {
+            Ok(_) => {}
+        }
+    }
+    let owner: Arc<str> = session.id.clone().into();
+    let mut streams = Vec::new();
+    for member in members.into_iter().flatten() {
+        match member {
+            Message::Request(request) => {
                 let turn = visitor.begin().ok_or_else(too_many);
                 let begun = turn.and_then(|turn| {
                     let visitor = visitor.clone();
@@ -426,7 +439,7 @@ fn batch(
                     }
                 }
             }
-            Ok(message) => said(&front, &session, message),
+            message => said(&front, &session, message),
         }
     }
     match streams.is_empty() {

@@ -43,6 +43,20 @@ impl Visitor {
 }
 
 impl Front {
+    /// The answer to a request for what is not there. Which names there are is for those who may know
+    /// one.
+    pub(super) async fn nothing_there(
+        &self,
+        place: &Place,
+        headers: &HeaderMap,
+        why: &'static str,
+    ) -> Response {
+        match self.grant(place, headers).await {
+            Ok(_) => super::nothing_here(why),
+            Err(barred) => barred.into_response(self, place),
+        }
+    }
+
     /// Who sends a request to a path, and what is served then.
     ///
     /// # Errors

@@ -69,6 +69,28 @@ async fn a_key_is_asked_for_and_a_session_is_its_owners() {
 }
 
 #[tokio::test]
+async fn a_name_of_any_length_is_a_short_entry() {
+    let served = Served::one(Era::Legacy).await;
+    let entries: Arc<Mutex<Vec<AuditEntry>>> = Arc::default();
+    let kept = Arc::clone(&entries);
+    let gateway = Gateway::builder(served.manager.clone())
+        .with_audit(move |entry| kept.lock().unwrap().push(entry))
+        .build();
+    let options = HttpOptions::new();
+    let served = Served::on_socket(gateway, served.manager.clone(), served.servers, options).await;
+    let path = "/servers/files/mcp";
+    let session = served.token(path, "").await;
+    let call = tool_call(1, &"x".repeat(100_000), json!({}));
+    let call = served.post(path, "", &call);
+    let answer = call.header("mcp-session-id", &session).send().await;
+    answer.unwrap().bytes().await.unwrap();
+    let entries = entries.lock().unwrap();
+    assert_eq!(entries.len(), 1);
+    let written = serde_json::to_string(&entries[0]).unwrap();
+    assert!(written.len() < 2_000, "{} bytes", written.len());
+}
+
+#[tokio::test]
 async fn keys_that_are_taken_away_are_refused_from_the_next_request_on() {
     let served = Served::one(Era::Legacy).await;
     let (ada, line) = AccessKeys::issue(&Grant::new("ada").unwrap());
@@ -114,6 +136,16 @@ async fn a_key_with_a_profile_opens_that_alone() {
     for path in ["/mcp/writing", "/servers/files/mcp"] {
         let request = served.post(path, key.expose(), &initialize());
         assert_eq!(status(request).await, StatusCode::FORBIDDEN, "{path}");
+    }
+    // Without a key nothing says which names there are.
+    for path in [
+        "/mcp/writing",
+        "/mcp/none",
+        "/servers/files/mcp",
+        "/servers/none/mcp",
+    ] {
+        let request = served.post(path, "", &initialize());
+        assert_eq!(status(request).await, StatusCode::UNAUTHORIZED, "{path}");
     }
     let request = served.post("/mcp", lost.expose(), &initialize());
     assert_eq!(status(request).await, StatusCode::FORBIDDEN);

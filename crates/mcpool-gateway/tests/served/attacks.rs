@@ -212,3 +212,50 @@ async fn names_that_collide_on_purpose_lead_each_to_its_own_server() {
     let after = calls();
     assert_eq!([after[0] - before[0], after[1] - before[1]], [1, 1]);
 }
+
+/// A batch is refused before any of it is run, or not at all.
+#[tokio::test]
+async fn a_batch_that_is_refused_has_run_nothing() {
+    let served = Served::one(Era::Legacy).await;
+    let begin = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+        "protocolVersion": "2025-03-26", "capabilities": {},
+        "clientInfo": {"name": "t", "version": "1"}}});
+    let begun = served.post("/mcp", "", &begin).send().await.unwrap();
+    let session = begun.headers()["mcp-session-id"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let send = async |body: serde_json::Value| {
+        let request = served.post("/mcp", "", &body);
+        let answer = request.header("mcp-session-id", &session).send().await;
+        let answer = answer.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    };
+    let call = |id| tool_call(id, "files__echo", json!({"message": "ran"}));
+    for last in [json!({"foo": 1}), begin.clone()] {
+        let (refused, text) = send(json!([call(1), call(2), last])).await;
+        assert_eq!(refused, StatusCode::BAD_REQUEST, "{text}");
+    }
+    assert_eq!(send(json!([])).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(served.servers[0].seen()["calls"], json!(0));
+    let (good, text) = send(json!([call(1), call(2)])).await;
+    assert_eq!(good, StatusCode::OK);
+    assert_eq!(text.matches("ran").count(), 2, "{text}");
+    assert_eq!(served.servers[0].seen()["calls"], json!(2));
+}
+
+#[tokio::test]
+async fn a_version_that_nobody_knows_is_refused() {
+    let served = Served::one(Era::Legacy).await;
+    let session = served.token("/mcp", "").await;
+    let request = || {
+        let request = served.post("/mcp", "", &ping());
+        request.header("mcp-protocol-version", "banana")
+    };
+    assert_eq!(status(request()).await, StatusCode::BAD_REQUEST);
+    let of_session = request().header("mcp-session-id", &session);
+    let refused = of_session.send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    let text = refused.text().await.unwrap();
+    assert!(text.contains("not the version of this session"), "{text}");
+}
