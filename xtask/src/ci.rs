@@ -255,6 +255,7 @@ const FEATURE_SETS: &[(&str, &str)] = &[
     ("mcpool-config", "toml,yaml"),
     ("mcpool-auth", ""),
     ("mcpool-auth", "dpop"),
+    ("mcpool-auth", "private-key-jwt"),
     ("mcpool-auth", "enterprise"),
     ("mcpool-client", ""),
     ("mcpool-client", "stdio"),

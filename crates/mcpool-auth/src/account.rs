@@ -102,7 +102,6 @@ impl Account {
         identity: ClientIdentity,
         refused: impl FnOnce(&GrantKey) -> Refused,
     ) -> Result<Self> {
-        features::check(&spec)?;
         let server = server_url(&http)?;
         let configured: Vec<Url> = match &spec.grant {
             mcpool_core::OAuthGrant::EnterpriseManaged { idp, .. } => {
@@ -148,8 +147,10 @@ impl Account {
     }
 
     /// # Errors
-    /// [`InvalidSpec`](ErrorKind::InvalidSpec) when a secret of the settings is bound to nobody.
+    /// [`InvalidSpec`](ErrorKind::InvalidSpec) when a secret of the settings is bound to nobody, or
+    /// this build lacks a feature that they need.
     pub(crate) fn check(&self) -> Result<()> {
+        features::check(&self.0.spec)?;
         self.0.spec.validate()
     }
 

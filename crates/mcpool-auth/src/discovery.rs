@@ -18,6 +18,7 @@ use url::Url;
 use crate::{
     binding::{Binding, OtherIssuer},
     error::refused,
+    features,
     grant::ClientAuth,
     http::OAuthHttp,
     http_failure::HttpFailure,
@@ -212,7 +213,15 @@ async fn find(
     let dpop = match spec.dpop {
         DpopChoice::Never => false,
         DpopChoice::Always => true,
-        _ => cfg!(feature = "dpop") && offers_dpop && server_takes_dpop,
+        _ if cfg!(feature = "dpop") => offers_dpop && server_takes_dpop,
+        // Any other token would be refused.
+        _ if resource_metadata
+            .as_ref()
+            .is_some_and(|metadata| metadata.needs_dpop()) =>
+        {
+            return Err(features::left_out(features::DPOP).into());
+        }
+        _ => false,
     };
     let scopes = challenges
         .iter()

@@ -30,6 +30,11 @@ pub(crate) struct ResourceMetadata {
 }
 
 impl ResourceMetadata {
+    /// Whether the server takes no other tokens than those that are bound to a key.
+    pub(crate) fn needs_dpop(&self) -> bool {
+        self.dpop_bound_access_tokens_required
+    }
+
     /// Whether the server takes tokens that are bound to a key.
     pub(crate) fn takes_dpop(&self) -> bool {
         self.dpop_bound_access_tokens_required

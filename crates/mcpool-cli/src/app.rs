@@ -301,7 +301,7 @@ impl App {
         off_thread(move || credentials::oauth(&of_config)).await?
     }
 
-    /// Keeps the tokens of logins there, in place of this machine: before a config is loaded.
+    /// Keeps the tokens of logins there, in place of this machine: before a config is prepared.
     #[cfg(feature = "nats")]
     pub(crate) fn keep_tokens(&self, tokens: KvTokenStore) {
         self.shared_tokens.get_or_init(|| tokens);

@@ -117,7 +117,7 @@ mod tests {
         let runtime = builder.worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
             let _signals = Signals::new().unwrap();
-            println!("\nheld");
+            crate::render::out::print_line(&crate::text!("\nheld")).unwrap();
             std::thread::sleep(Duration::from_secs(600));
         });
     }

@@ -23,6 +23,11 @@ pub fn json_schema() -> Value {
             "Servers for mcpool. Comments and trailing commas are allowed; strings may hold ${NAME}, ${NAME:-default}, ${env:NAME}, ${file:path} and ${input:id}.".into(),
         );
         allow_extensions(root);
+        if let Some(fields) = root.get_mut("properties").and_then(Value::as_object_mut) {
+            let inputs = json!({"description": "What `${input:id}` asks for, as VS Code has it.",
+                                "type": "array", "items": {"type": "object"}});
+            fields.insert("inputs".to_owned(), inputs);
+        }
     }
     if let Some(server) = schema
         .pointer_mut("/$defs/ServerSettings")

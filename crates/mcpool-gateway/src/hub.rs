@@ -9,6 +9,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use mcpool_core::{
@@ -26,6 +27,11 @@ use crate::{
     own::OwnServers,
     scope::{Named, Profile, Scope},
 };
+
+/// How long a request waits for a server that is not ready. Many clients give up after 30 s, ours
+/// among them: then they would not know that it was not run. Where it is not known which server has
+/// a resource, up to 10 s have passed before.
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(20);
 
 /// Resources that one client may be subscribed to.
 pub(crate) const MAX_SUBSCRIPTIONS: usize = 256;
@@ -477,7 +483,7 @@ impl Hub {
                 None => return Ok(()),
             },
         };
-        let mut options = mcpool_manager::CallOptions::new();
+        let mut options = mcpool_manager::CallOptions::new().with_max_wait(MAX_WAIT);
         options.not_ready = not_ready;
         let request = Request::new(method).with_params(&json!({ "uri": uri }))?;
         let handle = handle.with_call_options(options);

@@ -1,6 +1,6 @@
 //! Which server a request of a client goes to: the one that all share, or the client's own instance.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use mcpool_core::{Requester as _, Result, ServerName};
 use mcpool_manager::{CallOptions, ConnectionManager, ServerHandle};
@@ -8,15 +8,11 @@ use mcpool_manager::{CallOptions, ConnectionManager, ServerHandle};
 use crate::{
     client::Client,
     gateway::Gateway,
-    hub::{Resource, ask_for_level},
+    hub::{MAX_WAIT, Resource, ask_for_level},
     outlet::Outlet,
     own::{Owner, Presence, Way},
     relay::ClientCaller,
 };
-
-/// How long a request waits for a server that is not ready. Many clients give up after 30 s, ours
-/// among them: then they would not know that it was not run.
-const MAX_WAIT: Duration = Duration::from_secs(25);
 
 /// A server as one client reaches it.
 pub(crate) struct Reached {

@@ -17,6 +17,13 @@ use crate::{
 /// Workers whose answers are read. Further ones are left out.
 const MAX_WORKERS: usize = 4_096;
 
+/// Servers of one worker that are taken from its answer. Further ones are left out: one worker must not
+/// take the place of those of all others.
+const MAX_WORKER_SERVERS: usize = 2_000;
+
+/// Bytes of all answers to one question. Further answers are left out.
+const MAX_ANSWERS_BYTES: usize = 64 * 1024 * 1024;
+
 /// Asks all workers of the pool what they have, and waits so long for answers. Sorted by worker.
 ///
 /// Dropping the future gives it up.
@@ -32,7 +39,7 @@ pub async fn discover(carrier: &Carrier, within: Duration) -> Result<Vec<Invento
     carrier
         .publish(subject, Some(inbox), headers, Bytes::new())
         .await?;
-    let mut found = Vec::new();
+    let (mut found, mut bytes) = (Vec::new(), 0_usize);
     while found.len() < MAX_WORKERS {
         let Ok(Some(message)) = timeout_at(until, answers.next()).await else {
             break;
@@ -41,11 +48,17 @@ pub async fn discover(carrier: &Carrier, within: Duration) -> Result<Vec<Invento
             // No responders: there is no worker.
             break;
         }
+        bytes = bytes.saturating_add(message.payload.len());
+        if bytes > MAX_ANSWERS_BYTES {
+            tracing::warn!(pool = %carrier.pool(), "the workers say too much; the rest is left out");
+            break;
+        }
         let head = Head::read(message.headers.as_ref());
         let fits = |head: Head| head.kind == Kind::Workers && VERSION.understands(head.version);
         if head.is_some_and(fits)
-            && let Ok(inventory) = serde_json::from_slice::<Inventory>(&message.payload)
+            && let Ok(mut inventory) = serde_json::from_slice::<Inventory>(&message.payload)
         {
+            inventory.keep(MAX_WORKER_SERVERS);
             found.push(inventory);
         }
     }

@@ -251,6 +251,16 @@ pub struct Inventory {
     pub servers: BTreeMap<ServerName, ServedServer>,
 }
 
+impl Inventory {
+    /// Leaves out all servers but the first so many, by their names.
+    pub(crate) fn keep(&mut self, most: usize) {
+        if let Some(name) = self.servers.keys().nth(most).cloned() {
+            tracing::debug!(worker = %self.worker, most, "it has too many servers; the rest is left out");
+            self.servers.split_off(&name);
+        }
+    }
+}
+
 /// One server of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -3,7 +3,7 @@
 use mcpool_core::{Result, Secret};
 use url::Url;
 
-use crate::features;
+use crate::{error::refused, features};
 
 /// A key that cannot be.
 #[derive(Debug)]
@@ -17,7 +17,10 @@ impl DpopKey {
 
     /// A build with the feature has stored the key of this grant; this one cannot use it.
     pub(crate) fn from_pkcs8(_pkcs8: &Secret) -> Result<Self> {
-        Err(features::left_out(features::DPOP))
+        Err(refused(
+            "the stored login is bound to a key (DPoP), and this program was built without the \
+             feature `dpop`: log in again",
+        ))
     }
 
     pub(crate) fn pkcs8(&self) -> &Secret {

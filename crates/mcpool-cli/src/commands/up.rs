@@ -144,9 +144,16 @@ pub(crate) async fn down(app: &App, all: bool) -> Outcome {
         true => off_thread(pool::sockets).await?.map_err(directory)?,
         false => vec![pool::socket_of(&config_files::find(&app.global)?).map_err(directory)?],
     };
-    let mut ended = 0_usize;
+    let (mut ended, mut failure) = (0_usize, None);
     for socket in sockets {
-        ended += usize::from(end(&socket).await?);
+        match end(&socket).await {
+            Ok(ran) => ended += usize::from(ran),
+            // The others are ended all the same.
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    if let Some(failure) = failure {
+        return Err(failure);
     }
     match (ended, all) {
         (0, true) => out::print(&text!("no gateway runs\n")),

@@ -52,9 +52,9 @@ impl EntryReader<'_> {
     fn by_type(&mut self, field: &str, name: &str, node: &Node) {
         self.note_field(field, node);
         let mut settings = std::mem::take(&mut self.settings);
-        // Each field is in one of the two.
-        let _ = settings.policies.read_field(self, field, name, node)
+        let known = settings.policies.read_field(self, field, name, node)
             || settings.http.read_field(self, field, name, node);
+        debug_assert!(known, "a dialect names {field}, which is no field");
         self.settings = settings;
     }
 

@@ -21,6 +21,7 @@ trait Layered {
 }
 
 /// Declares the fields. `#[of_the_user(reason)]` is one that a project's file may not say, and why.
+/// Without it a project's file may, and nobody is asked: the question of trust is about servers.
 macro_rules! pool_settings {
     ($(
         $(#[doc = $doc:literal])*

@@ -115,7 +115,7 @@ pub(crate) async fn deliver<O: Operation>(
 
 /// Until when a request that begins to wait now may do so, where its caller gave no end of
 /// everything.
-fn patience_from(server: &Server, options: &CallOptions, now: Instant) -> Instant {
+pub(crate) fn patience_from(server: &Server, options: &CallOptions, now: Instant) -> Instant {
     let startup = server.policy(|policy| policy.timeouts.startup);
     after(
         now,
@@ -163,8 +163,9 @@ async fn attempts<O: Operation>(
             Ok(output) => return Ok(output),
             Err(error) => error,
         };
-        if deadline.whole.is_none() {
-            // The request had its own time; the waiting starts again.
+        if deadline.whole.is_none() && !replayed {
+            // The request had its own time; the waiting starts again, once: a server may ask for
+            // more time again and again.
             deadline.waiting = patience_from(server, options, Instant::now());
         }
         let left = deadline.waiting.saturating_duration_since(Instant::now());

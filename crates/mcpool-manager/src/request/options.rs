@@ -20,8 +20,10 @@ pub struct CallOptions {
     /// replay. `None`: waiting and queueing are bounded by `max_wait`, and the request by its own
     /// timeouts, which progress may extend.
     pub timeout: Option<Duration>,
-    /// How long it may wait for the server, and for room at it, where `timeout` says nothing: no
-    /// longer than the server's `startup` timeout in any case. `None`: that timeout.
+    /// How long it may wait for the server, and for room at it, where `timeout` says nothing; before
+    /// its one replay the time begins again. Never longer than the server's `startup` timeout.
+    /// `None`: that timeout. Lists from the cache are shared by all who wait for them, and keep to
+    /// that timeout alone.
     pub max_wait: Option<Duration>,
     /// What happens while the server is not ready. Default [`NotReady::Wait`].
     pub not_ready: NotReady,

@@ -18,7 +18,6 @@ use crate::{
         options::{CallOptions, Refresh},
     },
     shared::closed,
-    supervise::machine::after,
 };
 
 impl ConnectionManager {
@@ -115,8 +114,8 @@ impl ConnectionManager {
             if !server.is_live() {
                 // The server's own way of waiting, and its own reason when that fails. Its
                 // tools are listed before it is ready.
-                let patience = server.spec().policy.timeouts.startup;
-                let until = end.unwrap_or_else(|| after(Instant::now(), patience));
+                let until = end
+                    .unwrap_or_else(|| admission::patience_from(&server, options, Instant::now()));
                 match admission::wait_ready(&server, options.not_ready, until).await {
                     // It was replaced meanwhile: the new one is there already.
                     Err(_) if server.is_retired() => continue,

@@ -188,6 +188,16 @@ async fn one_deadline_bounds_everything() {
         assert_eq!(begun.elapsed(), Duration::from_secs(waited));
     }
 
+    // By a name that is not known yet as well.
+    let begun = Instant::now();
+    let options = CallOptions::new().with_max_wait(Duration::from_secs(5));
+    let error = manager
+        .call_with("a__later", (), &options)
+        .await
+        .unwrap_err();
+    assert_eq!(error.delivery(), Delivery::NotSent);
+    assert_eq!(begun.elapsed(), Duration::from_secs(5));
+
     // Not waiting at all.
     let begun = Instant::now();
     let options = CallOptions::new().fail_fast();
@@ -196,6 +206,21 @@ async fn one_deadline_bounds_everything() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotConnected);
     assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_asks_for_time_again_and_again_is_not_waited_for_for_ever() {
+    let (_world, fake, manager) = started(spec("a")).await;
+    let limited =
+        Error::new(ErrorKind::RateLimited, "slow down").with_retry_after(Duration::from_secs(10));
+    for _ in 0..10 {
+        fake.next(Op::Call, Act::Fail(limited.clone()));
+    }
+    let begun = Instant::now();
+    let error = call(&manager, "echo").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RateLimited);
+    // Within the `startup` timeout of 30 s.
+    assert_eq!(begun.elapsed(), Duration::from_secs(20));
 }
 
 #[tokio::test(start_paused = true)]
