@@ -93,7 +93,11 @@ impl Calls {
 
     /// Lets no request begin until they are [released](Self::release).
     pub(crate) fn hold_new(&self) {
-        self.state().held = true;
+        let mut state = self.state();
+        state.held = true;
+        if state.waiting.is_empty() {
+            self.emptied.notify_one();
+        }
     }
 
     /// Lets requests begin again.

@@ -211,7 +211,12 @@ impl NatsConnector {
             match open(carrier, name, chosen, said).await {
                 Ok(begun) => return Ok((begun, Some(place))),
                 // It is not there any more, or not ready: another may be.
-                Err(error) => tracing::debug!(server = %name, %error, "not at the chosen worker"),
+                Err(error) => {
+                    if carrier.is_connected() {
+                        spread.refused(place.worker());
+                    }
+                    tracing::debug!(server = %name, %error, "not at the chosen worker");
+                }
             }
         }
         let begun = open(carrier, name, any, said).await?;

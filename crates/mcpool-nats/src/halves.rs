@@ -302,7 +302,7 @@ impl Reader {
             self.stays_for = BEATS_BETWEEN_TRIES;
         } else if self.stays_for > 0 {
             self.stays_for -= 1;
-        } else if busy && place.begin_to_leave() {
+        } else if busy && !self.shared.calls.is_draining() && place.begin_to_leave() {
             self.shared.calls.hold_new();
             self.leaving = true;
         }

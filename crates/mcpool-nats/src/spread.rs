@@ -14,6 +14,10 @@ use crate::identity::Identity;
 /// waited in the first are under way again elsewhere by then, and are sent again once only.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
 
+/// How long no session is sent to a worker that has just refused one: it may be starting the server,
+/// again and again.
+const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+
 /// The workers that have a server, and the sessions with each.
 #[derive(Debug, Default)]
 pub(crate) struct Spread(Mutex<State>);
@@ -22,6 +26,8 @@ pub(crate) struct Spread(Mutex<State>);
 struct State {
     /// The workers that can serve it now.
     here: BTreeSet<Identity>,
+    /// Those of them that opened no session, and when.
+    refused: BTreeMap<Identity, Instant>,
     sessions: BTreeMap<Identity, usize>,
     /// A session begins nothing new, so that it can leave.
     one_leaves: bool,
@@ -34,9 +40,16 @@ impl State {
         self.sessions.get(worker).copied().unwrap_or(0)
     }
 
-    /// The fewest sessions that a worker has which is here.
+    /// Whether a session may be asked of this worker.
+    fn is_open(&self, worker: &Identity) -> bool {
+        let refused = self.refused.get(worker);
+        refused.is_none_or(|at| at.elapsed() >= REFUSED_PAUSE)
+    }
+
+    /// The fewest sessions that a worker has which is here and open.
     fn fewest(&self) -> Option<usize> {
-        self.here.iter().map(|worker| self.count(worker)).min()
+        let open = self.here.iter().filter(|worker| self.is_open(worker));
+        open.map(|worker| self.count(worker)).min()
     }
 
     /// Whether a session of this worker is to go to another one.
@@ -62,7 +75,14 @@ impl Spread {
 
     /// These workers can serve it now.
     pub(crate) fn set_here(&self, workers: BTreeSet<Identity>) {
-        self.state().here = workers;
+        let mut state = self.state();
+        state.refused.retain(|worker, _| workers.contains(worker));
+        state.here = workers;
+    }
+
+    /// This worker has opened no session.
+    pub(crate) fn refused(&self, worker: &Identity) {
+        self.state().refused.insert(worker.clone(), Instant::now());
     }
 
     /// A place for a new session: at one of the workers with the fewest, if any is known.
@@ -72,7 +92,7 @@ impl Spread {
         let best: Vec<&Identity> = state
             .here
             .iter()
-            .filter(|worker| state.count(worker) == fewest)
+            .filter(|worker| state.is_open(worker) && state.count(worker) == fewest)
             .collect();
         // By chance: other gateways choose as well.
         let chosen = (*best.get(rand::random_range(0..best.len()))?).clone();
@@ -170,9 +190,15 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.stay_on();
-        if *self.stay() != Stay::Left {
-            self.spread.state().leave(&self.worker);
+        let stay = *self.stay();
+        let mut state = self.spread.state();
+        if stay == Stay::Leaves {
+            // What waited in it is sent again, as after a leave.
+            state.one_leaves = false;
+            state.left = Some(Instant::now());
+        }
+        if stay != Stay::Left {
+            state.leave(&self.worker);
         }
     }
 }
@@ -250,7 +276,30 @@ mod tests {
         assert_eq!(counts(&spread), [2, 1]);
         assert!(!places[0].begin_to_leave());
         spread.set_here([worker("w1"), worker("w3")].into());
+        assert!(!places[0].begin_to_leave(), "soon after one that ended");
+        tokio::time::advance(SETTLED_AFTER).await;
         assert!(places[0].begin_to_leave());
         drop(moved);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_refuses_is_left_alone_for_a_while() {
+        let spread = Arc::new(Spread::default());
+        spread.set_here([worker("w1"), worker("w2")].into());
+        let first = spread.choose().unwrap();
+        let refusing = first.worker().clone();
+        drop(first);
+        spread.refused(&refusing);
+        let places: Vec<Place> = (0..4).map(|_| spread.choose().unwrap()).collect();
+        assert!(places.iter().all(|place| *place.worker() != refusing));
+        assert!(!places[0].leave_for_another(|| true) && !places[0].begin_to_leave());
+        tokio::time::advance(REFUSED_PAUSE).await;
+        assert!(places[0].leave_for_another(|| true));
+        assert_eq!(*spread.choose().unwrap().worker(), refusing);
+        // All refuse: whoever answers is asked.
+        for name in ["w1", "w2"] {
+            spread.refused(&worker(name));
+        }
+        assert!(spread.choose().is_none());
     }
 }

@@ -374,7 +374,8 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     let (loaded, watcher) = app.read_watched().await?;
     let profiles = self::profiles(&loaded);
     let scope = args.scope(&profiles)?;
-    // What is wrong with the flags and the config was said: NATS may not be there for long.
+    // Most of what can be wrong with the flags and the config was said: NATS may not be there for
+    // long.
     #[cfg(feature = "nats")]
     let carrier = args.fleet.nats.connected(app).await?;
     app.prepare(&loaded).await?;

@@ -45,9 +45,8 @@ pub(crate) struct WorkerArgs {
     /// worker that may take over
     #[arg(long, value_name = "SERVER")]
     one: Vec<ServerName>,
-    /// How long a lease is valid: when its worker dies, the server starts elsewhere after this
-    /// time and a fifth of it. The
-    /// server is killed 2 s after it is asked to end, or sooner with a short lease
+    /// How long a lease is valid: when its worker dies, the server starts elsewhere after this time
+    /// and a fifth of it. The server is killed 2 s after it is asked to end, or sooner with a short lease
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "15s", requires = "one")]
     lease: Duration,
     /// Where this worker is, for people who look: a rack, a zone. Default: the name of the machine
@@ -179,7 +178,14 @@ impl WorkerArgs {
         for (flag, name) in named.chain(self.one.iter().map(|name| ("--one", name))) {
             match specs.iter().find(|spec| spec.name == *name) {
                 None => {
-                    let known = specs.iter().map(|spec| text!("{}", spec.name));
+                    let known = match specs.is_empty() {
+                        true => text!("no servers"),
+                        false => Text::join(specs.iter().map(|spec| text!("{}", spec.name)), ", "),
+                    };
+                    let or = match flag {
+                        "--each" => text!(", or \"sharing\": \"client\" in its entry"),
+                        _ => text!(""),
+                    };
                     // It would run as any other once the config has it under the right name: twice,
                     // or for all clients.
                     return Err(Failure::usage(text!(
@@ -189,8 +195,9 @@ impl WorkerArgs {
                     ))
                     .with_hint(text!(
                         "the config has {}; a server that comes later needs another start of this \
-                         worker, or \"sharing\": \"client\" in its entry",
-                        Text::join(known, ", ")
+                         worker{}",
+                        known,
+                        or
                     )));
                 }
                 Some(spec) if !spec.enabled => {
