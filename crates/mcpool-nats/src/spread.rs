@@ -296,7 +296,7 @@ mod tests {
         tokio::time::advance(REFUSED_PAUSE).await;
         assert!(places[0].leave_for_another(|| true));
         assert_eq!(*spread.choose().unwrap().worker(), refusing);
-        // All refuse: whoever answers is asked.
+        // All refuse: any that answers is asked.
         for name in ["w1", "w2"] {
             spread.refused(&worker(name));
         }
