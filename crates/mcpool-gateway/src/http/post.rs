@@ -161,7 +161,7 @@ pub(super) fn is_modern(headers: &HeaderMap, request: &ServerRequest) -> bool {
     let is_older = |version: &str| ProtocolVersion::new(version).has_initialize();
     match said {
         Some(version) if is_older(version) => false,
-        // A version that nobody knows, of a client with a session: it is answered with what its session is.
+        // A version that nobody knows, of a client with a session: the session has another one.
         Some(version) if headers.contains_key(standing::SESSION) => {
             version == ProtocolVersion::LATEST.as_str()
         }

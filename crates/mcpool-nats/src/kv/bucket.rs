@@ -6,18 +6,27 @@ use std::{error::Error as StdError, time::Duration};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{
     self, ErrorCode,
+    context::{
+        AccountError, AccountErrorKind, CreateKeyValueError, CreateKeyValueErrorKind,
+        CreateStreamError, CreateStreamErrorKind,
+    },
     kv::{Config, Operation, Store, UpdateError, UpdateErrorKind},
 };
 use bytes::Bytes;
 use mcpool_core::{Error, ErrorKind, Result};
+use tokio::time::Instant;
 
 use crate::carrier::Carrier;
 
 /// How long an answer of JetStream is waited for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long the creation of a bucket is waited for: a cluster may be in an election.
-const CREATE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the creation of a bucket is tried: a cluster may be starting, or in an election, and then
+/// what it is asked is lost.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The pause between two tries.
+const CREATE_PAUSE: Duration = Duration::from_millis(250);
 
 /// How a bucket is kept, when it is created. One that is there already stays as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,8 +105,6 @@ impl Bucket {
         if let Ok(store) = context.get_key_value(bucket.as_str()).await {
             return Ok(Self(store));
         }
-        let mut creating = context.clone();
-        creating.set_timeout(CREATE_TIMEOUT);
         let config = Config {
             bucket: bucket.clone(),
             history: 1,
@@ -106,12 +113,22 @@ impl Bucket {
             num_replicas: storage.replicas,
             ..Config::default()
         };
-        let created = creating.create_key_value(config).await;
-        // Whatever it says: another process may have created it meanwhile.
-        match (context.get_key_value(bucket.as_str()).await, created) {
-            (Ok(store), _) => Ok(Self(store)),
-            (Err(_), Ok(_)) => Err(unreachable(&bucket, "it cannot be read".to_owned())),
-            (Err(_), Err(error)) => Err(unreachable(&bucket, error.to_string())),
+        let until = Instant::now() + CREATE_TIMEOUT;
+        loop {
+            let created = context.create_key_value(config.clone()).await;
+            // Whatever it says: another process may have created it meanwhile.
+            let found = context.get_key_value(bucket.as_str()).await;
+            let why = match (found, created) {
+                (Ok(store), _) => return Ok(Self(store)),
+                (Err(_), Ok(_)) => "it cannot be read".to_owned(),
+                (Err(_), Err(error)) if is_for_now(&error) => error.to_string(),
+                (Err(_), Err(error)) => return Err(unreachable(&bucket, error.to_string())),
+            };
+            if Instant::now() >= until {
+                return Err(unreachable(&bucket, why));
+            }
+            tracing::debug!(bucket, why, "not created yet");
+            tokio::time::sleep(CREATE_PAUSE).await;
         }
     }
 
@@ -208,6 +225,36 @@ fn is_conflict(error: &UpdateError) -> bool {
         cause = error.source();
     }
     false
+}
+
+/// Whether a bucket may be created a little later: nobody leads the cluster, or nodes of it are not
+/// there yet.
+fn is_for_now(error: &CreateKeyValueError) -> bool {
+    let of_cluster = |answer: &jetstream::Error| {
+        [
+            ErrorCode::CLUSTER_NO_PEERS,
+            ErrorCode::CLUSTER_NOT_ACTIVE,
+            ErrorCode::CLUSTER_NOT_AVAILABLE,
+            ErrorCode::CLUSTER_NOT_LEADER,
+        ]
+        .contains(&answer.error_code())
+    };
+    let cause = error.source();
+    if let Some(error) = cause.and_then(|cause| cause.downcast_ref::<AccountError>()) {
+        return match error.kind() {
+            AccountErrorKind::TimedOut => true,
+            AccountErrorKind::JetStream(answer) => of_cluster(&answer),
+            _ => false,
+        };
+    }
+    if let Some(error) = cause.and_then(|cause| cause.downcast_ref::<CreateStreamError>()) {
+        return match error.kind() {
+            CreateStreamErrorKind::TimedOut => true,
+            CreateStreamErrorKind::JetStream(answer) => of_cluster(&answer),
+            _ => false,
+        };
+    }
+    error.kind() == CreateKeyValueErrorKind::TimedOut
 }
 
 fn unreachable(bucket: &str, source: String) -> Error {
