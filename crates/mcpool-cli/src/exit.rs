@@ -1,5 +1,7 @@
 //! How the program ends: exit codes, and what it says when something failed.
 
+#[cfg(feature = "gateway")]
+use std::path::Path;
 use std::{error::Error as _, process::ExitCode};
 
 use mcpool::{ConnectFailure, Delivery, Error, ErrorKind, ServerName, config};
@@ -154,6 +156,19 @@ impl Failure {
     pub(crate) fn with_hints(mut self, hints: impl IntoIterator<Item = Text>) -> Self {
         self.hints.extend(hints);
         self
+    }
+
+    /// Adds how a file is made, where it is not there.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn with_maker_of(self, path: &Path, how: Text) -> Self {
+        self.with_hints((!path.exists()).then_some(how))
+    }
+
+    /// Adds how a file with a key that seals is made, where it is not there.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn with_key_maker(self, path: &Path) -> Self {
+        let how = text!("`openssl rand -base64 32 > {}` makes a key", path);
+        self.with_maker_of(path, how)
     }
 
     /// Adds what to try where the cause is understood: it is not said again in its own words.

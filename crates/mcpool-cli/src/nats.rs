@@ -133,7 +133,11 @@ impl NatsArgs {
     /// said first, and before it is prepared.
     pub(crate) async fn connected(&self, app: &App) -> Result<Option<Carrier>, Failure> {
         let key = match &self.pool_key {
-            Some(path) => Some(pool_key(path, &secret(path).await?)?),
+            Some(path) => {
+                let text = secret(path).await;
+                let text = text.map_err(|failure| failure.with_key_maker(path))?;
+                Some(pool_key(path, &text)?)
+            }
             None => None,
         };
         let Some(carrier) = self.carrier().await? else {

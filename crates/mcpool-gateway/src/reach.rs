@@ -64,10 +64,9 @@ impl Gateway {
     pub(crate) fn reach(&self, client: &Client, server: &ServerName) -> Result<Reached> {
         let waits = CallOptions::new().with_max_wait(MAX_WAIT);
         let handle = self.0.manager.server(server.as_str())?;
-        let handle = handle.with_call_options(waits.clone());
         if !self.0.hub.own().is_for_clients(&handle)? {
             return Ok(Reached {
-                handle,
+                handle: handle.with_call_options(waits),
                 owner: None,
             });
         }

@@ -58,6 +58,12 @@ impl State {
         fewest.is_some_and(|fewest| self.count(worker) >= fewest.saturating_add(2))
     }
 
+    /// The one that began nothing new is gone: what waited in it is sent again.
+    fn one_has_left(&mut self) {
+        self.one_leaves = false;
+        self.left = Some(Instant::now());
+    }
+
     fn leave(&mut self, worker: &Identity) {
         if let Some(count) = self.sessions.get_mut(worker) {
             *count = count.saturating_sub(1);
@@ -148,8 +154,7 @@ impl Place {
             return false;
         }
         if *stay == Stay::Leaves {
-            state.one_leaves = false;
-            state.left = Some(Instant::now());
+            state.one_has_left();
         }
         state.leave(&self.worker);
         *stay = Stay::Left;
@@ -193,9 +198,7 @@ impl Drop for Place {
         let stay = *self.stay();
         let mut state = self.spread.state();
         if stay == Stay::Leaves {
-            // What waited in it is sent again, as after a leave.
-            state.one_leaves = false;
-            state.left = Some(Instant::now());
+            state.one_has_left();
         }
         if stay != Stay::Left {
             state.leave(&self.worker);

@@ -27,6 +27,35 @@ use serde_json::json;
 /// Longer than anything takes that works.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Workers that are ended one after the other under load, and started again.
+struct Turns<'a> {
+    fleet: &'a Fleet,
+    url: &'a str,
+    looks: &'a rig::Gateway,
+    load: &'a Load,
+}
+
+impl Turns<'_> {
+    /// How long it took each time until every caller had an answer of a later call.
+    async fn take(
+        &self,
+        count: usize,
+        workers: &mut [Running],
+        end: impl AsyncFn(&mut Running),
+    ) -> Vec<Duration> {
+        let mut times = Vec::new();
+        for turn in 0..count {
+            self.looks.sees(2).await;
+            self.load.goes_on().await;
+            let (victim, at) = (turn % 2, Instant::now());
+            end(&mut workers[victim]).await;
+            times.push(self.load.recovered(at).await);
+            workers[victim] = self.fleet.worker(self.url, &format!("w{victim}"));
+        }
+        times
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_are_killed() {
     let Some(nats) = NatsServer::start().await else {
@@ -36,15 +65,19 @@ async fn workers_are_killed() {
     let mut workers = vec![fleet.worker(&url, "w0"), fleet.worker(&url, "w1")];
     let gateways = gateways(&url, 4, 2).await;
     let load = Load::start(&handles(&gateways), rounds(8, 64), COUNT);
-    let mut times = Vec::new();
-    for kill in 0..rounds(3, 200) {
-        gateways[0].sees(2).await;
-        load.goes_on().await;
-        let (victim, at) = (kill % 2, Instant::now());
-        workers[victim].kill();
-        times.push(load.recovered(at).await);
-        workers[victim] = fleet.worker(&url, &format!("w{victim}"));
-    }
+    let turns = Turns {
+        fleet: &fleet,
+        url: &url,
+        looks: &gateways[0],
+        load: &load,
+    };
+    let times = turns
+        .take(
+            rounds(3, 200),
+            &mut workers,
+            async |worker: &mut Running| worker.kill(),
+        )
+        .await;
     fleet
         .judge("workers are killed", load, gateways, workers, times)
         .await;
@@ -64,15 +97,17 @@ async fn workers_are_killed_under_calls_that_are_spread() {
     let spread = rig::served(&empty, &url, &["--spread", "4"]).await;
     let (clients, servers) = rig::over_http(spread.port(), &["work"]).await;
     let load = Load::start(&servers, rounds(8, 32), COUNT);
-    let mut times = Vec::new();
-    for kill in 0..rounds(3, 50) {
-        watching[0].sees(2).await;
-        load.goes_on().await;
-        let (victim, at) = (kill % 2, Instant::now());
-        workers[victim].kill();
-        times.push(load.recovered(at).await);
-        workers[victim] = fleet.worker(&url, &format!("w{victim}"));
-    }
+    let turns = Turns {
+        fleet: &fleet,
+        url: &url,
+        looks: &watching[0],
+        load: &load,
+    };
+    let times = turns
+        .take(rounds(3, 50), &mut workers, async |worker: &mut Running| {
+            worker.kill()
+        })
+        .await;
     let what = "workers are killed under calls that are spread";
     fleet.judge(what, load, watching, workers, times).await;
     clients.shutdown(Duration::from_secs(10)).await;
@@ -90,15 +125,13 @@ async fn workers_go_in_good_order() {
     let mut workers = vec![fleet.worker(&url, "w0"), fleet.worker(&url, "w1")];
     let gateways = gateways(&url, 4, 2).await;
     let load = Load::start(&handles(&gateways), rounds(8, 32), COUNT);
-    let mut times = Vec::new();
-    for stop in 0..rounds(2, 50) {
-        gateways[0].sees(2).await;
-        load.goes_on().await;
-        let (victim, at) = (stop % 2, Instant::now());
-        terminate(&mut workers[victim]).await;
-        times.push(load.recovered(at).await);
-        workers[victim] = fleet.worker(&url, &format!("w{victim}"));
-    }
+    let turns = Turns {
+        fleet: &fleet,
+        url: &url,
+        looks: &gateways[0],
+        load: &load,
+    };
+    let times = turns.take(rounds(2, 50), &mut workers, terminate).await;
     let what = "workers go in good order";
     let tally = fleet.judge(what, load, gateways, workers, times).await;
     // Each call ends there, or is sent to the other worker.

@@ -334,7 +334,11 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
             let path = path.clone();
             move |texts: &[String]| files::access(&path, text_of(texts, 0))
         };
-        let (keys, changes) = followed(vec![path.clone()], read, AccessKeys::replace).await?;
+        let followed = followed(vec![path.clone()], read, AccessKeys::replace).await;
+        let (keys, changes) = followed.map_err(|failure| {
+            let how = text!("`mcpool serve key add NAME --keys {}` makes it", path);
+            failure.with_maker_of(&path, how)
+        })?;
         if keys.is_empty() {
             let why = "there is no key in it: make one with `mcpool serve key add`";
             return Err(not_used(&path, &why));
@@ -357,8 +361,12 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     let mut sealing = None;
     if let Some(path) = args.key_file.clone() {
         let paths = vec![path.clone()];
-        let read = move |texts: &[String]| files::sealing(&path, text_of(texts, 0));
-        let (keys, changes) = followed(paths, read, SealingKeys::replace).await?;
+        let read = {
+            let path = path.clone();
+            move |texts: &[String]| files::sealing(&path, text_of(texts, 0))
+        };
+        let followed = followed(paths, read, SealingKeys::replace).await;
+        let (keys, changes) = followed.map_err(|failure| failure.with_key_maker(&path))?;
         sealing = Some(keys);
         following.push(changes);
     }

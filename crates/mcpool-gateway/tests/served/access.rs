@@ -1,17 +1,14 @@
 //! Who may use the gateway, and what is kept of what they do.
 
-use std::sync::{Arc, Mutex};
-
 use mcpool_core::ToolFilter;
 use mcpool_gateway::{
-    AccessKeys, AuditEntry, AuditOutcome, Gateway, Grant, HttpOptions, HttpServer, Profile,
-    SealingKeys,
+    AccessKeys, AuditOutcome, Gateway, Grant, HttpOptions, HttpServer, Profile, SealingKeys,
 };
 use mcpool_testkit::Era;
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::support::{Served, by_hand, initialize, ping, status, tool_call};
+use crate::support::{Served, audited, by_hand, initialize, ping, status, tool_call};
 
 #[tokio::test]
 async fn a_key_is_asked_for_and_a_session_is_its_owners() {
@@ -19,12 +16,8 @@ async fn a_key_is_asked_for_and_a_session_is_its_owners() {
     let (ada, of_ada) = AccessKeys::issue(&Grant::new("ada").unwrap());
     let (bob, of_bob) = AccessKeys::issue(&Grant::new("bob").unwrap());
     let keys = AccessKeys::read(&format!("{of_ada}\n{of_bob}")).unwrap();
-    let entries: Arc<Mutex<Vec<AuditEntry>>> = Arc::default();
-    let kept = Arc::clone(&entries);
-    let gateway = Gateway::builder(served.manager.clone())
-        .with_keys(SealingKeys::random())
-        .with_audit(move |entry| kept.lock().unwrap().push(entry))
-        .build();
+    let (gateway, entries) = audited(Gateway::builder(served.manager.clone()));
+    let gateway = gateway.with_keys(SealingKeys::random()).build();
     let options = HttpOptions::new().with_keys(keys);
     let served = Served::on_socket(gateway, served.manager.clone(), served.servers, options).await;
     for key in ["", "mcpool_guess"] {
@@ -71,12 +64,8 @@ async fn a_key_is_asked_for_and_a_session_is_its_owners() {
 #[tokio::test]
 async fn a_name_of_any_length_is_a_short_entry() {
     let served = Served::one(Era::Legacy).await;
-    let entries: Arc<Mutex<Vec<AuditEntry>>> = Arc::default();
-    let kept = Arc::clone(&entries);
-    let gateway = Gateway::builder(served.manager.clone())
-        .with_audit(move |entry| kept.lock().unwrap().push(entry))
-        .build();
-    let options = HttpOptions::new();
+    let (gateway, entries) = audited(Gateway::builder(served.manager.clone()));
+    let (gateway, options) = (gateway.build(), HttpOptions::new());
     let served = Served::on_socket(gateway, served.manager.clone(), served.servers, options).await;
     let path = "/servers/files/mcp";
     let session = served.token(path, "").await;
@@ -228,18 +217,15 @@ async fn the_audit_says_where_a_request_came_from() {
     let (manager, servers) = (served.manager.clone(), served.servers);
     let mut servers = Some(servers);
     for (proxies, peer) in [(None, "127.0.0.1"), (Some("127.0.0.0/8"), "203.0.113.9")] {
-        let entries: Arc<Mutex<Vec<AuditEntry>>> = Arc::default();
-        let kept = Arc::clone(&entries);
-        let gateway = Gateway::builder(manager.clone())
-            .with_audit(move |entry| kept.lock().unwrap().push(entry))
-            .build();
+        let (gateway, entries) = audited(Gateway::builder(manager.clone()));
         let options = HttpOptions::new();
         let options = match proxies {
             Some(proxies) => options.with_trusted_proxies(proxies).unwrap(),
             None => options,
         };
         let servers_now = servers.take().unwrap();
-        let served = Served::on_socket(gateway, manager.clone(), servers_now, options).await;
+        let served =
+            Served::on_socket(gateway.build(), manager.clone(), servers_now, options).await;
         let session = served.token("/mcp", "").await;
         let call = tool_call(1, "files__echo", json!({"message": "hi"}));
         let call = served

@@ -11,16 +11,14 @@ use std::{
 use axum::{Json, Router, extract::State, routing::get};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use mcpool_gateway::{
-    AccessKeys, AuditEntry, Gateway, Grant, HttpOptions, HttpServer, ResourceServer,
-};
+use mcpool_gateway::{AccessKeys, Gateway, Grant, HttpOptions, HttpServer, ResourceServer};
 use mcpool_testkit::Era;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::support::{Served, by_hand, initialize, ping, status};
+use crate::support::{Served, audited, by_hand, initialize, ping, status};
 
 const RESOURCE: &str = "https://mcp.example.com";
 
@@ -122,11 +120,8 @@ async fn a_client_finds_its_way_to_a_token_and_its_subject_is_the_principal() {
     let signer = Signer::new("one");
     let issuer = Issuer::start(&[&signer]).await;
     let served = Served::one(Era::Legacy).await;
-    let entries: Arc<Mutex<Vec<AuditEntry>>> = Arc::default();
-    let kept = Arc::clone(&entries);
-    let gateway = Gateway::builder(served.manager.clone())
-        .with_audit(move |entry| kept.lock().unwrap().push(entry))
-        .build();
+    let (gateway, entries) = audited(Gateway::builder(served.manager.clone()));
+    let gateway = gateway.build();
     let (key, line) = AccessKeys::issue(&Grant::new("bob").unwrap());
     let options = HttpOptions::new()
         .with_keys(AccessKeys::read(&line).unwrap())

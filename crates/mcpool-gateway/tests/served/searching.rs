@@ -1,24 +1,22 @@
 //! Tool search: two tools in place of all, and what is called through them.
 
-use std::sync::{Arc, Mutex};
-
 use mcpool_core::{ToolFilter, Verbs as _};
-use mcpool_gateway::{AuditEntry, Gateway, HttpOptions, Profile, Profiles};
+use mcpool_gateway::{Gateway, HttpOptions, Profile, Profiles};
 use mcpool_testkit::{Behavior, Era};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{BOTH, PATIENCE, Served, by_hand, call, of_era, status, tool_call};
+use crate::support::{
+    Audit, BOTH, PATIENCE, Served, audited, by_hand, call, of_era, status, tool_call,
+};
 
 /// Two servers behind a gateway with tool search, and what was audited.
-async fn searched(era: Era, profiles: Profiles) -> (Served, Arc<Mutex<Vec<AuditEntry>>>) {
+async fn searched(era: Era, profiles: Profiles) -> (Served, Audit) {
     let served = Served::with(&[("files", of_era(era)), ("notes", Behavior::new())]).await;
-    let entries: Arc<Mutex<Vec<AuditEntry>>> = Arc::default();
-    let kept = Arc::clone(&entries);
-    let gateway = Gateway::builder(served.manager.clone())
+    let (gateway, entries) = audited(Gateway::builder(served.manager.clone()));
+    let gateway = gateway
         .with_tool_search(true)
         .with_profiles(profiles)
-        .with_audit(move |entry| kept.lock().unwrap().push(entry))
         .build();
     let (manager, servers) = (served.manager.clone(), served.servers);
     (

@@ -1,6 +1,9 @@
 //! A pool of fixture servers, the gateway on a socket, and clients of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use mcpool_client::StandardFactory;
@@ -8,7 +11,9 @@ use mcpool_core::{
     Client, ClientFactory as _, ConnectOptions, HttpSpec, ProtocolChoice, ProtocolVersion, Raw,
     RpcError, ServerName, ServerRequest, ServerRequestHandler, ServerSpec, Verbs as _,
 };
-use mcpool_gateway::{Gateway, HttpOptions, HttpServer, Profiles, Relay, SealingKeys};
+use mcpool_gateway::{
+    AuditEntry, Gateway, GatewayBuilder, HttpOptions, HttpServer, Profiles, Relay, SealingKeys,
+};
 use mcpool_manager::ConnectionManager;
 use mcpool_testkit::{Behavior, Era, fixtures::http::HttpFixture};
 use reqwest::{RequestBuilder, StatusCode};
@@ -169,6 +174,17 @@ impl Served {
             .await
             .unwrap()
     }
+}
+
+/// What a gateway has audited.
+pub(crate) type Audit = Arc<Mutex<Vec<AuditEntry>>>;
+
+/// The gateway with an audit that is kept.
+pub(crate) fn audited(builder: GatewayBuilder) -> (GatewayBuilder, Audit) {
+    let entries = Audit::default();
+    let kept = Arc::clone(&entries);
+    let builder = builder.with_audit(move |entry| kept.lock().unwrap().push(entry));
+    (builder, entries)
 }
 
 /// The first message of an older client.

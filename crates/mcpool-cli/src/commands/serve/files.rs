@@ -43,16 +43,8 @@ pub(super) fn tls(path: &Path, chain: &str, key: &str) -> Result<Tls, Failure> {
 
 /// Reads a file. One that is too long is refused: half of it would be other keys.
 pub(super) fn read(path: &Path) -> Result<String, Failure> {
-    let bytes = mcpool_files::read_regular(path, MAX_KEY_FILE).map_err(|error| {
-        let failure = not_used(path, &error);
-        match error.kind() {
-            std::io::ErrorKind::NotFound => failure.with_hint(text!(
-                "--keys: `mcpool serve key add NAME --keys FILE` makes it; --key-file and \
-                 --pool-key: `openssl rand -base64 32 > FILE` does"
-            )),
-            _ => failure,
-        }
-    })?;
+    let bytes = mcpool_files::read_regular(path, MAX_KEY_FILE);
+    let bytes = bytes.map_err(|error| not_used(path, &error))?;
     String::from_utf8(bytes).map_err(|_| not_used(path, &"it is no text"))
 }
 
