@@ -17,7 +17,7 @@ use crate::{
 pub(crate) struct Client {
     pub(crate) version: ProtocolVersion,
     /// What it can be asked.
-    pub(crate) capabilities: RawObject,
+    pub(crate) capabilities: Arc<RawObject>,
     /// Who it is, where that is known.
     pub(crate) principal: Option<Arc<str>>,
     /// Its session, or its connection over a stream. Over HTTP from MCP 2026-07-28 on there is none.
@@ -44,7 +44,7 @@ impl Client {
     ) -> Self {
         Self {
             version: session.version.clone(),
-            capabilities: session.capabilities.clone(),
+            capabilities: Arc::clone(&session.capabilities),
             principal: None,
             session: Some(key),
             peer: None,

@@ -331,7 +331,7 @@ impl Gateway {
             protocol: &session.version,
             carrier: if http { "http" } else { "stream" },
             principal,
-            scope: scope.key(),
+            scope,
         };
         self.0.guests.began(&visit, whole);
         let mut result = RawObject::new();
@@ -361,7 +361,8 @@ impl Gateway {
         outlet: &Outlet,
         http: bool,
     ) -> Result<Raw, RpcError> {
-        let answered = self.answered(request, client, outlet, http);
+        // In a box: each of those who wrap it would keep room for it twice.
+        let answered = Box::pin(self.answered(request, client, outlet, http));
         self.0.drain.run(answered).await
     }
 

@@ -11,6 +11,8 @@ use mcpool_core::{ProtocolVersion, Raw, RawObject, units};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::scope::Scope;
+
 /// Clients that are remembered. The one that was not heard of for the longest time makes way.
 const MAX_GUESTS: usize = 256;
 
@@ -56,7 +58,7 @@ pub(crate) struct Visit<'a> {
     pub(crate) protocol: &'a ProtocolVersion,
     pub(crate) carrier: &'static str,
     pub(crate) principal: Option<&'a str>,
-    pub(crate) scope: String,
+    pub(crate) scope: &'a Scope,
 }
 
 /// What a client says of itself.
@@ -92,7 +94,9 @@ impl Guests {
             Some(session) => session.to_owned(),
             None => format!(
                 "{:?} {} {} {said:?}",
-                visit.principal, visit.carrier, visit.scope
+                visit.principal,
+                visit.carrier,
+                visit.scope.key()
             ),
         };
         let (now, heard) = (SystemTime::now(), Instant::now());
@@ -108,7 +112,7 @@ impl Guests {
             protocol: visit.protocol.to_string(),
             carrier: visit.carrier,
             principal: visit.principal.map(Arc::from),
-            scope: visit.scope.clone(),
+            scope: visit.scope.key(),
             since: now,
             last_seen: now,
             requests: 0,
@@ -156,7 +160,7 @@ mod tests {
             protocol,
             carrier: "http",
             principal: None,
-            scope: "pool".to_owned(),
+            scope: &Scope::Pool,
         }
     }
 

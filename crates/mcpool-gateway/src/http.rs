@@ -14,6 +14,7 @@
 mod api;
 mod at_once;
 mod body;
+mod exchange;
 mod forward;
 mod headers;
 mod health;
@@ -34,11 +35,11 @@ use axum::{
     Router,
     extract::{Path, Request, State},
     http::{Method, StatusCode, header},
-    middleware,
+    middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::{any, get, post},
 };
-use mcpool_core::{RpcError, ServerName};
+use mcpool_core::{ErrorKind, RpcError, ServerName};
 use tokio::sync::Semaphore;
 
 pub(crate) use self::visitor::Visitor;
@@ -250,19 +251,23 @@ impl Gateway {
             .route("/api/v1/events", get(api::events))
             .route("/api/v1/servers/{server}/tools", get(api::tools))
             .route("/api/v1/servers/{server}/{action}", post(api::act))
-            .layer(middleware::from_fn_with_state(
-                Arc::clone(&front),
-                peer::note,
-            ))
-            .layer(middleware::from_fn_with_state(
-                Arc::clone(&front),
-                origin::check,
-            ))
+            // One layer: each costs a request several allocations.
+            .layer(middleware::from_fn_with_state(Arc::clone(&front), checked))
             // Probes come by addresses of their own, and hold nothing.
             .route("/healthz", get(health::alive))
             .route("/readyz", get(health::ready))
             .with_state(front)
     }
+}
+
+/// What is served to requests that may come here.
+async fn checked(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
+    if let Some(refusal) = origin::refusal(&front, &mut request) {
+        return refusal;
+    }
+    let with = front.note_peer(&mut request);
+    let response = next.run(request).await;
+    front.judge(with, response)
 }
 
 async fn pool(State(front): State<Arc<Front>>, place: Place, request: Request) -> Response {
@@ -291,12 +296,13 @@ async fn server(
     place: Place,
     request: Request,
 ) -> Response {
-    let names = front.gateway.0.manager.names();
-    match ServerName::new(&name) {
-        Ok(name) if names.contains(&name) => {
-            serve(front, Scope::Server(name), place, request).await
-        }
-        _ => {
+    let known = ServerName::new(&name).ok().filter(|name| {
+        let found = front.gateway.0.manager.server(name.as_str());
+        !found.is_err_and(|error| error.kind() == ErrorKind::UnknownServer)
+    });
+    match known {
+        Some(name) => serve(front, Scope::Server(name), place, request).await,
+        None => {
             front
                 .nothing_there(&place, request.headers(), "there is no such server")
                 .await

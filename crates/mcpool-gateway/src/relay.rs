@@ -120,7 +120,6 @@ pub(crate) struct ClientCaller {
     client: Client,
     /// Distinguishes the client from others, where its requests are known to be of one.
     key: Option<Arc<str>>,
-    offered: Offered,
     outlet: Outlet,
     /// Where questions of a call that can be parked go.
     parking: Option<mpsc::Sender<Question>>,
@@ -135,9 +134,7 @@ impl ClientCaller {
         outlet: Outlet,
         parking: Option<mpsc::Sender<Question>>,
     ) -> Self {
-        let capabilities = client.capabilities.to_raw();
         Self {
-            offered: Offered::read(&capabilities.unwrap_or_else(|_| Raw::empty_object())),
             client,
             key,
             outlet,
@@ -169,7 +166,9 @@ impl Caller for ClientCaller {
     }
 
     async fn answer(&self, server: &ServerName, request: ServerRequest) -> Result<Raw, RpcError> {
-        self.offered.check(&request)?;
+        let capabilities = self.client.capabilities.to_raw();
+        let capabilities = capabilities.unwrap_or_else(|_| Raw::empty_object());
+        Offered::read(&capabilities).check(&request)?;
         // Anybody who is asked must know who asks (MCP, "Elicitation", security considerations).
         let params = signed(request.params.as_ref(), server);
         let Some(parking) = &self.parking else {

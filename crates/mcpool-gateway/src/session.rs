@@ -1,7 +1,10 @@
 //! Sessions of older clients: a sealed token that holds all there is to know, so that no replica
 //! has to remember it (MCP 2025-11-25, "Session Management").
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use mcpool_core::{ProtocolVersion, Raw, RawObject, Result};
 use serde::{Deserialize, Serialize};
@@ -25,7 +28,7 @@ pub(crate) struct Session {
     pub(crate) version: ProtocolVersion,
     /// What the client can be asked, as far as it concerns servers.
     #[serde(rename = "c")]
-    pub(crate) capabilities: RawObject,
+    pub(crate) capabilities: Arc<RawObject>,
     /// Whose it is.
     #[serde(rename = "p")]
     principal: Option<String>,
@@ -53,7 +56,7 @@ impl Session {
         Self {
             id: format!("{:032x}", rand::random::<u128>()),
             version,
-            capabilities: kept(capabilities),
+            capabilities: Arc::new(kept(capabilities)),
             principal: principal.map(str::to_owned),
             scope: scope.key(),
             expires: seconds(SystemTime::now()).saturating_add(lifetime.as_secs()),
@@ -77,8 +80,7 @@ impl Session {
         principal: Option<&str>,
         scope: &Scope,
     ) -> Option<Self> {
-        let text = String::from_utf8(keys.open(PURPOSE, token)?).ok()?;
-        let session: Self = Raw::from_text(text).ok()?.parse().ok()?;
+        let session: Self = serde_json::from_slice(&keys.open(PURPOSE, token)?).ok()?;
         let is_theirs = session.principal.as_deref() == principal
             && session.scope == scope.key()
             && session.expires > seconds(SystemTime::now());

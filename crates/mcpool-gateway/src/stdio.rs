@@ -327,7 +327,7 @@ impl Connection {
         let declared = era::declared(&meta, Gateway::speaks(false))?;
         Ok(Client {
             version: ProtocolVersion::LATEST,
-            capabilities: declared.capabilities,
+            capabilities: Arc::new(declared.capabilities),
             principal: None,
             session: Some(Arc::clone(&self.owner)),
             peer: None,
@@ -348,7 +348,7 @@ impl Connection {
             protocol: session.map_or(&latest, |session| &session.version),
             carrier: "stream",
             principal: None,
-            scope: self.scope.key(),
+            scope: &self.scope,
         };
         self.gateway.0.guests.seen(&visit, meta);
     }

@@ -1,12 +1,9 @@
 //! Who may send requests to the gateway by which name: the check against web pages that reach it
 //! through a name of their own (DNS rebinding).
 
-use std::sync::Arc;
-
 use axum::{
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderMap, StatusCode, header},
-    middleware::Next,
     response::Response,
 };
 use mcpool_core::{Raw, RpcError};
@@ -70,31 +67,27 @@ fn name_of(host: &str) -> &str {
     }
 }
 
-/// Refuses requests by names that are not allowed.
-pub(super) async fn check(
-    State(front): State<Arc<Front>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+/// The refusal of a request by a name that is not allowed.
+pub(super) fn refusal(front: &Front, request: &mut Request) -> Option<Response> {
     let refused = |why| {
         let error = RpcError::new(RpcError::INVALID_REQUEST, why);
-        reply::refused(StatusCode::FORBIDDEN, &Raw::null(), error)
+        Some(reply::refused(StatusCode::FORBIDDEN, &Raw::null(), error))
     };
-    if front.arrived(&mut request).is_err() {
+    if front.arrived(request).is_err() {
         return refused("this hop is not one of a replica of this gateway");
     }
     if request.extensions().get::<Hopped>().is_some() {
         // It was checked where it came in.
-        return next.run(request).await;
+        return None;
     }
     let authority = request
         .uri()
         .authority()
         .map(|authority| authority.as_str());
-    if front.allowed.request(request.headers(), authority) {
-        return next.run(request).await;
+    match front.allowed.request(request.headers(), authority) {
+        true => None,
+        false => refused("this `Host` or `Origin` is not allowed here"),
     }
-    refused("this `Host` or `Origin` is not allowed here")
 }
 
 #[cfg(test)]

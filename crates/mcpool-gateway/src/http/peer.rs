@@ -3,14 +3,12 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
     time::Duration,
 };
 
 use axum::{
-    extract::{ConnectInfo, Request, State},
+    extract::{ConnectInfo, Request},
     http::{HeaderMap, HeaderName, StatusCode, header},
-    middleware::Next,
     response::Response,
 };
 use governor::{
@@ -130,35 +128,39 @@ fn network(peer: IpAddr) -> IpAddr {
     }
 }
 
-/// Says where a request comes from, and answers a peer whose credentials fail too often with 429.
-/// Good credentials are taken all the same: others may come from the same address.
-pub(super) async fn note(
-    State(front): State<Arc<Front>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let hopped = request.extensions().get::<Hopped>().copied();
-    let peer = match hopped {
-        // The replica that got it knows.
-        Some(hopped) => hopped.peer,
-        None => {
-            let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
-            let connection = connection.map(|ConnectInfo(address)| address.ip());
-            connection.map(|address| front.proxies.peer(address, request.headers()))
-        }
-    };
-    request.extensions_mut().insert(Peer(peer));
-    let tries = hopped.is_none() && request.headers().contains_key(header::AUTHORIZATION);
-    let response = next.run(request).await;
-    if tries
-        && response.status() == StatusCode::UNAUTHORIZED
-        && let Some(peer) = peer
-        && let Err(wait) = front.failures.count(peer)
-    {
-        tracing::debug!(%peer, "credentials failed too often");
-        return reply::too_many(&Raw::null(), wait);
+/// A request whose credentials count against its peer when they are not good.
+pub(super) struct Try(Option<IpAddr>);
+
+impl Front {
+    /// Notes where a request comes from.
+    pub(super) fn note_peer(&self, request: &mut Request) -> Try {
+        let hopped = request.extensions().get::<Hopped>().copied();
+        let peer = match hopped {
+            // The replica that got it knows.
+            Some(hopped) => hopped.peer,
+            None => {
+                let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
+                let connection = connection.map(|ConnectInfo(address)| address.ip());
+                connection.map(|address| self.proxies.peer(address, request.headers()))
+            }
+        };
+        request.extensions_mut().insert(Peer(peer));
+        let tries = hopped.is_none() && request.headers().contains_key(header::AUTHORIZATION);
+        Try(peer.filter(|_| tries))
     }
-    response
+
+    /// Counts credentials that were not good, and answers a peer whose credentials fail too often
+    /// with 429. Good ones are taken all the same: others may come from the same address.
+    pub(super) fn judge(&self, Try(peer): Try, response: Response) -> Response {
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let Some(peer) = peer
+            && let Err(wait) = self.failures.count(peer)
+        {
+            tracing::debug!(%peer, "credentials failed too often");
+            return reply::too_many(&Raw::null(), wait);
+        }
+        response
+    }
 }
 
 #[cfg(test)]

@@ -8,28 +8,16 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
 };
-use futures::{Stream, StreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 use mcpool_core::{
     Message, NotAMessage, ParsedLine, ProtocolVersion, Raw, RawObject, ResponseId, RpcError,
     ServerRequest, encode_response, parse_line,
 };
-use tokio::{
-    sync::mpsc,
-    task::{AbortHandle, JoinHandle},
-};
 
-use super::{Front, Visitor, body, headers, reply, standing};
+use super::{Front, Visitor, body, exchange::Exchange, headers, reply, standing};
 use crate::{
-    client::Client,
-    era,
-    flights::Flight,
-    gateway::Gateway,
-    guests::Visit,
-    limits::Turn,
-    outlet::{MESSAGE_QUEUE, Outlet},
-    own::ROOTS_CHANGED,
-    session::Session,
-    tool_search,
+    client::Client, era, gateway::Gateway, guests::Visit, limits::Turn, own::ROOTS_CHANGED,
+    session::Session, tool_search,
 };
 
 /// When a client with too many requests under way may send the next.
@@ -257,7 +245,7 @@ async fn modern(
         protocol: &ProtocolVersion::LATEST,
         carrier: "http",
         principal: visitor.principal.as_deref(),
-        scope: visitor.scope.key(),
+        scope: &visitor.scope,
     };
     front.gateway.0.guests.seen(&visit, &meta);
     let Some(turn) = visitor.begin() else {
@@ -265,7 +253,7 @@ async fn modern(
     };
     let client = Client {
         version: ProtocolVersion::LATEST,
-        capabilities: declared.capabilities,
+        capabilities: Arc::new(declared.capabilities),
         principal: visitor.principal,
         session: None,
         peer: visitor.peer,
@@ -364,7 +352,7 @@ fn of_session(
         protocol: &session.version,
         carrier: "http",
         principal: visitor.principal.as_deref(),
-        scope: visitor.scope.key(),
+        scope: &visitor.scope,
     };
     front.gateway.0.guests.seen(&visit, &RawObject::new());
     let sets = matches!(
@@ -454,121 +442,8 @@ fn too_many() -> Refused {
     (StatusCode::TOO_MANY_REQUESTS, error)
 }
 
-/// What came of a request; `None` when its client cancelled it.
-type Outcome = Option<Result<Raw, RpcError>>;
-
-/// A request that is being served.
-struct Exchange {
-    id: Raw,
-    /// What is said in its course.
-    messages: mpsc::Receiver<String>,
-    task: JoinHandle<Outcome>,
-    /// What came of it, once it has ended.
-    outcome: Option<Outcome>,
-    /// Ends it with its client's connection, from MCP 2026-07-28 on.
-    ends: Option<Ends>,
-}
-
-/// Ends a task when it is dropped.
-struct Ends(AbortHandle);
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl Exchange {
-    /// Begins to serve a request: one of a session has its flight.
-    fn begin(
-        front: Arc<Front>,
-        client: Client,
-        request: ServerRequest,
-        owner: Arc<str>,
-        flight: Option<Flight>,
-    ) -> Self {
-        let (sender, messages) = mpsc::channel(MESSAGE_QUEUE);
-        let gateway = front.gateway.clone();
-        let outlet = Outlet::new(sender, Arc::clone(&gateway.0.questions), owner);
-        let id = request.id.clone();
-        let is_modern = client.is_modern();
-        let task = tokio::spawn(async move {
-            let answer = gateway.answer(&request, &client, &outlet, true);
-            match &flight {
-                Some(flight) => flight.run(answer).await,
-                None => Some(answer.await),
-            }
-        });
-        Self {
-            id,
-            messages,
-            ends: is_modern.then(|| Ends(task.abort_handle())),
-            task,
-            outcome: None,
-        }
-    }
-
-    /// The next thing that is said in its course; `None` when it has ended.
-    async fn next(&mut self) -> Option<String> {
-        if self.outcome.is_none() {
-            tokio::select! {
-                biased;
-                Some(message) = self.messages.recv() => return Some(message),
-                outcome = &mut self.task => {
-                    let failed = || RpcError::new(
-                        RpcError::INTERNAL,
-                        "the gateway failed over this request",
-                    );
-                    self.outcome = Some(outcome.unwrap_or_else(|_| Some(Err(failed()))));
-                }
-            }
-        }
-        // What was said before the end is given before it.
-        self.messages.try_recv().ok()
-    }
-
-    /// The answer alone where nothing else is said before it, an event stream otherwise.
-    async fn respond(mut self, may_stream: bool) -> Response {
-        while let Some(message) = self.next().await {
-            // Without a stream nobody wants to hear it.
-            if may_stream {
-                return reply::events(stream::iter([message]).chain(self.into_messages()));
-            }
-        }
-        let is_modern = self.ends.is_some();
-        // It was cancelled: there is no answer.
-        let Some(outcome) = self.outcome.take().flatten() else {
-            return reply::accepted();
-        };
-        let status = match &outcome {
-            Err(error) if is_modern => status_of(error),
-            _ => StatusCode::OK,
-        };
-        match encode_response(&self.id, &outcome) {
-            Ok(message) => reply::json(status, message),
-            Err(error) => {
-                let error = crate::fault::rpc(&error);
-                reply::refused(StatusCode::INTERNAL_SERVER_ERROR, &self.id, error)
-            }
-        }
-    }
-
-    /// What is said, and the answer at its end.
-    fn into_messages(self) -> impl Stream<Item = String> + Send + 'static {
-        stream::unfold(Some(self), |exchange| async move {
-            let mut exchange = exchange?;
-            if let Some(message) = exchange.next().await {
-                return Some((message, Some(exchange)));
-            }
-            let outcome = exchange.outcome.take().flatten()?;
-            let line = encode_response(&exchange.id, &outcome).ok()?;
-            Some((line, None))
-        })
-    }
-}
-
 /// The HTTP status of an error of MCP 2026-07-28.
-fn status_of(error: &RpcError) -> StatusCode {
+pub(super) fn status_of(error: &RpcError) -> StatusCode {
     match error.code {
         RpcError::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
         RpcError::HEADER_MISMATCH

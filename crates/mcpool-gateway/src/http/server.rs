@@ -197,11 +197,11 @@ impl Connection {
         stream.set_write_timeout(Some(self.server.write_timeout));
         let stream = Box::pin(stream);
         match &self.server.tls {
-            None => self.speak(stream).await,
+            None => Box::pin(self.speak(stream)).await,
             Some(tls) => {
                 let handshake = tls.acceptor().accept(stream);
                 match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
-                    Ok(Ok(stream)) => self.speak(stream).await,
+                    Ok(Ok(stream)) => Box::pin(self.speak(stream)).await,
                     Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                     Err(_) => tracing::debug!("a TLS handshake took too long"),
                 }

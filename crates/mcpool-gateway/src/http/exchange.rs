@@ -1,0 +1,175 @@
+//! One request that is being served: where the work on it is done, and how its answer goes out.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use axum::{http::StatusCode, response::Response};
+use futures::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream};
+use mcpool_core::{Raw, RpcError, ServerRequest, encode_response};
+use tokio::{runtime::Handle, sync::mpsc};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Front, post::status_of, reply};
+use crate::{
+    client::Client,
+    flights::Flight,
+    outlet::{MESSAGE_QUEUE, Outlet},
+};
+
+/// What came of a request; `None` when its client cancelled it.
+type Outcome = Option<Result<Raw, RpcError>>;
+
+/// A request that is being served.
+///
+/// Dropping it, when the connection breaks, cancels the request of a client of MCP 2026-07-28. That
+/// of an older client goes on: a disconnect is no cancel up to 2025-11-25.
+pub(super) struct Exchange {
+    id: Raw,
+    /// What is said in its course.
+    messages: mpsc::Receiver<String>,
+    work: Work,
+    /// What came of it, once it has ended.
+    outcome: Option<Outcome>,
+    is_modern: bool,
+}
+
+/// The work on a request. The task of its connection does it while that waits for the answer: a
+/// task of its own would be one more that the runtime has to wake, twice. It gets one where the
+/// connection may stop to wait for it.
+enum Work {
+    Here(BoxFuture<'static, Outcome>),
+    Apart(AbortOnDropHandle<Outcome>),
+    /// It has ended, or nobody waits for it any more.
+    Over,
+}
+
+impl Work {
+    /// Goes on in a task of its own.
+    fn move_apart(&mut self) {
+        *self = match std::mem::replace(self, Self::Over) {
+            Self::Here(work) => Self::Apart(AbortOnDropHandle::new(tokio::spawn(work))),
+            apart => apart,
+        };
+    }
+
+    /// Waits for its end.
+    async fn ended(&mut self) -> Outcome {
+        let outcome = match self {
+            Self::Here(work) => work.await,
+            // It caught its panic, and who aborts it does not wait.
+            Self::Apart(task) => task.await.unwrap_or_else(|_| failed()),
+            Self::Over => failed(),
+        };
+        *self = Self::Over;
+        outcome
+    }
+}
+
+fn failed() -> Outcome {
+    let why = "the gateway failed over this request";
+    Some(Err(RpcError::new(RpcError::INTERNAL, why)))
+}
+
+impl Exchange {
+    /// Begins to serve a request: one of a session has its flight.
+    pub(super) fn begin(
+        front: Arc<Front>,
+        client: Client,
+        request: ServerRequest,
+        owner: Arc<str>,
+        flight: Option<Flight>,
+    ) -> Self {
+        let (sender, messages) = mpsc::channel(MESSAGE_QUEUE);
+        let gateway = front.gateway.clone();
+        let outlet = Outlet::new(sender, Arc::clone(&gateway.0.questions), owner);
+        let id = request.id.clone();
+        let is_modern = client.is_modern();
+        let work = async move {
+            let answer = gateway.answer(&request, &client, &outlet, true);
+            match &flight {
+                Some(flight) => flight.run(answer).await,
+                None => Some(answer.await),
+            }
+        };
+        let work = AssertUnwindSafe(work).catch_unwind();
+        let work = work.map(|outcome| outcome.unwrap_or_else(|_| failed()));
+        Self {
+            id,
+            messages,
+            work: Work::Here(work.boxed()),
+            outcome: None,
+            is_modern,
+        }
+    }
+
+    /// The next thing that is said in its course; `None` when it has ended.
+    async fn next(&mut self) -> Option<String> {
+        if self.outcome.is_none() {
+            tokio::select! {
+                biased;
+                Some(message) = self.messages.recv() => return Some(message),
+                outcome = self.work.ended() => self.outcome = Some(outcome),
+            }
+        }
+        // What was said before the end is given before it.
+        self.messages.try_recv().ok()
+    }
+
+    /// The answer alone where nothing else is said before it, an event stream otherwise.
+    pub(super) async fn respond(mut self, may_stream: bool) -> Response {
+        while let Some(message) = self.next().await {
+            // Without a stream nobody wants to hear it.
+            if may_stream {
+                return reply::events(stream::iter([message]).chain(self.into_messages()));
+            }
+        }
+        // It was cancelled: there is no answer.
+        let Some(outcome) = self.outcome.take().flatten() else {
+            return reply::accepted();
+        };
+        let status = match &outcome {
+            Err(error) if self.is_modern => status_of(error),
+            _ => StatusCode::OK,
+        };
+        match encode_response(&self.id, &outcome) {
+            Ok(message) => reply::json(status, message),
+            Err(error) => {
+                let error = crate::fault::rpc(&error);
+                reply::refused(StatusCode::INTERNAL_SERVER_ERROR, &self.id, error)
+            }
+        }
+    }
+
+    /// What is said, and the answer at its end. The work goes on while the client does not read.
+    pub(super) fn into_messages(mut self) -> impl Stream<Item = String> + Send + 'static {
+        self.work.move_apart();
+        stream::unfold(Some(self), |exchange| async move {
+            let mut exchange = exchange?;
+            if let Some(message) = exchange.next().await {
+                return Some((message, Some(exchange)));
+            }
+            let outcome = exchange.outcome.take().flatten()?;
+            let line = encode_response(&exchange.id, &outcome).ok()?;
+            Some((line, None))
+        })
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.is_modern {
+            return;
+        }
+        match std::mem::replace(&mut self.work, Work::Over) {
+            Work::Here(work) => {
+                // Without a runtime nothing goes on.
+                if let Ok(runtime) = Handle::try_current() {
+                    runtime.spawn(work);
+                }
+            }
+            Work::Apart(task) => {
+                task.detach();
+            }
+            Work::Over => {}
+        }
+    }
+}
