@@ -20,6 +20,7 @@ mod logging;
 mod named;
 #[cfg(feature = "nats")]
 mod nats;
+mod nesting;
 mod off_thread;
 mod open_files;
 #[cfg(all(unix, feature = "gateway"))]

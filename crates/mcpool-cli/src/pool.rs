@@ -73,6 +73,15 @@ struct Status {
 /// # Errors
 /// When there is no place for it that is the user's alone.
 pub(crate) fn socket_of(files: &config_files::Files) -> io::Result<PathBuf> {
+    let digest = digest_of(files)?;
+    Ok(directory()?.join(format!("{digest}.sock")))
+}
+
+/// What these config files are known by.
+///
+/// # Errors
+/// When one is not there.
+pub(crate) fn digest_of(files: &config_files::Files) -> io::Result<String> {
     use config_files::Files;
     let paths = match files {
         Files::Named(paths) => paths.as_slice(),
@@ -84,13 +93,12 @@ pub(crate) fn socket_of(files: &config_files::Files) -> io::Result<PathBuf> {
         digest.update(path.as_os_str().as_encoded_bytes());
         digest.update([0]);
     }
-    let digest: String = digest
-        .finalize()
+    let digest = digest.finalize();
+    Ok(digest
         .iter()
         .take(8)
         .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Ok(directory()?.join(format!("{digest}.sock")))
+        .collect())
 }
 
 /// Where gateways of this user listen, or have listened.

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 /// The name under which an application knows one server.
 ///
 /// A name is not empty, has at most [`ServerName::MAX_LEN`] bytes, no character that
-/// [cannot be shown](crate::is_unshowable), and no white space at either end. Cloning it is one reference count.
+/// [cannot be shown](crate::is_unshowable), and no white space at either end. It stands in paths, so it is
+/// neither `.` nor `..`. Cloning it is one reference count.
 ///
 /// ```
 /// use mcpool_core::ServerName;

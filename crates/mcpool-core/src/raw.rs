@@ -4,7 +4,10 @@ mod checked;
 
 use std::{borrow::Cow, fmt};
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer as _, Serialize,
+    de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use crate::surrogates;
@@ -100,6 +103,41 @@ impl Raw {
             Cow::Borrowed(_) => Err(error),
         })
     }
+}
+
+/// The elements of an array as text; `None` when there are more than `most`, for each takes room,
+/// and many short ones take far more than their text.
+///
+/// # Errors
+/// What `serde_json` says of a text that is no array.
+pub(crate) fn elements(text: &str, most: usize) -> serde_json::Result<Option<Vec<&RawValue>>> {
+    struct AtMost(usize);
+
+    impl<'de> Visitor<'de> for AtMost {
+        type Value = Option<Vec<&'de RawValue>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut elements = Vec::new();
+            while let Some(element) = seq.next_element()? {
+                if elements.len() == self.0 {
+                    // The rest is read for its syntax alone.
+                    while seq.next_element::<IgnoredAny>()?.is_some() {}
+                    return Ok(None);
+                }
+                elements.push(element);
+            }
+            Ok(Some(elements))
+        }
+    }
+
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let elements = deserializer.deserialize_seq(AtMost(most))?;
+    deserializer.end()?;
+    Ok(elements)
 }
 
 fn on_one_line(text: String) -> String {

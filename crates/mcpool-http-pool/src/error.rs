@@ -105,7 +105,8 @@ pub(crate) fn read_error(error: reqwest::Error) -> Error {
 /// | 401 that offers only what no login gets (`Basic`, `Negotiate` …) | `Forbidden`, with the challenge | rejected |
 /// | 403 | `Forbidden`, with the challenge | rejected |
 /// | 429, 503 with `Retry-After` | `RateLimited` | rejected |
-/// | 404, 405, 408, 421, 425 | `HttpStatus` | rejected: nobody was there to run it |
+/// | 404, 405, 421, 425 | `HttpStatus` | rejected: nobody was there to run it |
+/// | 408 | `HttpStatus` | unknown: some servers say it of a request that ran for too long |
 /// | other 3xx and 4xx | `HttpStatus` | answered |
 /// | other 5xx | `HttpStatus` | unknown: a proxy may have lost the answer |
 #[must_use]
@@ -135,7 +136,10 @@ pub fn status_error(status: StatusCode, headers: &HeaderMap) -> Error {
         code => (
             ErrorKind::HttpStatus,
             match code {
-                404 | 405 | 408 | 421 | 425 => Delivery::Rejected,
+                404 | 405 | 421 | 425 => Delivery::Rejected,
+                // RFC 9110 means a request that did not come whole, but frameworks answer so when a
+                // handler runs into its timeout.
+                408 => Delivery::Unknown,
                 400..=499 => Delivery::Answered,
                 _ => Delivery::Unknown,
             },
@@ -406,6 +410,7 @@ mod tests {
             (403, &plain, Forbidden, Rejected),
             (404, &plain, HttpStatus, Rejected),
             (405, &plain, HttpStatus, Rejected),
+            (408, &plain, HttpStatus, Unknown),
             (400, &plain, HttpStatus, Answered),
             (301, &plain, HttpStatus, Answered),
             (429, &plain, RateLimited, Rejected),

@@ -37,6 +37,7 @@ use crate::{
     app::App,
     exit::{Exit, Failure},
     global::parse_duration,
+    nesting::Nesting,
     off_thread::off_thread,
     reload,
     render::out,
@@ -376,6 +377,7 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     };
     let recorder = args.recorder()?;
     let oauth = args.oauth()?;
+    let nesting = Nesting::enter(&app.global)?;
     #[cfg(feature = "nats")]
     let (loaded, watcher) = app.read_watched(!args.fleet.nats.is_given()).await?;
     #[cfg(not(feature = "nats"))]
@@ -389,6 +391,7 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     app.prepare(&loaded).await?;
     let mut specs = loaded.servers;
     in_background(&mut specs);
+    nesting.mark(&mut specs);
     let manager = app.managed(specs).await?;
     let global = app.global.clone();
     let followed = profiles.clone();
@@ -412,6 +415,7 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
         let follow = reload::follow(manager.clone(), watcher, move |loaded, specs| {
             followed.replace(&self::profiles(loaded));
             in_background(specs);
+            nesting.mark(specs);
             global.set_connect_timeout(specs);
             #[cfg(feature = "nats")]
             if let Some(pool) = &pool {

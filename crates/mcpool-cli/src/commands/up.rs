@@ -60,6 +60,7 @@ pub(crate) async fn up(app: &App, args: UpArgs) -> Outcome {
     config_files::report(&app.global, &loaded.problems, None);
     let socket =
         pool::socket_of(&files).map_err(|error| failed("the runtime directory", &error))?;
+    let _turn = turn(&socket).await?;
     if let Some(running) = pool::find(&app.global).await {
         return out::print(&text!(
             "a gateway runs already, as process {}, at {}\n",
@@ -84,9 +85,11 @@ pub(crate) async fn up(app: &App, args: UpArgs) -> Outcome {
         Ok(Ok(true)) => drop(starting.0.take()),
         _ => {
             drop(starting);
-            let why = log::tail(&log).unwrap_or_default();
-            return Err(Failure::usage(text!("the gateway did not start:\n{}", why))
-                .with_hint(text!("its log is {}", log)));
+            let mut why = text!("the gateway did not start:");
+            for line in log::tail(&log).unwrap_or_default().lines() {
+                why.push(&text!("\n{}", line));
+            }
+            return Err(Failure::usage(why).with_hint(text!("its log is {}", log)));
         }
     }
     let mut text = text!("a gateway runs at {}\n", socket);
@@ -103,6 +106,27 @@ pub(crate) async fn up(app: &App, args: UpArgs) -> Outcome {
         named
     ));
     out::print(&text)
+}
+
+/// Waits until no other `up` starts a gateway at this socket, and one that is ending has ended: what
+/// is given back keeps others waiting.
+async fn turn(socket: &Path) -> Result<File, Failure> {
+    let place = socket.to_owned();
+    let turn = off_thread(move || {
+        let starting = open_lock(&place.with_extension("starting"))?;
+        starting.lock()?;
+        if std::os::unix::net::UnixStream::connect(&place).is_err() {
+            open_lock(&lock_of(&place))?.lock_shared()?;
+        }
+        Ok(starting)
+    });
+    match tokio::time::timeout(START_TIMEOUT, turn).await {
+        Ok(turn) => turn?.map_err(|error| failed("the lock of the gateway", &error)),
+        Err(_) => Err(Failure::usage(text!(
+            "another gateway starts or ends at {}",
+            socket
+        ))),
+    }
 }
 
 /// A path as a shell reads it.
@@ -243,13 +267,7 @@ pub(super) async fn serve(gateway: &Gateway, socket: PathBuf) -> Result<(), Fail
 
 /// Binds the socket, unless somebody serves it.
 fn claim(socket: &Path) -> io::Result<Option<(File, UnixListener)>> {
-    let mut options = OpenOptions::new();
-    let lock = options
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(lock_of(socket))?;
+    let lock = open_lock(&lock_of(socket))?;
     if lock.try_lock().is_err() {
         return Ok(None);
     }
@@ -260,6 +278,13 @@ fn claim(socket: &Path) -> io::Result<Option<(File, UnixListener)>> {
     let listener = UnixListener::bind(socket)?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
     Ok(Some((lock, listener)))
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    // A shared lock wants a file that can be read on some systems.
+    options.read(true).mode(0o600).open(path)
 }
 
 fn lock_of(socket: &Path) -> PathBuf {

@@ -39,6 +39,25 @@ fn nothing_is_written_before_one_says_so() {
 }
 
 #[test]
+fn what_is_no_url_is_not_written() {
+    let place = Place::with(json!({}));
+    let file = cursor(&place);
+    let before = text(&file);
+    for url in [
+        "",
+        "javascript:alert(1)",
+        "http://",
+        "http:///mcp",
+        "http://x/mcp\ny",
+    ] {
+        let run = place.run(&["serve", "install", "cursor", "--write", "--url", url]);
+        assert_eq!(run.code(), 2, "{url:?}: {}", run.stdout());
+        assert!(run.stderr().contains("is not a URL"), "{}", run.stderr());
+        assert_eq!(text(&file), before);
+    }
+}
+
+#[test]
 fn servers_are_moved_and_come_back() {
     let place = Place::with(json!({"demo": good()}));
     let file = cursor(&place);

@@ -17,7 +17,41 @@ use nix::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Place, good, processes_with, scripted, scripted_life, until};
+use crate::support::{PATIENCE, Place, Run, good, processes_with, scripted, scripted_life, until};
+
+#[test]
+fn a_gateway_is_not_started_by_its_own_server() {
+    let place = Place::with(json!({}));
+    let said = place.path().join("said");
+    let script = format!(
+        "printenv MCPOOL_WITHIN > '{0}.new'; mv '{0}.new' '{0}'; exec cat",
+        said.display()
+    );
+    let config = json!({"mcpServers": {"inner": {"command": "sh", "args": ["-c", script]}}});
+    std::fs::write(place.path().join("servers.json"), config.to_string()).unwrap();
+    let serve = |place: &Place| {
+        let mut command = place.command(&["serve", "--stdio"]);
+        command.stdin(Stdio::null());
+        command
+    };
+    let mut outer = serve(&place).stdin(Stdio::piped()).spawn().unwrap();
+    let within = until("its server is started", || {
+        std::fs::read_to_string(&said).ok()
+    });
+    drop(outer.stdin.take());
+    outer.wait().unwrap();
+    let inner = Run::of(serve(&place).env("MCPOOL_WITHIN", within.trim()));
+    assert_eq!(inner.code(), 2, "{}", inner.stderr());
+    assert!(
+        inner.stderr().contains("of its own config"),
+        "{}",
+        inner.stderr()
+    );
+    // One of another config may be behind it.
+    let other = Place::with(json!({}));
+    let behind = Run::of(serve(&other).env("MCPOOL_WITHIN", within.trim()));
+    assert_eq!(behind.code(), 0, "{}", behind.stderr());
+}
 
 #[test]
 fn a_client_at_standard_input_is_served() {

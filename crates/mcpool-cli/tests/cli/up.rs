@@ -1,9 +1,12 @@
 //! `mcpool up`, `mcpool down`, and the commands that use what runs between them.
 
 use std::{
-    os::unix::{fs::PermissionsExt as _, net::UnixListener},
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        net::UnixListener,
+    },
     path::PathBuf,
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use nix::{
@@ -74,6 +77,60 @@ fn says_pid() -> Value {
     scripted(
         r#"printf '{"jsonrpc":"2.0","id":%s,"result":{"content":[{"type":"text","text":"%s"}]}}\n' "$id" $$$$"#,
     )
+}
+
+#[test]
+fn of_several_that_start_one_there_is_one_gateway() {
+    let home = Home::with(json!({"demo": good()}));
+    let begin = |_| {
+        let mut command = home.command(&["up"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let all: Vec<_> = (0..8).map(begin).collect();
+    let mut started = 0;
+    for one in all {
+        let done = one.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{stderr}");
+        let stdout = String::from_utf8_lossy(&done.stdout);
+        started += usize::from(stdout.starts_with("a gateway runs at "));
+    }
+    assert_eq!(started, 1);
+    adds(&home);
+}
+
+#[test]
+fn one_that_ends_is_waited_for() {
+    let home = Home::with(json!({"demo": good()}));
+    assert_eq!(home.run(&["up"]).code(), 0);
+    let lock = home.sockets()[0].with_extension("lock");
+    assert_eq!(home.run(&["down"]).code(), 0);
+    // As the one that is ending has it until its servers have ended.
+    let held = std::fs::File::open(&lock).unwrap();
+    held.lock().unwrap();
+    let inode = format!(":{} ", held.metadata().unwrap().ino());
+    let mut next = home.command(&["up"]).spawn().unwrap();
+    until("it waits for the lock, or gives up", || {
+        let locks = std::fs::read_to_string("/proc/locks").unwrap();
+        let waits = |line: &str| line.contains("->") && line.contains(&inode);
+        (locks.lines().any(waits) || next.try_wait().unwrap().is_some()).then_some(())
+    });
+    held.unlock().unwrap();
+    assert!(next.wait().unwrap().success());
+    adds(&home);
+}
+
+#[test]
+fn why_it_did_not_start_is_shown_line_by_line() {
+    let home = Home::with(json!({"demo": good()}));
+    let long = home.0.path().join("x".repeat(120));
+    std::fs::create_dir(&long).unwrap();
+    let up = Run::of(home.command(&["up"]).env("XDG_RUNTIME_DIR", long));
+    assert_eq!(up.code(), 2);
+    let said = up.stderr();
+    assert!(said.contains("did not start:\n"), "{said}");
+    assert!(!said.contains("\\n"), "{said}");
 }
 
 #[test]

@@ -73,10 +73,11 @@ impl ReadValue<Profiles> for Header<'_> {
                 .key
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-            if !is_word || member.key.is_empty() {
+            let is_step = matches!(&*member.key, "." | "..");
+            if !is_word || is_step || member.key.is_empty() {
                 self.wrong(
                     &member.value,
-                    "the name of a profile has letters, digits, `-`, `_` and `.` alone",
+                    "the name of a profile has letters, digits, `-`, `_` and `.` alone, and is neither `.` nor `..`",
                 );
                 continue;
             }

@@ -161,3 +161,15 @@ fn broken_toml_and_yaml() {
     let nothing = messages("mcp.json", "{ \"mcp_server\": {} }");
     insta::assert_snapshot!(format!("{toml}\n{yaml}\n{nothing}"));
 }
+
+#[test]
+fn names_that_are_steps_in_a_path() {
+    for step in [".", ".."] {
+        let server = format!(r#"{{"mcpServers": {{"{step}": {{"command": "npx"}}}}}}"#);
+        let said = messages("mcp.json", &server);
+        assert!(said.contains("a step in a path"), "{said}");
+        let profile = format!(r#"{{"mcpServers": {{}}, "profiles": {{"{step}": {{}}}}}}"#);
+        let said = messages("mcp.json", &profile);
+        assert!(said.contains("neither `.` nor `..`"), "{said}");
+    }
+}

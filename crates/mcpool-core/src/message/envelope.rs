@@ -9,7 +9,11 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{Notification, RequestId, RpcError, ServerRequest};
-use crate::Raw;
+use crate::{Raw, raw::elements};
+
+/// The most members of a batch. Each is kept apart, so many short ones take far more room than their
+/// text.
+const MAX_BATCH: usize = 4096;
 
 /// A message from the server.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,17 +89,20 @@ pub enum ParsedLine {
     Batch(Vec<Result<Message, NotAMessage>>),
 }
 
-/// Reads one framed text: a message, or a batch of them. A byte-order mark in front is skipped.
+/// Reads one framed text: a message, or a batch of them. A byte-order mark in front is skipped. A
+/// batch with more than 4096 members is no message.
 ///
 /// # Errors
 /// What `serde_json` says of text that is no JSON at all.
 pub fn parse_line(text: &str) -> Result<ParsedLine, serde_json::Error> {
     let text = text.trim_start_matches('\u{feff}').trim();
     if text.starts_with('[') {
-        let members: Vec<&RawValue> = serde_json::from_str(text)?;
-        return Ok(ParsedLine::Batch(
-            members.into_iter().map(read_member).collect(),
-        ));
+        return Ok(match elements(text, MAX_BATCH)? {
+            Some(members) => ParsedLine::Batch(members.into_iter().map(read_member).collect()),
+            None => ParsedLine::One(Err(NotAMessage {
+                reason: format!("it is a batch of more than {MAX_BATCH} messages"),
+            })),
+        });
     }
     if !text.starts_with('{') {
         serde_json::from_str::<IgnoredAny>(text)?;
@@ -302,6 +309,21 @@ mod tests {
         };
         let good: Vec<bool> = members.iter().map(Result::is_ok).collect();
         assert_eq!(good, [true, false, false, true]);
+    }
+
+    #[test]
+    fn a_batch_has_at_most_so_many_members() {
+        let batch = |members: usize| format!("[{}]", vec!["1"; members].join(","));
+        let ParsedLine::Batch(most) = parse_line(&batch(MAX_BATCH)).unwrap() else {
+            panic!()
+        };
+        assert_eq!(most.len(), MAX_BATCH);
+        let ParsedLine::One(Err(why)) = parse_line(&batch(MAX_BATCH + 1)).unwrap() else {
+            panic!()
+        };
+        assert!(why.reason.contains("more than 4096"), "{why}");
+        // What is no JSON is none however much stands before it.
+        assert!(parse_line(&batch(MAX_BATCH + 2).replace(']', ",}")).is_err());
     }
 
     #[test]

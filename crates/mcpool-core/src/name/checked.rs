@@ -24,6 +24,9 @@ impl ServerName {
             Some("contains a control or invisible character".to_owned())
         } else if name.trim() != name {
             Some("begins or ends with white space".to_owned())
+        } else if matches!(name, "." | "..") {
+            // `/servers/../mcp` is `/mcp` to every client that reads it as a URL.
+            Some("is a step in a path and names nothing there".to_owned())
         } else {
             None
         };
@@ -67,10 +70,10 @@ mod tests {
 
     #[test]
     fn rules() {
-        for good in ["a", "my server", "a.b/c", "日本"] {
+        for good in ["a", "my server", "a.b/c", "日本", "..."] {
             assert_eq!(ServerName::new(good).unwrap().as_str(), good);
         }
-        for bad in ["", " a", "a ", "a\nb", &"x".repeat(129)] {
+        for bad in ["", " a", "a ", "a\nb", ".", "..", &"x".repeat(129)] {
             let error = ServerName::new(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidSpec, "{bad:?}");
         }

@@ -6,10 +6,13 @@ use rmcp::model::{
     ReadResourceResult, ResourceContents, ResultType,
 };
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use super::Reply;
-use crate::{Delivery, Error, ErrorKind, Raw, RawObject, Result};
+use crate::{Delivery, Error, ErrorKind, Raw, RawObject, Result, raw::elements};
+
+/// Misfits of one list that are named; further ones are counted.
+const MAX_NAMED: usize = 20;
 
 /// A result that a verb gives.
 pub(super) trait Payload: DeserializeOwned + Send {
@@ -124,22 +127,33 @@ fn keep_readable<E: DeserializeOwned>(
     what: &str,
     odd: &mut Vec<String>,
 ) {
-    let entries = match members.get(name).filter(|member| !member.is_null()) {
-        None => Vec::new(),
-        Some(member) => match member.parse::<Vec<Raw>>() {
-            Ok(entries) => entries,
-            Err(_) => {
-                odd.push(format!("`{name}` is no list"));
-                vec![member.clone()]
-            }
-        },
-    };
-    let mut good = Vec::with_capacity(entries.len());
-    for (at, entry) in entries.into_iter().enumerate() {
+    let mut good = Vec::new();
+    let mut misfits = 0_usize;
+    let mut keep = |entry: &RawValue, at: usize| {
+        let entry = Raw::copied(entry);
         match entry.parse::<E>() {
-            Ok(_) => good.push(entry),
-            Err(error) => odd.push(format!("{what} {}: {}", at + 1, error.message())),
+            Ok(_) => return good.push(entry),
+            Err(error) if misfits < MAX_NAMED => {
+                odd.push(format!("{what} {at}: {}", error.message()));
+            }
+            Err(_) => {}
         }
+        misfits += 1;
+    };
+    if let Some(member) = members.get(name).filter(|member| !member.is_null()) {
+        match elements(member.get(), usize::MAX) {
+            Ok(entries) => {
+                let entries = entries.into_iter().flatten().zip(1..);
+                entries.for_each(|(entry, at)| keep(entry, at));
+            }
+            Err(_) => {
+                keep(member.as_raw_value(), 1);
+                odd.push(format!("`{name}` is no list"));
+            }
+        }
+    }
+    if misfits > MAX_NAMED {
+        odd.push(format!("and {} more", misfits - MAX_NAMED));
     }
     if let Ok(list) = Raw::of(&good) {
         members.insert(name, list);

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Listing, Reply};
 use crate::{
     Delivery, Error, ErrorKind, Limits, ParamHeaders, Raw, RawObject, RejectedItem, Request,
-    RequestOptions, Requester, Result, RpcError, ServerCapabilities, TransportKind,
+    RequestOptions, Requester, Result, RpcError, ServerCapabilities, TransportKind, raw::elements,
 };
 
 /// The most that a whole walk takes, whatever the number of pages.
@@ -152,24 +152,22 @@ impl<T: DeserializeOwned> Walk<T> {
                 .with_raw(answer.clone()));
         };
         let entries = match members.get(self.list.member) {
-            Some(entries) => entries.parse::<Vec<Raw>>().ok(),
+            Some(entries) => elements(entries.get(), self.limits.max_list_entries).ok(),
             None => None,
         };
         let Some(entries) = entries else {
             self.incomplete(format!("an answer holds no list `{}`", self.list.member));
             return Ok(None);
         };
+        let entries = entries.ok_or_else(|| self.too_many())?;
+        let entries: Vec<Raw> = entries.into_iter().map(Raw::copied).collect();
         if self.by_empty_cursor && self.first.as_ref() == Some(&entries) {
             // The empty cursor meant the end, and the server began again.
             return Ok(None);
         }
         self.entries = self.entries.saturating_add(entries.len());
         if self.entries > self.limits.max_list_entries {
-            return Err(self.too_large(
-                "entries",
-                self.limits.max_list_entries,
-                "max_list_entries",
-            ));
+            return Err(self.too_many());
         }
         let next = members.get("nextCursor").and_then(cursor_text);
         if self.first.is_none() && next.is_some() {
@@ -248,6 +246,11 @@ impl<T: DeserializeOwned> Walk<T> {
 
     fn incomplete(&mut self, why: String) {
         self.listing.incomplete.get_or_insert(why);
+    }
+
+    fn too_many(&self) -> Error {
+        let most = self.limits.max_list_entries;
+        self.too_large("entries", most, "max_list_entries")
     }
 
     fn too_large(&self, what: &str, limit: usize, setting: &str) -> Error {

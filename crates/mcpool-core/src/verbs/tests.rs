@@ -113,6 +113,19 @@ async fn what_does_not_fit_is_left_out_and_named() {
 }
 
 #[tokio::test]
+async fn many_misfits_are_counted() {
+    let text = format!(
+        r#"{{"content":[{}{{"type":"text","text":"a"}}]}}"#,
+        "1,".repeat(1000)
+    );
+    let reply = Script::new(&[&text]).call_tool("t", ()).await.unwrap();
+    assert_eq!(reply.content.len(), 1);
+    assert_eq!(reply.odd().len(), 21, "{:?}", reply.odd());
+    assert!(reply.odd()[19].starts_with("content block 20: "));
+    assert_eq!(reply.odd()[20], "and 980 more");
+}
+
+#[tokio::test]
 async fn a_result_that_cannot_be_read_was_answered_and_is_kept() {
     let script = Script::new(&["5", r#"{"resultType":"maybe"}"#]);
     for kept in ["5", r#"{"resultType":"maybe"}"#] {

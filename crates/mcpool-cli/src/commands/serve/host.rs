@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use axum::http::Uri;
 use clap::{Args, Subcommand};
 use mcpool::config::{
     Dialect, Edit, Folders, HostServer, HostWriter, Loader, Scope, edit_file, host_files,
@@ -16,6 +17,7 @@ use crate::{
     exit::Failure,
     off_thread::off_thread,
     render::{out, text::Text},
+    targets::is_url,
     text,
 };
 
@@ -313,6 +315,14 @@ async fn uninstall(app: &App, args: UninstallArgs) -> Outcome {
 /// What the host is to start, or to connect to.
 fn server(app: &App, url: Option<&str>) -> Result<HostServer, Failure> {
     if let Some(url) = url {
+        let has_host = |url: Uri| url.host().is_some_and(|host| !host.is_empty());
+        if !is_url(url) || !url.parse::<Uri>().is_ok_and(has_host) {
+            return Err(
+                Failure::usage(text!("{} is not a URL", url)).with_hint(text!(
+                    "`mcpool serve` says its own when it begins, such as http://127.0.0.1:7332/mcp"
+                )),
+            );
+        }
         return Ok(HostServer::Url(url.to_owned()));
     }
     let program = std::env::current_exe().map_err(|error| not_used(Path::new("mcpool"), &error))?;
