@@ -261,6 +261,7 @@ const FEATURE_SETS: &[(&str, &str)] = &[
     ("mcpool-client", "stdio"),
     ("mcpool-client", "sse"),
     ("mcpool-client", "http"),
+    ("mcpool-client", "http,gzip,sse"),
     ("mcpool", ""),
     ("mcpool", "manager,stdio"),
     ("mcpool", "auth"),

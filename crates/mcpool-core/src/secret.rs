@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
 
 /// Text that may hold a secret: the value of an environment variable or of an HTTP header.
 ///
@@ -15,19 +15,19 @@ use secrecy::{ExposeSecret, SecretString};
 /// assert_eq!(token.expose(), "hunter2");
 /// ```
 #[derive(Clone)]
-pub struct Secret(SecretString);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Wraps a text.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
-        Self(SecretString::from(text.into()))
+        Self(Zeroizing::new(text.into()))
     }
 
     /// The text itself. Never log, print or store what this returns.
     #[must_use]
     pub fn expose(&self) -> &str {
-        self.0.expose_secret()
+        &self.0
     }
 }
 

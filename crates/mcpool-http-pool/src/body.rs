@@ -1,13 +1,14 @@
 //! Reading bodies to their end: within a size, within a time.
 
-use std::{io::Write as _, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
-use flate2::write::MultiGzDecoder;
 use http::header::CONTENT_ENCODING;
 use mcpool_core::{Delivery, Error, ErrorKind, Result, Untrusted};
 use tokio::time::timeout;
 
+#[cfg(feature = "gzip")]
+use crate::gzip::Unpacker;
 use crate::{Response, error::read_error};
 
 /// A body that nobody wants is read up to here, so that its connection can be used again.
@@ -18,62 +19,78 @@ const DRAIN_TIME: Duration = Duration::from_millis(500);
 const REFUSAL_LIMIT: usize = 64 * 1024;
 const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
-/// So much compressed text is unpacked at a time: it becomes at most about a thousand times as
-/// much.
-const GZIP_STEP: usize = 1_024;
-
-/// A body that is read piece by piece. One that came compressed with gzip, though nobody asked
-/// for that, is unpacked.
+/// A body that is read piece by piece. One that came encoded, though nobody asked for that, is
+/// unpacked or refused.
 pub(crate) struct Body {
     response: Response,
     idle: Option<Duration>,
-    gzip: Option<Gzip>,
+    coding: Coding,
 }
 
-struct Gzip {
-    decoder: MultiGzDecoder<Vec<u8>>,
-    packed: Bytes,
+/// How a body is encoded.
+enum Coding {
+    Plain,
+    #[cfg(feature = "gzip")]
+    Gzip(Unpacker),
+    Unreadable(Error),
 }
 
 impl Body {
     /// `idle` is the longest wait for the next piece; `None` is for ever.
     pub(crate) fn new(response: Response, idle: Option<Duration>) -> Self {
-        let gzip = is_gzip(&response).then(|| Gzip {
-            decoder: MultiGzDecoder::new(Vec::new()),
-            packed: Bytes::new(),
-        });
         Self {
+            coding: Coding::of(&response),
             response,
             idle,
-            gzip,
         }
     }
 
     /// The next piece, `None` at the end. Cancel-safe.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>> {
-        let Some(gzip) = &mut self.gzip else {
-            return next(&mut self.response, self.idle).await;
-        };
-        loop {
-            if gzip.packed.is_empty() {
-                match next(&mut self.response, self.idle).await? {
-                    Some(chunk) => gzip.packed = chunk,
-                    None => {
-                        gzip.decoder.try_finish().map_err(not_gzip)?;
-                        let rest = std::mem::take(gzip.decoder.get_mut());
-                        return Ok((!rest.is_empty()).then(|| rest.into()));
-                    }
+        match &mut self.coding {
+            Coding::Plain => next(&mut self.response, self.idle).await,
+            Coding::Unreadable(error) => Err(error.clone()),
+            #[cfg(feature = "gzip")]
+            Coding::Gzip(unpacker) => loop {
+                if let Some(piece) = unpacker.step()? {
+                    return Ok(Some(piece));
                 }
-            }
-            let step = gzip.packed.split_to(gzip.packed.len().min(GZIP_STEP));
-            gzip.decoder.write_all(&step).map_err(not_gzip)?;
-            // Without this, an event would stay inside until the next one.
-            gzip.decoder.flush().map_err(not_gzip)?;
-            let piece = std::mem::take(gzip.decoder.get_mut());
-            if !piece.is_empty() {
-                return Ok(Some(piece.into()));
-            }
+                match next(&mut self.response, self.idle).await? {
+                    Some(packed) => unpacker.add(packed),
+                    None => return unpacker.finish(),
+                }
+            },
         }
+    }
+}
+
+impl Coding {
+    /// No request asks for any (RFC 9110, section 12.5.3).
+    fn of(response: &Response) -> Self {
+        let Some(coding) = response.headers().get(CONTENT_ENCODING) else {
+            return Self::Plain;
+        };
+        let coding = coding.as_bytes().trim_ascii();
+        if coding.is_empty() || coding.eq_ignore_ascii_case(b"identity") {
+            return Self::Plain;
+        }
+        let is_gzip =
+            coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip");
+        #[cfg(feature = "gzip")]
+        if is_gzip {
+            return Self::Gzip(Unpacker::default());
+        }
+        let coding = Untrusted::line(String::from_utf8_lossy(coding).into_owned()).clip(40);
+        let shown = coding.quoted();
+        let message = match is_gzip {
+            true => format!(
+                "the answer is encoded with {shown}, which nobody asked for, and this build of \
+                 mcpool is without the feature `gzip`, which unpacks it"
+            ),
+            false => format!("the answer is encoded with {shown}, which nobody asked for"),
+        };
+        let error = Error::new(ErrorKind::Protocol, message);
+        Self::Unreadable(error.with_delivery(Delivery::Unknown))
     }
 }
 
@@ -93,56 +110,14 @@ async fn next(response: &mut Response, idle: Option<Duration>) -> Result<Option<
     }
 }
 
-fn is_gzip(response: &Response) -> bool {
-    response
-        .headers()
-        .get(CONTENT_ENCODING)
-        .is_some_and(|coding| {
-            let coding = coding.as_bytes().trim_ascii();
-            coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip")
-        })
-}
-
-/// The coding of a body that cannot be read: one that is neither plain nor gzip.
-///
-/// # Errors
-/// [`ErrorKind::Protocol`] that names it. The server was never asked for any coding
-/// (RFC 9110, section 12.5.3).
-pub fn check_coding(response: &Response) -> Result<()> {
-    let Some(coding) = response.headers().get(CONTENT_ENCODING) else {
-        return Ok(());
-    };
-    let plain = coding.as_bytes().trim_ascii();
-    if plain.is_empty() || plain.eq_ignore_ascii_case(b"identity") || is_gzip(response) {
-        return Ok(());
-    }
-    let shown = String::from_utf8_lossy(plain).into_owned();
-    Err(Error::new(
-        ErrorKind::Protocol,
-        format!(
-            "the answer is encoded with {}, which nobody asked for",
-            Untrusted::line(shown).clip(40).quoted()
-        ),
-    )
-    .with_delivery(Delivery::Unknown))
-}
-
-fn not_gzip(error: std::io::Error) -> Error {
-    Error::new(
-        ErrorKind::Protocol,
-        "the answer is said to be gzip and cannot be unpacked",
-    )
-    .with_delivery(Delivery::Unknown)
-    .with_source(error)
-}
-
 /// Reads a body of at most `limit` bytes, of which the next must arrive within `idle`; `None` is
 /// for ever. A body that is gzip is unpacked, and the limit is of the text.
 ///
 /// Dropping the future closes the connection.
 ///
 /// # Errors
-/// [`ErrorKind::TooLarge`] as soon as the limit is known to be passed; [`ErrorKind::Timeout`]
+/// [`ErrorKind::Protocol`] when the body is encoded in a way that this build cannot unpack, which
+/// the error names; [`ErrorKind::TooLarge`] as soon as the limit is known to be passed; [`ErrorKind::Timeout`]
 /// after a silence; [`ErrorKind::ConnectionLost`] when the body breaks off.
 pub async fn read_capped(
     response: Response,
@@ -216,29 +191,25 @@ pub fn too_large_error(limit: usize) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use flate2::{Compression, write::GzEncoder};
-
     use super::*;
 
-    fn packed(text: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(text).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    fn response(body: Vec<u8>, coding: &str) -> Response {
-        let body = reqwest::Body::from(body);
+    fn response(body: impl Into<reqwest::Body>, coding: &str) -> Response {
         http::Response::builder()
             .header(CONTENT_ENCODING, coding)
-            .body(body)
+            .body(body.into())
             .unwrap()
             .into()
     }
 
+    #[cfg(feature = "gzip")]
     #[tokio::test]
     async fn gzip_that_nobody_asked_for_is_unpacked_within_the_limit() {
+        use std::io::Write as _;
+
         let text = "x".repeat(5_000_000);
-        let gzip = packed(text.as_bytes());
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(text.as_bytes()).unwrap();
+        let gzip = encoder.finish().unwrap();
         for coding in ["gzip", "x-gzip", " GZIP "] {
             let body = read_capped(response(gzip.clone(), coding), 6_000_000, None).await;
             assert_eq!(body.unwrap(), text.as_bytes());
@@ -256,12 +227,37 @@ mod tests {
         }
     }
 
-    #[test]
-    fn other_codings_are_named() {
-        for plain in ["gzip", "identity", ""] {
-            assert!(check_coding(&response(Vec::new(), plain)).is_ok());
+    #[tokio::test]
+    async fn a_coding_that_cannot_be_unpacked_is_named() {
+        for plain in ["identity", ""] {
+            let body = read_capped(response("{}", plain), 10, None).await;
+            assert_eq!(body.unwrap(), "{}");
         }
-        let error = check_coding(&response(Vec::new(), "br")).unwrap_err();
-        assert!(error.to_string().contains("\"br\""), "{error}");
+        for coding in ["br", "gzip, gzip"] {
+            let error = read_capped(response("{}", coding), 10, None)
+                .await
+                .unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Protocol);
+            assert_eq!(error.delivery(), Delivery::Unknown);
+            assert!(
+                error.to_string().contains(&format!("{coding:?}")),
+                "{error}"
+            );
+        }
+    }
+
+    #[cfg(not(feature = "gzip"))]
+    #[tokio::test]
+    async fn without_the_feature_gzip_is_refused_by_its_name() {
+        for coding in ["gzip", "x-gzip"] {
+            let error = read_capped(response("{}", coding), 10, None)
+                .await
+                .unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Protocol);
+            assert_eq!(error.delivery(), Delivery::Unknown);
+            let said = error.to_string();
+            assert!(said.contains(&format!("{coding:?}")), "{said}");
+            assert!(said.contains("the feature `gzip`"), "{said}");
+        }
     }
 }

@@ -15,6 +15,8 @@ use std::{
 use http::header::{COOKIE, HeaderMap, HeaderValue, SET_COOKIE};
 use url::{Host, Url};
 
+use crate::date::http_date;
+
 /// The least that a client should keep (RFC 6265, section 6.1), and the most that this one does.
 const MAX_COOKIES: usize = 50;
 /// Name and value together, in bytes.
@@ -132,7 +134,7 @@ fn parse(text: &str, url: &Url, now: SystemTime) -> Option<Cookie> {
             "domain" if !value.is_empty() && !covers(value, url) => return None,
             "secure" => cookie.secure = true,
             "max-age" => max_age = age(value, now).or(max_age),
-            "expires" => cookie.expires = date(value),
+            "expires" => cookie.expires = http_date(value),
             _ => {}
         }
     }
@@ -153,13 +155,6 @@ fn age(value: &str, now: SystemTime) -> Option<SystemTime> {
     let longest = 400 * 24 * 60 * 60;
     let seconds = digits.parse().unwrap_or(longest).min(longest);
     now.checked_add(Duration::from_secs(seconds))
-}
-
-/// A date of HTTP, or one with dashes, as the first cookies had.
-fn date(value: &str) -> Option<SystemTime> {
-    httpdate::parse_http_date(value)
-        .or_else(|_| httpdate::parse_http_date(&value.replace('-', " ")))
-        .ok()
 }
 
 /// Whether a cookie for this domain may be set by this host.

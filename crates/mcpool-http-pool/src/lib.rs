@@ -28,9 +28,12 @@ mod address;
 mod body;
 mod challenge;
 mod cookies;
+mod date;
 mod error;
 mod event_cutter;
 mod events;
+#[cfg(feature = "gzip")]
+mod gzip;
 mod localhost;
 mod lost_session;
 mod peer;
@@ -43,7 +46,7 @@ mod retry_after;
 mod tls;
 
 pub use address::{AddressClass, is_localhost, is_loopback, normalized};
-pub use body::{check_coding, drain, read_capped, read_refusal, too_large_error};
+pub use body::{drain, read_capped, read_refusal, too_large_error};
 pub use challenge::Challenge;
 pub use error::{refusal_error, status_error};
 pub use events::{Events, ServerEvent, StreamItem};

@@ -7,7 +7,7 @@ use http::HeaderValue;
 use mcpool_core::{
     Delivery, Error, ErrorKind, RequestClass, Result, Untrusted, WireRequest, is_safe_method,
 };
-use mcpool_http_pool::{Response, check_coding, drain, http::StatusCode, read_capped};
+use mcpool_http_pool::{Response, drain, http::StatusCode, read_capped};
 use tokio::time::Instant;
 
 use crate::{
@@ -76,7 +76,6 @@ pub(crate) async fn ask(
         "initialize" => response.headers().get(SESSION_ID).cloned(),
         _ => None,
     };
-    check_coding(&response)?;
     let outcome = match headers::is_event_stream(response.headers()) {
         true => {
             // The rest of a handshake is asked for in the session that it begins.

@@ -3,13 +3,13 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use futures_core::Stream;
 use mcpool_core::{ServerName, StderrLine};
-use tokio::sync::broadcast;
-use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
+use tokio::sync::broadcast::{self, Receiver, error::RecvError};
+use tokio_util::sync::ReusableBoxFuture;
 
 /// A longer line is cut here.
 const MAX_LINE_BYTES: usize = 8 * 1024;
@@ -40,7 +40,19 @@ pub enum StderrEvent {
 /// server's stderr ends; of a connector, when the connector and all its servers are gone.
 /// Dropping it ends the subscription.
 #[derive(Debug)]
-pub struct StderrStream(BroadcastStream<StderrEvent>);
+pub struct StderrStream(ReusableBoxFuture<'static, Received>);
+
+/// The next item, `None` at the end, and where the one after it comes from.
+type Received = (Option<StderrEvent>, Receiver<StderrEvent>);
+
+async fn receive(mut lines: Receiver<StderrEvent>) -> Received {
+    let event = match lines.recv().await {
+        Ok(event) => Some(event),
+        Err(RecvError::Lagged(missed)) => Some(StderrEvent::Missed(missed)),
+        Err(RecvError::Closed) => None,
+    };
+    (event, lines)
+}
 
 impl StderrStream {
     /// The next line; `None` at the end. Cancel-safe.
@@ -53,12 +65,9 @@ impl Stream for StderrStream {
     type Item = StderrEvent;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<StderrEvent>> {
-        Pin::new(&mut self.0).poll_next(cx).map(|item| {
-            item.map(|item| match item {
-                Ok(event) => event,
-                Err(BroadcastStreamRecvError::Lagged(missed)) => StderrEvent::Missed(missed),
-            })
-        })
+        let (event, lines) = ready!(self.0.poll(cx));
+        self.0.set(receive(lines));
+        Poll::Ready(event)
     }
 }
 
@@ -79,7 +88,7 @@ impl Fanout {
                 .get_or_insert_with(|| broadcast::channel(STREAM_CAPACITY).0)
                 .subscribe()
         };
-        StderrStream(BroadcastStream::new(receiver))
+        StderrStream(ReusableBoxFuture::new(receive(receiver)))
     }
 
     pub(crate) fn publish(&self, server: &ServerName, line: &StderrLine) {

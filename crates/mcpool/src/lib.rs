@@ -233,6 +233,7 @@
 //! | `edit` | no | `config::edit_file` and `config::HostWriter`, which change files; brings `config` |
 //! | `schema` | no | `config::json_schema`; brings `config` |
 //! | `stdio`, `http`, `sse` | yes | the transport; `stdio` the module of that name as well |
+//! | `gzip` | no | unpacks answers that come as gzip although nobody asked for it, as some proxies do; without it they are errors that name the feature |
 //! | `auth` | no | the module `auth`: OAuth |
 //! | `browser` | no | `auth::SystemBrowser`, which opens the user's browser; brings `auth` |
 //! | `dpop` | no | tokens that are bound to a key; brings `auth` |

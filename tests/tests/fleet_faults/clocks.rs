@@ -58,7 +58,7 @@ fn ahead(gateway: &Served) -> Duration {
         .lines()
         .find_map(|line| line.strip_prefix("date: "))
         .unwrap_or_else(|| panic!("{answer}"));
-    let date = httpdate::parse_http_date(date).unwrap();
+    let date = SystemTime::from(chrono::DateTime::parse_from_rfc2822(date).unwrap());
     date.duration_since(SystemTime::now()).unwrap()
 }
 

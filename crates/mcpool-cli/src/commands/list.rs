@@ -1,4 +1,5 @@
-//! `mcpool list`: what is configured, where, on or off. Connects to nothing.
+//! `mcpool list`: what is configured, where, on or off. Connects to nothing. An entry that cannot be
+//! used is missing in it, and the exit code says so.
 
 use std::collections::BTreeMap;
 
@@ -33,12 +34,10 @@ pub(crate) async fn run(app: &App) -> Outcome {
         };
         out::print(&to_text(&loaded, &shown, columns))?;
     }
-    Ok(
-        match loaded.problems.iter().any(|problem| problem.spoils_file()) {
-            true => Exit::Usage,
-            false => Exit::Good,
-        },
-    )
+    Ok(match loaded.has_errors() {
+        true => Exit::Usage,
+        false => Exit::Good,
+    })
 }
 
 fn to_json(entry: &Entry, shown: &Value) -> Value {
@@ -54,7 +53,11 @@ fn to_json(entry: &Entry, shown: &Value) -> Value {
 fn to_text(loaded: &Loaded, shown: &Value, columns: usize) -> Text {
     if loaded.entries().is_empty() {
         let files = loaded.sources().iter().map(|file| text!("{}", file.name()));
-        return text!("no servers in {}\n", Text::join(files, ", "));
+        let files = Text::join(files, ", ");
+        return match loaded.has_errors() {
+            true => text!("no server of {} can be used\n", files),
+            false => text!("no servers in {}\n", files),
+        };
     }
     let mut files: Vec<(String, Vec<&Entry>)> = Vec::new();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();

@@ -201,6 +201,36 @@ fn a_list_connects_to_nothing() {
 }
 
 #[test]
+fn a_list_says_by_its_exit_code_that_an_entry_is_missing() {
+    let good = json!({"command": "x"});
+    let bad = json!({"command": ["x"], "url": 7});
+    for (entries, listed) in [
+        (json!({"good": good, "bad": bad}), 1),
+        (json!({"bad": bad, "worse": "x"}), 0),
+    ] {
+        let place = Place::with(entries);
+        for command in [&["list"][..], &["ls"], &["config", "list"]] {
+            let list = place.run(&[command, &["--json"]].concat());
+            assert!(list.stderr().contains("bad"), "{}", list.stderr());
+            let servers = list.json(2)["servers"].as_array().unwrap().len();
+            assert_eq!(servers, listed);
+            let text = place.run(command);
+            assert_eq!(text.code(), 2);
+            let said = match listed {
+                0 => "no server of servers.json can be used\n",
+                _ => "good  on ",
+            };
+            assert!(text.stdout().contains(said), "{}", text.stdout());
+        }
+    }
+    let empty = Place::with(json!({})).run(&["list"]);
+    assert_eq!(
+        (empty.code(), empty.stdout()),
+        (0, "no servers in servers.json\n".to_owned())
+    );
+}
+
+#[test]
 fn an_answer_is_printed_in_the_form_that_is_asked_for() {
     let place = Place::with(json!({"files": scripted(
         r#"printf '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"warning","logger":"disk","data":"almost full"}}\n'; sleep 0.2

@@ -216,9 +216,9 @@ async fn bytes_that_are_not_utf_8_are_replaced() {
     assert_eq!(drive.diagnostics().oddities, ["an answer is not UTF-8"]);
 }
 
-#[tokio::test]
-async fn gzip_that_nobody_asked_for_is_unpacked() {
-    let (server, drive) = calling(|seen| {
+/// A server whose answers are encoded with gzip.
+async fn zipping() -> (Server, Drive) {
+    calling(|seen| {
         let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
         packed
             .write_all(text(seen, json!({"zipped": true})).as_bytes())
@@ -228,9 +228,26 @@ async fn gzip_that_nobody_asked_for_is_unpacked() {
         response.headers_mut().insert("content-encoding", gzip);
         response
     })
-    .await;
+    .await
+}
+
+#[cfg(feature = "gzip")]
+#[tokio::test]
+async fn gzip_that_nobody_asked_for_is_unpacked() {
+    let (server, drive) = zipping().await;
     let result = drive.request("tools/call", json!({})).await.unwrap();
     assert_eq!(result, json!({"zipped": true}));
+    assert_eq!(server.seen("tools/call")[0].header("accept-encoding"), None);
+}
+
+#[cfg(not(feature = "gzip"))]
+#[tokio::test]
+async fn gzip_is_refused_with_the_name_of_the_feature() {
+    let (server, drive) = zipping().await;
+    let error = drive.refused("tools/call", json!({})).await;
+    assert_eq!(error.kind(), ErrorKind::Protocol);
+    assert_eq!(error.delivery(), Delivery::Unknown);
+    assert!(error.message().contains("the feature `gzip`"), "{error}");
     assert_eq!(server.seen("tools/call")[0].header("accept-encoding"), None);
 }
 
