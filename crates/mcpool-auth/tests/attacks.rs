@@ -11,12 +11,10 @@ use mcpool_core::{
     SecretSource,
 };
 use mcpool_testkit::fixtures::authz::{Attack, AuthzFixture};
-use support::{Robot, authenticator, call, in_memory, spec, start};
+use support::{Robot, authenticator, call, guarded, in_memory, spec, start};
 
 async fn attacked(attack: Attack) -> (AuthzFixture, Error) {
-    let server = start(|options| options.attack = Some(attack));
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (server, oauth, spec) = guarded(|options| options.attack = Some(attack));
     let error = oauth
         .login(&spec, &Robot::default(), None)
         .await
@@ -72,9 +70,7 @@ async fn metadata_that_points_inside_the_network() {
 async fn a_challenge_that_points_inside_the_network() {
     // Ignored, and the well-known place is used: nothing inside is asked, and the login works.
     let attack = Attack::ResourceMetadataAt("http://169.254.169.254/latest/meta-data".into());
-    let server = start(|options| options.attack = Some(attack));
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (_server, oauth, spec) = guarded(|options| options.attack = Some(attack));
     oauth.login(&spec, &Robot::default(), None).await.unwrap();
     assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
 }
@@ -130,9 +126,7 @@ async fn a_login_page_that_is_no_web_page() {
 
 #[tokio::test]
 async fn a_replayed_redirect() {
-    let server = start(|_| {});
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (server, oauth, spec) = guarded(|_| {});
     let robot = Robot::default();
     oauth.login(&spec, &robot, None).await.unwrap();
     let (_, used) = robot.seen.lock().unwrap().remove(0);
@@ -148,9 +142,7 @@ async fn a_replayed_redirect() {
 
 #[tokio::test]
 async fn the_person_says_no() {
-    let server = start(|options| options.deny = true);
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (_server, oauth, spec) = guarded(|options| options.deny = true);
     let error = oauth
         .login(&spec, &Robot::default(), None)
         .await
@@ -174,9 +166,7 @@ async fn another_authorization_server_than_the_configured_one() {
 
 #[tokio::test]
 async fn no_token_goes_to_another_origin() {
-    let server = start(|_| {});
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (server, oauth, spec) = guarded(|_| {});
     oauth.login(&spec, &Robot::default(), None).await.unwrap();
     let authenticator = authenticator(&oauth, &spec).await;
     for url in [

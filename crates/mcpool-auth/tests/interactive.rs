@@ -10,7 +10,7 @@ use std::{
 
 use mcpool_auth::{Browser, InteractiveLogin, LoginPrompt, LoginState};
 use mcpool_core::{ErrorKind, OAuthSpec, Result};
-use support::{follow, in_memory, plain_client, spec, start};
+use support::{follow, guarded, in_memory, plain_client, spec, start};
 use tokio::{net::TcpListener, sync::mpsc};
 
 /// Hands the URL to the test, which is the browser.
@@ -36,9 +36,7 @@ async fn get(url: &str) -> reqwest::Response {
 
 #[tokio::test]
 async fn the_browser_brings_the_redirect_and_shows_how_it_ended() {
-    let server = start(|_| {});
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (server, oauth, spec) = guarded(|_| {});
     let prompts: Arc<Mutex<Vec<LoginPrompt>>> = Arc::default();
     let seen = Arc::clone(&prompts);
     let (agent, mut urls) = agent();
@@ -93,9 +91,7 @@ async fn the_browser_brings_the_redirect_and_shows_how_it_ended() {
 
 #[tokio::test]
 async fn a_refusal_is_shown_in_both_places() {
-    let server = start(|options| options.deny = true);
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (_server, oauth, spec) = guarded(|options| options.deny = true);
     let (agent, mut urls) = agent();
     let browser = async {
         let redirect = follow(&urls.recv().await.unwrap()).await;
@@ -111,9 +107,7 @@ async fn a_refusal_is_shown_in_both_places() {
 
 #[tokio::test]
 async fn the_redirect_may_be_pasted() {
-    let server = start(|_| {});
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (_server, oauth, spec) = guarded(|_| {});
     let login = |pasted: fn(String) -> String| {
         let (sender, lines) = mpsc::channel(1);
         let (prompts, mut shown) = mpsc::unbounded_channel();
@@ -171,21 +165,21 @@ async fn a_login_that_is_given_up_frees_its_port() {
     TcpListener::bind(("127.0.0.1", port)).await.unwrap();
 }
 
+/// The address and port of a URL of loopback.
+fn address_of(url: &str) -> &str {
+    let rest = url.trim_start_matches("http://");
+    rest.split('/').next().unwrap()
+}
+
 #[tokio::test]
 async fn the_redirect_gets_through_however_many_connections_are_idle() {
     use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-    let server = start(|_| {});
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (_server, oauth, spec) = guarded(|_| {});
     let (agent, mut urls) = agent();
     let browser = async {
         let redirect = follow(&urls.recv().await.unwrap()).await;
-        let address = redirect
-            .trim_start_matches("http://")
-            .split('/')
-            .next()
-            .unwrap();
+        let address = address_of(&redirect);
         // Some say nothing, some begin and do not end.
         let mut idle = Vec::new();
         for number in 0..300 {
@@ -212,17 +206,11 @@ async fn a_request_without_end_is_dropped() {
         net::TcpStream,
     };
 
-    let server = start(|_| {});
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (_server, oauth, spec) = guarded(|_| {});
     let (agent, mut urls) = agent();
     let browser = async {
         let redirect = follow(&urls.recv().await.unwrap()).await;
-        let address = redirect
-            .trim_start_matches("http://")
-            .split('/')
-            .next()
-            .unwrap();
+        let address = address_of(&redirect);
         let mut stream = TcpStream::connect(address).await.unwrap();
         let long = vec![b'x'; 64 * 1024];
         let _ = stream.write_all(&long).await;

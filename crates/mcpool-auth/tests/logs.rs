@@ -9,7 +9,7 @@ use std::{
 };
 
 use mcpool_core::{OAuthGrant, OAuthSpec, SecretSource};
-use support::{Robot, call, in_memory, spec, start};
+use support::{Robot, call, guarded, in_memory, spec, start};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -75,9 +75,7 @@ async fn a_login_a_refresh_and_a_headless_grant_log_no_secret() {
 async fn what_a_login_brings_is_masked_where_its_server_says_it_back() {
     use mcpool_core::Sensitivity;
 
-    let server = start(|options| options.client_secrets = true);
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (server, oauth, spec) = guarded(|options| options.client_secrets = true);
     oauth.login(&spec, &Robot::default(), None).await.unwrap();
     server.expire_tokens();
     assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);

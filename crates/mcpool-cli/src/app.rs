@@ -240,7 +240,6 @@ impl App {
     }
 
     /// Whether there is a config, or the command line describes a server.
-    #[cfg(feature = "nats")]
     pub(crate) fn has_config(&self) -> bool {
         self.target.is_some() || config_files::find(&self.global).is_ok()
     }
@@ -249,9 +248,8 @@ impl App {
     /// can. Where the servers may all be at workers, a config that is not there has none.
     pub(crate) async fn read_watched(
         &self,
-        #[cfg(feature = "nats")] needs_config: bool,
+        needs_config: bool,
     ) -> Result<(Loaded, Option<Watcher>), Failure> {
-        #[cfg(feature = "nats")]
         if !needs_config && !self.has_config() {
             return Ok((config_files::nothing().await?, None));
         }
@@ -260,6 +258,7 @@ impl App {
         }
         let (loaded, watcher) = config_files::watched(&self.global).await?;
         config_files::report(&self.global, &loaded.problems, None);
+        self.problems.get_or_init(|| loaded.problems.clone());
         Ok((loaded, watcher))
     }
 

@@ -117,7 +117,6 @@ async fn accept(global: &Global, loaded: Loaded) -> Result<Loaded, Failure> {
 }
 
 /// A config with no server, for a command that has servers from elsewhere.
-#[cfg(feature = "nats")]
 pub(crate) async fn nothing() -> Result<Loaded, Failure> {
     let loader = Loader::new().with_masker(out::masker().clone());
     Ok(off_thread(move || loader.load()).await??)

@@ -146,6 +146,12 @@ impl Failure {
         }
     }
 
+    /// Says this to people in place of the error's own words, which programs get.
+    pub(crate) fn saying(mut self, message: Text) -> Self {
+        self.message = message;
+        self
+    }
+
     /// Adds a line that says more: what exactly is wrong, or what to do.
     pub(crate) fn with_hint(mut self, hint: Text) -> Self {
         self.hints.push(hint);

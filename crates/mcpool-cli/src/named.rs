@@ -1,6 +1,8 @@
 //! What the command line names: a server, and perhaps one of its tools.
 
-use mcpool::{ServerName, naming};
+use mcpool::{ServerName, config::nearest, naming};
+
+use crate::{render::text::Text, text};
 
 /// A server and perhaps a tool, as `a b`, `a.b`, `a__b` or a qualified name with a hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +58,53 @@ pub(crate) fn read(first: &str, second: Option<&str>, servers: &[ServerName]) ->
     }
 }
 
+/// What hosts begin the name of a tool with that they show to a model.
+const OF_HOSTS: &str = "mcp__";
+
+/// What was probably meant by a word that names no server, and is nearly a server and its tool:
+/// something else stands between them, the server is mistyped, or it is the name in another host.
+/// Where a server that is mistyped alone is likelier, nothing.
+pub(crate) fn meant(first: &str, second: Option<&str>, servers: &[ServerName]) -> Option<Text> {
+    let known = || servers.iter().map(ServerName::as_str);
+    let alone = nearest(first, known());
+    let names_tool = second.is_some_and(|second| !second.contains('='));
+    if names_tool && alone.is_some() {
+        return None;
+    }
+    let word = first.strip_prefix(OF_HOSTS).unwrap_or(first);
+    let behind = |server: &str| {
+        let rest = word.strip_prefix(server)?;
+        let tool = rest.trim_start_matches(['_', '-', '.', ':', '/', ' ']);
+        (!tool.is_empty() && tool.len() < rest.len()).then(|| tool.to_owned())
+    };
+    let exact = known()
+        .filter_map(|server| Some((server, behind(server)?)))
+        .max_by_key(|(server, _)| server.len());
+    let near = || {
+        let mut parts = [naming::SEPARATOR, ".", "/", ":"]
+            .into_iter()
+            .filter_map(|between| word.split_once(between));
+        parts.find_map(|(server, tool)| {
+            let is_word = !tool.is_empty() && !tool.starts_with('/');
+            Some((nearest(server, known())?, tool.to_owned())).filter(|_| is_word)
+        })
+    };
+    let (server, tool) = exact.or_else(near)?;
+    let mut meant = text!("did you mean `{}.{}`", server, tool);
+    if let Some(alone) = alone.filter(|alone| *alone != server) {
+        meant.push(&text!(" or `{}`", alone));
+    }
+    meant.push(&text!("?"));
+    Some(meant)
+}
+
+/// What a word that may be nearly a qualified name says of the tool.
+pub(crate) fn own_part<'w>(word: &'w str, server: &str) -> &'w str {
+    let rest = word.strip_prefix(server);
+    let tool = rest.and_then(|rest| rest.strip_prefix(naming::SEPARATOR));
+    tool.filter(|tool| !tool.is_empty()).unwrap_or(word)
+}
+
 /// Whether a tool of a server is meant by this name.
 pub(crate) fn is_named(name: &str, server: &str, tool: &str) -> bool {
     tool == name || naming::qualify(server, tool) == name
@@ -95,5 +144,38 @@ mod tests {
         assert_eq!(named("a__b__read", None), owned("a__b", "read", true));
         assert_eq!(named("nobody", Some("x")), owned("nobody", "x", false));
         assert_eq!(named("files.", None), ("files.".into(), None, false));
+    }
+
+    #[test]
+    fn what_is_nearly_a_server_and_its_tool_is_told_from_a_mistyped_server() {
+        let servers: Vec<ServerName> = ["files", "files-old", "clock"]
+            .iter()
+            .map(|name| name.parse().unwrap())
+            .collect();
+        for (first, second, wanted) in [
+            ("files_write", None, Some("files.write")),
+            ("files-write", Some("path=x"), Some("files.write")),
+            ("files/write", None, Some("files.write")),
+            ("files:write", None, Some("files.write")),
+            ("files-old_read", None, Some("files-old.read")),
+            ("mcp__files__read", None, Some("files.read")),
+            ("mcp__fils__read", None, Some("files.read")),
+            ("fils.read", None, Some("files.read")),
+            ("fils__read", None, Some("files.read")),
+            ("files-odl", Some("read"), None),
+            ("files-odl", None, Some("files.odl` or `files-old")),
+            ("files", None, None),
+            ("nobody", None, None),
+            ("https://files/read", None, None),
+            ("", None, None),
+        ] {
+            let meant = meant(first, second, &servers);
+            let wanted = wanted.map(|name| format!("did you mean `{name}`?"));
+            assert_eq!(
+                meant.as_ref().map(Text::as_str),
+                wanted.as_deref(),
+                "{first}"
+            );
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! What is wrong with a server that does not connect, in words, and what to try. Pure, but for a
 //! look at where programs usually are.
 
-use std::path::{Path, PathBuf};
+mod program;
+mod telling;
 
-use mcpool::{ConnectFailure, Error, ErrorKind, ServerSpec, StderrLine, TransportSpec};
+use mcpool::{ConnectFailure, Error, ErrorKind, ServerSpec, TransportSpec};
 
+pub(crate) use self::telling::telling_line;
 use crate::{render::text::Text, text};
 
 /// What is wrong, and what to try, the likeliest first.
@@ -28,7 +30,7 @@ pub(crate) struct Access<'a> {
 /// The verdict on a failed connect.
 pub(crate) fn on(spec: &ServerSpec, error: &Error, access: Access<'_>) -> Verdict {
     let mut tries = match &spec.transport {
-        TransportSpec::Stdio(stdio) => of_program(&stdio.command, error),
+        TransportSpec::Stdio(stdio) => program::of_program(&stdio.command, error),
         TransportSpec::Http(http) | TransportSpec::Sse(http) | TransportSpec::Auto(http) => {
             of_address(http.url.as_str(), error, access)
         }
@@ -53,175 +55,11 @@ fn printed(error: &Error) -> Option<&str> {
     evidence.skipped_samples.first().map(String::as_str)
 }
 
-/// Whether a program that prints this waits for HTTP.
-fn speaks_http(line: &str) -> bool {
-    let line = line.to_lowercase();
-    ["http://", "https://", "listening", "port ", "localhost:"]
-        .iter()
-        .any(|word| line.contains(word))
-}
-
 fn ended(error: &Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::ProcessExited | ErrorKind::ConnectionLost | ErrorKind::Timeout
     )
-}
-
-/// The line of a server's stderr that says what is wrong: the first that begins as an error does,
-/// else the first that has such a word, else the last.
-pub(crate) fn telling_line(lines: &[StderrLine]) -> Option<&StderrLine> {
-    let best = lines
-        .iter()
-        .enumerate()
-        .filter(|(_, line)| !line.text.trim().is_empty())
-        .max_by_key(|(at, line)| {
-            let weight = weight(&line.text);
-            // Of two errors the first is the cause; of two lines that are none the last one.
-            let place = isize::try_from(*at).unwrap_or(isize::MAX);
-            (weight, if weight > 0 { -place } else { place })
-        });
-    best.map(|(_, line)| line)
-}
-
-/// How much a line looks like the cause of an end.
-fn weight(line: &str) -> u8 {
-    // The frames of a stack, and what a source line says of itself.
-    let quotes = ["throw ", "raise ", "at ", "File ", "Traceback", "^"];
-    let text = line.trim_start();
-    if text.len() != line.len() || quotes.iter().any(|quote| text.starts_with(quote)) {
-        return 0;
-    }
-    let lower = text.to_lowercase();
-    let first = lower.split([':', ' ']).next().unwrap_or_default();
-    let begins = ["error", "exception", "fatal", "panic", "panicked", "usage"];
-    let first = first.trim_matches(|c: char| !c.is_alphanumeric());
-    if begins.iter().any(|word| first.ends_with(word)) || lower.starts_with("npm err") {
-        return 2;
-    }
-    let words = [
-        "error",
-        "fatal",
-        "panicked",
-        "cannot",
-        "could not",
-        "not found",
-        "no such",
-        "missing",
-        "required",
-        "must ",
-        "invalid",
-        "denied",
-        "refused",
-        "failed",
-        "unable",
-        "not set",
-        "usage:",
-    ];
-    u8::from(words.iter().any(|word| lower.contains(word)))
-}
-
-/// What to try where a program is started.
-fn of_program(command: &str, error: &Error) -> Vec<Text> {
-    let said = said(error);
-    let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    let mut tries = Vec::new();
-    match error.kind() {
-        ErrorKind::CommandNotFound => {
-            let home = etcetera::home_dir().ok();
-            if let Some(found) = elsewhere(command, home.as_deref()) {
-                tries.push(text!(
-                    "it is at {}, which is not in PATH here: write that as `command`",
-                    found
-                ));
-            }
-            if let Some(how) = brought_by(command) {
-                tries.push(how);
-            }
-        }
-        ErrorKind::ProcessExited | ErrorKind::ConnectionLost => {
-            if says(&[
-                "env: node",
-                "env: ‘node’",
-                "env: 'node'",
-                "node: not found",
-                "node: command not found",
-            ]) {
-                tries.push(text!(
-                    "install Node.js, or put the directory of `node` into `env.PATH` of this server"
-                ));
-            } else if says(&[
-                "cannot find module",
-                "modulenotfounderror",
-                "no module named",
-            ]) {
-                tries.push(text!(
-                    "a package that it needs is not installed where it runs"
-                ));
-            } else if says(&[
-                "404 not found",
-                "e404",
-                "no matching distribution",
-                "not in this registry",
-            ]) {
-                tries.push(text!("check the package's name in `args`"));
-            } else if says(&[
-                "enotfound",
-                "eai_again",
-                "network is unreachable",
-                "name resolution",
-            ]) {
-                tries.push(text!(
-                    "it could not reach the network: try again, or set the proxy in `env`"
-                ));
-            } else if says(&["eacces", "permission denied"]) {
-                tries.push(text!(
-                    "it may not read or write something: look at the path that it names"
-                ));
-            } else if says(&["eaddrinuse", "address already in use"]) {
-                tries.push(text!("it wants a port that is taken: does it run already?"));
-            } else if names_variable(error) {
-                tries.push(text!("it wants a variable: set it in `env` of this server"));
-            } else if says(&[
-                "usage",
-                "argument",
-                "positional",
-                "missing required",
-                "requires",
-            ]) {
-                tries.push(text!(
-                    "it wants other arguments: set them in `args` of this server"
-                ));
-            } else if says(&["token", "credential", "not set", "must be set", "secret"]) {
-                tries.push(text!("it wants a variable: set it in `env` of this server"));
-            } else if says(&["status 0"]) {
-                tries.push(text!(
-                    "it ended without a failure: it may be no MCP server, or want a word such as \
-                     `stdio` or `serve` in `args`"
-                ));
-            }
-        }
-        ErrorKind::Timeout if printed(error).is_some_and(speaks_http) => tries.push(text!(
-            "it seems to listen for HTTP: start it by itself and write its address as `url`, or \
-             look for its option for stdio"
-        )),
-        ErrorKind::Timeout => {
-            tries.push(text!(
-                "it may be slow the first time (a package that is downloaded): try with \
-                 `--connect-timeout 2m`, and set `startup_timeout` if that helps"
-            ));
-            tries.push(text!(
-                "or it is no MCP server, or speaks HTTP only: run it in a terminal and look at \
-                 what it prints"
-            ));
-        }
-        ErrorKind::Protocol if !says(&["sends back"]) => tries.push(text!(
-            "a stdio server may print nothing but MCP messages on standard output: look for an \
-             option such as `stdio`, and send its log to standard error"
-        )),
-        _ => {}
-    }
-    tries
 }
 
 /// What to try where an address is connected to.
@@ -277,8 +115,21 @@ fn of_address(url: &str, error: &Error, access: Access<'_>) -> Vec<Text> {
             "if the certificate is of your own authority, name its file in `ca_file`; a proxy \
              that opens TLS has one too"
         )),
+        (ErrorKind::Protocol, ..) if says(&["does not speak http"]) && is_plain(url) => {
+            tries.push(text!(
+                "check the port, or begin its address with https:// if it speaks TLS"
+            ));
+        }
         (ErrorKind::Protocol, ..) if says(&["does not speak http"]) => {
-            tries.push(text!("begin its address with https://"));
+            tries.push(text!(
+                "something else than an HTTP server listens there: check the port"
+            ));
+        }
+        (ErrorKind::Protocol, ..) if says(&["the head of the server's answer"]) => {
+            tries.push(text!(
+                "the fault is the server's, or a proxy's before it: `curl -v` with its address \
+                 shows the head"
+            ));
         }
         (ErrorKind::ConnectionLost, ..) if is_plain(url) => tries.push(text!(
             "if this port speaks TLS, begin its address with https://"
@@ -342,83 +193,6 @@ fn said(error: &Error) -> String {
     said
 }
 
-/// Whether what was said names a variable, as `GITHUB_TOKEN`, or speaks of one.
-fn names_variable(error: &Error) -> bool {
-    let is_variable = |word: &str| {
-        let is_of_it = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-        word.len() > 4 && word.contains('_') && word.chars().all(is_of_it)
-    };
-    let said = said(error);
-    let lines = error.stderr_tail().iter().map(|line| line.text.as_str());
-    lines
-        .chain([error.message()])
-        .flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
-        .any(is_variable)
-        || ["environment variable", "env var", "api key", "apikey"]
-            .iter()
-            .any(|word| said.contains(word))
-}
-
-/// Who brings a command that many servers are started by.
-fn brought_by(command: &str) -> Option<Text> {
-    Some(match command {
-        "npx" | "node" | "npm" => text!("`{}` comes with Node.js: install that", command),
-        "uvx" | "uv" => text!("`{}` comes with uv: install that", command),
-        "bunx" | "bun" => text!("`{}` comes with Bun: install that", command),
-        "docker" | "podman" => text!("install {}, and start it", command),
-        "python" => text!("write `python3`, or install Python"),
-        "deno" | "pipx" | "dotnet" | "java" => text!("install {}", command),
-        _ => return None,
-    })
-}
-
-/// Where a program is that is not in `PATH`: programs that are started from a desktop often have
-/// a shorter one than a shell.
-fn elsewhere(command: &str, home: Option<&Path>) -> Option<PathBuf> {
-    if command.contains(['/', '\\']) {
-        return None;
-    }
-    let of_home = [
-        ".local/bin",
-        ".cargo/bin",
-        ".volta/bin",
-        ".bun/bin",
-        ".deno/bin",
-        ".asdf/shims",
-        ".local/share/mise/shims",
-        ".nodenv/shims",
-        ".pyenv/shims",
-        "n/bin",
-        "go/bin",
-    ];
-    let of_system = [
-        "/usr/local/bin",
-        "/opt/homebrew/bin",
-        "/usr/bin",
-        "/snap/bin",
-    ];
-    let in_home = home
-        .into_iter()
-        .flat_map(|home| of_home.map(|dir| home.join(dir)));
-    let versions = home
-        .into_iter()
-        .flat_map(|home| node_versions(&home.join(".nvm/versions/node")));
-    in_home
-        .chain(versions)
-        .chain(of_system.map(PathBuf::from))
-        .map(|dir| dir.join(command))
-        .find(|path| path.is_file())
-}
-
-/// The `bin` directories of nvm.
-fn node_versions(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut bins: Vec<PathBuf> = entries.map(|entry| entry.path().join("bin")).collect();
-    bins.sort();
-    bins.reverse();
-    bins
-}
-
 fn is_plain(url: &str) -> bool {
     url.starts_with("http://")
 }
@@ -445,29 +219,10 @@ fn has_proxy() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mcpool::{HttpSpec, StdioSpec};
+    use mcpool::{HttpSpec, StderrLine, StdioSpec};
 
     fn lines(text: &str) -> Vec<StderrLine> {
         text.lines().map(StderrLine::now).collect()
-    }
-
-    fn telling(text: &str) -> String {
-        telling_line(&lines(text)).unwrap().text.clone()
-    }
-
-    #[test]
-    fn the_line_that_says_the_cause_is_found_in_a_stack() {
-        let node = "[eval]:1\nthrow new Error('KEY is not set')\n^\nError: KEY is not set\n    at [eval]:1:7\nNode.js v20";
-        assert_eq!(telling(node), "Error: KEY is not set");
-        let python = "Traceback (most recent call last):\n  File \"a.py\", line 1, in <module>\n    raise ValueError(1)\nModuleNotFoundError: No module named 'mcp'";
-        assert_eq!(
-            telling(python),
-            "ModuleNotFoundError: No module named 'mcp'"
-        );
-        let npm = "npm error code E404\nnpm error 404 Not Found\nnpm error A complete log";
-        assert_eq!(telling(npm), "npm error code E404");
-        assert_eq!(telling("starting\nlistening\n\n"), "listening");
-        assert!(telling_line(&[]).is_none());
     }
 
     fn access(login: bool) -> Access<'static> {
@@ -543,7 +298,15 @@ mod tests {
             (
                 Error::new(ErrorKind::Protocol, "what answers does not speak HTTP; x"),
                 false,
-                "https://",
+                "check the port",
+            ),
+            (
+                Error::new(
+                    ErrorKind::Protocol,
+                    "the head of the server's answer is broken: x",
+                ),
+                false,
+                "`curl -v`",
             ),
             (status(ErrorKind::HttpStatus, 404), false, "/mcp or /sse"),
             (status(ErrorKind::HttpStatus, 407), false, "proxy wants"),
@@ -578,34 +341,13 @@ mod tests {
             let tries = tries(&http("https://host.example/mcp"), &error, login);
             assert!(tries.contains(word), "{error}: {tries}");
         }
+        let tls = Error::new(ErrorKind::Protocol, "what answers does not speak HTTP; x");
+        assert!(tries(&http("http://h/"), &tls, false).contains("https://"));
         let broke = Error::new(ErrorKind::ConnectionLost, "the connection broke");
         assert!(tries(&http("http://h/"), &broke, false).contains("https://"));
         assert_eq!(tries(&http("https://h/"), &broke, false), "");
         let spec = ServerSpec::http("s", HttpSpec::new("http://h/")).unwrap();
         let challenged = status(ErrorKind::Forbidden, 403).with_challenge("Bearer scope=\"a\"");
         assert!(tries(&spec, &challenged, true).contains("oauth.scopes"));
-    }
-
-    #[test]
-    fn a_program_that_waits_for_http_says_so() {
-        for (line, speaks) in [
-            ("Listening on http://localhost:3000", true),
-            ("Server started on port 8080", true),
-            ("loading plugins", false),
-        ] {
-            assert_eq!(speaks_http(line), speaks, "{line}");
-        }
-    }
-
-    #[test]
-    fn a_program_outside_of_the_path_is_found() {
-        let home = tempfile::tempdir().unwrap();
-        assert_eq!(elsewhere("no-such-program-x", Some(home.path())), None);
-        let bin = home.path().join(".nvm/versions/node/v20/bin");
-        std::fs::create_dir_all(&bin).unwrap();
-        std::fs::write(bin.join("no-such-program-x"), "").unwrap();
-        let found = elsewhere("no-such-program-x", Some(home.path()));
-        assert_eq!(found, Some(bin.join("no-such-program-x")));
-        assert_eq!(elsewhere("/bin/no-such-program-x", Some(home.path())), None);
     }
 }

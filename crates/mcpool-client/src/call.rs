@@ -159,28 +159,9 @@ fn name_of(method: &str, params: &Raw) -> Option<String> {
 /// The name of an operation in an error: the method, where it is one that is known when this is
 /// compiled.
 fn operation(request: &Request) -> &'static str {
-    const KNOWN: &[&str] = &[
-        "completion/complete",
-        "logging/setLevel",
-        "ping",
-        "prompts/get",
-        "prompts/list",
-        "resources/list",
-        "resources/read",
-        "resources/subscribe",
-        "resources/templates/list",
-        "resources/unsubscribe",
-        "server/discover",
-        "tools/call",
-        "tools/list",
-    ];
     match &request.method {
         Cow::Borrowed(method) => method,
-        Cow::Owned(method) => KNOWN
-            .iter()
-            .find(|known| *known == method)
-            .copied()
-            .unwrap_or("request"),
+        Cow::Owned(method) => Request::known_method(method).unwrap_or("request"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The effective configuration as JSON, secrets overwritten.
 
-use mcpool_core::{HttpSpec, ServerSpec, StdioSpec, TransportSpec};
+use mcpool_core::{HttpSpec, Secret, ServerSpec, StdioSpec, TransportSpec};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -82,12 +82,7 @@ fn show(entry: &Entry) -> Map<String, Value> {
 fn show_stdio(out: &mut Map<String, Value>, stdio: &StdioSpec) {
     out.insert("command".to_owned(), url_text(&stdio.command).into());
     out.insert("args".to_owned(), redacted_args(&stdio.args).into());
-    let env: Map<String, Value> = stdio
-        .env
-        .iter()
-        .map(|(name, value)| (name.clone(), value_text(name, value.expose()).into()))
-        .collect();
-    out.insert("env".to_owned(), env.into());
+    out.insert("env".to_owned(), values(stdio.env.iter()));
     if let Some(cwd) = &stdio.cwd {
         out.insert("cwd".to_owned(), cwd.to_string_lossy().into());
     }
@@ -95,18 +90,22 @@ fn show_stdio(out: &mut Map<String, Value>, stdio: &StdioSpec) {
 
 fn show_http(out: &mut Map<String, Value>, http: &HttpSpec) {
     out.insert("url".to_owned(), url_text(&http.url).into());
-    let headers: Map<String, Value> = http
-        .headers
-        .iter()
-        .map(|(name, value)| (name.clone(), value_text(name, value.expose()).into()))
-        .collect();
-    out.insert("headers".to_owned(), headers.into());
+    out.insert(
+        "headers".to_owned(),
+        values(http.headers.iter().map(|(name, value)| (name, value))),
+    );
     if let Some(file) = &http.ca_file {
         out.insert("ca_file".to_owned(), file.to_string_lossy().into());
     }
     if let Some(proxy) = &http.proxy {
         out.insert("proxy".to_owned(), url_text(proxy).into());
     }
+}
+
+/// Variables or headers, without literal texts.
+fn values<'a>(of: impl Iterator<Item = (&'a String, &'a Secret)>) -> Value {
+    let shown = of.map(|(name, value)| (name.clone(), value_text(name, value.expose()).into()));
+    Value::Object(shown.collect())
 }
 
 /// The remaining fields as they were written, from the settings.

@@ -162,11 +162,10 @@ impl TrustStore {
     pub fn refusal(requests: &[TrustRequest]) -> Error {
         let list: Vec<String> = requests.iter().map(TrustRequest::summary).collect();
         let hint = requests.first().map_or_else(String::new, |request| {
-            let file = words::word(&request.file.to_string_lossy());
             format!(
-                "; look at it with `mcpool trust {file}`, and approve what you saw with \
-                 `mcpool trust {file} --hash {}`",
-                request.hash
+                "; look at it with `{}`, and approve what you saw with `{}`",
+                request.look_command(),
+                request.approve_command(),
             )
         });
         Error::new(

@@ -369,6 +369,15 @@ pub enum StartMode {
     Lazy(Option<Duration>),
 }
 
+/// When a server that clients do not share is closed again after its lists were read.
+const LISTING_IDLE: Duration = Duration::from_secs(60);
+
+impl StartMode {
+    /// For its lists alone, and closed again after 60 s without use: in a pool whose clients each
+    /// have an instance of their own ([`Sharing::Client`]).
+    pub const FOR_LISTS: Self = Self::Lazy(Some(LISTING_IDLE));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

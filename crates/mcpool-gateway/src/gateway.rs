@@ -148,6 +148,15 @@ impl GatewayBuilder {
         Ok(self)
     }
 
+    /// Says what is wrong with a URL for [`with_advertised`](Self::with_advertised): for a program
+    /// that looks at its flags before it has a manager.
+    ///
+    /// # Errors
+    /// As [`with_advertised`](Self::with_advertised).
+    pub fn check_advertised(url: &str) -> mcpool_core::Result<()> {
+        Replica::new(url).map(drop)
+    }
+
     /// Sets how long a list waits for servers that are slow; after it they are shown as they were
     /// last known, and the client is notified when they have changed. Default 5 s.
     pub fn with_list_patience(mut self, patience: Duration) -> Self {

@@ -31,15 +31,16 @@ impl Replica {
         if text.len() > MAX_ADDRESS {
             return Err(bad(&format!("is longer than {MAX_ADDRESS} bytes")));
         }
-        let url = Url::parse(text).map_err(|_| bad("is a URL such as http://10.0.0.7:7332"))?;
+        let url =
+            Url::parse(text).map_err(|_| bad("must be a URL such as http://10.0.0.7:7332"))?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            return Err(bad("begins with http:// or https:// and names a host"));
+            return Err(bad("must begin with http:// or https:// and name a host"));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(bad("holds no user and no password"));
+            return Err(bad("may hold no user and no password"));
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(bad("has no query and no fragment"));
+            return Err(bad("may have no query and no fragment"));
         }
         Ok(Self(url.as_str().trim_end_matches('/').into()))
     }

@@ -65,13 +65,11 @@ pub(crate) fn request_error(error: reqwest::Error) -> Error {
         .with_delivery(Delivery::NotSent)
         .with_source(error);
     }
-    if hyper_errors(&error).any(hyper::Error::is_parse) {
-        return Error::new(
-            ErrorKind::Protocol,
-            "what answers does not speak HTTP; if it speaks TLS, the url must begin with https",
-        )
-        .with_delivery(Delivery::Unknown)
-        .with_source(error);
+    let unread = hyper_errors(&error).find(|error| error.is_parse());
+    if let Some(message) = unread.map(unread_head) {
+        return Error::new(ErrorKind::Protocol, message)
+            .with_delivery(Delivery::Unknown)
+            .with_source(error);
     }
     if error.is_timeout() {
         return Error::new(ErrorKind::Timeout, "the server did not answer in time")
@@ -84,6 +82,23 @@ pub(crate) fn request_error(error: reqwest::Error) -> Error {
     )
     .with_delivery(Delivery::Unknown)
     .with_source(error)
+}
+
+/// What is wrong with the head of an answer that cannot be read.
+fn unread_head(error: &hyper::Error) -> String {
+    if error.is_parse_too_large() {
+        return "the head of the server's answer is too long to be read".to_owned();
+    }
+    let why = error.to_string();
+    // It says in words alone which part it is.
+    if why.contains("HTTP version") {
+        return "what answers does not speak HTTP; if it speaks TLS, the url must begin with https"
+            .to_owned();
+    }
+    format!(
+        "the head of the server's answer is broken: {}",
+        why.trim_end_matches(" parsed")
+    )
 }
 
 /// The error for an answer whose body broke off.

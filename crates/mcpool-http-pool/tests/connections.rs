@@ -79,20 +79,25 @@ async fn exchange(peer: &HttpPeer, mut socket: TcpStream) -> TcpStream {
     serving.await.unwrap()
 }
 
+/// Sends a request that opens a connection, and answers it there.
+async fn on_a_connection_of_its_own(peer: &HttpPeer, listener: &TcpListener) -> TcpStream {
+    let (response, socket) = tokio::join!(async { text(send(peer).await.unwrap()).await }, async {
+        let mut socket = accept(listener).await;
+        read_request(&mut socket).await.unwrap();
+        answer(&mut socket, "").await;
+        socket
+    });
+    response.unwrap();
+    socket
+}
+
 /// A peer with an idle connection.
 async fn with_idle(pool: &HttpPool) -> (TcpListener, HttpPeer, TcpStream) {
     let (listener, url) = listen().await;
     let peer = connect(pool, &url, false).await;
-    let (response, mut socket) =
-        tokio::join!(async { text(send(&peer).await.unwrap()).await }, async {
-            let mut socket = accept(&listener).await;
-            read_request(&mut socket).await.unwrap();
-            answer(&mut socket, "").await;
-            socket
-        });
-    response.unwrap();
+    let socket = on_a_connection_of_its_own(&peer, &listener).await;
     // It is used again, so it is idle.
-    socket = exchange(&peer, socket).await;
+    let socket = exchange(&peer, socket).await;
     (listener, peer, socket)
 }
 
@@ -160,15 +165,7 @@ async fn an_idle_connection_that_was_closed_costs_nothing() {
     let (listener, peer, mut socket) = with_idle(&pool).await;
     for _ in 0..20 {
         drop(socket);
-        let (response, next) =
-            tokio::join!(async { text(send(&peer).await.unwrap()).await }, async {
-                let mut socket = accept(&listener).await;
-                read_request(&mut socket).await.unwrap();
-                answer(&mut socket, "").await;
-                socket
-            });
-        response.unwrap();
-        socket = next;
+        socket = on_a_connection_of_its_own(&peer, &listener).await;
     }
 }
 
@@ -263,5 +260,43 @@ async fn localhost_is_found_in_either_address_family() {
             answer(&mut socket, "").await;
         });
         assert_eq!(response.unwrap().status(), 200, "{address}");
+    }
+}
+
+/// Each was taken for a server that does not speak HTTP.
+#[tokio::test]
+async fn a_head_that_cannot_be_read_is_told_from_what_is_no_http() {
+    let no_http =
+        "what answers does not speak HTTP; if it speaks TLS, the url must begin with https";
+    let broken = |why| format!("the head of the server's answer is broken: invalid {why}");
+    let long = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
+    for (answer, said) in [
+        ("SSH-2.0-OpenSSH_9.6\r\n", no_http.to_owned()),
+        ("\u{15}\u{3}\u{1}\0\u{2}\u{2}F", no_http.to_owned()),
+        ("HTTP/1.1 2x0 OK\r\n\r\n", broken("HTTP status-code")),
+        ("HTTP/1.1 200 OK\r\nno colon\r\n\r\n", broken("HTTP header")),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n",
+            broken("content-length"),
+        ),
+        (
+            &long,
+            "the head of the server's answer is too long to be read".to_owned(),
+        ),
+    ] {
+        let (listener, url) = listen().await;
+        let peer = connect(&HttpPool::new(), &url, false).await;
+        let serving = async {
+            let mut socket = accept(&listener).await;
+            read_request(&mut socket).await.unwrap();
+            // A client that has read enough closes.
+            let _ = socket.write_all(answer.as_bytes()).await;
+            socket
+        };
+        let (error, _socket) = tokio::join!(send(&peer), serving);
+        let error = error.expect_err("an error");
+        assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+        assert_eq!(error.message(), said);
+        assert_eq!(error.delivery(), Delivery::Unknown);
     }
 }

@@ -47,9 +47,6 @@ const REGISTRY_PAUSE: Duration = Duration::from_secs(2);
 /// A worker that has not answered for so long is shown as gone.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// When a server that clients do not share is closed again after its lists were read.
-const LISTING_IDLE: Duration = Duration::from_secs(60);
-
 /// Servers that are taken from a pool.
 const MAX_SERVERS: usize = 10_000;
 
@@ -328,7 +325,7 @@ impl Follow {
             _ => Clients::Pool,
         };
         spec.start = match sharing {
-            Sharing::Each => StartMode::Lazy(Some(LISTING_IDLE)),
+            Sharing::Each => StartMode::FOR_LISTS,
             _ => StartMode::Background,
         };
         spec.instances = match sharing {

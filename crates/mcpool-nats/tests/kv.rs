@@ -421,3 +421,35 @@ async fn the_permissions_of_the_page_are_enough_and_no_more() {
         assert!(seen.await, "{forbidden}:\n{}", nats.log());
     }
 }
+
+/// It said that a bucket cannot be used, and nothing of why.
+#[tokio::test]
+async fn nats_without_jetstream_is_said_with_how_it_is_switched_on() {
+    let Some(nats) = NatsServer::start_without_jetstream().await else {
+        return;
+    };
+    let carrier = connect(&nats.url(), "w1").await;
+    let error = Leases::open(&carrier, Storage::default())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connect);
+    assert_eq!(
+        error.message(),
+        "NATS runs without JetStream, in which the pool keeps its data: start nats-server with \
+         `-js`, or write `jetstream {}` into its configuration"
+    );
+    let accounts = "accounts { A { users: [{ user: a, password: b }] } }";
+    let Some(nats) = NatsServer::start_with(accounts).await else {
+        return;
+    };
+    let login = options(&nats.url(), "w1").with_user("a", Secret::new("b"));
+    let carrier = Carrier::connect(&login).await.unwrap();
+    let error = Leases::open(&carrier, Storage::default())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.message(),
+        "this login's account at NATS has no JetStream, in which the pool keeps its data: write \
+         `jetstream: enabled` into the account in the configuration of nats-server"
+    );
+}

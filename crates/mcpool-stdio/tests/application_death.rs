@@ -17,7 +17,7 @@ use std::{
 
 use mcpool_core::{StdioSpec, Transport};
 use mcpool_stdio::StdioConnector;
-use mcpool_testkit::{Behavior, eventually_blocking, fixtures::stdio::StdioFixture, leaks};
+use mcpool_testkit::{eventually_blocking, fixtures::stdio::StdioFixture, leaks};
 use support::*;
 
 /// What the application is to do, as JSON.
@@ -144,17 +144,6 @@ fn guard(round: u64) -> Guard {
         1 => Guard::Shell,
         _ => Guard::GatedShell,
     }
-}
-
-/// As `npx` with a server that ignores SIGTERM and the end of stdin, and a helper of that in a
-/// session of its own.
-fn stubborn() -> StdioFixture {
-    StdioFixture::new(Behavior::new().with(|behavior| {
-        behavior.wrapper = true;
-        behavior.ignore_sigterm = true;
-        behavior.ignore_eof = true;
-        behavior.detached_child = true;
-    }))
 }
 
 fn signal(application: &Child, name: &str) {

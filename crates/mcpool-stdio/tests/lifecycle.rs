@@ -17,17 +17,6 @@ use mcpool_stdio::{StderrEvent, StdioConnector};
 use mcpool_testkit::{Behavior, fixtures::stdio::StdioFixture, leaks};
 use support::*;
 
-/// A launcher whose server ignores SIGTERM and the end of stdin and left a child in a session
-/// of its own: three processes.
-fn stubborn() -> StdioFixture {
-    StdioFixture::new(Behavior::new().with(|behavior| {
-        behavior.wrapper = true;
-        behavior.ignore_sigterm = true;
-        behavior.ignore_eof = true;
-        behavior.detached_child = true;
-    }))
-}
-
 async fn all_three_run(fixture: &StdioFixture) {
     until("launcher, server and detached child run", || {
         // The detached child runs in its own session once it has left its mark.
@@ -328,7 +317,10 @@ async fn the_environment_and_directory_are_those_of_the_spec() {
         .with_inherit_env(EnvInheritance::Nothing);
     let transport = open(stdio(cat)).await;
     let pid = transport.monitor().diagnostics().pid.unwrap();
-    let environ = std::fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+    let environ = || std::fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+    // The kernel lets the parent go on a moment before the new program has its environment.
+    until("its environment is there", || !environ().is_empty()).await;
+    let environ = environ();
     let mut vars: BTreeMap<_, _> = environ
         .split_terminator('\0')
         .map(|variable| variable.split_once('=').unwrap())

@@ -65,7 +65,17 @@ impl NatsServer {
     /// # Panics
     /// When it is not ready within a minute.
     pub async fn start_with(config: &str) -> Option<Self> {
-        let mut node = Self::configured(config, "")?;
+        let mut node = Self::configured(config, Some(""))?;
+        node.restart().await;
+        Some(node)
+    }
+
+    /// As [`start`](Self::start), without JetStream.
+    ///
+    /// # Panics
+    /// When it is not ready within a minute.
+    pub async fn start_without_jetstream() -> Option<Self> {
+        let mut node = Self::configured("", None)?;
         node.restart().await;
         Some(node)
     }
@@ -75,12 +85,12 @@ impl NatsServer {
     /// # Panics
     /// When it is not ready within a minute.
     pub async fn start_with_disk(config: &str, bytes: u64) -> Option<Self> {
-        let mut node = Self::configured(config, &format!("max_file_store: {bytes}"))?;
+        let mut node = Self::configured(config, Some(&format!("max_file_store: {bytes}")))?;
         node.restart().await;
         Some(node)
     }
 
-    fn configured(config: &str, jetstream: &str) -> Option<Self> {
+    fn configured(config: &str, jetstream: Option<&str>) -> Option<Self> {
         let program = servers().join("nats/bin/nats-server");
         if !program.exists() {
             skip("nats-server", "not installed; run `cargo xtask servers`");
@@ -88,11 +98,14 @@ impl NatsServer {
         }
         let ([port, monitor], marker) = (free_ports(), Marker::new());
         let store = marker.dir().join("jetstream");
+        let jetstream = jetstream.map_or_else(String::new, |more| {
+            format!("jetstream {{ store_dir: {store:?}\n{more} }}\n")
+        });
         let written = std::fs::write(
             marker.dir().join("server.conf"),
             format!(
                 "listen: \"127.0.0.1:{port}\"\nhttp: \"127.0.0.1:{monitor}\"\n\
-                 jetstream {{ store_dir: {store:?}\n{jetstream} }}\n{config}\n"
+                 {jetstream}{config}\n"
             ),
         );
         if let Err(error) = written {
@@ -267,7 +280,7 @@ impl NatsCluster {
                 ports[number],
                 routes.join(", ")
             );
-            NatsServer::configured(&lines, "")
+            NatsServer::configured(&lines, Some(""))
         };
         let mut nodes = [node(0)?, node(1)?, node(2)?];
         nodes.iter_mut().for_each(NatsServer::spawn);

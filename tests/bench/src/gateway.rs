@@ -227,28 +227,27 @@ type Proxy = (&'static str, Running, String);
 
 fn fastmcp(peers: &Path) -> Outcome<Proxy> {
     let port = free_port()?;
-    let child = Command::new(peers.join("fastmcp/bin/python"))
-        .args(["-c", FASTMCP, &port])
-        .arg(std::env::current_exe()?)
-        .arg("serve-stdio")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let url = format!("http://127.0.0.1:{port}/mcp");
-    Ok(("FastMCP's proxy", Running(child), url))
+    let program = peers.join("fastmcp/bin/python");
+    proxy("FastMCP's proxy", &program, &["-c", FASTMCP, &port], &port)
 }
 
 fn mcp_proxy(peers: &Path) -> Outcome<Proxy> {
     let port = free_port()?;
-    let child = Command::new(peers.join("mcp-proxy/bin/mcp-proxy"))
-        .args(["--port", &port, "--log-level", "ERROR", "--"])
+    let program = peers.join("mcp-proxy/bin/mcp-proxy");
+    let args = ["--port", &port, "--log-level", "ERROR", "--"];
+    proxy("mcp-proxy", &program, &args, &port)
+}
+
+/// A proxy at this port, before the server of this program.
+fn proxy(name: &'static str, program: &Path, args: &[&str], port: &str) -> Outcome<Proxy> {
+    let child = Command::new(program)
+        .args(args)
         .arg(std::env::current_exe()?)
         .arg("serve-stdio")
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    let url = format!("http://127.0.0.1:{port}/mcp");
-    Ok(("mcp-proxy", Running(child), url))
+    Ok((name, Running(child), format!("http://127.0.0.1:{port}/mcp")))
 }
 
 /// They want to be given a port.

@@ -15,13 +15,11 @@ use mcpool_testkit::{
     },
 };
 
-use crate::support::{Robot, authenticator, call, in_memory, spec, start};
+use crate::support::{Robot, authenticator, call, guarded, in_memory, spec, start};
 
 #[tokio::test]
 async fn a_login_leads_to_a_token_that_both_transports_use() {
-    let server = start(|_| {});
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (server, oauth, spec) = guarded(|_| {});
 
     let error = call(&oauth, &spec, "ping").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AuthRequired);
@@ -61,9 +59,7 @@ async fn a_login_without_a_challenge_asks_the_server_for_one() {
 
 #[tokio::test]
 async fn logging_out_revokes_and_forgets() {
-    let server = start(|_| {});
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (server, oauth, spec) = guarded(|_| {});
     oauth.login(&spec, &Robot::default(), None).await.unwrap();
     assert!(oauth.logout(&spec).await.unwrap());
     assert_eq!(server.count("revoke"), 2);
@@ -127,9 +123,7 @@ async fn accounts_at_one_server_are_kept_apart() {
 
 #[tokio::test]
 async fn requests_do_not_wait_behind_a_person() {
-    let server = start(|_| {});
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (server, oauth, spec) = guarded(|_| {});
     oauth.login(&spec, &Robot::default(), None).await.unwrap();
     server.expire_tokens();
     let agent = InteractiveLogin::new();
@@ -173,9 +167,7 @@ async fn a_login_can_be_forgotten_without_the_variables_of_the_spec() {
             ))
         }
     }
-    let server = start(|_| {});
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (_server, oauth, spec) = guarded(|_| {});
     oauth.login(&spec, &Robot::default(), None).await.unwrap();
     let unset = spec.with_resolver(Arc::new(Unset));
     let status = oauth.status(&unset).await.unwrap();
@@ -272,9 +264,7 @@ async fn every_way_that_answers_are_written_leads_to_a_login_that_is_renewed() {
         AnswerForm::Bare,
         AnswerForm::Form,
     ] {
-        let server = start(|options| options.answers = answers);
-        let oauth = in_memory();
-        let spec = spec(&server.mcp_url(), OAuthSpec::new());
+        let (server, oauth, spec) = guarded(|options| options.answers = answers);
         let status = oauth
             .login(&spec, &Robot::default(), None)
             .await
@@ -314,9 +304,7 @@ async fn every_way_that_answers_are_written_leads_to_a_login_that_is_renewed() {
 
 #[tokio::test]
 async fn a_slash_at_the_end_makes_no_other_resource() {
-    let server = start(|options| options.resource_slash = true);
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (server, oauth, spec) = guarded(|options| options.resource_slash = true);
     oauth.login(&spec, &Robot::default(), None).await.unwrap();
     assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
     server.expire_tokens();

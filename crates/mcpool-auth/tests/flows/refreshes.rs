@@ -5,13 +5,11 @@ use std::{sync::Arc, time::Duration};
 use mcpool_auth::{FileStore, MemoryStore, OAuth, TokenStore as _};
 use mcpool_core::{AuthenticatorProvider as _, ErrorKind, HttpSpec, OAuthSpec, ServerSpec};
 
-use crate::support::{Robot, call, in_memory, spec, start};
+use crate::support::{Robot, call, guarded, in_memory, spec, start};
 
 #[tokio::test]
 async fn a_401_refreshes_once_for_all_who_were_refused_and_replays() {
-    let server = start(|options| options.think = Duration::from_millis(50));
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (server, oauth, spec) = guarded(|options| options.think = Duration::from_millis(50));
     oauth.login(&spec, &Robot::default(), None).await.unwrap();
     server.expire_tokens();
     let calls = (0..40).map(|_| call(&oauth, &spec, "ping"));
@@ -25,9 +23,7 @@ async fn a_401_refreshes_once_for_all_who_were_refused_and_replays() {
 #[tokio::test]
 async fn a_refreshed_token_that_ends_without_a_word_is_refreshed_again() {
     // Nobody says how long a token is good.
-    let server = start(|_| {});
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (server, oauth, spec) = guarded(|_| {});
     oauth.login(&spec, &Robot::default(), None).await.unwrap();
     server.expire_tokens();
     assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
@@ -46,9 +42,8 @@ async fn a_refreshed_token_that_ends_without_a_word_is_refreshed_again() {
 #[tokio::test]
 async fn a_token_is_refreshed_before_it_ends() {
     // Of two seconds, a tenth rounds to nothing: stale when it ends. The guard would refuse it.
-    let server = start(|options| options.token_lifetime = Some(Duration::from_secs(2)));
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (server, oauth, spec) =
+        guarded(|options| options.token_lifetime = Some(Duration::from_secs(2)));
     oauth.login(&spec, &Robot::default(), None).await.unwrap();
     let ends = oauth.status(&spec).await.unwrap().expires_at.unwrap();
     // The clock is the system's: wait for its event.
@@ -89,9 +84,7 @@ async fn a_refused_refresh_needs_a_login_and_an_unreachable_server_does_not() {
 
 #[tokio::test]
 async fn a_dropped_call_does_not_lose_the_refreshed_token() {
-    let server = start(|options| options.think = Duration::from_millis(200));
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (server, oauth, spec) = guarded(|options| options.think = Duration::from_millis(200));
     oauth.login(&spec, &Robot::default(), None).await.unwrap();
     server.expire_tokens();
     {

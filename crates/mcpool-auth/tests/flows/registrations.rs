@@ -5,13 +5,12 @@ use std::sync::{Arc, atomic::Ordering};
 use mcpool_auth::LoginState;
 use mcpool_core::{ErrorKind, OAuthSpec};
 
-use crate::support::{Robot, call, in_memory, spec, start};
+use crate::support::{Robot, call, guarded, in_memory, spec, start};
 
 #[tokio::test]
 async fn a_server_without_registration_says_what_to_do() {
-    let server = start(|options| options.client = Some(("known".into(), "s".into())));
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (_server, oauth, spec) =
+        guarded(|options| options.client = Some(("known".into(), "s".into())));
     let error = oauth
         .login(&spec, &Robot::default(), None)
         .await
@@ -25,9 +24,7 @@ async fn a_server_without_registration_says_what_to_do() {
 
 #[tokio::test]
 async fn a_registered_client_proves_itself_as_its_registration_says() {
-    let server = start(|options| options.client_secrets = true);
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (server, oauth, spec) = guarded(|options| options.client_secrets = true);
     oauth.login(&spec, &Robot::default(), None).await.unwrap();
     server.expire_tokens();
     assert_ne!(call(&oauth, &spec, "ping").await.unwrap(), 401);
@@ -63,9 +60,7 @@ async fn a_forgotten_registration_is_made_again_once() {
 
 #[tokio::test]
 async fn a_registration_that_is_forgotten_before_a_refresh_is_made_by_the_next_login() {
-    let server = start(|_| {});
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (server, oauth, spec) = guarded(|_| {});
     oauth.login(&spec, &Robot::default(), None).await.unwrap();
     server.expire_tokens();
     server.forget_clients();
@@ -77,9 +72,7 @@ async fn a_registration_that_is_forgotten_before_a_refresh_is_made_by_the_next_l
 
 #[tokio::test]
 async fn a_login_that_nobody_came_back_from_may_have_been_a_forgotten_registration() {
-    let server = start(|_| {});
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (server, oauth, spec) = guarded(|_| {});
     oauth.login(&spec, &Robot::default(), None).await.unwrap();
     // The page says that the client is unknown, and the person closes it.
     let gone = Robot::meanwhile(|| {
@@ -96,9 +89,8 @@ async fn a_login_that_nobody_came_back_from_may_have_been_a_forgotten_registrati
 
 #[tokio::test]
 async fn a_server_that_takes_only_basic_is_not_logged_in_to() {
-    let server = start(|options| options.challenge = Some("Basic realm=\"files\"".into()));
-    let oauth = in_memory();
-    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    let (server, oauth, spec) =
+        guarded(|options| options.challenge = Some("Basic realm=\"files\"".into()));
     let error = call(&oauth, &spec, "ping").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Forbidden);
     assert!(error.to_string().contains("only Basic"), "{error}");

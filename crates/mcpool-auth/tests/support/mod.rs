@@ -136,6 +136,13 @@ pub(crate) fn in_memory() -> OAuth {
     OAuth::new(Arc::new(MemoryStore::new()))
 }
 
+/// A server that wants a login, logins that are kept in memory, and its spec.
+pub(crate) fn guarded(change: impl FnOnce(&mut AuthzOptions)) -> (AuthzFixture, OAuth, ServerSpec) {
+    let server = start(change);
+    let spec = spec(&server.mcp_url(), OAuthSpec::new());
+    (server, in_memory(), spec)
+}
+
 pub(crate) async fn authenticator(oauth: &OAuth, spec: &ServerSpec) -> Arc<dyn Authenticator> {
     oauth.authenticator(spec).await.unwrap().unwrap()
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use mcpool::{
     ConnectionManager, ReconnectPolicy, Refresh, ServerHandle, ServerName, ServerSpec, StartMode,
-    config::{Problem, nearest},
+    config::Problem,
 };
 
 use super::App;
@@ -83,6 +83,11 @@ impl App {
         let specs = self.load_for(Some(first)).await?;
         let names: Vec<ServerName> = specs.iter().map(|spec| spec.name.clone()).collect();
         let named = named::read(first, second, &names);
+        if !names.iter().any(|name| name.as_str() == named.server)
+            && let Some(meant) = named::meant(first, second, &names)
+        {
+            return Err(Failure::usage(text!("there is no server `{}`", first)).with_hint(meant));
+        }
         Ok((self.narrowed(specs, Some(&named.server))?, named))
     }
 
@@ -181,22 +186,8 @@ impl App {
             ));
         }
         let known: Vec<&str> = known.iter().map(|spec| spec.name.as_str()).collect();
-        unknown("server", name, &known)
-            .with_hints(meant_tool(name, &known))
-            .with_hints(half_a_target(name))
+        unknown("server", name, &known).with_hints(half_a_target(name))
     }
-}
-
-/// What was probably meant by a word that names a server and its tool, where the server is mistyped.
-fn meant_tool(word: &str, known: &[&str]) -> Option<Text> {
-    let parts = [".", "__"].map(|between| Some((word.split_once(between)?, between)));
-    parts
-        .into_iter()
-        .flatten()
-        .find_map(|((server, tool), between)| {
-            let near = nearest(server, known.iter().copied())?;
-            Some(text!("did you mean `{}{}{}`?", near, *between, tool))
-        })
 }
 
 /// What to write where the name of a server looks like an address or a path.

@@ -15,6 +15,7 @@ use crate::{
     args::CallArgs,
     arguments::{self, Given, Object},
     exit::{Exit, Failure, unknown},
+    named,
     render::{
         activity::Activity,
         content::{self, Files, Form},
@@ -92,6 +93,7 @@ pub(crate) async fn fitting(
         // A list that could not be fetched, or not to its end, says nothing of what it lacks.
         let is_whole = listed.stale.is_none() && listed.incomplete.is_none();
         if check && !is_rejected && is_whole {
+            let tool = named::own_part(tool, server.server().as_str());
             return Err(unknown("tool", tool, &names)
                 .with_hint(text!("nothing was sent; --no-check sends it all the same")));
         }

@@ -1,9 +1,12 @@
 //! `mcpool list`: what is configured, where, on or off. Connects to nothing. An entry that cannot be
 //! used is missing in it, and the exit code says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use mcpool::config::{Entry, Loaded};
+use mcpool::{
+    Error,
+    config::{Admission, Entry, Loaded, TrustStore},
+};
 use serde_json::{Value, json};
 
 use super::Outcome;
@@ -19,12 +22,18 @@ use crate::{
 /// Runs it.
 pub(crate) async fn run(app: &App) -> Outcome {
     let loader = config_files::loader(config_files::find(&app.global)?);
-    let loaded = off_thread(move || loader.load()).await??;
+    let (loaded, untrusted) = off_thread(move || with_trust(loader.load()?)).await??;
     config_files::report(&app.global, &loaded.problems, None);
     let shown = loaded.to_json(true);
     if app.global.json {
         let entries = loaded.entries().iter();
-        let servers: Vec<Value> = entries.map(|entry| to_json(entry, &shown)).collect();
+        let servers: Vec<Value> = entries
+            .map(|entry| {
+                let mut server = to_json(entry, &shown);
+                server["trusted"] = json!(!untrusted.contains(entry.name.as_str()));
+                server
+            })
+            .collect();
         out::document(&json!({ "servers": servers }))?;
     } else {
         // In a pipe a row is whole.
@@ -32,11 +41,29 @@ pub(crate) async fn run(app: &App) -> Outcome {
             true => out::columns(),
             false => usize::MAX,
         };
-        out::print(&to_text(&loaded, &shown, columns))?;
+        out::print(&to_text(&loaded, &untrusted, &shown, columns))?;
     }
     Ok(match loaded.has_errors() {
         true => Exit::Usage,
         false => Exit::Good,
+    })
+}
+
+/// What was loaded, with the servers disabled that a person said no to, and the names of those of
+/// the project that nobody has approved. Blocks.
+fn with_trust(loaded: Loaded) -> Result<(Loaded, BTreeSet<String>), Error> {
+    let mut entries = loaded.entries().iter();
+    if !entries.any(|entry| entry.origin.project_file().is_some()) {
+        return Ok((loaded, BTreeSet::new()));
+    }
+    Ok(match TrustStore::of_user()?.admit(&loaded)? {
+        Admission::Granted(admitted) => (*admitted, BTreeSet::new()),
+        Admission::Asked(requests) => {
+            let actions = requests.into_iter().flat_map(|request| request.actions);
+            let names = actions.map(|action| action.server).collect();
+            (loaded, names)
+        }
+        _ => (loaded, BTreeSet::new()),
     })
 }
 
@@ -50,7 +77,7 @@ fn to_json(entry: &Entry, shown: &Value) -> Value {
 }
 
 /// The servers of each file, below its name.
-fn to_text(loaded: &Loaded, shown: &Value, columns: usize) -> Text {
+fn to_text(loaded: &Loaded, untrusted: &BTreeSet<String>, shown: &Value, columns: usize) -> Text {
     if loaded.entries().is_empty() {
         let files = loaded.sources().iter().map(|file| text!("{}", file.name()));
         let files = Text::join(files, ", ");
@@ -77,7 +104,16 @@ fn to_text(loaded: &Loaded, shown: &Value, columns: usize) -> Text {
     let names = loaded.entries().iter();
     let widest = names.map(|entry| width(&entry)).max().unwrap_or_default();
     let groups = files.iter().map(|(file, entries)| {
-        let mut text = text!("{}\n", file);
+        let mut text = text!("{}", file);
+        if entries
+            .iter()
+            .any(|entry| untrusted.contains(entry.name.as_str()))
+        {
+            text.push(&text!(
+                ": not trusted, and so not used; `mcpool trust` shows what it would do"
+            ));
+        }
+        text.push(&text!("\n"));
         for entry in entries {
             let server = &shown["servers"][entry.name.as_str()];
             let pad = " ".repeat(widest.saturating_sub(width(entry)));

@@ -35,10 +35,14 @@ const FLEET_LOOK: Duration = Duration::from_secs(1);
 pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
     #[cfg(feature = "nats")]
     let follows = args.server.is_none() && args.nats.is_given();
-    #[cfg(feature = "nats")]
-    let (loaded, watcher) = app.read_watched(!follows).await?;
     #[cfg(not(feature = "nats"))]
-    let (loaded, watcher) = app.read_watched().await?;
+    let follows = false;
+    let (loaded, watcher) = app.read_watched(!follows).await?;
+    if let Some(name) = &args.server
+        && !loaded.servers.iter().any(|spec| spec.name.as_str() == name)
+    {
+        return Err(app.unknown_server(name, &loaded.servers));
+    }
     #[cfg(feature = "nats")]
     let pool = match follows {
         true => args.nats.connected(app).await?,
@@ -54,11 +58,6 @@ pub(crate) async fn run(app: &App, args: WatchArgs) -> Outcome {
     let pool = pool.map(mcpool::nats::Follow::new);
     app.prepare(&loaded).await?;
     let mut specs = loaded.servers;
-    if let Some(name) = &args.server
-        && !specs.iter().any(|spec| spec.name.as_str() == name)
-    {
-        return Err(app.unknown_server(name, &specs));
-    }
     adjust(&mut specs, &args);
     // Before the start, so that no event is missed.
     let events = app.manager().events();

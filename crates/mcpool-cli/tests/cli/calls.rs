@@ -57,6 +57,36 @@ fn a_server_of_the_command_line_is_measured_beside_one_of_the_config() {
 }
 
 #[test]
+fn what_is_nearly_the_name_of_a_tool_is_answered_with_the_name() {
+    let place = Place::with(json!({"calc": good(), "other": good()}));
+    for (words, said) in [
+        (
+            &["calc_echo", "message=hi"][..],
+            "did you mean `calc.echo`?",
+        ),
+        (&["calc-echo"], "did you mean `calc.echo`?"),
+        (&["calc/echo"], "did you mean `calc.echo`?"),
+        (&["mcp__calc__echo"], "did you mean `calc.echo`?"),
+        (&["calk__echo"], "did you mean `calc.echo`?"),
+        (&["calk", "echo"], "did you mean `calc`?"),
+        (&["calc__ecko", "message=hi"], "did you mean `echo`?"),
+        (&["calc", "calc__ecko"], "did you mean `echo`?"),
+    ] {
+        let run = place.run(&[&["call"], words].concat());
+        assert_eq!(run.code(), 2, "{words:?}: {}", run.stderr());
+        assert!(run.stderr().contains(said), "{words:?}: {}", run.stderr());
+        assert_eq!(run.stderr().matches("did you mean").count(), 1, "{words:?}");
+    }
+    // Where no tool can be named, none is proposed.
+    let health = place.run(&["health", "calc_echo"]);
+    assert!(
+        !health.stderr().contains("calc.echo"),
+        "{}",
+        health.stderr()
+    );
+}
+
+#[test]
 fn a_prompt_is_checked_before_it_is_asked_for() {
     let prompts = json!({"result": {"prompts": [
         {"name": "weather", "arguments": [{"name": "city", "required": true}, {"name": "state"}]}

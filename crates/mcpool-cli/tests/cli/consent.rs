@@ -70,8 +70,65 @@ impl<'a> Project<'a> {
     fn is_refused(&self) {
         let run = self.run(&["status"]);
         assert_eq!(run.code(), 2, "{}", run.stderr());
-        assert!(run.stderr().contains("is not trusted"), "{}", run.stderr());
+        assert!(
+            run.stderr().contains("not trusted, and so not used"),
+            "{}",
+            run.stderr()
+        );
     }
+}
+
+/// The words of a refusal were one long line; `list` showed servers that are not used as if they
+/// were.
+#[test]
+fn what_is_not_trusted_is_said_with_what_to_do_about_it() {
+    let place = Place::empty();
+    let project = Project::new(&place, "project");
+    project.servers(&json!({ "a": good(), "b": { "url": "https://b.example/mcp" } }));
+    let file = project.folder.join("mcp.json").canonicalize().unwrap();
+    let file = file.display();
+    let question = project.run(&["trust", "--json"]).json(0);
+    let hash = question["hash"].as_str().unwrap();
+    let listed = |word: &str| {
+        let text = project.run(&["list"]).stdout();
+        assert_eq!(text.contains("not trusted"), word == "no", "{text}");
+        let servers = project.run(&["list", "--json"]).json(0);
+        for server in servers["servers"].as_array().unwrap() {
+            assert_eq!(server["trusted"], json!(word == "yes"), "{servers}");
+        }
+        text
+    };
+    assert!(listed("no").contains("`mcpool trust` shows what it would do\n"));
+    let refused = project.run(&["status"]);
+    assert_eq!(refused.code(), 2);
+    assert_eq!(
+        refused.stderr(),
+        format!(
+            "error: not trusted, and so not used: {file}\n  \
+             `mcpool trust {file}` shows what it would do\n  \
+             `mcpool trust {file} --hash {hash}` approves it as it is now\n"
+        )
+    );
+    let shown = project.run(&["trust"]);
+    assert_eq!(shown.code(), 2);
+    let end = format!(
+        "error: nobody can be asked here, so this is not trusted: {file}\n  \
+         `mcpool trust {file} --hash {hash}` approves what stands above\n"
+    );
+    assert!(shown.stderr().ends_with(&end), "{}", shown.stderr());
+    let approved = project.run(&["trust", "--hash", hash, "--without", "b"]);
+    assert_eq!(approved.code(), 0, "{}", approved.stderr());
+    let text = listed("yes");
+    assert!(
+        text.contains("  a  on ") && text.contains("  b  off"),
+        "{text}"
+    );
+    project.servers(&json!({ "a": good() }));
+    let changed = project.run(&["status"]).stderr();
+    assert!(
+        changed.contains(", which has changed since it was trusted\n"),
+        "{changed}"
+    );
 }
 
 /// 02: approval was kept by a link's target, and relative paths began at the link.

@@ -193,6 +193,14 @@ fn http(address: &str, head: &str, body: &str) -> String {
     answer
 }
 
+/// Begins a session; gives the header that names it.
+fn in_a_session(address: &str) -> String {
+    let begun = post(address, "", &initialize());
+    let mut lines = begun.lines();
+    let token = lines.find_map(|line| line.strip_prefix("mcp-session-id: "));
+    format!("\r\nmcp-session-id: {}", token.unwrap().trim())
+}
+
 /// A message to the pool.
 fn post(address: &str, headers: &str, message: &Value) -> String {
     let head = format!("POST /mcp HTTP/1.1{headers}");
@@ -217,12 +225,7 @@ fn sigterm_lets_calls_end_and_a_second_signal_does_not() {
     for patient in [true, false] {
         let place = Place::with(json!({"slow": scripted(&on_call)}));
         let (mut child, address, _said) = serving(&place, &[]);
-        let begun = post(&address, "", &initialize());
-        let session = begun
-            .lines()
-            .find_map(|line| line.strip_prefix("mcp-session-id: "))
-            .unwrap();
-        let headers = format!("\r\nmcp-session-id: {}", session.trim());
+        let headers = in_a_session(&address);
         let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
             "name": "slow__t", "arguments": {}}});
         let running = std::thread::spawn({
@@ -379,12 +382,7 @@ fn a_profile_of_the_config_is_served_and_followed_and_measured() {
     let run = place.run(&["serve", "--profile", "other"]);
     assert_eq!(run.code(), 2);
     let (mut child, address, _said) = serving(&place, &["--profile", "sums", "--metrics"]);
-    let begun = post(&address, "", &initialize());
-    let session = begun
-        .lines()
-        .find_map(|line| line.strip_prefix("mcp-session-id: "))
-        .unwrap();
-    let headers = format!("\r\nmcp-session-id: {}", session.trim());
+    let headers = in_a_session(&address);
     let call = |name: &str| {
         let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
             "name": name, "arguments": {"a": 1, "b": 2}}});
@@ -436,14 +434,10 @@ fn clients_that_do_not_share_a_server_leave_nothing_behind_a_gateway_that_is_kil
     let place = Place::with(json!({"own": server}));
     let (mut child, address, _said) = serving(&place, &[]);
     for client in 1..=2 {
-        let begun = post(&address, "", &initialize());
-        let token = begun
-            .lines()
-            .find_map(|line| line.strip_prefix("mcp-session-id: "))
-            .unwrap();
+        let headers = in_a_session(&address);
         let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
             "params": {"name": "own__t", "arguments": {}}});
-        let answer = post(&address, &format!("\r\nmcp-session-id: {token}"), &call);
+        let answer = post(&address, &headers, &call);
         assert!(answer.contains(r#""content":[]"#), "{answer}");
         until("each has one", || {
             (processes_with(&mark) == client).then_some(())

@@ -36,6 +36,26 @@ fn what_is_wrong_is_said_before_nats_is_dialled() {
         let key = [command, "--pool-key", "absent.key"];
         refused(&place, &key, "absent.key");
     }
+    std::fs::write(place.path().join("key"), "07".repeat(32)).unwrap();
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--key-file", "key"];
+    for (url, why) in [
+        (
+            "10.0.0.7:7332",
+            "must be a URL such as http://10.0.0.7:7332",
+        ),
+        ("ftp://10.0.0.7", "must begin with http:// or https://"),
+        ("http://10.0.0.7/?q", "may have no query"),
+    ] {
+        let why = format!("--advertise: the address of a replica {why}");
+        refused(&place, &[&serve[..], &["--advertise", url]].concat(), &why);
+    }
+    std::fs::write(
+        place.path().join("pool.key"),
+        format!("{}=", "A".repeat(43)),
+    )
+    .unwrap();
+    let watch = ["watch", "calk", "--pool-key", "pool.key"];
+    refused(&place, &watch, "did you mean `calc`?");
     let profile = ["serve", "--profile", "absent", "--listen", "127.0.0.1:0"];
     refused(&place, &profile, "there is no profile absent");
 

@@ -34,17 +34,7 @@ impl EntryReader<'_> {
         {
             return self.header_lines(name, items);
         }
-        if !node.is_object() {
-            self.hide(node);
-            self.wrong_type(name, node, "an object of texts");
-            return;
-        }
-        self.duplicates(node);
-        for member in node.members() {
-            // As a variable: null is nothing.
-            if member.value.value == Value::Null {
-                continue;
-            }
+        for member in self.texts(name, node) {
             let path = format!("headers.{}", member.key);
             self.note_field(&path, &member.value);
             self.hide(&member.value);

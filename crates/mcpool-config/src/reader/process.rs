@@ -159,23 +159,30 @@ impl EntryReader<'_> {
         Some(template)
     }
 
+    /// The members of an object of texts, with secrets perhaps. Null is nothing, as in VS Code, which
+    /// takes it for the absence of a variable.
+    pub(super) fn texts<'n>(
+        &mut self,
+        name: &str,
+        node: &'n Node,
+    ) -> impl Iterator<Item = &'n Member> + use<'n> {
+        if node.is_object() {
+            self.duplicates(node);
+        } else {
+            self.hide(node);
+            self.wrong_type(name, node, "an object of texts");
+        }
+        let members = node.members().iter();
+        members.filter(|member| member.value.value != Value::Null)
+    }
+
     pub(super) fn env(&mut self, name: &str, node: &Node) {
         if let Value::Array(items) = &node.value
             && !self.rules.strict
         {
             return self.env_lines(name, items);
         }
-        if !node.is_object() {
-            self.hide(node);
-            self.wrong_type(name, node, "an object of texts");
-            return;
-        }
-        self.duplicates(node);
-        for member in node.members() {
-            // Nothing, as in VS Code, which takes it for the absence of the variable.
-            if member.value.value == Value::Null {
-                continue;
-            }
+        for member in self.texts(name, node) {
             self.spaces(&member.key, &member.key_range, "the name of a variable");
             let path = format!("env.{}", member.key);
             self.note_field(&path, &member.value);

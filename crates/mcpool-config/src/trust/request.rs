@@ -73,6 +73,18 @@ impl TrustRequest {
         self.hash.get(..SHORT).unwrap_or(&self.hash)
     }
 
+    /// The command line that shows what it would do, and asks where it can.
+    #[must_use]
+    pub fn look_command(&self) -> String {
+        format!("mcpool trust {}", words::word(&self.file.to_string_lossy()))
+    }
+
+    /// The command line that approves it as it is, without a question.
+    #[must_use]
+    pub fn approve_command(&self) -> String {
+        format!("{} --hash {}", self.look_command(), self.hash)
+    }
+
     /// Says of each server how it stands to what was approved before.
     pub(super) fn compare(&mut self, earlier: Option<&Approval>, known: bool) {
         self.changed = known;

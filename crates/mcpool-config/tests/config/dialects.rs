@@ -171,7 +171,6 @@ fn every_dialect_has_a_fixture_and_a_name() {
 /// What the placeholders of each host become, with KEY set and everything else unset.
 #[tokio::test]
 async fn placeholders_behave_as_in_their_host() {
-    use mcpool_core::TransportSpec;
     for (folder, file, server, want) in [
         (
             "claude-code",
@@ -235,28 +234,7 @@ async fn placeholders_behave_as_in_their_host() {
         let loaded = load(folder, file, None);
         let entry = loaded.entry(server).unwrap();
         let spec = entry.spec.resolved().await.unwrap();
-        let got: Vec<String> = match &spec.transport {
-            TransportSpec::Stdio(stdio) => std::iter::once(stdio.command.clone())
-                .chain(stdio.args.iter().cloned())
-                .chain(
-                    stdio
-                        .env
-                        .iter()
-                        .map(|(name, value)| format!("{name}={}", value.expose())),
-                )
-                .collect(),
-            TransportSpec::Http(http) | TransportSpec::Sse(http) | TransportSpec::Auto(http) => {
-                std::iter::once(http.url.clone())
-                    .chain(
-                        http.headers
-                            .iter()
-                            .map(|(name, value)| format!("{name}={}", value.expose())),
-                    )
-                    .collect()
-            }
-            _ => panic!("{spec:?}"),
-        };
-        assert_eq!(got, want, "{folder}");
+        assert_eq!(crate::rows::reached(&spec), want, "{folder}");
     }
     // An input without anybody to ask says so.
     let loaded = load("vscode", ".vscode/mcp.json", None);

@@ -15,7 +15,7 @@
 use std::path::{Path, PathBuf};
 
 use mcpool_config::{Folders, Loaded, Loader};
-use mcpool_core::{ServerSpec, TransportSpec};
+use mcpool_core::{Secret, ServerSpec, TransportSpec};
 use serde_json::Value;
 
 fn rows() -> Vec<PathBuf> {
@@ -104,32 +104,27 @@ fn forget_default_cwd(written: &ServerSpec, resolved: &mut ServerSpec) {
     }
 }
 
-/// What a spec connects to, in words.
+/// What a spec connects to, in words, and where it starts.
 fn words(spec: &ServerSpec) -> Vec<String> {
-    let pair = |name: &str, value: &str| format!("{name}={value}");
+    let mut words = reached(spec);
+    if let TransportSpec::Stdio(stdio) = &spec.transport {
+        let cwd = stdio.cwd.iter();
+        words.extend(cwd.map(|cwd| format!("cwd={}", cwd.to_string_lossy())));
+    }
+    words
+}
+
+/// The program, its arguments and variables, or the address and the headers.
+pub(crate) fn reached(spec: &ServerSpec) -> Vec<String> {
+    let pair = |name: &String, value: &Secret| format!("{name}={}", value.expose());
     match &spec.transport {
         TransportSpec::Stdio(stdio) => std::iter::once(stdio.command.clone())
             .chain(stdio.args.iter().cloned())
-            .chain(
-                stdio
-                    .env
-                    .iter()
-                    .map(|(name, value)| pair(name, value.expose())),
-            )
-            .chain(
-                stdio
-                    .cwd
-                    .iter()
-                    .map(|cwd| pair("cwd", &cwd.to_string_lossy())),
-            )
+            .chain(stdio.env.iter().map(|(name, value)| pair(name, value)))
             .collect(),
         TransportSpec::Http(http) | TransportSpec::Sse(http) | TransportSpec::Auto(http) => {
             std::iter::once(http.url.clone())
-                .chain(
-                    http.headers
-                        .iter()
-                        .map(|(name, value)| pair(name, value.expose())),
-                )
+                .chain(http.headers.iter().map(|(name, value)| pair(name, value)))
                 .collect()
         }
         _ => panic!("{spec:?}"),

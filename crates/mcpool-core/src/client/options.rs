@@ -22,7 +22,31 @@ pub struct Request {
     pub params: Option<Raw>,
 }
 
+/// The requests of a client in the protocol.
+const METHODS: [&str; 13] = [
+    "completion/complete",
+    "logging/setLevel",
+    "ping",
+    "prompts/get",
+    "prompts/list",
+    "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "server/discover",
+    "tools/call",
+    "tools/list",
+];
+
 impl Request {
+    /// The name of a method that is known when this is compiled, for what must have a bound, such
+    /// as the labels of metrics; `None` for any other.
+    #[must_use]
+    pub fn known_method(method: &str) -> Option<&'static str> {
+        METHODS.into_iter().find(|known| *known == method)
+    }
+
     /// A request without parameters.
     #[must_use]
     pub fn new(method: impl Into<Cow<'static, str>>) -> Self {

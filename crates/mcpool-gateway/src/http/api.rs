@@ -29,7 +29,7 @@ use mcpool_manager::{EventItem, Refresh, ServerHandle, ServerStatus};
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
-use super::{Front, Visitor, place::Place};
+use super::{Front, Visitor, headers, place::Place};
 use crate::{
     catalog::{Cost, Listed},
     fault,
@@ -410,12 +410,7 @@ pub(super) async fn act(
 /// it is JSON, which a form cannot and a script of another origin may not without leave; and an
 /// `Origin` must be this very one, port included.
 fn meant(headers: &HeaderMap) -> Result<(), Refused> {
-    let is_json = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .and_then(|kind| kind.split(';').next())
-        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
-    if !is_json {
+    if !headers::is_json(headers) {
         return Err(failed(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "an action is sent as application/json",

@@ -1,7 +1,7 @@
-//! The headers of a request of MCP 2026-07-28: each repeats what its body says, and must say the
+//! The headers of a request. Those of MCP 2026-07-28 repeat what its body says, and must say the
 //! same ("Standard Request Headers", "Custom Headers from Tool Parameters"). Pure.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use mcpool_core::{ParamHeaders, Raw, RawObject, RpcError, ServerRequest, TraceContext};
 use serde::Deserialize;
@@ -17,6 +17,13 @@ const WRAP: (&str, &str) = ("=?base64?", "?=");
 /// The text of a header, without the white space around it.
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+/// Whether the body is said to be JSON.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    text(headers, &CONTENT_TYPE)
+        .and_then(|kind| kind.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
 /// Compares the headers that every request has with its body.

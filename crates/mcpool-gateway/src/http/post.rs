@@ -63,12 +63,7 @@ pub(super) async fn serve(front: Arc<Front>, mut visitor: Visitor, request: Requ
 
 /// Whether body and answer may be of the types that are spoken here.
 fn negotiated(headers: &HeaderMap) -> Result<(), Refused> {
-    let is_json = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
-    if !is_json {
+    if !headers::is_json(headers) {
         return Err((
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             RpcError::new(

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "metrics")]
+use mcpool_core::Request;
 use mcpool_core::{DisconnectCause, Error, ErrorKind, ProbeReport, ServerName, StateKind};
 use tokio::time::Instant;
 
@@ -108,35 +110,12 @@ mod record {
 
     #[cfg(feature = "metrics")]
     fn ended(server: &ServerName, method: &str, elapsed: Duration, outcome: &'static str) {
-        let method = label(method);
+        // Labels are bounded.
+        let method = Request::known_method(method).unwrap_or("other");
         metrics::counter!("mcpool_calls_total", "server" => server.as_str().to_owned(), "method" => method, "outcome" => outcome)
             .increment(1);
         metrics::histogram!("mcpool_call_seconds", "server" => server.as_str().to_owned(), "method" => method)
             .record(elapsed.as_secs_f64());
-    }
-
-    /// The methods of the protocol by name, all others by one: labels are bounded.
-    #[cfg(feature = "metrics")]
-    fn label(method: &str) -> &'static str {
-        const KNOWN: &[&str] = &[
-            "tools/call",
-            "tools/list",
-            "prompts/get",
-            "prompts/list",
-            "resources/read",
-            "resources/list",
-            "resources/templates/list",
-            "resources/subscribe",
-            "resources/unsubscribe",
-            "completion/complete",
-            "logging/setLevel",
-            "ping",
-        ];
-        KNOWN
-            .iter()
-            .find(|known| **known == method)
-            .copied()
-            .unwrap_or("other")
     }
 
     pub(crate) fn replayed(server: &ServerName) {

@@ -121,8 +121,13 @@ impl Bucket {
             let why = match (found, created) {
                 (Ok(store), _) => return Ok(Self(store)),
                 (Err(_), Ok(_)) => "it cannot be read".to_owned(),
-                (Err(_), Err(error)) if is_for_now(&error) => error.to_string(),
-                (Err(_), Err(error)) => return Err(unreachable(&bucket, error.to_string())),
+                (Err(_), Err(error)) => match obstacle(&error) {
+                    Obstacle::ForNow => error.to_string(),
+                    Obstacle::NoJetStream(what) => {
+                        return Err(Error::new(ErrorKind::Connect, what));
+                    }
+                    Obstacle::Other => return Err(unreachable(&bucket, error.to_string())),
+                },
             };
             if Instant::now() >= until {
                 return Err(unreachable(&bucket, why));
@@ -227,34 +232,58 @@ fn is_conflict(error: &UpdateError) -> bool {
     false
 }
 
-/// Whether a bucket may be created a little later: nobody leads the cluster, or nodes of it are not
-/// there yet.
-fn is_for_now(error: &CreateKeyValueError) -> bool {
-    let of_cluster = |answer: &jetstream::Error| {
-        [
-            ErrorCode::CLUSTER_NO_PEERS,
-            ErrorCode::CLUSTER_NOT_ACTIVE,
-            ErrorCode::CLUSTER_NOT_AVAILABLE,
-            ErrorCode::CLUSTER_NOT_LEADER,
-        ]
-        .contains(&answer.error_code())
-    };
+/// Why a bucket cannot be created.
+enum Obstacle {
+    /// It may be a little later: nobody leads the cluster, or nodes of it are not there yet.
+    ForNow,
+    /// There is no JetStream, in these words.
+    NoJetStream(&'static str),
+    Other,
+}
+
+impl Obstacle {
+    const OF_SERVER: Self = Self::NoJetStream(
+        "NATS runs without JetStream, in which the pool keeps its data: start nats-server with \
+         `-js`, or write `jetstream {}` into its configuration",
+    );
+
+    fn of(answer: &jetstream::Error) -> Self {
+        match answer.error_code() {
+            ErrorCode::CLUSTER_NO_PEERS
+            | ErrorCode::CLUSTER_NOT_ACTIVE
+            | ErrorCode::CLUSTER_NOT_AVAILABLE
+            | ErrorCode::CLUSTER_NOT_LEADER => Self::ForNow,
+            ErrorCode::JETSTREAM_NOT_ENABLED => Self::OF_SERVER,
+            ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => Self::NoJetStream(
+                "this login's account at NATS has no JetStream, in which the pool keeps its data: \
+                 write `jetstream: enabled` into the account in the configuration of nats-server",
+            ),
+            _ => Self::Other,
+        }
+    }
+}
+
+fn obstacle(error: &CreateKeyValueError) -> Obstacle {
     let cause = error.source();
     if let Some(error) = cause.and_then(|cause| cause.downcast_ref::<AccountError>()) {
         return match error.kind() {
-            AccountErrorKind::TimedOut => true,
-            AccountErrorKind::JetStream(answer) => of_cluster(&answer),
-            _ => false,
+            AccountErrorKind::TimedOut => Obstacle::ForNow,
+            AccountErrorKind::JetStreamUnavailable => Obstacle::OF_SERVER,
+            AccountErrorKind::JetStream(answer) => Obstacle::of(&answer),
+            AccountErrorKind::Other => Obstacle::Other,
         };
     }
     if let Some(error) = cause.and_then(|cause| cause.downcast_ref::<CreateStreamError>()) {
         return match error.kind() {
-            CreateStreamErrorKind::TimedOut => true,
-            CreateStreamErrorKind::JetStream(answer) => of_cluster(&answer),
-            _ => false,
+            CreateStreamErrorKind::TimedOut => Obstacle::ForNow,
+            CreateStreamErrorKind::JetStream(answer) => Obstacle::of(&answer),
+            _ => Obstacle::Other,
         };
     }
-    error.kind() == CreateKeyValueErrorKind::TimedOut
+    match error.kind() {
+        CreateKeyValueErrorKind::TimedOut => Obstacle::ForNow,
+        _ => Obstacle::Other,
+    }
 }
 
 fn unreachable(bucket: &str, source: String) -> Error {

@@ -11,12 +11,24 @@ use mcpool_core::{
     TransportSpec, WireEvent, WireRequest, WireTap,
 };
 use mcpool_stdio::{GuardianProgram, StdioConnector, StdioTransport};
+use mcpool_testkit::{Behavior, fixtures::stdio::StdioFixture};
 
 /// Generous: a loaded machine is slow, a hang is for ever.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Answers every request with `{}` until stdin ends.
 pub const ANSWER_ALL: &str = r#"exec sed -u -n 's/^{"jsonrpc":"2.0","id":\([0-9]*\).*/{"jsonrpc":"2.0","id":\1,"result":{}}/p'"#;
+
+/// As `npx` with a server that ignores SIGTERM and the end of stdin, and left a child in a session of
+/// its own: three processes.
+pub fn stubborn() -> StdioFixture {
+    StdioFixture::new(Behavior::new().with(|behavior| {
+        behavior.wrapper = true;
+        behavior.ignore_sigterm = true;
+        behavior.ignore_eof = true;
+        behavior.detached_child = true;
+    }))
+}
 
 pub fn stdio(spec: StdioSpec) -> ConnectRequest {
     ConnectRequest::new("test".parse().unwrap(), TransportSpec::Stdio(spec))

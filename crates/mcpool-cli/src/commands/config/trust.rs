@@ -12,7 +12,7 @@ use mcpool::config::{
 use serde_json::json;
 
 use crate::{
-    admission::{Answer, asked, show},
+    admission::{Answer, asked, only_shown, said_no, show},
     app::App,
     config_files::{self, Files},
     exit::{Failure, Outcome},
@@ -90,10 +90,10 @@ fn run_on(file: &Path, args: &TrustArgs, json: bool) -> Outcome {
         None if json => return out::question_document(request),
         None => match asked(request)? {
             Answer::Yes { refused } => refused,
-            Answer::No => return Err(TrustStore::refusal(&requests).into()),
+            Answer::No => return Err(said_no(request)),
             Answer::Nobody => {
                 show(request)?;
-                return Err(TrustStore::refusal(&requests).into());
+                return Err(only_shown(request));
             }
         },
     };

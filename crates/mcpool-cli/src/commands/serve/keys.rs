@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use mcpool::gateway::{AccessKeys, Grant};
 use serde_json::json;
 
-use super::{LimitFlags, Outcome, files};
+use super::{Outcome, args::LimitFlags, files};
 use crate::{
     config_files::user_file,
     exit::{Exit, Failure},
