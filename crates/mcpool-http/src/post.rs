@@ -9,7 +9,7 @@ use mcpool_http_pool::{PeerRequest, Response, drain, http::Method, read_refusal}
 
 use crate::{
     link::Link,
-    refusal::{self, Lost, Refusal, SessionState},
+    refusal::{self, Refusal, SessionState},
     session::Session,
 };
 
@@ -88,7 +88,7 @@ pub(crate) async fn refusal_of(link: &Link, response: Response, state: SessionSt
     let body = read_refusal(response).await;
     let refusal = refusal::read(status, &headers, &body, state);
     link.answered(status, &body);
-    if refusal.lost != Lost::ByStatus {
+    if !refusal.lost.is_said() {
         link.notes.error(&refusal.error);
     }
     refusal

@@ -13,12 +13,21 @@ use mcpool_http_pool::{
 pub(crate) enum Lost {
     /// It says something else.
     No,
-    /// It says so by its status, or in words beside an error status.
+    /// It says so by its status.
     ByStatus,
+    /// It says so in words beside another error status.
+    InRefusal,
     /// It says so in the words of a JSON-RPC error beside a good status.
     InWords,
     /// It says nothing. Two of these in a row are a lost session.
     Perhaps,
+}
+
+impl Lost {
+    /// Whether the refusal alone is enough to begin the session again.
+    pub(crate) fn is_said(self) -> bool {
+        matches!(self, Self::ByStatus | Self::InRefusal)
+    }
 }
 
 /// What the session of a refused request can have to do with it.
@@ -70,9 +79,9 @@ pub(crate) fn read(
         Some(rpc) => Error::from_rpc(rpc).with_http_status(status.as_u16()),
         None => error,
     };
-    let error = match lost {
-        Lost::ByStatus => error.with_delivery(Delivery::Rejected),
-        _ => error,
+    let error = match lost.is_said() {
+        true => error.with_delivery(Delivery::Rejected),
+        false => error,
     };
     Refusal { error, lost }
 }
@@ -111,7 +120,9 @@ fn lost_by_status(
         // MCP 2025-11-25, "Session Management", rule 3. The method and its parameters may be not
         // found as well.
         404 | 410 if has_id && (says || !about_the_call) => Lost::ByStatus,
-        _ if says => Lost::ByStatus,
+        400..=499 if says => Lost::InRefusal,
+        // A server that breaks may have run the request, whatever its page says.
+        _ if says && rpc.is_some() => Lost::InRefusal,
         400 if has_id && !about_the_call => Lost::Perhaps,
         _ => Lost::No,
     }
@@ -181,26 +192,27 @@ mod tests {
         let none = rpc(-32000, "Bad Request: No valid session ID provided");
         let server = rpc(-32603, "session not found");
         let uninitialized = rpc(-32000, "Bad Request: Server not initialized");
-        for (status, body) in [
-            (404, not_found.as_str()),
-            (404, "<html>404</html>"),
-            (404, ""),
-            (410, ""),
-            (400, none.as_str()),
-            (400, uninitialized.as_str()),
-            (400, "Invalid session ID"),
-            (400, "{\"error\": \"session expired\"}"),
-            (409, "The session was terminated"),
-            (422, "Unknown session"),
-            (500, server.as_str()),
+        for (status, body, lost) in [
+            (404, not_found.as_str(), Lost::ByStatus),
+            (404, "<html>404</html>", Lost::ByStatus),
+            (404, "", Lost::ByStatus),
+            (410, "", Lost::ByStatus),
+            (400, none.as_str(), Lost::InRefusal),
+            (400, uninitialized.as_str(), Lost::InRefusal),
+            (400, "Invalid session ID", Lost::InRefusal),
+            (400, "{\"error\": \"session expired\"}", Lost::InRefusal),
+            (409, "The session was terminated", Lost::InRefusal),
+            (422, "Unknown session", Lost::InRefusal),
+            (500, server.as_str(), Lost::InRefusal),
         ] {
             let refusal = refuse(status, body, WithId);
-            assert_eq!(refusal.lost, Lost::ByStatus, "{status} {body}");
+            assert_eq!(refusal.lost, lost, "{status} {body}");
             assert_eq!(refusal.error.delivery(), Delivery::Rejected);
             assert_eq!(refuse(status, body, NoSession).lost, Lost::No);
         }
         // A server that gives no ids can only say it in words.
-        assert_eq!(refuse(400, &uninitialized, WithoutId).lost, Lost::ByStatus);
+        let refusal = refuse(400, &uninitialized, WithoutId);
+        assert_eq!(refusal.lost, Lost::InRefusal);
         assert_eq!(refuse(404, "", WithoutId).lost, Lost::No);
     }
 
@@ -214,6 +226,8 @@ mod tests {
             (404, method.as_str(), Lost::No),
             (400, required.as_str(), Lost::No),
             (500, "out of memory", Lost::No),
+            (500, "Session terminated", Lost::No),
+            (504, "session timeout", Lost::No),
             (502, login, Lost::No),
             (405, "", Lost::No),
             (400, login, Lost::Perhaps),

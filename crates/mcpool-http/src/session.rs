@@ -267,7 +267,7 @@ impl Sessions {
                 self.suspicions.store(0, Ordering::Relaxed);
                 false
             }
-            Lost::ByStatus => true,
+            Lost::ByStatus | Lost::InRefusal => true,
             Lost::InWords => !self.words_mean_nothing.load(Ordering::Relaxed),
             Lost::Perhaps => self.suspicions.fetch_add(1, Ordering::Relaxed) > 0,
         }

@@ -204,7 +204,11 @@ impl HttpTransport {
             "the server does not know the session that it has just given",
         );
         self.link.fail(error.clone());
-        error.with_delivery(Delivery::Rejected)
+        error.with_delivery(match refusal.lost {
+            Lost::ByStatus => Delivery::Rejected,
+            // The words may be about something else, and the request may have run.
+            _ => Delivery::Unknown,
+        })
     }
 
     async fn tell(&self, notification: &Notification, course: &Course) -> Result<()> {
@@ -217,7 +221,7 @@ impl HttpTransport {
         let is_initialized = notification.method == INITIALIZED;
         match told {
             Ok(()) => {}
-            Err(refusal) if refusal.lost == Lost::ByStatus && !is_initialized => {
+            Err(refusal) if refusal.lost.is_said() && !is_initialized => {
                 course.refused();
                 let session = renewed(&self.link, &self.sessions, &session).await?;
                 let again = Post::one_way(&session, body).accepted(&self.link).await;

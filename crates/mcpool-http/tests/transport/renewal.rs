@@ -123,6 +123,24 @@ async fn a_lost_session_is_begun_again_whatever_the_words() {
 }
 
 #[tokio::test]
+async fn words_that_a_new_session_does_not_change_leave_the_outcome_unknown() {
+    let bank = "your session with the bank has expired; payment 17 was executed";
+    for (code, said, sent) in [
+        (400, bank, 2),
+        (409, bank, 2),
+        (500, "Session terminated", 1),
+    ] {
+        let server =
+            Server::except(move |seen| (seen.rpc() == "tools/call").then(|| status(code, said)))
+                .await;
+        let drive = Drive::initialized(&server.url).await;
+        let error = drive.refused("tools/call", json!({})).await;
+        assert_eq!(error.delivery(), Delivery::Unknown, "{code}: {error}");
+        assert_eq!(server.seen("tools/call").len(), sent, "{code}");
+    }
+}
+
+#[tokio::test]
 async fn many_refused_at_once_share_one_new_session() {
     const CALLS: usize = 50;
     let forgetful = Forgetful::saying(|_| status(404, "")).await;
