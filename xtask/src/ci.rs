@@ -144,7 +144,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "features",
-        what: "each crate builds with few features as well as with all",
+        what: "each crate builds with few features as well as with all, and says what it lacks",
         run: features,
     },
     Step {
@@ -330,7 +330,15 @@ fn features() -> Outcome {
             ]),
         )?;
     }
-    Ok(())
+    // What a build says of a body that it cannot unpack.
+    tools::run(
+        cargo(["test", "--locked", "--quiet", "--no-default-features"]).args([
+            "--package",
+            "mcpool-http-pool",
+            "--lib",
+            "without_the_feature",
+        ]),
+    )
 }
 
 fn unused() -> Outcome {

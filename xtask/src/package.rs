@@ -65,9 +65,10 @@ pub(crate) fn pack(build: bool) -> Outcome {
     }
     let crates = published(&metadata);
     // Dirty, because a check runs on what is there.
-    let mut command = cargo(["package", "--quiet", "--allow-dirty"]);
+    let mut command = cargo(["package", "--allow-dirty"]);
+    // Builds take minutes, and cargo says how far it is.
     if !build {
-        command.arg("--no-verify");
+        command.args(["--quiet", "--no-verify"]);
     }
     for published in &crates {
         command.args(["--package", &published.name]);

@@ -68,11 +68,13 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         }
     }
     println!("  by hand  cargo xtask ci --long");
+    println!("  by hand  cargo update && cargo update -p idna_adapter --precise 1.1.0");
     println!("  by hand  git tag -s v{version} && git push origin v{version}");
     println!("  by hand  publish in this order:");
     for published in &crates {
         println!("             cargo publish --package {}", published.name);
     }
+    println!("  by hand  a release of the tag, with the section of CHANGELOG.md");
     match missing {
         0 => Ok(()),
         missing => Err(format!("{missing} points of the checklist are missing")),
