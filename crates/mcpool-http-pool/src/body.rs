@@ -31,7 +31,7 @@ pub(crate) struct Body {
 enum Coding {
     Plain,
     #[cfg(feature = "gzip")]
-    Gzip(Unpacker),
+    Gzip(Box<Unpacker>),
     Unreadable(Error),
 }
 
@@ -78,7 +78,7 @@ impl Coding {
             coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip");
         #[cfg(feature = "gzip")]
         if is_gzip {
-            return Self::Gzip(Unpacker::default());
+            return Self::Gzip(Box::default());
         }
         let coding = Untrusted::line(String::from_utf8_lossy(coding).into_owned()).clip(40);
         let shown = coding.quoted();
