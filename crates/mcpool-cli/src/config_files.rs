@@ -30,6 +30,33 @@ pub(crate) enum Files {
     User(PathBuf),
 }
 
+#[cfg(feature = "gateway")]
+impl Files {
+    /// What a gateway of these files is known by.
+    ///
+    /// # Errors
+    /// When one is not there.
+    pub(crate) fn digest(&self) -> std::io::Result<String> {
+        use sha2::{Digest as _, Sha256};
+        let paths = match self {
+            Self::Named(paths) => paths.as_slice(),
+            Self::Project(path) | Self::User(path) => std::slice::from_ref(path),
+        };
+        let mut digest = Sha256::new();
+        for path in paths {
+            let path = std::fs::canonicalize(path)?;
+            digest.update(path.as_os_str().as_encoded_bytes());
+            digest.update([0]);
+        }
+        let digest = digest.finalize();
+        Ok(digest
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect())
+    }
+}
+
 /// The files that the flags name, or the first of the default places that exists.
 pub(crate) fn find(global: &Global) -> Result<Files, Failure> {
     if let Some(named) = named(global) {

@@ -20,6 +20,7 @@ mod logging;
 mod named;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "gateway")]
 mod nesting;
 mod off_thread;
 mod open_files;

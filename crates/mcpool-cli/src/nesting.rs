@@ -3,7 +3,7 @@
 
 use mcpool::{ServerSpec, TransportSpec};
 
-use crate::{config_files, exit::Failure, global::Global, pool, text};
+use crate::{config_files, exit::Failure, global::Global, text};
 
 /// Names to a server's process the gateways that it is started within, by their configs.
 const WITHIN: &str = "MCPOOL_WITHIN";
@@ -20,7 +20,7 @@ impl Nesting {
     pub(crate) fn enter(global: &Global) -> Result<Self, Failure> {
         // Without a config there is no server that could start it.
         let files = config_files::find(global).ok();
-        let own = files.and_then(|files| pool::digest_of(&files).ok());
+        let own = files.and_then(|files| files.digest().ok());
         let outer = std::env::var(WITHIN).unwrap_or_default();
         let all = outer.split(':').filter(|id| !id.is_empty());
         if all.clone().any(|id| own.as_deref() == Some(id)) {

@@ -19,7 +19,6 @@ use mcpool::{
 };
 use nix::unistd::geteuid;
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
@@ -73,32 +72,8 @@ struct Status {
 /// # Errors
 /// When there is no place for it that is the user's alone.
 pub(crate) fn socket_of(files: &config_files::Files) -> io::Result<PathBuf> {
-    let digest = digest_of(files)?;
+    let digest = files.digest()?;
     Ok(directory()?.join(format!("{digest}.sock")))
-}
-
-/// What these config files are known by.
-///
-/// # Errors
-/// When one is not there.
-pub(crate) fn digest_of(files: &config_files::Files) -> io::Result<String> {
-    use config_files::Files;
-    let paths = match files {
-        Files::Named(paths) => paths.as_slice(),
-        Files::Project(path) | Files::User(path) => std::slice::from_ref(path),
-    };
-    let mut digest = Sha256::new();
-    for path in paths {
-        let path = std::fs::canonicalize(path)?;
-        digest.update(path.as_os_str().as_encoded_bytes());
-        digest.update([0]);
-    }
-    let digest = digest.finalize();
-    Ok(digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
 }
 
 /// Where gateways of this user listen, or have listened.

@@ -153,10 +153,15 @@ pub async fn read_capped(
 }
 
 /// Reads the words of an answer with an error status: at most 64 KiB, within five seconds; nothing
-/// of a longer or slower one. Dropping the future closes the connection.
+/// of a longer or slower one. Those of one that cannot be unpacked are why it cannot. Dropping the
+/// future closes the connection.
 pub async fn read_refusal(response: Response) -> Bytes {
     let read = timeout(REFUSAL_TIME, read_capped(response, REFUSAL_LIMIT, None)).await;
-    read.ok().and_then(Result::ok).unwrap_or_default()
+    match read {
+        Ok(Ok(words)) => words,
+        Ok(Err(error)) if error.kind() == ErrorKind::Protocol => error.message().to_owned().into(),
+        _ => Bytes::new(),
+    }
 }
 
 /// Reads the rest of a body that nobody wants, so that its connection is used again; gives up
@@ -243,6 +248,9 @@ mod tests {
                 error.to_string().contains(&format!("{coding:?}")),
                 "{error}"
             );
+            // A refusal is not without a word either.
+            let words = read_refusal(response("{}", coding)).await;
+            assert_eq!(words, error.message());
         }
     }
 

@@ -99,6 +99,26 @@ async fn answers_in_the_answers_of_posts_are_taken() {
 }
 
 #[tokio::test]
+async fn the_answer_of_a_post_must_be_readable_only_where_it_may_be_the_message() {
+    let encoded = |answers| Behaviour {
+        answers,
+        post_coding: "br",
+        ..Behaviour::default()
+    };
+    let server = Server::start(encoded(Answers::Stream)).await;
+    let transport = connect(server.spec()).await.unwrap();
+    let note = Notification::new("notifications/initialized", None);
+    // A request may be answered over the stream before its POST has failed.
+    within(transport.notify(&note)).await.unwrap();
+    ping(&*transport).await.unwrap();
+    let server = Server::start(encoded(Answers::Body("application/json", ""))).await;
+    let transport = connect(server.spec()).await.unwrap();
+    let error = ping(&*transport).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol);
+    assert!(error.message().contains("\"br\""), "{error}");
+}
+
+#[tokio::test]
 async fn a_url_that_is_no_stream_is_reported() {
     for (status, content_type, kind) in [
         (StatusCode::NOT_FOUND, "text/plain", ErrorKind::HttpStatus),

@@ -1,17 +1,27 @@
-//! Connections that are slow, idle, too many, or speak TLS.
+//! Connections that are slow, idle, too many, speak TLS, or break.
 
 use std::{sync::Arc, time::Duration};
 
-use mcpool_gateway::{HttpOptions, HttpServer, Tls};
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::Request,
+    response::Response,
+};
+use futures::StreamExt as _;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
+use mcpool_gateway::{AuditOutcome, Gateway, HttpOptions, HttpServer, Tls};
 use mcpool_testkit::Era;
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 use tokio_rustls::TlsConnector;
 
-use crate::support::{PATIENCE, Served};
+use crate::support::{PATIENCE, Served, audited, initialize, tool_call};
 
 /// Short, and long enough for a loaded machine to send a request at once.
 const SHORT: Duration = Duration::from_millis(500);
@@ -167,4 +177,114 @@ async fn tls_is_spoken_with_the_certificate_of_the_moment() {
     let read = tokio::time::timeout(PATIENCE, plain.read_to_end(&mut answer)).await;
     let _ = read.unwrap();
     assert!(!String::from_utf8_lossy(&answer).contains("alive"));
+}
+
+/// A POST of a message, which breaks when it is dropped.
+fn post(
+    router: &Router,
+    headers: &[(&'static str, String)],
+    message: &Value,
+) -> impl Future<Output = Response> + Unpin {
+    let mut request = Request::post("/mcp")
+        .header("host", "localhost")
+        .header("accept", "application/json, text/event-stream")
+        .header("content-type", "application/json");
+    for (name, value) in headers {
+        request = request.header(*name, value);
+    }
+    let request = request.body(Body::from(message.to_string())).unwrap();
+    let answer = TowerToHyperService::new(router.clone()).call(request);
+    Box::pin(async move { answer.await.unwrap() })
+}
+
+/// The headers of a request of each era, the older one first.
+async fn of_both_eras(router: &Router, tool: &str) -> [Vec<(&'static str, String)>; 2] {
+    let begun = post(router, &[], &initialize()).await;
+    let session = begun.headers()["mcp-session-id"].to_str().unwrap();
+    let newer = [
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", tool),
+    ];
+    [
+        vec![("mcp-session-id", session.to_owned())],
+        newer.map(|(name, value)| (name, value.to_owned())).into(),
+    ]
+}
+
+fn call_of(is_newer: bool, tool: &str, arguments: Value) -> Value {
+    let mut call = tool_call(7, tool, arguments);
+    if is_newer {
+        call["params"]["_meta"] = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {}});
+    }
+    call
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_cancels_the_request_of_a_newer_client_alone() {
+    let tool = "files__slow";
+    for streams in [false, true] {
+        let served = Served::one(Era::Legacy).await;
+        let (builder, audit) = audited(Gateway::builder(served.manager.clone()));
+        let router = builder.build().router(HttpOptions::new());
+        let eras = of_both_eras(&router, tool).await;
+        for (headers, is_newer) in eras.iter().zip([false, true]) {
+            // That of the newer one does not end by itself.
+            let steps = if is_newer { 1_000_000 } else { 20 };
+            let arguments = json!({"steps": steps, "step_ms": 10});
+            let mut call = call_of(is_newer, tool, arguments);
+            if streams {
+                call["params"]["_meta"]["progressToken"] = json!("p");
+            }
+            let mut answer = post(&router, headers, &call);
+            if streams {
+                let mut said = answer.await.into_body().into_data_stream();
+                let first = tokio::time::timeout(PATIENCE, said.next()).await.unwrap();
+                let first = String::from_utf8(first.unwrap().unwrap().to_vec()).unwrap();
+                assert!(first.contains("notifications/progress"), "{first}");
+            } else {
+                let calls = if is_newer { 2 } else { 1 };
+                tokio::select! {
+                    biased;
+                    () = served.seen("calls", calls) => {}
+                    answer = &mut answer => panic!("{answer:?}"),
+                }
+                drop(answer);
+            }
+            let wanted = match is_newer {
+                true => AuditOutcome::Cancelled,
+                false => AuditOutcome::Good,
+            };
+            let ended = async {
+                loop {
+                    if let Some(entry) = audit.lock().unwrap().pop() {
+                        break entry.outcome;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            };
+            let outcome = tokio::time::timeout(PATIENCE, ended).await.unwrap();
+            assert_eq!(outcome, wanted, "streams: {streams}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_panics_is_answered_all_the_same() {
+    let served = Served::one(Era::Legacy).await;
+    let builder = Gateway::builder(served.manager.clone());
+    let builder = builder.with_audit(|_| panic!("as planned"));
+    let router = builder.build().router(HttpOptions::new());
+    let tool = "files__echo";
+    let eras = of_both_eras(&router, tool).await;
+    for (headers, is_newer) in eras.iter().zip([false, true]) {
+        let call = call_of(is_newer, tool, json!({"message": "hi"}));
+        let answer = tokio::time::timeout(PATIENCE, post(&router, headers, &call)).await;
+        let answer = to_bytes(answer.unwrap().into_body(), 10_000).await.unwrap();
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!(answer["id"], 7);
+        assert_eq!(answer["error"]["code"], -32603, "{answer}");
+    }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Behaviour {
     pub(crate) get_answer: Option<(StatusCode, &'static str, &'static str)>,
     /// Answers each POST with this status, once the message was handled.
     pub(crate) post_status: StatusCode,
+    /// How the answer of each POST is said to be encoded.
+    pub(crate) post_coding: &'static str,
     /// Refuses these POSTs, counted from 1, and does not handle them.
     pub(crate) lost: &'static [usize],
     /// How it refuses them.
@@ -72,6 +74,7 @@ impl Default for Behaviour {
             endpoint: Some("/messages?session=1".into()),
             get_answer: None,
             post_status: StatusCode::ACCEPTED,
+            post_coding: "identity",
             lost: &[],
             lost_answer: (StatusCode::NOT_FOUND, ""),
             post_hangs: false,
@@ -203,6 +206,7 @@ async fn accept_message(
     if shared.behaviour.post_hangs {
         std::future::pending::<()>().await;
     }
+    let coding = shared.behaviour.post_coding;
     if let (Some(id), true) = (id, shared.behaviour.post_status.is_success()) {
         let answer = json!({"jsonrpc": "2.0", "id": id, "result": {}}).to_string();
         let event = format!("event: message\ndata: {answer}\n\n");
@@ -214,6 +218,7 @@ async fn accept_message(
             Answers::Body(kind, before) => {
                 let body = Body::from(format!("{before}{answer}"));
                 let response = Response::builder().header(header::CONTENT_TYPE, kind);
+                let response = response.header(header::CONTENT_ENCODING, coding);
                 return response.body(body).unwrap();
             }
             Answers::BodyStream => {
@@ -223,7 +228,8 @@ async fn accept_message(
             Answers::Nowhere => {}
         }
     }
-    (shared.behaviour.post_status, "some text").into_response()
+    let coding = [(header::CONTENT_ENCODING, coding)];
+    (shared.behaviour.post_status, coding, "some text").into_response()
 }
 
 fn refusal(shared: &Shared, headers: &HeaderMap) -> Option<Response> {
