@@ -1,7 +1,15 @@
 //! A signal, at any moment, leaves no process behind. Each server carries an argument of its own
 //! that distinguishes its processes from all others.
 
-use nix::sys::signal::Signal;
+use std::{
+    io::{Read as _, Write as _},
+    os::fd::OwnedFd,
+};
+
+use nix::{
+    pty::{OpenptyResult, Winsize, openpty},
+    sys::signal::Signal,
+};
 use serde_json::{Value, json};
 
 use crate::support::{PROGRAM, Place, good, processes_with, scripted, until};
@@ -188,4 +196,50 @@ fn ctrl_c_ends_a_bench_and_shows_what_there_is() {
     let line = running.wait_for(|line| line.contains("\"interrupted\""));
     assert!(line.contains("true"), "{line}");
     assert_eq!(running.wait(), Some(130));
+}
+
+/// A terminal of this size, which has no reader but the test.
+fn terminal(columns: u16, rows: u16) -> OpenptyResult {
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    openpty(Some(&size), None).unwrap()
+}
+
+/// Starts a watch on a terminal.
+fn watch_on(place: &Place, slave: OwnedFd) -> std::process::Child {
+    let mut command = place.command(&["watch"]);
+    command
+        .stdin(slave.try_clone().unwrap())
+        .stdout(slave.try_clone().unwrap())
+        .stderr(slave);
+    command.spawn().unwrap()
+}
+
+fn end_of(child: &mut std::process::Child) -> Option<i32> {
+    let status = until("the program ends", || child.try_wait().unwrap());
+    status.code()
+}
+
+#[test]
+fn a_watch_believes_no_terminal_that_is_larger_than_any() {
+    let place = Place::with(json!({"good": good()}));
+    let OpenptyResult { master, slave } = terminal(u16::MAX, u16::MAX);
+    let mut child = watch_on(&place, slave);
+    let mut screen = std::fs::File::from(master);
+    let (mut seen, mut buffer, mut typed) = (Vec::new(), [0; 4096], false);
+    // Reading fails once the program has closed the terminal.
+    while let Ok(length @ 1..) = screen.read(&mut buffer) {
+        seen.extend_from_slice(&buffer[..length]);
+        if !typed && String::from_utf8_lossy(&seen).contains("quit") {
+            screen.write_all(b"q").unwrap();
+            typed = true;
+        }
+    }
+    let seen = String::from_utf8_lossy(&seen);
+    assert_eq!(end_of(&mut child), Some(0), "{seen}");
+    assert!(seen.len() < 1 << 20, "{} bytes", seen.len());
 }
