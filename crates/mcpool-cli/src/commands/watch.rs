@@ -3,7 +3,7 @@
 #[cfg(feature = "screen")]
 mod table;
 #[cfg(feature = "screen")]
-mod terminal;
+pub(crate) mod terminal;
 
 #[cfg(feature = "nats")]
 use std::time::Duration;

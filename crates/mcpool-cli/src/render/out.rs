@@ -180,6 +180,27 @@ pub(super) fn draw_on_stderr(picture: &str) -> io::Result<()> {
     io::stderr().write_all(picture.as_bytes())
 }
 
+/// Shows the screen of before on the terminal behind standard output, with its cursor, unless that
+/// takes waiting. No lock is taken: another thread may hold it, and wait.
+#[cfg(all(unix, feature = "screen"))]
+pub(crate) fn leave_screen_at_once() {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    use nix::libc::{O_NOCTTY, O_NONBLOCK};
+
+    let Ok(path) = nix::unistd::ttyname(io::stdout()) else {
+        return;
+    };
+    // Opened once more: standard output is shared with other programs, and so are its flags.
+    let opened = std::fs::OpenOptions::new()
+        .write(true)
+        .custom_flags(O_NONBLOCK | O_NOCTTY)
+        .open(path);
+    if let Ok(mut terminal) = opened {
+        let _ = terminal.write(b"\x1b[?1049l\x1b[?25h");
+    }
+}
+
 /// Whether standard error takes colours.
 pub(crate) fn takes_colours() -> bool {
     stderr_is_terminal() && std::env::var_os("NO_COLOR").is_none()

@@ -3,12 +3,12 @@
 
 use std::{
     io::{Read as _, Write as _},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::OpenOptionsExt as _},
 };
 
 use nix::{
     pty::{OpenptyResult, Winsize, openpty},
-    sys::signal::Signal,
+    sys::{signal::Signal, termios::tcgetattr},
 };
 use serde_json::{Value, json};
 
@@ -222,6 +222,35 @@ fn watch_on(place: &Place, slave: OwnedFd) -> std::process::Child {
 fn end_of(child: &mut std::process::Child) -> Option<i32> {
     let status = until("the program ends", || child.try_wait().unwrap());
     status.code()
+}
+
+#[test]
+fn one_sigterm_ends_a_watch_whose_terminal_nobody_reads() {
+    let mark = mark("unread");
+    let place = Place::with(json!({"slow": hangs(&mark)}));
+    let OpenptyResult { master, slave } = terminal(120, 40);
+    let before = tcgetattr(&slave).unwrap();
+    let mut child = watch_on(&place, slave.try_clone().unwrap());
+    appears(&mark);
+    // The terminal takes no more: one writer waits in it, and others wait for that one.
+    let mut writer = std::fs::File::from(slave.try_clone().unwrap());
+    std::thread::spawn(move || while writer.write_all(&[b'.'; 4096]).is_ok() {});
+    let path = nix::unistd::ttyname(&slave).unwrap();
+    let mut prober = std::fs::OpenOptions::new()
+        .write(true)
+        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
+        .open(path)
+        .unwrap();
+    until("the terminal is full", || {
+        prober.write(b".").is_err().then_some(())
+    });
+    let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+    assert_eq!(end_of(&mut child), Some(143));
+    disappears(&mark);
+    // Its lines are edited again, though nobody has read a byte.
+    assert_eq!(tcgetattr(&slave).unwrap().local_flags, before.local_flags);
+    drop(master);
 }
 
 #[test]

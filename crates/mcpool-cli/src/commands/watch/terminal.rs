@@ -1,6 +1,10 @@
 //! The terminal while the table has it: its keys come one by one, and another screen is shown.
 
-use std::{io, time::SystemTime};
+use std::{
+    io,
+    sync::atomic::{AtomicBool, Ordering},
+    time::SystemTime,
+};
 
 use mcpool::ServerStatus;
 use ratatui::{
@@ -12,10 +16,15 @@ use ratatui::{
     layout::{Rect, Size},
 };
 
+#[cfg(unix)]
+use crate::render::out;
 use crate::render::{
     out::{MAX_COLUMNS, MAX_ROWS},
     screen::{Details, Screen},
 };
+
+/// Whether the table has it.
+static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// Gives the terminal back when it is dropped.
 pub(super) struct Terminal {
@@ -26,6 +35,7 @@ pub(super) struct Terminal {
 impl Terminal {
     pub(super) fn take() -> io::Result<Self> {
         let area = bounded(terminal::size()?.into());
+        TAKEN.store(true, Ordering::Release);
         // A terminal that believes every size would keep a cell for each place.
         let viewport = Viewport::Fixed(area);
         let taken = ratatui::try_init_with_options(TerminalOptions { viewport })
@@ -64,6 +74,17 @@ impl Drop for Terminal {
 
 fn give_back() {
     ratatui::restore();
+    TAKEN.store(false, Ordering::Release);
+}
+
+/// Gives it back as far as that takes no waiting: its reader may have gone, and the thread of the
+/// table may wait for it.
+#[cfg(unix)]
+pub(crate) fn give_back_at_once() {
+    if TAKEN.load(Ordering::Acquire) {
+        let _ = terminal::disable_raw_mode();
+        out::leave_screen_at_once();
+    }
 }
 
 /// The part of a terminal of this size that is drawn on.
