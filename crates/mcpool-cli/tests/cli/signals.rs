@@ -158,7 +158,8 @@ fn a_watch_that_a_signal_ends_prints_its_summary() {
     let place = Place::with(json!({"one": good()}));
     for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
         let running = place.start(&["watch"]);
-        running.wait_for(|line| line.contains("one is connected"));
+        // It is connected a moment before it is ready.
+        running.wait_for(|line| line.contains("one has 2 tools"));
         running.signal(signal);
         running.wait_for(|line| line.starts_with("watched for"));
         running.wait_for(|line| line.contains("one: ready, never lost"));
