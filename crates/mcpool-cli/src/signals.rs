@@ -2,49 +2,105 @@
 
 use std::io;
 #[cfg(unix)]
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::time::Duration;
+
+#[cfg(unix)]
+use tokio::sync::watch;
 
 use crate::exit::Exit;
 
-/// The signals that end the program. From its creation on they no longer kill at once; but one that
-/// comes while an earlier one was not looked at does, since the command then holds its thread.
+/// How long a command may hold its thread after a signal.
+#[cfg(unix)]
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The signals that end the program. From its creation on they no longer kill at once. But a
+/// command that holds its thread, for instance in a write to a terminal that nobody reads, does not
+/// look at them: then the program ends after [`PATIENCE`], or at the next signal.
 #[cfg(unix)]
 pub(crate) struct Signals {
     streams: Streams,
-    looked_at: Arc<AtomicUsize>,
+    /// How often a sign of life was asked for, and how often one was given.
+    asked: watch::Receiver<usize>,
+    given: watch::Sender<usize>,
 }
 
 #[cfg(unix)]
 impl Signals {
-    /// To be called in a runtime, whose workers watch beside the thread of the command.
+    /// To be called in a runtime.
     pub(crate) fn new() -> io::Result<Self> {
-        let (streams, mut beside) = (Streams::new()?, Streams::new()?);
-        let looked_at = Arc::new(AtomicUsize::new(0));
-        let seen = Arc::clone(&looked_at);
-        tokio::spawn(async move {
-            let mut came = 0_usize;
-            loop {
-                let signal = beside.next().await;
-                let looked_at = seen.load(Ordering::Acquire);
-                if looked_at < came {
-                    // Servers are their guardian's.
-                    std::process::exit(signal.code().into());
-                }
-                came = looked_at.saturating_add(1);
-            }
-        });
-        Ok(Self { streams, looked_at })
+        Self::with_patience(PATIENCE)
     }
 
-    /// Waits for one of them. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Exit {
-        let signal = self.streams.next().await;
-        self.looked_at.fetch_add(1, Ordering::AcqRel);
-        signal
+    fn with_patience(patience: Duration) -> io::Result<Self> {
+        let ((ask, asked), (given, signs)) = (watch::channel(0), watch::channel(0));
+        let streams = Streams::new()?;
+        // All threads of the command's runtime may be held.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let beside = {
+            let _in_it = runtime.enter();
+            Streams::new()?
+        };
+        std::thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || runtime.block_on(watch_over(beside, ask, signs, patience)))?;
+        Ok(Self {
+            streams,
+            asked,
+            given,
+        })
     }
+
+    /// Waits for one of them. After a signal one has to come back here, and wait for the next: that
+    /// is the sign of life. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Exit {
+        loop {
+            tokio::select! {
+                // The signal comes before what is asked because of it.
+                biased;
+                signal = self.streams.next() => return signal,
+                Ok(()) = self.asked.changed() => {
+                    let asked = *self.asked.borrow_and_update();
+                    self.given.send_replace(asked);
+                }
+            }
+        }
+    }
+}
+
+/// Ends the program when a command holds its thread after a signal. Ends with the [`Signals`].
+#[cfg(unix)]
+async fn watch_over(
+    mut beside: Streams,
+    ask: watch::Sender<usize>,
+    mut signs: watch::Receiver<usize>,
+    patience: Duration,
+) {
+    for asked in 1_usize.. {
+        let signal = tokio::select! {
+            signal = beside.next() => signal,
+            _ended = signs.wait_for(|_| false) => return,
+        };
+        ask.send_replace(asked);
+        tokio::select! {
+            biased;
+            sign = signs.wait_for(|given| *given == asked) => match sign {
+                Ok(_) => {}
+                Err(_ended) => return,
+            },
+            signal = beside.next() => end_at_once(signal),
+            () = tokio::time::sleep(patience) => end_at_once(signal),
+        }
+    }
+}
+
+/// Servers are their guardian's.
+#[cfg(unix)]
+fn end_at_once(signal: Exit) -> ! {
+    #[cfg(feature = "screen")]
+    crate::commands::watch::terminal::give_back_at_once();
+    std::process::exit(signal.code().into());
 }
 
 #[cfg(unix)]
@@ -98,7 +154,7 @@ mod tests {
     use std::{
         io::{BufRead as _, BufReader},
         os::unix::process::ExitStatusExt as _,
-        process::{Command, Stdio},
+        process::{Child, Command, Stdio},
         time::Duration,
     };
 
@@ -110,33 +166,64 @@ mod tests {
     use super::*;
 
     /// A command that never gives its thread back.
-    #[test]
-    #[ignore = "the process that the next test starts"]
-    fn held() {
+    fn hold(patience: Duration) {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
-            let _signals = Signals::new().unwrap();
+            let _signals = Signals::with_patience(patience).unwrap();
             crate::render::out::print_line(&crate::text!("\nheld")).unwrap();
             std::thread::sleep(Duration::from_secs(600));
         });
     }
 
     #[test]
-    fn a_second_signal_ends_a_command_that_holds_its_thread() {
+    #[ignore = "a process that a test starts"]
+    fn held() {
+        hold(Duration::from_secs(600));
+    }
+
+    #[test]
+    #[ignore = "a process that a test starts"]
+    fn held_for_a_moment() {
+        hold(Duration::from_millis(50));
+    }
+
+    /// A command that goes on for longer after its first signal than it may hold its thread.
+    #[test]
+    #[ignore = "a process that a test starts"]
+    fn going_on() {
+        let patience = Duration::from_secs(1);
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let mut signals = Signals::with_patience(patience).unwrap();
+            crate::render::out::print_line(&crate::text!("\nheld")).unwrap();
+            assert_eq!(signals.next().await, Exit::Signal(15));
+            let done = tokio::time::timeout(patience * 2, signals.next()).await;
+            assert!(done.is_err());
+        });
+    }
+
+    fn start(command: &str) -> (Child, Pid) {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--ignored",
-                "--exact",
-                "--nocapture",
-                "signals::tests::held",
-            ])
+            .args(["--ignored", "--exact", "--nocapture", command])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert!(lines.map_while(Result::ok).any(|line| line == "held"));
+        // The test's own words come later, and need a reader.
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while line != "held\n" {
+            line.clear();
+            assert_ne!(out.read_line(&mut line).unwrap(), 0);
+        }
+        std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
         let pid = Pid::from_raw(child.id().try_into().unwrap());
+        (child, pid)
+    }
+
+    #[test]
+    fn a_second_signal_ends_a_command_that_holds_its_thread() {
+        let (mut child, pid) = start("signals::tests::held");
         // Two that come as one count as one.
         let status = loop {
             kill(pid, Signal::SIGTERM).unwrap();
@@ -146,5 +233,20 @@ mod tests {
             }
         };
         assert_eq!((status.code(), status.signal()), (Some(143), None));
+    }
+
+    #[test]
+    fn one_signal_is_enough_in_the_end() {
+        let (mut child, pid) = start("signals::tests::held_for_a_moment");
+        kill(pid, Signal::SIGTERM).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!((status.code(), status.signal()), (Some(143), None));
+    }
+
+    #[test]
+    fn who_has_looked_at_a_signal_is_not_hurried() {
+        let (mut child, pid) = start("signals::tests::going_on");
+        kill(pid, Signal::SIGTERM).unwrap();
+        assert!(child.wait().unwrap().success());
     }
 }

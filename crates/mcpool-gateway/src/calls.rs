@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
+    arguments,
     audit::Record,
     client::Client,
     era::{self, META_CAPABILITIES, META_LOG_LEVEL},
@@ -31,7 +32,7 @@ use crate::{
 };
 
 /// What a request state is sealed for.
-const PURPOSE: &str = "mcpool request state 1";
+const PURPOSE: &str = "mcpool request state 2";
 
 /// For how long a request state is taken back. A person may have to fill in a form meanwhile.
 const STATE_LIFETIME: Duration = Duration::from_secs(60 * 60);
@@ -50,6 +51,8 @@ struct State {
     method: String,
     /// What the request is for, as the client names it.
     name: String,
+    /// The digest of its arguments.
+    arguments: String,
     server: ServerName,
     /// The call that waits, where one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -327,6 +330,7 @@ impl Gateway {
         let is_theirs = state.principal.as_deref() == client.principal.as_deref()
             && state.method == request.method
             && state.name == name
+            && state.arguments == arguments::digest(params.get("arguments"))
             && state.expires > seconds(SystemTime::now());
         if is_theirs {
             Ok(Some(state))
@@ -344,10 +348,14 @@ impl Gateway {
         parked: Option<String>,
         upstream: Option<&Raw>,
     ) -> Result<Raw> {
+        let params = request.params.as_ref().map(RawObject::parse);
+        let given = params.and_then(Result::ok);
+        let given = given.and_then(|mut params| params.remove("arguments"));
         let state = State {
             principal: client.principal.as_deref().map(str::to_owned),
             method: request.method.clone(),
             name: name.to_owned(),
+            arguments: arguments::digest(given.as_ref()),
             server: server.clone(),
             replica: parked.as_ref().and(self.0.replica.clone()),
             parked,

@@ -33,6 +33,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod access;
+mod arguments;
 mod audit;
 mod calls;
 mod catalog;

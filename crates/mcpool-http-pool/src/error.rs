@@ -14,7 +14,7 @@ use http::{
 use mcpool_core::{Delivery, Error, ErrorKind, HttpSpec, Untrusted, is_exhausted};
 use serde_json::Value;
 
-use crate::{Challenge, RefusedAddress, retry_after};
+use crate::{Challenge, RefusedAddress, redirect::RedirectLoop, retry_after};
 
 /// How much of a name that a server chose is shown.
 const MAX_SHOWN: usize = 100;
@@ -28,6 +28,8 @@ const MAX_SAID: usize = 500;
 /// connection was made, an idle connection was closed before the request was written, or HTTP/2
 /// refused the stream (RFC 9113, section 8.7). Otherwise [`Delivery::Unknown`].
 ///
+/// A loop of redirects is what [`status_error`] says of a redirect, and names the loop.
+///
 /// When this process has no descriptor left, it is [`ErrorKind::Exhausted`].
 ///
 /// The URL is stripped from the source, as its query may hold a secret.
@@ -37,6 +39,13 @@ pub(crate) fn request_error(error: reqwest::Error) -> Error {
     if error.is_builder() {
         return Error::new(ErrorKind::InvalidSpec, "the HTTP request cannot be built")
             .with_delivery(Delivery::NotSent)
+            .with_source(error);
+    }
+    let looping = sources(&error).find_map(|source| source.downcast_ref::<RedirectLoop>());
+    if let Some(looping) = looping.copied() {
+        return Error::new(ErrorKind::HttpStatus, looping.to_string())
+            .with_http_status(looping.0.as_u16())
+            .with_delivery(Delivery::Answered)
             .with_source(error);
     }
     if io_errors(&error).any(is_exhausted) {

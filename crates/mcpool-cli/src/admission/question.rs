@@ -75,7 +75,7 @@ pub(super) fn show(request: &TrustRequest) -> io::Result<()> {
 }
 
 fn size() -> (usize, usize) {
-    out::stderr_size().unwrap_or(USUAL)
+    out::stderr_size().map_or(USUAL, |(width, height)| (width.into(), height.into()))
 }
 
 /// Drops what was typed before the question stood there: a line that somebody was led to paste

@@ -109,13 +109,21 @@ impl Side {
 /// Runs it.
 pub(crate) async fn run(app: &App, mut args: BenchArgs) -> Outcome {
     let amount = match args.duration {
+        Some(time) if time.is_zero() => {
+            return Err(Failure::usage(text!("-d: it has to be longer than 0 s")));
+        }
         Some(time) => Amount::Time(time),
         None if args.calls == 0 => {
             return Err(Failure::usage(text!("-n: at least one call is needed")));
         }
         None => Amount::Calls(args.calls),
     };
-    let at_once = args.concurrency.clamp(1, MAX_CONCURRENCY);
+    if args.concurrency == 0 {
+        return Err(Failure::usage(text!(
+            "-c: at least one call at once is needed"
+        )));
+    }
+    let at_once = args.concurrency.min(MAX_CONCURRENCY);
     let start = Instant::now();
     let found = app
         .connected_tool(

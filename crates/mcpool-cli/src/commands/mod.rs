@@ -20,7 +20,7 @@ pub(crate) mod status;
 pub(crate) mod tools;
 #[cfg(all(unix, feature = "gateway"))]
 pub(crate) mod up;
-mod watch;
+pub(crate) mod watch;
 #[cfg(feature = "nats")]
 pub(crate) mod worker;
 

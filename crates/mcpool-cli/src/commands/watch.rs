@@ -2,6 +2,8 @@
 
 #[cfg(feature = "screen")]
 mod table;
+#[cfg(feature = "screen")]
+pub(crate) mod terminal;
 
 #[cfg(feature = "nats")]
 use std::time::Duration;

@@ -148,8 +148,14 @@ pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
+/// The widest terminal that is believed: what is drawn takes room for each of its columns.
+pub(crate) const MAX_COLUMNS: u16 = 500;
+
+/// The highest one.
+pub(crate) const MAX_ROWS: u16 = 200;
+
 /// How many columns a line of standard output may have: those of the terminal, else `$COLUMNS`,
-/// else 80. A terminal without a size counts as none.
+/// else 80; at most [`MAX_COLUMNS`]. A terminal without a size counts as none.
 pub(crate) fn columns() -> usize {
     let terminal = terminal_size::terminal_size_of(io::stdout());
     let of_terminal = terminal.map(|(width, _)| usize::from(width.0));
@@ -158,13 +164,41 @@ pub(crate) fn columns() -> usize {
         .filter(|columns| *columns > 0)
         .or_else(|| of_variable().filter(|columns| *columns > 0))
         .unwrap_or(80)
+        .min(MAX_COLUMNS.into())
 }
 
 /// How many columns and rows the terminal behind standard error has; `None` without one, and for
-/// one that has no size.
-pub(crate) fn stderr_size() -> Option<(usize, usize)> {
+/// one that has no size. At most [`MAX_COLUMNS`] and [`MAX_ROWS`].
+pub(crate) fn stderr_size() -> Option<(u16, u16)> {
     let (width, height) = terminal_size::terminal_size_of(io::stderr())?;
-    (width.0 > 0 && height.0 > 0).then(|| (width.0.into(), height.0.into()))
+    (width.0 > 0 && height.0 > 0).then(|| (width.0.min(MAX_COLUMNS), height.0.min(MAX_ROWS)))
+}
+
+/// Writes a moving picture to the terminal behind standard error: words that were cleaned, and what
+/// moves the cursor.
+pub(super) fn draw_on_stderr(picture: &str) -> io::Result<()> {
+    io::stderr().write_all(picture.as_bytes())
+}
+
+/// Shows the screen of before on the terminal behind standard output, with its cursor, unless that
+/// takes waiting. No lock is taken: another thread may hold it, and wait.
+#[cfg(all(unix, feature = "screen"))]
+pub(crate) fn leave_screen_at_once() {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    use nix::libc::{O_NOCTTY, O_NONBLOCK};
+
+    let Ok(path) = nix::unistd::ttyname(io::stdout()) else {
+        return;
+    };
+    // Opened once more: standard output is shared with other programs, and so are its flags.
+    let opened = std::fs::OpenOptions::new()
+        .write(true)
+        .custom_flags(O_NONBLOCK | O_NOCTTY)
+        .open(path);
+    if let Ok(mut terminal) = opened {
+        let _ = terminal.write(b"\x1b[?1049l\x1b[?25h");
+    }
 }
 
 /// Whether standard error takes colours.

@@ -1,11 +1,16 @@
 //! Progress on standard error while servers connect, on a terminal only.
 
-use std::{cell::RefCell, time::Duration};
+use std::{
+    cell::RefCell,
+    io,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use mcpool::ServerName;
 
-use super::text::Text;
+use super::{out, text::Text};
 use crate::text;
 
 /// How many names are shown of those that are waited for.
@@ -26,8 +31,11 @@ struct State {
 impl Connecting {
     /// Shows the line, after a moment, so that fast servers do not make it flicker.
     pub(crate) fn start(names: &[ServerName]) -> Self {
-        // indicatif draws nothing where standard error is not a terminal.
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let target = match out::stderr_is_terminal() {
+            true => ProgressDrawTarget::term_like(Box::new(Terminal::default())),
+            false => ProgressDrawTarget::hidden(),
+        };
+        let bar = ProgressBar::with_draw_target(None, target);
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed:.dim}") {
             bar.set_style(style);
         }
@@ -64,6 +72,72 @@ impl Connecting {
 impl Drop for Connecting {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// The terminal behind standard error, with a bounded size: indicatif pads lines to its width.
+/// What is drawn is kept until it is whole.
+#[derive(Debug, Default)]
+struct Terminal(Mutex<String>);
+
+impl Terminal {
+    fn draw(&self, piece: &str) -> io::Result<()> {
+        self.picture().push_str(piece);
+        Ok(())
+    }
+
+    fn move_cursor(&self, by: usize, direction: char) -> io::Result<()> {
+        match by {
+            0 => Ok(()),
+            by => self.draw(&format!("\x1b[{by}{direction}")),
+        }
+    }
+
+    fn picture(&self) -> MutexGuard<'_, String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TermLike for Terminal {
+    fn width(&self) -> u16 {
+        out::stderr_size().map_or(80, |(width, _)| width)
+    }
+
+    fn height(&self) -> u16 {
+        out::stderr_size().map_or(24, |(_, height)| height)
+    }
+
+    fn move_cursor_up(&self, lines: usize) -> io::Result<()> {
+        self.move_cursor(lines, 'A')
+    }
+
+    fn move_cursor_down(&self, lines: usize) -> io::Result<()> {
+        self.move_cursor(lines, 'B')
+    }
+
+    fn move_cursor_right(&self, columns: usize) -> io::Result<()> {
+        self.move_cursor(columns, 'C')
+    }
+
+    fn move_cursor_left(&self, columns: usize) -> io::Result<()> {
+        self.move_cursor(columns, 'D')
+    }
+
+    fn write_line(&self, line: &str) -> io::Result<()> {
+        self.draw(line)?;
+        self.draw("\n")
+    }
+
+    fn write_str(&self, piece: &str) -> io::Result<()> {
+        self.draw(piece)
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.draw("\r\x1b[2K")
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        out::draw_on_stderr(&std::mem::take(&mut *self.picture()))
     }
 }
 

@@ -82,3 +82,13 @@ fn bench_runs_for_a_time_beside_another_and_says_what_failed() {
     }
     assert_eq!(place.run(&["bench", "one", "t", "-n", "0"]).code(), 2);
 }
+
+#[test]
+fn a_bench_that_would_measure_nothing_is_an_error_of_usage() {
+    let place = Place::with(json!({"good": good()}));
+    for nothing in [["-n", "0"], ["-d", "0s"], ["-c", "0"]] {
+        let run = place.run(&[&["bench", "good", "echo", "message=x"][..], &nothing].concat());
+        assert_eq!(run.code(), 2, "{nothing:?}: {}", run.stderr());
+        assert!(run.stderr().contains(nothing[0]), "{}", run.stderr());
+    }
+}

@@ -1,7 +1,15 @@
 //! A signal, at any moment, leaves no process behind. Each server carries an argument of its own
 //! that distinguishes its processes from all others.
 
-use nix::sys::signal::Signal;
+use std::{
+    io::{Read as _, Write as _},
+    os::{fd::OwnedFd, unix::fs::OpenOptionsExt as _},
+};
+
+use nix::{
+    pty::{OpenptyResult, Winsize, openpty},
+    sys::{signal::Signal, termios::tcgetattr},
+};
 use serde_json::{Value, json};
 
 use crate::support::{PROGRAM, Place, good, processes_with, scripted, until};
@@ -150,7 +158,8 @@ fn a_watch_that_a_signal_ends_prints_its_summary() {
     let place = Place::with(json!({"one": good()}));
     for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
         let running = place.start(&["watch"]);
-        running.wait_for(|line| line.contains("one is connected"));
+        // It is connected a moment before it is ready.
+        running.wait_for(|line| line.contains("one has 2 tools"));
         running.signal(signal);
         running.wait_for(|line| line.starts_with("watched for"));
         running.wait_for(|line| line.contains("one: ready, never lost"));
@@ -188,4 +197,79 @@ fn ctrl_c_ends_a_bench_and_shows_what_there_is() {
     let line = running.wait_for(|line| line.contains("\"interrupted\""));
     assert!(line.contains("true"), "{line}");
     assert_eq!(running.wait(), Some(130));
+}
+
+/// A terminal of this size, which has no reader but the test.
+fn terminal(columns: u16, rows: u16) -> OpenptyResult {
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    openpty(Some(&size), None).unwrap()
+}
+
+/// Starts a watch on a terminal.
+fn watch_on(place: &Place, slave: OwnedFd) -> std::process::Child {
+    let mut command = place.command(&["watch"]);
+    command
+        .stdin(slave.try_clone().unwrap())
+        .stdout(slave.try_clone().unwrap())
+        .stderr(slave);
+    command.spawn().unwrap()
+}
+
+fn end_of(child: &mut std::process::Child) -> Option<i32> {
+    let status = until("the program ends", || child.try_wait().unwrap());
+    status.code()
+}
+
+#[test]
+fn one_sigterm_ends_a_watch_whose_terminal_nobody_reads() {
+    let mark = mark("unread");
+    let place = Place::with(json!({"slow": hangs(&mark)}));
+    let OpenptyResult { master, slave } = terminal(120, 40);
+    let before = tcgetattr(&slave).unwrap();
+    let mut child = watch_on(&place, slave.try_clone().unwrap());
+    appears(&mark);
+    // The terminal takes no more: one writer waits in it, and others wait for that one.
+    let mut writer = std::fs::File::from(slave.try_clone().unwrap());
+    std::thread::spawn(move || while writer.write_all(&[b'.'; 4096]).is_ok() {});
+    let path = nix::unistd::ttyname(&slave).unwrap();
+    let mut prober = std::fs::OpenOptions::new()
+        .write(true)
+        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
+        .open(path)
+        .unwrap();
+    until("the terminal is full", || {
+        prober.write(b".").is_err().then_some(())
+    });
+    let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+    assert_eq!(end_of(&mut child), Some(143));
+    disappears(&mark);
+    // Its lines are edited again, though nobody has read a byte.
+    assert_eq!(tcgetattr(&slave).unwrap().local_flags, before.local_flags);
+    drop(master);
+}
+
+#[test]
+fn a_watch_believes_no_terminal_that_is_larger_than_any() {
+    let place = Place::with(json!({"good": good()}));
+    let OpenptyResult { master, slave } = terminal(u16::MAX, u16::MAX);
+    let mut child = watch_on(&place, slave);
+    let mut screen = std::fs::File::from(master);
+    let (mut seen, mut buffer, mut typed) = (Vec::new(), [0; 4096], false);
+    // Reading fails once the program has closed the terminal.
+    while let Ok(length @ 1..) = screen.read(&mut buffer) {
+        seen.extend_from_slice(&buffer[..length]);
+        if !typed && String::from_utf8_lossy(&seen).contains("quit") {
+            screen.write_all(b"q").unwrap();
+            typed = true;
+        }
+    }
+    let seen = String::from_utf8_lossy(&seen);
+    assert_eq!(end_of(&mut child), Some(0), "{seen}");
+    assert!(seen.len() < 1 << 20, "{} bytes", seen.len());
 }

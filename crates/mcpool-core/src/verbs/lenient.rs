@@ -14,13 +14,19 @@ use crate::{Delivery, Error, ErrorKind, Raw, RawObject, Result, raw::elements};
 /// Misfits of one list that are named; further ones are counted.
 const MAX_NAMED: usize = 20;
 
+/// Entries of one list that are read one by one: each takes far more time and room than its text.
+const MAX_ENTRIES: usize = 65_536;
+
 /// A result that a verb gives.
 pub(super) trait Payload: DeserializeOwned + Send {
     /// What it says that it is; nothing means complete.
     fn kind(&self) -> Option<&ResultType>;
 
     /// Takes out what does not fit, and names it.
-    fn soften(members: &mut RawObject, odd: &mut Vec<String>);
+    ///
+    /// # Errors
+    /// [`TooLarge`](ErrorKind::TooLarge) for a list of more than [`MAX_ENTRIES`].
+    fn soften(members: &mut RawObject, odd: &mut Vec<String>) -> Result<()>;
 }
 
 /// Reads a result.
@@ -50,7 +56,7 @@ pub(super) fn read<T: Payload>(raw: Raw) -> Result<Reply<T>> {
         return Ok(Reply::new(value, raw));
     }
     let mut odd = Vec::new();
-    T::soften(&mut members, &mut odd);
+    T::soften(&mut members, &mut odd).map_err(|error| error.with_raw(raw.clone()))?;
     let value = members.to_raw()?.parse::<T>();
     match value {
         Ok(value) => Ok(Reply::new(value, raw).with_odd(odd)),
@@ -77,12 +83,13 @@ impl Payload for CallToolResult {
         self.result_type.as_ref()
     }
 
-    fn soften(members: &mut RawObject, odd: &mut Vec<String>) {
-        keep_readable::<ContentBlock>(members, "content", "content block", odd);
+    fn soften(members: &mut RawObject, odd: &mut Vec<String>) -> Result<()> {
+        keep_readable::<ContentBlock>(members, "content", "content block", odd)?;
         // Numbers that no `Value` can hold, and members of another type.
         drop_unless::<Value>(members, "structuredContent", odd);
         drop_unless::<Option<bool>>(members, "isError", odd);
         drop_unless::<Option<serde_json::Map<String, Value>>>(members, "_meta", odd);
+        Ok(())
     }
 }
 
@@ -91,10 +98,11 @@ impl Payload for GetPromptResult {
         self.result_type.as_ref()
     }
 
-    fn soften(members: &mut RawObject, odd: &mut Vec<String>) {
-        keep_readable::<PromptMessage>(members, "messages", "message", odd);
+    fn soften(members: &mut RawObject, odd: &mut Vec<String>) -> Result<()> {
+        keep_readable::<PromptMessage>(members, "messages", "message", odd)?;
         drop_unless::<Option<String>>(members, "description", odd);
         drop_unless::<Option<serde_json::Map<String, Value>>>(members, "_meta", odd);
+        Ok(())
     }
 }
 
@@ -103,9 +111,10 @@ impl Payload for ReadResourceResult {
         self.result_type.as_ref()
     }
 
-    fn soften(members: &mut RawObject, odd: &mut Vec<String>) {
-        keep_readable::<ResourceContents>(members, "contents", "content", odd);
+    fn soften(members: &mut RawObject, odd: &mut Vec<String>) -> Result<()> {
+        keep_readable::<ResourceContents>(members, "contents", "content", odd)?;
         drop_unless::<Option<serde_json::Map<String, Value>>>(members, "_meta", odd);
+        Ok(())
     }
 }
 
@@ -114,8 +123,9 @@ impl Payload for CompleteResult {
         self.result_type.as_ref()
     }
 
-    fn soften(members: &mut RawObject, odd: &mut Vec<String>) {
+    fn soften(members: &mut RawObject, odd: &mut Vec<String>) -> Result<()> {
         drop_unless::<Option<serde_json::Map<String, Value>>>(members, "_meta", odd);
+        Ok(())
     }
 }
 
@@ -126,7 +136,7 @@ fn keep_readable<E: DeserializeOwned>(
     name: &'static str,
     what: &str,
     odd: &mut Vec<String>,
-) {
+) -> Result<()> {
     let mut good = Vec::new();
     let mut misfits = 0_usize;
     let mut keep = |entry: &RawValue, at: usize| {
@@ -141,10 +151,19 @@ fn keep_readable<E: DeserializeOwned>(
         misfits += 1;
     };
     if let Some(member) = members.get(name).filter(|member| !member.is_null()) {
-        match elements(member.get(), usize::MAX) {
-            Ok(entries) => {
-                let entries = entries.into_iter().flatten().zip(1..);
+        match elements(member.get(), MAX_ENTRIES) {
+            Ok(Some(entries)) => {
+                let entries = entries.into_iter().zip(1..);
                 entries.for_each(|(entry, at)| keep(entry, at));
+            }
+            Ok(None) => {
+                let message = format!(
+                    "the answer does not fit its type, and `{name}` has more than {MAX_ENTRIES} \
+                     entries, too many to read one by one"
+                );
+                return Err(
+                    Error::new(ErrorKind::TooLarge, message).with_delivery(Delivery::Answered)
+                );
             }
             Err(_) => {
                 keep(member.as_raw_value(), 1);
@@ -158,6 +177,7 @@ fn keep_readable<E: DeserializeOwned>(
     if let Ok(list) = Raw::of(&good) {
         members.insert(name, list);
     }
+    Ok(())
 }
 
 /// Takes a member out that does not read as a type.

@@ -6,8 +6,8 @@ use std::{
 
 use super::*;
 use crate::{
-    ConnectionInfo, Limits, Notices, PeerInfo, ProtocolVersion, RpcError, ServerCapabilities,
-    ServerName, TransportKind,
+    ConnectionInfo, Delivery, Limits, Notices, PeerInfo, ProtocolVersion, RpcError,
+    ServerCapabilities, ServerName, TransportKind,
 };
 
 struct Script {
@@ -110,6 +110,20 @@ async fn what_does_not_fit_is_left_out_and_named() {
     assert!(reply.raw().get().contains("hologram"));
     assert!(script.call_tool("t", ()).await.unwrap().content.is_empty());
     assert_eq!(script.call_tool("t", ()).await.unwrap().content.len(), 1);
+}
+
+#[tokio::test]
+async fn too_many_entries_are_not_read_one_by_one() {
+    let entries = |count: usize| format!(r#"{{"content":[{}]}}"#, vec!["1"; count].join(","));
+    let (most, over) = (entries(65_536), entries(65_537));
+    let script = Script::new(&[&most, &over]);
+    let reply = script.call_tool("t", ()).await.unwrap();
+    assert_eq!(reply.odd().last().unwrap(), "and 65516 more");
+    let error = script.call_tool("t", ()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+    assert_eq!(error.delivery(), Delivery::Answered);
+    assert!(error.message().contains("65536"), "{error}");
+    assert_eq!(error.raw().unwrap().get(), over);
 }
 
 #[tokio::test]

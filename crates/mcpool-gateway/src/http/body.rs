@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{body::Body, http::StatusCode};
+use axum::{
+    body::{Body, HttpBody as _},
+    http::StatusCode,
+};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use mcpool_core::RpcError;
 
@@ -70,7 +73,12 @@ enum Unread {
 }
 
 async fn collect(body: Body, allowance: &Allowance) -> Result<(Vec<u8>, Room), Unread> {
-    let mut body = Limited::new(body, allowance.limits().max_body_bytes());
+    let max = allowance.limits().max_body_bytes();
+    // What `Content-Length` says. One that is refused is not waited for.
+    if usize::try_from(body.size_hint().lower()).map_or(true, |said| said > max) {
+        return Err(Unread::TooLong);
+    }
+    let mut body = Limited::new(body, max);
     let mut bytes = Vec::new();
     let mut room = Room::default();
     while let Some(frame) = body.frame().await {

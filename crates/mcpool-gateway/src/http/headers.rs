@@ -1,7 +1,10 @@
 //! The headers of a request. Those of MCP 2026-07-28 repeat what its body says, and must say the
 //! same ("Standard Request Headers", "Custom Headers from Tool Parameters"). Pure.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
+use axum::http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use mcpool_core::{ParamHeaders, Raw, RawObject, RpcError, ServerRequest, TraceContext};
 use serde::Deserialize;
@@ -24,6 +27,18 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
     text(headers, &CONTENT_TYPE)
         .and_then(|kind| kind.split(';').next())
         .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// Whether the body is said to be as it is, not compressed (RFC 9110, section 8.4).
+pub(super) fn is_plain(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_ENCODING).iter().all(|value| {
+        value.to_str().is_ok_and(|codings| {
+            codings
+                .split(',')
+                .map(str::trim)
+                .all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity"))
+        })
+    })
 }
 
 /// Compares the headers that every request has with its body.

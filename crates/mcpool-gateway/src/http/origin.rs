@@ -3,7 +3,7 @@
 
 use axum::{
     extract::Request,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode, Version, header},
     response::Response,
 };
 use mcpool_core::{Raw, RpcError};
@@ -69,16 +69,27 @@ fn name_of(host: &str) -> &str {
 
 /// The refusal of a request by a name that is not allowed.
 pub(super) fn refusal(front: &Front, request: &mut Request) -> Option<Response> {
-    let refused = |why| {
+    let refused = |status, why| {
         let error = RpcError::new(RpcError::INVALID_REQUEST, why);
-        Some(reply::refused(StatusCode::FORBIDDEN, &Raw::null(), error))
+        Some(reply::refused(status, &Raw::null(), error))
     };
     if front.arrived(request).is_err() {
-        return refused("this hop is not one of a replica of this gateway");
+        return refused(
+            StatusCode::FORBIDDEN,
+            "this hop is not one of a replica of this gateway",
+        );
     }
     if request.extensions().get::<Hopped>().is_some() {
         // It was checked where it came in.
         return None;
+    }
+    // RFC 9112, section 3.2.
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    if request.version() == Version::HTTP_11 && hosts != 1 {
+        return refused(
+            StatusCode::BAD_REQUEST,
+            "a request of HTTP/1.1 has one `Host`",
+        );
     }
     let authority = request
         .uri()
@@ -86,7 +97,10 @@ pub(super) fn refusal(front: &Front, request: &mut Request) -> Option<Response> 
         .map(|authority| authority.as_str());
     match front.allowed.request(request.headers(), authority) {
         true => None,
-        false => refused("this `Host` or `Origin` is not allowed here"),
+        false => refused(
+            StatusCode::FORBIDDEN,
+            "this `Host` or `Origin` is not allowed here",
+        ),
     }
 }
 

@@ -72,6 +72,15 @@ fn negotiated(headers: &HeaderMap) -> Result<(), Refused> {
             ),
         ));
     }
+    if !headers::is_plain(headers) {
+        return Err((
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            RpcError::new(
+                RpcError::INVALID_REQUEST,
+                "the body must have no `Content-Encoding`",
+            ),
+        ));
+    }
     if !(accepts(headers, "application/json") || accepts(headers, "text/event-stream")) {
         return Err((
             StatusCode::NOT_ACCEPTABLE,

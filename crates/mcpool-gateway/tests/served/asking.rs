@@ -78,10 +78,11 @@ async fn two_clients_are_asked_what_is_theirs() {
 async fn a_retry_that_is_not_ours_is_refused() {
     let served = Served::one(Era::Legacy).await;
     let http = by_hand();
-    let post = async |state: &str, name: &str| -> serde_json::Value {
+    // As text: a client may write the same arguments in another way.
+    let post_with = async |state: &str, name: &str, arguments: &str| -> serde_json::Value {
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
             "name": name,
-            "arguments": {"method": "roots/list"},
+            "arguments": "ARGUMENTS",
             "requestState": state,
             "inputResponses": {"question": {"roots": []}},
             "_meta": {
@@ -103,7 +104,8 @@ async fn a_retry_that_is_not_ours_is_refused() {
             .header("mcp-method", "tools/call")
             .header("mcp-name", name);
         let text = request
-            .json(&body)
+            .header("content-type", "application/json")
+            .body(body.to_string().replace("\"ARGUMENTS\"", arguments))
             .send()
             .await
             .unwrap()
@@ -112,6 +114,8 @@ async fn a_retry_that_is_not_ours_is_refused() {
             .unwrap();
         serde_json::from_str(&text).unwrap()
     };
+    let arguments = r#"{"method":"roots/list","params":{"a":1}}"#;
+    let post = async |state: &str, name: &str| post_with(state, name, arguments).await;
     let asked = post("", "files__ask").await;
     let state = asked["result"]["requestState"].as_str().unwrap().to_owned();
     assert_eq!(
@@ -121,7 +125,11 @@ async fn a_retry_that_is_not_ours_is_refused() {
     assert_eq!(post("AAAA", "files__ask").await["error"]["code"], -32602);
     // Good for this request alone.
     assert_eq!(post(&state, "files__echo").await["error"]["code"], -32602);
-    let done = post(&state, "files__ask").await;
+    let other = r#"{"method":"roots/list","params":{"a":2}}"#;
+    let refused = post_with(&state, "files__ask", other).await;
+    assert_eq!(refused["error"]["code"], -32602, "{refused}");
+    let same = r#"{ "params": {"\u0061": 1}, "method": "roots\/list" }"#;
+    let done = post_with(&state, "files__ask", same).await;
     let roots = &done["result"]["structuredContent"]["result"]["roots"];
     assert_eq!(*roots, json!([]), "{done}");
     // And once.

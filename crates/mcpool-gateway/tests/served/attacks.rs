@@ -94,6 +94,15 @@ async fn bodies_are_bounded_and_of_one_type() {
         .header("content-type", "text/plain")
         .body(initialize().to_string());
     assert_eq!(status(request).await, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    for (coding, wanted) in [
+        ("gzip", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        ("identity, br", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        ("Identity", StatusCode::OK),
+    ] {
+        let request = small.post("/mcp", "", &initialize());
+        let request = request.header("content-encoding", coding);
+        assert_eq!(status(request).await, wanted, "{coding}");
+    }
     let plain = by_hand().post(small.url("/mcp"));
     let request = plain
         .header("content-type", "application/json; charset=utf-8")

@@ -288,3 +288,30 @@ async fn a_request_that_panics_is_answered_all_the_same() {
         assert_eq!(answer["error"]["code"], -32603, "{answer}");
     }
 }
+
+#[tokio::test]
+async fn a_body_that_is_said_to_be_too_long_is_not_waited_for() {
+    let served = Served::one(Era::Legacy).await;
+    let head = "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    let mut stream = TcpStream::connect(&served.address).await.unwrap();
+    let head = format!("{head}content-length: 99999999999\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut status)).await;
+    read.expect("it is waited for").unwrap();
+    assert_eq!(String::from_utf8_lossy(&status), "HTTP/1.1 413");
+}
+
+#[tokio::test]
+async fn a_request_names_one_host() {
+    let served = Served::one(Era::Legacy).await;
+    let two = "host: localhost\r\nhost: localhost\r\n";
+    for (version, hosts, status) in [("1.1", "", "400"), ("1.1", two, "400"), ("1.0", "", "200")] {
+        let mut stream = TcpStream::connect(&served.address).await.unwrap();
+        let head = format!("GET / HTTP/{version}\r\n{hosts}connection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = rest(stream).await;
+        let said = answer.split(' ').nth(1);
+        assert_eq!(said, Some(status), "HTTP/{version} {hosts:?}: {answer}");
+    }
+}

@@ -153,6 +153,14 @@ async fn redirects_stay_within_the_origin() {
         assert!(error.to_string().contains("redirects"), "{error}");
     }
     assert!(elsewhere.requests().is_empty());
+    for _ in 0..10 {
+        fixture.refuse_next(to(307, "/mcp"));
+    }
+    let error = drive.call("echo", json!({"message": "secret"})).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.http_status(), Some(307), "{error}");
+    assert_eq!(error.delivery(), Delivery::Answered, "{error}");
+    assert!(error.to_string().contains("in a loop"), "{error}");
 }
 
 #[tokio::test]

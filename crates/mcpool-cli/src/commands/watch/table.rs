@@ -9,7 +9,7 @@ use mcpool::{
 use ratatui::crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use tokio::{sync::mpsc, task::JoinSet, time::MissedTickBehavior};
 
-use super::{FleetNews, Happened, Watch};
+use super::{FleetNews, Happened, Watch, terminal::Terminal};
 use crate::{
     app::App,
     commands::{Outcome, tools::signature},
@@ -21,15 +21,6 @@ use crate::{
 /// How often the table is drawn when nothing happens: the seconds to the next retry run.
 const REDRAW: Duration = Duration::from_millis(250);
 
-/// Gives the terminal back when it is dropped.
-struct GivenBack;
-
-impl Drop for GivenBack {
-    fn drop(&mut self) {
-        ratatui::restore();
-    }
-}
-
 /// Shows the table until a key or a signal ends it.
 pub(super) async fn show(
     app: &App,
@@ -38,10 +29,10 @@ pub(super) async fn show(
     mut fleet: FleetNews,
 ) -> Outcome {
     let own = |error: std::io::Error| Failure::internal(text!("the terminal: {}", error));
-    let mut terminal = ratatui::try_init().map_err(own)?;
+    let taken = Terminal::take().map_err(own)?;
     let mut watch = Watch::<Screen>::start(manager);
     // Dropped before the watch, whose summary is for the terminal as it was.
-    let _given_back = GivenBack;
+    let mut terminal = taken;
     let screen = &mut watch.noted;
     let mut pressed = keys();
     // What keys ask for, and first heartbeats. Dropped with the table.
@@ -55,7 +46,7 @@ pub(super) async fn show(
             None => None,
         };
         terminal
-            .draw(|frame| screen.draw(frame, &servers, details.as_ref(), SystemTime::now()))
+            .draw(screen, &servers, details.as_ref())
             .map_err(own)?;
         tokio::select! {
             _ = tick.tick() => {}
