@@ -86,11 +86,11 @@ pub(crate) fn request_error(error: reqwest::Error) -> Error {
 
 /// What is wrong with the head of an answer that cannot be read.
 fn unread_head(error: &hyper::Error) -> String {
-    if error.is_parse_too_large() {
+    let why = error.to_string();
+    // It says in words alone which part it is: `is_parse_too_large` needs hyper's `server`.
+    if why.contains("too large") {
         return "the head of the server's answer is too long to be read".to_owned();
     }
-    let why = error.to_string();
-    // It says in words alone which part it is.
     if why.contains("HTTP version") {
         return "what answers does not speak HTTP; if it speaks TLS, the url must begin with https"
             .to_owned();
