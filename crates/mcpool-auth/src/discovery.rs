@@ -308,7 +308,7 @@ async fn configured_metadata(
     let metadata: AuthorizationMetadata =
         serde_json::from_slice(&answer.body).map_err(|error| {
             refused(format!(
-                "what is at {} is no authorization server metadata",
+                "what is at {} is not authorization server metadata",
                 redacted(&place)
             ))
             .with_source(error)

@@ -169,8 +169,8 @@ async fn register(
         Some(error) => Err(refused(format!("{what}: {error}; configure a client id"))),
         // It was asked at places that nobody published (MCP 2025-03-26), and is not there.
         None if !discovered.published && matches!(status, 404 | 405) => Err(refused(
-            "this server names no authorization server and is none itself: no login gets a token \
-             for it; put one into the header Authorization",
+            "this server names no authorization server and is not one itself, so a login cannot \
+             get a token for it; send one in the header Authorization",
         )),
         None => Err(refused(format!(
             "{what}: HTTP {status}; configure a client id"

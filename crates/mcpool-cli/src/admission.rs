@@ -76,7 +76,7 @@ pub(crate) fn said_no(request: &TrustRequest) -> Failure {
 pub(crate) fn only_shown(request: &TrustRequest) -> Failure {
     Failure::from(TrustStore::refusal(std::slice::from_ref(request)))
         .saying(text!(
-            "nobody can be asked here, so this is not trusted: {}",
+            "there is no terminal to ask at, so this is not trusted: {}",
             request.file
         ))
         .with_hint(text!(

@@ -276,14 +276,14 @@ pub(crate) struct CallArgs {
     /// Send the arguments as they are, without a look at the tool's schema
     #[arg(long)]
     pub(crate) no_check: bool,
-    /// Answer everything that the server asks during the call: for a model's reply and for
-    /// directories too. On a terminal, forms and addresses are shown in any case
+    /// Let the server ask you for a model's reply and for directories too. On a terminal, forms
+    /// and addresses are shown without this flag
     #[arg(long)]
     pub(crate) interactive: bool,
     /// All arguments as a JSON object; @FILE reads a file, - reads standard input
     #[arg(long, value_name = "JSON", conflicts_with = "pairs")]
     pub(crate) args: Option<String>,
-    /// How long to wait for the answer ("30s"); progress starts it again
+    /// How long to wait for the answer ("30s"); progress restarts it
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
     /// How to print the answer: text, json, raw (the content alone, byte for byte) or markdown

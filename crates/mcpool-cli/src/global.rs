@@ -43,7 +43,7 @@ pub(crate) struct Global {
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) trace: Option<PathBuf>,
 
-    /// Connect from this process, and use no gateway that runs (`mcpool up`)
+    /// Connect from this process, and not through a running gateway (`mcpool up`)
     #[cfg(all(unix, feature = "gateway"))]
     #[arg(long, global = true)]
     pub(crate) direct: bool,

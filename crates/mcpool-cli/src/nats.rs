@@ -84,8 +84,8 @@ pub(crate) struct NatsArgs {
 pub(crate) struct FollowArgs {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
-    /// Spread the calls of each server that workers share as many over N sessions, with as many
-    /// workers as have it, 8 at most: for servers that keep nothing from one call to the next
+    /// Spread calls over N sessions, 8 at most, and over the workers, for each server that several
+    /// workers share: for servers that keep nothing from one call to the next
     #[arg(
         long,
         value_name = "N",
@@ -285,5 +285,5 @@ async fn secret(path: &Path) -> Result<String, Failure> {
     let read = off_thread(move || mcpool_files::read_regular(&file, MAX_CREDENTIALS)).await?;
     let failed = |why: String| Failure::usage(text!("{}: {}", path, why));
     let bytes = read.map_err(|error| failed(error.to_string()))?;
-    String::from_utf8(bytes).map_err(|_| failed("it is no text".to_owned()))
+    String::from_utf8(bytes).map_err(|_| failed("it is not text".to_owned()))
 }

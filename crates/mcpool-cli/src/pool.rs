@@ -229,7 +229,7 @@ async fn get(mut stream: UnixStream, path: &str) -> io::Result<Vec<u8>> {
     let no_answer = || {
         io::Error::new(
             io::ErrorKind::InvalidData,
-            "what came is no answer of a gateway",
+            "what came is not an answer from a gateway",
         )
     };
     let end = answer

@@ -264,7 +264,7 @@ fn address(server: &ServerName, params: &Value) -> Value {
     ));
     let is_web = url.is_some_and(crate::targets::is_url);
     if !is_web {
-        out::tell(&text!("it is no web address, and is not opened\n"));
+        out::tell(&text!("it is not a web address, and is not opened\n"));
         return declined();
     }
     match agreed("open it in the browser?") {

@@ -14,7 +14,8 @@ const SOURCE: &str = "the command line";
 /// How a server is reached that stands in no config.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct TargetFlags {
-    /// Use this command as the server; an HTTP server is named by its URL, in the place of SERVER
+    /// Use this command as the server; it starts in your home directory, so write paths in full.
+    /// An HTTP server is named by its URL, in place of SERVER
     #[arg(long, value_name = "COMMAND", global = true)]
     #[arg(help_heading = HEADING)]
     pub(crate) stdio: Option<String>,

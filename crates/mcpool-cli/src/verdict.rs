@@ -4,7 +4,7 @@
 mod program;
 mod telling;
 
-use mcpool::{ConnectFailure, Error, ErrorKind, ServerSpec, TransportSpec};
+use mcpool::{ConnectFailure, Error, ErrorKind, HttpSpec, ServerSpec, TransportSpec};
 
 pub(crate) use self::telling::telling_line;
 use crate::{render::text::Text, text};
@@ -32,7 +32,7 @@ pub(crate) fn on(spec: &ServerSpec, error: &Error, access: Access<'_>) -> Verdic
     let mut tries = match &spec.transport {
         TransportSpec::Stdio(stdio) => program::of_program(&stdio.command, error),
         TransportSpec::Http(http) | TransportSpec::Sse(http) | TransportSpec::Auto(http) => {
-            of_address(http.url.as_str(), error, access)
+            of_address(http, error, access)
         }
         _ => Vec::new(),
     };
@@ -63,10 +63,15 @@ fn ended(error: &Error) -> bool {
 }
 
 /// What to try where an address is connected to.
-fn of_address(url: &str, error: &Error, access: Access<'_>) -> Vec<Text> {
+fn of_address(http: &HttpSpec, error: &Error, access: Access<'_>) -> Vec<Text> {
+    let url = http.url.as_str();
     let said = said(error);
     let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    let is_token = |(name, _): &(String, _)| name.eq_ignore_ascii_case("authorization");
     let token = match access.is_configured {
+        _ if http.headers.iter().any(is_token) => text!(
+            "the token in the header Authorization is refused: it may have expired, get a new one"
+        ),
         true => text!("give it a token: `headers`: {{\"Authorization\": \"Bearer ${{TOKEN}}\"}}"),
         false => text!("give it a token or key: `--bearer-env VARIABLE`"),
     };
@@ -145,7 +150,7 @@ fn of_address(url: &str, error: &Error, access: Access<'_>) -> Vec<Text> {
             "a proxy wants a login: put name and password into `proxy` or $HTTPS_PROXY"
         )),
         (ErrorKind::HttpStatus, Some(501), _) => tries.push(text!(
-            "it takes no POST: it is probably no MCP server, or has MCP at another path"
+            "it takes no POST: it is probably not an MCP server, or has MCP at another path"
         )),
         (ErrorKind::HttpStatus, Some(502..=504), _) => tries.push(text!(
             "a proxy in between answers for a server that is not there: start the server behind \
@@ -159,7 +164,7 @@ fn of_address(url: &str, error: &Error, access: Access<'_>) -> Vec<Text> {
             "try with `--connect-timeout 2m`; a firewall that drops packets looks like this too"
         )),
         (ErrorKind::Protocol, ..) => tries.push(text!(
-            "what answers at this address is no MCP server, or a page of a proxy or a login: \
+            "what answers at this address is not an MCP server, or a page of a proxy or a login: \
              open it in a browser"
         )),
         _ => {}
@@ -219,7 +224,7 @@ fn has_proxy() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mcpool::{HttpSpec, StderrLine, StdioSpec};
+    use mcpool::{StderrLine, StdioSpec};
 
     fn lines(text: &str) -> Vec<StderrLine> {
         text.lines().map(StderrLine::now).collect()
@@ -261,7 +266,7 @@ mod tests {
             assert!(says.as_str().ends_with(stderr), "{says:?}");
         }
         let ended = Error::new(ErrorKind::ProcessExited, "the server exited with status 0");
-        assert!(tries(&spec, &ended, false).contains("no MCP server"));
+        assert!(tries(&spec, &ended, false).contains("not be an MCP server"));
         let missing = Error::new(ErrorKind::CommandNotFound, "no");
         assert!(tries(&spec, &missing, false).contains("Node.js"));
         let slow = Error::new(ErrorKind::Timeout, "no");
@@ -347,6 +352,11 @@ mod tests {
         assert!(tries(&http("http://h/"), &broke, false).contains("https://"));
         assert_eq!(tries(&http("https://h/"), &broke, false), "");
         let spec = ServerSpec::http("s", HttpSpec::new("http://h/")).unwrap();
+        let sent = HttpSpec::new("http://h/").with_header("Authorization", "Bearer x");
+        let sent = ServerSpec::http("s", sent).unwrap();
+        let refused = status(ErrorKind::AuthRequired, 401);
+        assert!(tries(&sent, &refused, false).contains("may have expired"));
+        assert!(tries(&spec, &refused, false).contains("give it a token"));
         let challenged = status(ErrorKind::Forbidden, 403).with_challenge("Bearer scope=\"a\"");
         assert!(tries(&spec, &challenged, true).contains("oauth.scopes"));
     }

@@ -171,7 +171,7 @@ fn show(message: &Message) {
     let arrow = match message.direction {
         Direction::Sent => "→",
         Direction::Received => "←",
-        _ => "← no message:",
+        _ => "← not a message:",
     };
     let mut line = text!(
         "{} {} {} {}",

@@ -115,7 +115,7 @@ fn judge_result(result: &Raw, ours: &[ProtocolVersion]) -> Verdict {
     let discovery: Discovery = result.parse().unwrap_or_default();
     // Mocks and catch-all handlers answer anything with `{}`.
     let Some(supported) = versions(&discovery.supported_versions) else {
-        return Verdict::legacy("the answer is no DiscoverResult");
+        return Verdict::legacy("the answer is not a DiscoverResult");
     };
     match common(ours, &supported) {
         Some(version) => Verdict::Modern(Agreement {

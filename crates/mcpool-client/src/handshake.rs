@@ -137,7 +137,7 @@ fn read(result: &Raw, offered: &ProtocolVersion) -> Result<Agreement> {
     let unreadable = |why: &str| {
         Error::new(
             ErrorKind::Protocol,
-            format!("the answer is no InitializeResult: {why}"),
+            format!("the answer is not an InitializeResult: {why}"),
         )
         .with_delivery(Delivery::Answered)
         .with_raw(result.clone())

@@ -98,7 +98,10 @@ impl Watcher {
         if let Some(pipe) = loader.paths().into_iter().find(|path| is_pipe(path)) {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
-                format!("{} is no file and can be read only once", pipe.display()),
+                format!(
+                    "{} is not a regular file, and can be read only once",
+                    pipe.display()
+                ),
             ));
         }
         // One place: what comes while somebody is about to look is seen then.

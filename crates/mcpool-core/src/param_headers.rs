@@ -140,7 +140,7 @@ fn checked<'a>(
     names: &mut HashSet<String>,
 ) -> Result<&'a str, String> {
     let Some(name) = annotation.as_str() else {
-        return Err(format!("{ANNOTATION} is no text"));
+        return Err(format!("{ANNOTATION} is not text"));
     };
     // RFC 9110, section 5.6.2.
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);

@@ -102,7 +102,7 @@ impl Connection {
             let error = Error::new(
                 ErrorKind::Protocol,
                 "the server sends back what it is sent: it is a program such as `cat`, or a \
-                 terminal that echoes (`docker run -t`, `ssh -t`), and no MCP server",
+                 terminal that echoes (`docker run -t`, `ssh -t`), and not an MCP server",
             );
             // Behind a terminal that echoes it may still run.
             return self.fail(ours, error.with_delivery(Delivery::Unknown));

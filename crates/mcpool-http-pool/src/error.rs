@@ -96,7 +96,7 @@ pub(crate) fn request_error(error: reqwest::Error) -> Error {
 /// What is wrong with the head of an answer that cannot be read.
 fn unread_head(error: &hyper::Error) -> String {
     let why = error.to_string();
-    // It says in words alone which part it is; that the head is too long, with its server as well.
+    // It says in words alone which part it is: `is_parse_too_large` needs hyper's `server`.
     if why.contains("too large") {
         return "the head of the server's answer is too long to be read".to_owned();
     }

@@ -18,7 +18,7 @@ pub(crate) struct About<'a> {
 }
 
 /// What a program is that answers with [`Found::Echo`].
-pub(crate) const ECHO: &str = "the server sends back what it is sent: it is no MCP server";
+pub(crate) const ECHO: &str = "the server sends back what it is sent: it is not an MCP server";
 
 /// What was in a text, beside what was handed over.
 #[derive(Debug, PartialEq)]

@@ -63,7 +63,7 @@ pub(crate) async fn read(
                         ));
                     }
                     Found::Unreadable(reason) => {
-                        instead = Some(format!("something that is no message: {reason}"));
+                        instead = Some(format!("something that is not a message: {reason}"));
                     }
                 }
                 continue;

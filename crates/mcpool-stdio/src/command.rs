@@ -102,7 +102,7 @@ fn check(spec: &StdioSpec) -> Result<()> {
         && !cwd.is_dir()
     {
         return invalid(format!(
-            "the working directory {} does not exist or is no directory",
+            "the working directory {} does not exist, or is not a directory",
             cwd.display()
         ));
     }
@@ -134,9 +134,16 @@ fn find_program(spec: &StdioSpec, path: Option<&OsStr>) -> Result<PathBuf> {
                 spec.command
             )
         } else if is_path && cwd.join(given).exists() {
-            format!("{} is not an executable file", spec.command)
+            format!(
+                "{} is not an executable file; check the path, and whether it may be executed",
+                spec.command
+            )
         } else if is_path {
-            format!("{} does not exist; check the path", spec.command)
+            let start = match given.is_absolute() {
+                true => String::new(),
+                false => format!(" in {}, where the server starts", cwd.display()),
+            };
+            format!("{} does not exist{start}; check the path", spec.command)
         } else {
             format!(
                 "the command {} was not found in the server's PATH; install it or give its full path",

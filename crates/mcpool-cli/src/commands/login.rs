@@ -192,8 +192,7 @@ fn invitation(server: &str, prompt: &LoginPrompt, opens: bool, reads: bool) -> T
     text.push(&text!("Waiting for the browser to come back."));
     text.push(&match reads {
         true => text!(
-            " If it ends at a page that cannot be shown, copy\nthe address of that page and paste it \
-             here:\n"
+            " If it ends at a page that it cannot load, copy\nthe address of that page and paste it here:\n"
         ),
         false => text!("\n"),
     });

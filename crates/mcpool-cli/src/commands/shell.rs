@@ -29,7 +29,7 @@ const MAX_HISTORY: usize = 1000;
 pub(crate) struct ShellArgs {
     /// The server
     pub(crate) server: Option<String>,
-    /// Answer everything that the server asks: for a model's reply and for directories too
+    /// Let the server ask you for a model's reply and for directories too
     #[arg(long)]
     pub(crate) interactive: bool,
 }
@@ -108,7 +108,7 @@ pub(crate) async fn run(app: &App, args: ShellArgs) -> Outcome {
     let mut prompt = off_thread(Prompt::new).await?.map_err(no_prompt)?;
     let words = format!("{name}> ");
     out::tell(&text!(
-        "{}: {}; `help` says what can be written here\n",
+        "{}: {}; `help` lists what you can type\n",
         name,
         counted(known(&server).await.len(), "tool")
     ));
@@ -163,9 +163,9 @@ async fn run_line(
                 "TOOL KEY=VALUE …   calls a tool; arguments as for `mcpool call`\n\
                  tools              lists the tools\n\
                  tools TOOL         shows one in full\n\
-                 call TOOL …        calls a tool that is called like one of these words\n\
+                 call TOOL …        calls a tool whose name is one of these words\n\
                  quit               or Ctrl-D\n\
-                 --no-check         behind a call: sends the arguments as they are\n\
+                 --no-check         after a call: sends the arguments as they are\n\
                  Tab completes tools, keys and values. A line that begins with a space is not\n\
                  kept. Ctrl-C ends a call.\n"
             ))?;

@@ -15,7 +15,7 @@ use crate::exit::Failure;
 use crate::{
     app::{App, Attempt},
     exit::Exit,
-    render::{out, table, text::Text},
+    render::{out, problems::counted, table, text::Text},
     text,
     verdict::{self, Verdict},
 };
@@ -143,9 +143,12 @@ pub(crate) async fn run(app: &App, args: StatusArgs) -> Outcome {
     left_out::tell(&left_out::of_tools(manager).await);
     for Row { status, .. } in rows.iter().filter(|row| row.status.skipped > 0) {
         out::tell(&text!(
-            "{}: {} of what it sent is no message; `mcpool doctor {}` shows it\n",
+            "{}: it sent something that is not a message ({}); `mcpool doctor {}` shows it\n",
             status.name,
-            status.skipped,
+            counted(
+                usize::try_from(status.skipped).unwrap_or(usize::MAX),
+                "time"
+            ),
             status.name
         ));
     }

@@ -147,9 +147,11 @@ fn list(attempts: &[Attempt], snapshot: &ToolSnapshot, is_target: bool) -> Text 
         let mut text = match entries.first() {
             // How all of them are called in one word, where a config gives the server its name.
             Some(first) if !is_target => text!(
-                "{} (qualified name {})",
+                "{} (qualified name{} {}{})",
                 head,
-                AnswerLine(&first.qualified_name)
+                if entries.len() > 1 { "s" } else { "" },
+                AnswerLine(&first.qualified_name),
+                if entries.len() > 1 { " …" } else { "" }
             ),
             _ => head,
         }
@@ -255,13 +257,13 @@ pub(crate) fn in_full(words: &[String], server: &ServerName, tool: &Tool) -> Tex
         text.push(&section(
             &text!("\nresult"),
             &results,
-            "always there",
+            "always present",
             columns,
         ));
     }
     let hints = hints(tool);
     if !hints.is_empty() {
-        let hints = text!("hints of the server: {}", hints.join(", "));
+        let hints = text!("the server's hints: {}", hints.join(", "));
         text.push(&text!("\n"));
         text.push(&hints.wrapped("", "  ", columns));
     }

@@ -6,7 +6,8 @@ use super::text::Text;
 use crate::text;
 
 /// A line for each step. The step back from the newest question to the older one, which every
-/// older server takes, is no failure. Streamable HTTP opens nothing before its first request, so
+/// older server takes, is no failure, and neither is the older question that a slow server need
+/// not answer. Streamable HTTP opens nothing before its first request, so
 /// that is no step.
 pub(crate) fn lines(attempts: &[ConnectAttempt]) -> Vec<Text> {
     let steps = attempts.iter().enumerate().filter(|(_, attempt)| {
@@ -14,7 +15,8 @@ pub(crate) fn lines(attempts: &[ConnectAttempt]) -> Vec<Text> {
     });
     let line = |(at, attempt): (usize, &ConnectAttempt)| {
         let is_older = led_on(attempt, attempts.get(at + 1..).unwrap_or_default());
-        let word = match (attempt.ok, is_older) {
+        let is_spare = was_spare(attempt, attempts);
+        let word = match (attempt.ok, is_older || is_spare) {
             (true, _) => "ok",
             (false, true) => "--",
             (false, false) => "no",
@@ -27,9 +29,10 @@ pub(crate) fn lines(attempts: &[ConnectAttempt]) -> Vec<Text> {
             attempt.elapsed_ms,
             attempt.outcome
         );
-        match is_older {
-            true => text!("{} (normal: the server is older than this question)", step),
-            false => step,
+        match (is_older, is_spare) {
+            (true, _) => text!("{} (normal: the server is older than this question)", step),
+            (_, true) => text!("{} (normal: the newer question was answered)", step),
+            _ => step,
         }
     };
     steps.map(line).collect()
@@ -41,6 +44,14 @@ fn led_on(attempt: &ConnectAttempt, later: &[ConnectAttempt]) -> bool {
         later.ok && later.tried == "initialize" && later.transport == attempt.transport
     };
     !attempt.ok && attempt.tried == "server/discover" && later.iter().any(answered)
+}
+
+/// Whether the older question was asked because the newest took long, and was answered after all.
+fn was_spare(attempt: &ConnectAttempt, all: &[ConnectAttempt]) -> bool {
+    let answered = |other: &ConnectAttempt| {
+        other.ok && other.tried == "server/discover" && other.transport == attempt.transport
+    };
+    !attempt.ok && attempt.tried == "initialize" && all.iter().any(answered)
 }
 
 #[cfg(test)]
@@ -77,5 +88,16 @@ mod tests {
             &[attempt("initialize", true)]
         ));
         assert!(!led_on(&asked, &[]));
+    }
+
+    #[test]
+    fn the_older_question_is_no_failure_where_the_newer_was_answered() {
+        let asked = attempt("initialize", false);
+        assert!(was_spare(&asked, &[attempt("server/discover", true)]));
+        assert!(!was_spare(&asked, &[attempt("server/discover", false)]));
+        assert!(!was_spare(
+            &attempt("open", false),
+            &[attempt("server/discover", true)]
+        ));
     }
 }

@@ -221,7 +221,7 @@ fn print_raw(block: &Block<'_>) -> Result<(), Failure> {
         Block::Text(text) if out::is_terminal() => out::print(&text!("{}", Answer(text))).map(drop),
         Block::Text(text) => out::raw_text(text),
         Block::Data { .. } if out::is_terminal() => Err(Failure::usage(text!(
-            "the answer is no text: send it to a file with `> FILE`, or save it with `--save DIR`"
+            "the answer is not text: send it to a file with `> FILE`, or save it with `--save DIR`"
         ))),
         Block::Data { base64, .. } => match decoded(base64) {
             Some(data) => out::raw_bytes(&data),

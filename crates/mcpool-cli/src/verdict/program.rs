@@ -82,7 +82,7 @@ pub(super) fn of_program(command: &str, error: &Error) -> Vec<Text> {
                 tries.push(text!("it wants a variable: set it in `env` of this server"));
             } else if says(&["status 0"]) {
                 tries.push(text!(
-                    "it ended without a failure: it may be no MCP server, or want a word such as \
+                    "it ended without a failure: it may not be an MCP server, or want a word such as \
                      `stdio` or `serve` in `args`"
                 ));
             }
@@ -97,7 +97,7 @@ pub(super) fn of_program(command: &str, error: &Error) -> Vec<Text> {
                  `--connect-timeout 2m`, and set `startup_timeout` if that helps"
             ));
             tries.push(text!(
-                "or it is no MCP server, or speaks HTTP only: run it in a terminal and look at \
+                "or it is not an MCP server, or speaks HTTP only: run it in a terminal and look at \
                  what it prints"
             ));
         }

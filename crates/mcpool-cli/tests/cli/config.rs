@@ -184,7 +184,7 @@ fn a_projects_file_runs_nothing_before_it_is_trusted() {
     let refused = place.run(&["status", "--json"]);
     assert_eq!(refused.code(), 2, "{}", refused.stderr());
     assert!(
-        refused.stderr().contains("look at it with `mcpool trust"),
+        refused.stderr().contains("` shows what it would do"),
         "{}",
         refused.stderr()
     );
@@ -229,7 +229,7 @@ fn an_entry_is_checked_before_it_is_written() {
         ),
         (
             &["add", "a", "https://", "--transport", "pigeon"],
-            "pigeon is no transport",
+            "pigeon is not a transport",
         ),
     ] {
         let run = place.run(&[&["config"], words].concat());
@@ -244,6 +244,9 @@ fn an_entry_is_checked_before_it_is_written() {
             .stderr()
             .contains("there is no program no-such-program")
     );
+    let relative = place.run(&["config", "add", "b", "--", "sh", "./server.sh"]);
+    let note = "starts in your home directory, and ./server.sh begins there";
+    assert!(relative.stderr().contains(note), "{}", relative.stderr());
     let again = place.run(&["config", "add", "a", "--", "x"]);
     assert_eq!(again.code(), 2);
     assert!(again.stderr().contains("--replace"), "{}", again.stderr());

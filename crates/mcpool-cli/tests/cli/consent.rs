@@ -112,7 +112,7 @@ fn what_is_not_trusted_is_said_with_what_to_do_about_it() {
     let shown = project.run(&["trust"]);
     assert_eq!(shown.code(), 2);
     let end = format!(
-        "error: nobody can be asked here, so this is not trusted: {file}\n  \
+        "error: there is no terminal to ask at, so this is not trusted: {file}\n  \
          `mcpool trust {file} --hash {hash}` approves what stands above\n"
     );
     assert!(shown.stderr().ends_with(&end), "{}", shown.stderr());

@@ -65,7 +65,10 @@ fn what_was_left_out_is_named_and_what_is_no_message_is_shown() {
     };
     named(&["tools"], "odd: tools/list leaves out \"scene_list\":");
     named(&["status"], "odd: tools/list leaves out \"scene_list\":");
-    named(&["status"], "loud: 1 of what it sent is no message");
+    named(
+        &["status"],
+        "loud: it sent something that is not a message (1 time);",
+    );
     named(
         &["resources", "odd"],
         "odd: resources/list leaves out \"lost\":",
@@ -88,7 +91,7 @@ fn what_was_left_out_is_named_and_what_is_no_message_is_shown() {
     let doctor = place.run(&["doctor"]);
     for shown in [
         "leaves out \"scene_list\"",
-        "and no message: 1 time\n",
+        "but not a message: 1 time\n",
         "Listening on port 8000",
     ] {
         assert!(doctor.stdout().contains(shown), "{}", doctor.stdout());

@@ -42,7 +42,7 @@ fn without_nats_server_it_says_what_is_missing() {
     let run = place.run(&["demo", "--fleet", "--nats-server", "/no/such"]);
     assert_eq!(run.code(), 2);
     assert!(
-        run.stderr().contains("/no/such is no program"),
+        run.stderr().contains("/no/such is not a program"),
         "{}",
         run.stderr()
     );

@@ -69,7 +69,7 @@ async fn an_empty_result_is_no_discover_result() {
     assert_eq!(
         tried(&*client),
         [
-            "stdio server/discover: the answer is no DiscoverResult",
+            "stdio server/discover: the answer is not a DiscoverResult",
             "stdio initialize: 2025-11-25",
         ]
     );

@@ -149,7 +149,7 @@ fn registry_entry(root: &Node) -> Option<Problem> {
     };
     let problem = Problem::error(
         "registry-entry",
-        "this describes a server for the MCP registry, and is no configuration",
+        "this describes a server for the MCP registry, and is not a configuration",
     );
     let words = package.or_else(remote).filter(|_| is_simple(&name));
     Some(match words {
@@ -171,7 +171,7 @@ fn bundle_manifest(root: &Node) -> Option<Problem> {
     Some(
         Problem::error(
             "bundle-manifest",
-            "this is the manifest of an MCP bundle, and is no configuration",
+            "this is the manifest of an MCP bundle, and is not a configuration",
         )
         .help("`mcpool config add NAME -- COMMAND ARGS…` adds its server, with the bundle's folder in the place of `${__dirname}`"),
     )

@@ -61,7 +61,7 @@ fn failed(path: &Path, what: &str) -> Error {
 fn advice(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => {
-            "there is no such file; check the path, or create it with `mcpool config add`"
+            "there is no such file; check the path, or create it with `mcpool config add --file`"
                 .to_owned()
         }
         io::ErrorKind::PermissionDenied => "permission denied; check who may read it".to_owned(),

@@ -85,7 +85,7 @@ impl EntryReader<'_> {
                     Problem::warning(
                         "foreign-placeholder",
                         format!(
-                            "`{path}`: `{}` is no placeholder in {title}, and is passed on as it stands",
+                            "`{path}`: `{}` is not a placeholder in {title}, and is passed on as it stands",
                             found.written
                         ),
                     )

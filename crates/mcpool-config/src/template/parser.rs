@@ -154,7 +154,7 @@ impl Parser<'_> {
         let (Some(end), Some(name)) = (closed, name) else {
             return self.fail(
                 offset,
-                "`${{ … }}` is no placeholder; write `${NAME}`, or `$$` for a plain dollar",
+                "`${{ … }}` is not a placeholder; write `${NAME}`, or `$$` for a plain dollar",
             );
         };
         if !self.syntax.secrets {

@@ -29,7 +29,7 @@ impl TrustRequest {
     #[must_use]
     pub fn coverage(&self) -> Vec<String> {
         let mut lines = vec![
-            "An approval holds for this file, where it lies and as it stands. A change undoes it."
+            "An approval covers this file, at this path and with this content. Any change undoes it."
                 .to_owned(),
         ];
         for covered in &self.covered {

@@ -108,7 +108,7 @@ impl PeerInfo {
                 Some(number.to_string())
             }
             _ => {
-                odd.push(format!("{what} is no text"));
+                odd.push(format!("{what} is not text"));
                 None
             }
         };

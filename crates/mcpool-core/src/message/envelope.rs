@@ -139,7 +139,7 @@ impl Envelope<'_> {
     fn into_message(self) -> Result<Message, NotAMessage> {
         if let Some(method) = self.method {
             let Ok(method) = Raw::copied(method).parse::<String>() else {
-                return Err(no_message("its `method` is no text"));
+                return Err(no_message("its `method` is not text"));
             };
             let params = self
                 .params

@@ -57,7 +57,7 @@ pub(super) async fn serve(front: Arc<Front>, mut visitor: Visitor, request: Requ
         ParsedLine::One(Err(NotAMessage { reason, .. })) => bad(RpcError::INVALID_REQUEST, reason),
         ParsedLine::One(Ok(message)) => one(front, visitor, &parts.headers, message).await,
         ParsedLine::Batch(members) => batch(front, visitor, &parts.headers, members),
-        _ => bad(RpcError::INVALID_REQUEST, "it is no message".to_owned()),
+        _ => bad(RpcError::INVALID_REQUEST, "it is not a message".to_owned()),
     }
 }
 

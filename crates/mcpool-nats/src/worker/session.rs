@@ -192,7 +192,7 @@ impl Session {
 
     async fn run_whole(&mut self, whole: Whole, ending: Option<&Notice>) -> Flow {
         let Ok(text) = std::str::from_utf8(&whole.text) else {
-            let notice = Notice::new(Reason::Other, "the message is no text");
+            let notice = Notice::new(Reason::Other, "the message is not text");
             return self.refuse(whole.number, notice).await;
         };
         let age = Duration::from_millis(self.clock.now().saturating_sub(whole.head.stamp));

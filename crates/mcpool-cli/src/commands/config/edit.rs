@@ -1,11 +1,14 @@
 //! `mcpool config add | remove | enable | disable`: edits of one file.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
-use mcpool::config::{
-    Edit, Loader, edit_file,
-    settings::{ServerSettings, TransportName},
+use mcpool::{
+    ErrorKind,
+    config::{
+        Edit, Loader, edit_file,
+        settings::{ServerSettings, TransportName},
+    },
 };
 use serde_json::json;
 
@@ -31,7 +34,7 @@ use crate::{
 Examples:
   mcpool config add docs https://example.com/mcp
   mcpool config add docs https://example.com/mcp --bearer-env TOKEN
-  mcpool config add files -- npx -y @modelcontextprotocol/server-filesystem .
+  mcpool config add time -- uvx mcp-server-time
   mcpool config add files --env DEBUG=1 --file ./mcp.json -- my-server"
 )]
 pub(crate) struct AddArgs {
@@ -40,10 +43,11 @@ pub(crate) struct AddArgs {
     /// The address of an HTTP server
     #[arg(conflicts_with = "command")]
     url: Option<String>,
-    /// `http` or `sse`; default: found out when it is connected
+    /// `http` or `sse`; default: detected when it connects
     #[arg(long, value_name = "TRANSPORT", requires = "url")]
     transport: Option<String>,
-    /// The working directory of the process
+    /// The working directory of the process; default: your home for your own file, else the
+    /// directory of the file
     #[arg(long, value_name = "DIR", conflicts_with = "url")]
     cwd: Option<String>,
     /// Add it disabled
@@ -71,7 +75,8 @@ pub(crate) struct NameArgs {
 /// Which file is changed.
 #[derive(Debug, Args)]
 pub(crate) struct Target {
-    /// The file. Default: for what is added, the user's own; else the one that other commands use
+    /// The file to change. Default: `add` changes your own, the others change the one that other
+    /// commands read
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
@@ -151,7 +156,7 @@ pub(crate) async fn add(app: &App, args: AddArgs) -> Outcome {
         Some("sse") => Some(TransportName::Sse),
         Some(other) => {
             return Err(Failure::usage(text!(
-                "{} is no transport; use `http`, `sse` or `auto`",
+                "{} is not a transport; use `http`, `sse` or `auto`",
                 other
             )));
         }
@@ -171,6 +176,16 @@ pub(crate) async fn add(app: &App, args: AddArgs) -> Outcome {
             "warning: there is no program {} in $PATH now\n",
             command
         ));
+    }
+    if args.target.named(&app.global)?.is_none() && settings.cwd.is_none() {
+        let mut words = settings.command.iter().chain(&settings.args);
+        if let Some(word) = words.find(|word| is_relative(word)) {
+            out::tell(&text!(
+                "note: the server starts in your home directory, and {} begins there: write the \
+                 path in full, or set --cwd\n",
+                word
+            ));
+        }
     }
     let edit = Edit::Add {
         name: args.name.clone(),
@@ -228,11 +243,21 @@ pub(crate) async fn set_enabled(app: &App, args: NameArgs, enabled: bool) -> Out
     apply(app, &file, done, &args.name, edit).await
 }
 
+/// Whether a word is a path that says by itself that it depends on where a program starts.
+fn is_relative(word: &str) -> bool {
+    let first = Path::new(word).components().next();
+    matches!(first, Some(Component::CurDir | Component::ParentDir))
+}
+
 async fn apply(app: &App, path: &Path, done: &str, name: &str, edit: Edit) -> Outcome {
     let (file, edited) = (path.to_path_buf(), name.to_owned());
     let changed = off_thread(move || -> Result<bool, Failure> {
         let kept = Kept::before(&file)?;
-        let changed = edit_file(&file, &[edit])?;
+        let changed = edit_file(&file, &[edit]).map_err(|error| {
+            let place = (error.kind() == ErrorKind::UnknownServer)
+                .then(|| text!("the file is {}; --file names another", file));
+            Failure::from(error).with_hints(place)
+        })?;
         kept.after(Some(&edited))?;
         Ok(changed)
     })

@@ -132,7 +132,10 @@ pub(crate) async fn edit(app: &App, args: EditArgs) -> Outcome {
     };
     let words = shlex::split(&editor).unwrap_or_default();
     let Some((program, arguments)) = words.split_first() else {
-        return Err(Failure::usage(text!("$EDITOR is no command: {}", editor)));
+        return Err(Failure::usage(text!(
+            "$EDITOR is not a command: {}",
+            editor
+        )));
     };
     let status = tokio::process::Command::new(program)
         .args(arguments)

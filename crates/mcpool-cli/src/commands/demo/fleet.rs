@@ -177,7 +177,7 @@ fn nats_server(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
     match named {
         Some(path) => match which::which(&path) {
             Ok(path) => Ok(path),
-            Err(_) => Err(Failure::usage(text!("{} is no program", path)).with_hint(hint())),
+            Err(_) => Err(Failure::usage(text!("{} is not a program", path)).with_hint(hint())),
         },
         None => which::which("nats-server").map_err(|_| {
             Failure::usage(text!(

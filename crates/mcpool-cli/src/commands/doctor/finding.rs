@@ -193,7 +193,7 @@ impl Finding {
                 usize::try_from(*skipped_lines).unwrap_or(usize::MAX),
                 "time",
             );
-            line(text!("sent, and no message: {}", times));
+            line(text!("sent, but not a message: {}", times));
             let mut samples = skipped_samples.clone();
             samples.dedup();
             for sample in &samples {

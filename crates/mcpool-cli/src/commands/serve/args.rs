@@ -34,7 +34,7 @@ pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, &'static str> {
 pub(crate) struct ServeArgs {
     #[command(subcommand)]
     pub(super) command: Option<ServeCommand>,
-    /// Serve the one client at standard input and output
+    /// Serve one client over standard input and output
     // In place of the flag of this name that every command has; the type must be the same.
     #[arg(
         id = "stdio",
@@ -61,8 +61,8 @@ pub(crate) struct ServeArgs {
     /// Another name by which clients reach the HTTP server, such as that of a proxy in front
     #[arg(long, value_name = "HOST")]
     pub(super) host: Vec<String>,
-    /// A proxy in front, by its address or network, such as 10.0.0.0/8: the clients' addresses are
-    /// what it adds to X-Forwarded-For
+    /// Take clients' addresses from what this proxy in front adds to X-Forwarded-For: its address or
+    /// network, such as 10.0.0.0/8
     #[arg(long, value_name = "CIDR")]
     pub(super) trusted_proxy: Vec<String>,
     /// A file with the key that seals sessions, 32 bytes in base64, and older keys on further
@@ -70,50 +70,50 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) key_file: Option<PathBuf>,
     /// The URL at which other gateways of this pool reach this one, such as http://10.0.0.7:7332; all
-    /// of them need the same --key-file. Then clients may come by any balancer
+    /// of them need the same --key-file. Clients may then come through any load balancer
     #[arg(long, value_name = "URL", requires = "key_file")]
     pub(super) advertise: Option<String>,
     /// A file of keys, made with `mcpool serve key add`: clients over HTTP must send one as a bearer
-    /// token. Without FILE it is the user's. Needed to listen on addresses that other machines reach
+    /// token. Without FILE it is your own. Required to listen where other machines can reach it
     #[arg(long, value_name = "FILE")]
     pub(super) keys: Option<Option<PathBuf>>,
     #[command(flatten)]
     pub(super) limits: LimitFlags,
-    /// HTTP connections at once
+    /// How many HTTP connections may be open at once
     #[arg(long, value_name = "N")]
     pub(super) max_connections: Option<usize>,
-    /// A file with the certificate for HTTPS and those that vouch for it, as PEM
+    /// A file with the certificate for HTTPS and its chain, as PEM
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(super) tls_cert: Option<PathBuf>,
     /// A file with the certificate's private key, as PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(super) tls_key: Option<PathBuf>,
-    /// How long requests may take to end after SIGTERM or Ctrl-C; a second one ends them at once.
+    /// How long requests may take to end after SIGTERM or Ctrl-C; a second signal ends them at once.
     /// Default: 25s
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(super) drain: Option<Duration>,
-    /// Write a JSON line to this file for each request that a server is to answer
+    /// Write a JSON line to this file for each request that goes to a server
     #[arg(long, value_name = "FILE")]
     pub(super) audit: Option<PathBuf>,
-    /// Serve this profile of the config alone
+    /// Serve only this profile of the config
     #[arg(long, value_name = "NAME")]
     pub(super) profile: Option<String>,
-    /// Show clients two tools in place of all: find_tools, which finds tools by words, and call_tool.
+    /// Show clients two tools in place of all: find_tools, which searches the tools, and call_tool.
     /// For pools whose tools would fill a model's context; a profile may say otherwise
     #[arg(long)]
     pub(super) tool_search: bool,
     /// What is listed of servers that are down: what was last known, or nothing
     #[arg(long, value_name = "WHAT", default_value = "last-good")]
     pub(super) listed: Listed,
-    /// How long a list waits for servers that are slow; then they are listed as last known.
+    /// How long a list waits for slow servers before it shows what was last known of them.
     /// Default: 5s
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(super) list_patience: Option<Duration>,
-    /// Measure, and answer Prometheus at /metrics
+    /// Serve metrics for Prometheus at /metrics
     #[arg(long)]
     pub(super) metrics: bool,
-    /// Export a span of each request that a server is to answer to this collector, by the base URL of
-    /// its OTLP/HTTP receiver, such as http://127.0.0.1:4318
+    /// Export a span for each request that goes to a server, to the OTLP/HTTP collector at this base
+    /// URL, such as http://127.0.0.1:4318
     #[cfg(feature = "otel")]
     #[arg(
         long,
@@ -125,11 +125,11 @@ pub(crate) struct ServeArgs {
     /// Accept the tokens of this authorization server, named by its issuer URL
     #[arg(long, value_name = "URL", requires = "oauth_resource")]
     pub(super) oauth_issuer: Option<String>,
-    /// The scheme and host by which clients reach the gateway; tokens must be made for it, or for a
+    /// The scheme and host by which clients reach the gateway; tokens must be issued for it, or for a
     /// URL of it
     #[arg(long, value_name = "URL", requires = "oauth_issuer")]
     pub(super) oauth_resource: Option<String>,
-    /// Accept tokens for this audience as well
+    /// Accept tokens with this audience as well
     #[arg(long, value_name = "TEXT", requires = "oauth_issuer")]
     pub(super) oauth_audience: Vec<String>,
     /// A scope that every token must have
@@ -156,13 +156,13 @@ pub(crate) struct ServeArgs {
 /// What each client that is known by a key may ask for, or all others together.
 #[derive(Debug, Args)]
 pub(super) struct LimitFlags {
-    /// HTTP requests a second of one client, by its key; those without a key count as one
+    /// HTTP requests per second for each client, by its key; all clients without a key count as one
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) rate: Option<u32>,
-    /// Requests of one client under way at once
+    /// How many requests of one client may be in flight at once
     #[arg(long, value_name = "N")]
     pub(super) in_flight: Option<usize>,
-    /// Bytes of the body of a request
+    /// The largest body of a request
     #[arg(long, value_name = "BYTES")]
     pub(super) max_body: Option<usize>,
 }
@@ -216,7 +216,7 @@ impl From<Listed> for DownServers {
 /// What servers may ask clients for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Asked {
-    /// Input of the user
+    /// Input from the user
     Elicitation,
     /// Completions by the client's model
     Sampling,

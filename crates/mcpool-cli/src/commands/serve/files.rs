@@ -45,7 +45,7 @@ pub(super) fn tls(path: &Path, chain: &str, key: &str) -> Result<Tls, Failure> {
 pub(super) fn read(path: &Path) -> Result<String, Failure> {
     let bytes = mcpool_files::read_regular(path, MAX_KEY_FILE);
     let bytes = bytes.map_err(|error| not_used(path, &error))?;
-    String::from_utf8(bytes).map_err(|_| not_used(path, &"it is no text"))
+    String::from_utf8(bytes).map_err(|_| not_used(path, &"it is not text"))
 }
 
 /// A file that is written at its end, the user's alone when it is made.

@@ -30,7 +30,7 @@ pub(super) async fn serve_http(
         let is_taken = error.kind() == std::io::ErrorKind::AddrInUse;
         let hint = is_taken.then(|| {
             text!(
-                "another program listens there, perhaps a gateway that runs already; --listen takes \
+                "another program listens there, perhaps a gateway that is running already; --listen takes \
                  another port"
             )
         });

@@ -196,7 +196,7 @@ async fn install(app: &App, args: InstallArgs) -> Outcome {
         text.push(&text!("{} into {}: {}\n", verb, own, list(&adopted.moved)));
         if !adopted.left.is_empty() {
             text.push(&text!(
-                "left where they are, because mcpool's file has one of that name, or they cannot be read: {}\n",
+                "left in the host's file, because mcpool's own has one of that name, or they cannot be read: {}\n",
                 list(&adopted.left)
             ));
         }

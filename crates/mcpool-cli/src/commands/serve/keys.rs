@@ -26,11 +26,11 @@ const FILE: &str = "gateway-keys";
 /// `mcpool serve key`
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
-    /// Make a key and show it, once: the file keeps its SHA-256
+    /// Make a key and show it once: the file keeps only its SHA-256
     Add(AddArgs),
     /// Show whose keys there are, and what they allow
     List(FileArgs),
-    /// Take every key of NAME away; a gateway that runs refuses them from then on
+    /// Remove every key of NAME; a running gateway refuses them from then on
     Remove {
         /// Whose
         name: String,

@@ -64,7 +64,7 @@ pub(super) fn lines<'e>(
         ("", facts),
         ("last connect", attempts::lines(attempts)),
         ("tools", details.tools.clone()),
-        ("sent, and no message", skipped.collect()),
+        ("sent, but not a message", skipped.collect()),
         ("stderr", stderr.collect()),
         ("events", events.cloned().collect()),
     ]
