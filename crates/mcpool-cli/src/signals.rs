@@ -151,6 +151,7 @@ impl Signals {
 
 #[cfg(all(test, unix))]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use std::{
         io::{BufRead as _, BufReader},
         os::unix::process::ExitStatusExt as _,

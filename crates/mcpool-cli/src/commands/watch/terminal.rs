@@ -38,8 +38,10 @@ impl Terminal {
         TAKEN.store(true, Ordering::Release);
         // A terminal that believes every size would keep a cell for each place.
         let viewport = Viewport::Fixed(area);
-        let taken = ratatui::try_init_with_options(TerminalOptions { viewport })
-            .and_then(|drawn| execute!(io::stdout(), EnterAlternateScreen).map(|()| drawn));
+        let taken =
+            ratatui::try_init_with_options(TerminalOptions { viewport }).and_then(|mut drawn| {
+                execute!(drawn.backend_mut(), EnterAlternateScreen).map(|()| drawn)
+            });
         match taken {
             Ok(drawn) => Ok(Self { drawn, area }),
             Err(error) => {
