@@ -14,8 +14,8 @@ const SOURCE: &str = "the command line";
 /// How a server is reached that stands in no config.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct TargetFlags {
-    /// Use this command as the server; it starts in your home directory, so write paths in full.
-    /// An HTTP server is named by its URL, in place of SERVER
+    /// Use this command as the server; it starts in the current directory. An HTTP server is named
+    /// by its URL, in place of SERVER
     #[arg(long, value_name = "COMMAND", global = true)]
     #[arg(help_heading = HEADING)]
     pub(crate) stdio: Option<String>,
@@ -111,10 +111,14 @@ impl Target {
         if words.is_empty() {
             return Err(wrong("there is no command"));
         }
-        Ok(Self {
-            name: name_of_command(&words),
-            settings: flags.of_command(words)?,
-        })
+        let name = name_of_command(&words);
+        let mut settings = flags.of_command(words)?;
+        // As the shell would start it into which it was typed.
+        let here = std::env::current_dir().ok();
+        let here = here.and_then(|here| here.into_os_string().into_string().ok());
+        // A `$` would be read as a variable.
+        settings.cwd = here.filter(|here| !here.contains('$'));
+        Ok(Self { name, settings })
     }
 
     /// Gives it another name than this one.

@@ -34,6 +34,18 @@ fn half_a_file_is_not_saved() {
 }
 
 #[test]
+fn a_command_of_the_command_line_starts_where_it_was_typed() {
+    let place = Place::empty();
+    let here = place.path().join("here");
+    std::fs::create_dir(&here).unwrap();
+    let script = scripted("")["args"][1].as_str().unwrap().to_owned();
+    std::fs::write(here.join("server.sh"), script).unwrap();
+    let mut tools = place.command(&["tools", "--stdio", "sh ./server.sh", "--json"]);
+    let tools = Run::of(tools.current_dir(here));
+    assert_eq!(tools.code(), 0, "{}", tools.stderr());
+}
+
+#[test]
 fn a_server_of_the_command_line_is_measured_beside_one_of_the_config() {
     let place = Place::with(json!({"good": good()}));
     let command = format!("{PROGRAM} demo-server");
