@@ -205,7 +205,11 @@ mod tests {
             (&["login", "https://h/mcp"], r#"{"url":"https://h/mcp"}"#),
         ] {
             let (target, _) = target(words).unwrap();
-            let found = serde_json::to_string(&target.unwrap().settings).unwrap();
+            let mut found = target.unwrap().settings;
+            let here = std::env::current_dir().unwrap();
+            let begins = found.command.as_ref().map(|_| here.to_str().unwrap());
+            assert_eq!(found.cwd.take().as_deref(), begins, "{words:?}");
+            let found = serde_json::to_string(&found).unwrap();
             assert_eq!(found, settings, "{words:?}");
         }
         let (_, command) = target(&["call", "echo", "message=hi", "--stdio", "srv"]).unwrap();
