@@ -27,8 +27,6 @@ pub(super) struct Exchange {
     /// What is said in its course.
     messages: mpsc::Receiver<String>,
     work: Work,
-    /// What came of it, once it has ended.
-    outcome: Option<Outcome>,
     is_modern: bool,
 }
 
@@ -38,29 +36,40 @@ pub(super) struct Exchange {
 enum Work {
     Here(BoxFuture<'static, Outcome>),
     Apart(AbortOnDropHandle<Outcome>),
-    /// It has ended, or nobody waits for it any more.
-    Over,
+    /// This came of it; nothing, once that was taken.
+    Ended(Outcome),
 }
 
 impl Work {
     /// Goes on in a task of its own.
     fn move_apart(&mut self) {
-        *self = match std::mem::replace(self, Self::Over) {
+        *self = match self.take() {
             Self::Here(work) => Self::Apart(AbortOnDropHandle::new(tokio::spawn(work))),
-            apart => apart,
+            other => other,
         };
     }
 
-    /// Waits for its end.
-    async fn ended(&mut self) -> Outcome {
+    /// Waits for its end. Cancel-safe.
+    async fn end(&mut self) {
         let outcome = match self {
             Self::Here(work) => work.await,
             // It caught its panic, and who aborts it does not wait.
             Self::Apart(task) => task.await.unwrap_or_else(|_| failed()),
-            Self::Over => failed(),
+            Self::Ended(_) => return,
         };
-        *self = Self::Over;
-        outcome
+        *self = Self::Ended(outcome);
+    }
+
+    fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Ended(None))
+    }
+
+    /// What came of it; nothing before its end.
+    fn take_outcome(&mut self) -> Outcome {
+        match self {
+            Self::Ended(outcome) => outcome.take(),
+            _ => None,
+        }
     }
 }
 
@@ -96,19 +105,16 @@ impl Exchange {
             id,
             messages,
             work: Work::Here(work.boxed()),
-            outcome: None,
             is_modern,
         }
     }
 
     /// The next thing that is said in its course; `None` when it has ended.
     async fn next(&mut self) -> Option<String> {
-        if self.outcome.is_none() {
-            tokio::select! {
-                biased;
-                Some(message) = self.messages.recv() => return Some(message),
-                outcome = self.work.ended() => self.outcome = Some(outcome),
-            }
+        tokio::select! {
+            biased;
+            Some(message) = self.messages.recv() => return Some(message),
+            () = self.work.end() => {}
         }
         // What was said before the end is given before it.
         self.messages.try_recv().ok()
@@ -123,7 +129,7 @@ impl Exchange {
             }
         }
         // It was cancelled: there is no answer.
-        let Some(outcome) = self.outcome.take().flatten() else {
+        let Some(outcome) = self.work.take_outcome() else {
             return reply::accepted();
         };
         let status = match &outcome {
@@ -147,7 +153,7 @@ impl Exchange {
             if let Some(message) = exchange.next().await {
                 return Some((message, Some(exchange)));
             }
-            let outcome = exchange.outcome.take().flatten()?;
+            let outcome = exchange.work.take_outcome()?;
             let line = encode_response(&exchange.id, &outcome).ok()?;
             Some((line, None))
         })
@@ -159,7 +165,7 @@ impl Drop for Exchange {
         if self.is_modern {
             return;
         }
-        match std::mem::replace(&mut self.work, Work::Over) {
+        match self.work.take() {
             Work::Here(work) => {
                 // Without a runtime nothing goes on.
                 if let Ok(runtime) = Handle::try_current() {
@@ -169,7 +175,7 @@ impl Drop for Exchange {
             Work::Apart(task) => {
                 task.detach();
             }
-            Work::Over => {}
+            Work::Ended(_) => {}
         }
     }
 }

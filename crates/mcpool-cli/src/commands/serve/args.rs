@@ -225,6 +225,7 @@ pub(super) enum Asked {
     /// Nothing
     None,
 }
+
 impl ServeArgs {
     /// The file of keys, if one is used.
     pub(super) fn keys_file(&self) -> Result<Option<PathBuf>, Failure> {
