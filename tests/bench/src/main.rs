@@ -25,10 +25,9 @@ mod stdio;
 mod stdio_server;
 mod tokio_limit;
 
-use std::{error::Error, process::ExitCode};
+use std::process::ExitCode;
 
-/// What everything here may fail with.
-type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
+use mcpool_bench::Outcome;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -55,9 +54,6 @@ fn run(args: &[String]) -> Outcome {
     }
     // One for the application: as a program that uses the library would.
     let runtime = tokio::runtime::Runtime::new()?;
-    if let ("memory-of", [contender]) = (what, rest) {
-        return runtime.block_on(memory::measure(contender));
-    }
     #[cfg(feature = "fleet")]
     if let Some(outcome) = runtime.block_on(scale::part(args)) {
         return outcome;

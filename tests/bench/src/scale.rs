@@ -6,6 +6,7 @@ mod parts;
 
 use std::{process::Stdio, time::Duration};
 
+use mcpool_bench::resident;
 use mcpool_testkit::nats::NatsServer;
 use serde_json::Value;
 use tokio::{
@@ -19,7 +20,6 @@ use crate::{
     Outcome,
     contender::calls,
     http::pooled,
-    memory::resident,
     posting::Posting,
     rounds::{median, row, time},
 };
