@@ -1,13 +1,11 @@
 //! The command line: every command, flag and default in one place.
 
+mod advice;
 mod server;
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{
-    Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
-    error::{ContextKind, ContextValue},
-};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::{
     commands::{
@@ -82,21 +80,9 @@ impl Cli {
     /// Reads the command line of the process; help is as wide as the terminal.
     pub(crate) fn from_process() -> Result<Self, clap::Error> {
         let command = Self::command().term_width(out::columns().min(WIDEST_HELP));
-        let hidden: Vec<String> = command
-            .get_subcommands()
-            .filter(|below| below.is_hide_set())
-            .map(|below| below.get_name().to_owned())
-            .collect();
-        let matches = command.try_get_matches().map_err(|mut error| {
-            let suggested = error.get(ContextKind::SuggestedSubcommand).cloned();
-            if let Some(ContextValue::Strings(mut names)) = suggested {
-                names.retain(|name| !hidden.contains(name));
-                error.insert(
-                    ContextKind::SuggestedSubcommand,
-                    ContextValue::Strings(names),
-                );
-            }
-            error
+        let matches = command.clone().try_get_matches().map_err(|error| {
+            let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+            advice::advised(error, &command, &words.collect::<Vec<_>>())
         })?;
         Self::from_arg_matches(&matches)
     }

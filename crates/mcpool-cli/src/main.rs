@@ -34,6 +34,7 @@ mod shell;
 mod signals;
 mod signature;
 mod targets;
+mod tty;
 mod verdict;
 mod wire;
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::exit::Exit;
+#[cfg(unix)]
+use crate::tty;
 
 /// How long a command may hold its thread after a signal.
 #[cfg(unix)]
@@ -34,6 +36,7 @@ impl Signals {
     fn with_patience(patience: Duration) -> io::Result<Self> {
         let ((ask, asked), (given, signs)) = (watch::channel(0), watch::channel(0));
         let streams = Streams::new()?;
+        let modes = tty::Modes::now();
         // All threads of the command's runtime may be held.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -44,7 +47,7 @@ impl Signals {
         };
         std::thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || runtime.block_on(watch_over(beside, ask, signs, patience)))?;
+            .spawn(move || runtime.block_on(watch_over(beside, ask, signs, patience, modes)))?;
         Ok(Self {
             streams,
             asked,
@@ -76,6 +79,7 @@ async fn watch_over(
     ask: watch::Sender<usize>,
     mut signs: watch::Receiver<usize>,
     patience: Duration,
+    modes: tty::Modes,
 ) {
     for asked in 1_usize.. {
         let signal = tokio::select! {
@@ -89,17 +93,18 @@ async fn watch_over(
                 Ok(_) => {}
                 Err(_ended) => return,
             },
-            signal = beside.next() => end_at_once(signal),
-            () = tokio::time::sleep(patience) => end_at_once(signal),
+            signal = beside.next() => end_at_once(signal, &modes),
+            () = tokio::time::sleep(patience) => end_at_once(signal, &modes),
         }
     }
 }
 
 /// Servers are their guardian's.
 #[cfg(unix)]
-fn end_at_once(signal: Exit) -> ! {
+fn end_at_once(signal: Exit, modes: &tty::Modes) -> ! {
     #[cfg(feature = "screen")]
     crate::commands::watch::terminal::give_back_at_once();
+    modes.give_back();
     std::process::exit(signal.code().into());
 }
 

@@ -83,10 +83,20 @@ impl App {
         let specs = self.load_for(Some(first)).await?;
         let names: Vec<ServerName> = specs.iter().map(|spec| spec.name.clone()).collect();
         let named = named::read(first, second, &names);
-        if !names.iter().any(|name| name.as_str() == named.server)
-            && let Some(meant) = named::meant(first, second, &names)
-        {
-            return Err(Failure::usage(text!("there is no server `{}`", first)).with_hint(meant));
+        if !names.iter().any(|name| name.as_str() == named.server) {
+            if let Some(meant) = named::meant(first, second, &names) {
+                let failure = Failure::usage(text!("there is no server `{}`", first));
+                return Err(failure.with_hint(meant));
+            }
+            // A tool alone, with arguments perhaps.
+            let is_alone = second.is_none_or(|second| second.contains('='));
+            let failure = self.unknown_server(first, &specs);
+            return Err(match is_alone && half_a_target(first).is_none() {
+                true => failure.with_hint(text!(
+                    "a tool is named with its server, as SERVER.TOOL; `mcpool tools` lists them"
+                )),
+                false => failure,
+            });
         }
         Ok((self.narrowed(specs, Some(&named.server))?, named))
     }

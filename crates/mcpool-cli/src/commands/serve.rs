@@ -162,7 +162,7 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     };
     let recorder = args.recorder()?;
     let oauth = args.oauth()?;
-    let nesting = Nesting::enter(&app.global)?;
+    let nesting = Nesting::enter(&app.global, address)?;
     #[cfg(feature = "nats")]
     let follows = args.fleet.nats.is_given();
     #[cfg(not(feature = "nats"))]

@@ -18,7 +18,7 @@ use crate::{
     off_thread::off_thread,
     render::{content::Form, out, problems::counted},
     shell::{self, Known, Line},
-    text,
+    text, tty,
 };
 
 /// How many lines are kept for later sessions.
@@ -104,7 +104,8 @@ pub(crate) async fn run(app: &App, args: ShellArgs) -> Outcome {
         .ok_or_else(|| Failure::usage(text!("which server? write SERVER, a URL or --stdio")))?;
     let server = app.connected(&name).await?.server(&name)?;
     let name = ServerName::new(&name)?;
-    let _terminal = Terminal::as_it_is();
+    // A signal may end the program while a line is read.
+    let _modes = tty::Guard::now();
     let mut prompt = off_thread(Prompt::new).await?.map_err(no_prompt)?;
     let words = format!("{name}> ");
     out::tell(&text!(
@@ -216,29 +217,4 @@ async fn known(server: &ServerHandle) -> Vec<Known> {
 
 fn no_prompt(error: ReadlineError) -> Failure {
     Failure::internal(text!("cannot read a line: {}", error.to_string()))
-}
-
-/// Gives the terminal back as it was: a signal ends the program while a line is read.
-struct Terminal {
-    #[cfg(unix)]
-    settings: Option<nix::sys::termios::Termios>,
-}
-
-impl Terminal {
-    fn as_it_is() -> Self {
-        Self {
-            #[cfg(unix)]
-            settings: nix::sys::termios::tcgetattr(std::io::stdin()).ok(),
-        }
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        #[cfg(unix)]
-        if let Some(settings) = &self.settings {
-            use nix::sys::termios::{SetArg, tcsetattr};
-            let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, settings);
-        }
-    }
 }

@@ -17,7 +17,10 @@ use nix::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Place, Run, good, processes_with, scripted, scripted_life, until};
+use crate::{
+    support::{PATIENCE, Place, Run, good, processes_with, scripted, scripted_life, until},
+    transcript::closed_port,
+};
 
 #[test]
 fn a_gateway_is_not_started_by_its_own_server() {
@@ -211,6 +214,34 @@ fn initialize() -> Value {
     json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
         "protocolVersion": "2025-11-25", "capabilities": {},
         "clientInfo": {"name": "t", "version": "1"}}})
+}
+
+#[test]
+fn a_gateway_is_not_its_own_server() {
+    let address = closed_port();
+    let own = json!({"url": format!("http://{address}/mcp")});
+    let place = Place::with(json!({"demo": good(), "own": own}));
+    let mut command = place.command(&["serve", "--listen", &address]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut said = Vec::new();
+    while !said
+        .last()
+        .is_some_and(|line: &String| line.starts_with("serving at"))
+    {
+        said.push(lines.next().expect("it serves").unwrap());
+    }
+    let warning = said.iter().find(|line| line.contains("left out")).unwrap();
+    assert!(warning.contains("own"), "{warning}");
+    let headers = in_a_session(&address);
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    let tools = until("the other server's tools are listed", || {
+        let tools = post(&address, &headers, &list);
+        tools.contains("demo__").then_some(tools)
+    });
+    assert!(!tools.contains("own__"), "{tools}");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]
