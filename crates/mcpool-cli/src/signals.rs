@@ -2,10 +2,13 @@
 
 use std::io;
 #[cfg(unix)]
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 #[cfg(unix)]
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use crate::exit::Exit;
 #[cfg(unix)]
@@ -15,9 +18,14 @@ use crate::tty;
 #[cfg(unix)]
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long it may do so after another one. The thread that looks at signals here may see both at
+/// once, long after the command has seen the first.
+#[cfg(unix)]
+const LAST_PATIENCE: Duration = Duration::from_millis(250);
+
 /// The signals that end the program. From its creation on they no longer kill at once. But a
 /// command that holds its thread, for instance in a write to a terminal that nobody reads, does not
-/// look at them: then the program ends after [`PATIENCE`], or at the next signal.
+/// look at them: then the program ends after [`PATIENCE`], or soon after the next signal.
 #[cfg(unix)]
 pub(crate) struct Signals {
     streams: Streams,
@@ -82,19 +90,27 @@ async fn watch_over(
     modes: tty::Modes,
 ) {
     for asked in 1_usize.. {
-        let signal = tokio::select! {
+        let mut signal = tokio::select! {
             signal = beside.next() => signal,
             _ended = signs.wait_for(|_| false) => return,
         };
         ask.send_replace(asked);
-        tokio::select! {
-            biased;
-            sign = signs.wait_for(|given| *given == asked) => match sign {
-                Ok(_) => {}
-                Err(_ended) => return,
-            },
-            signal = beside.next() => end_at_once(signal, &modes),
-            () = tokio::time::sleep(patience) => end_at_once(signal, &modes),
+        let mut end = pin!(sleep(patience));
+        loop {
+            tokio::select! {
+                biased;
+                sign = signs.wait_for(|given| *given == asked) => match sign {
+                    Ok(_) => break,
+                    Err(_ended) => return,
+                },
+                another = beside.next() => {
+                    signal = another;
+                    let soon = Instant::now() + LAST_PATIENCE;
+                    let end_at = soon.min(end.deadline());
+                    end.as_mut().reset(end_at);
+                }
+                () = &mut end => end_at_once(signal, &modes),
+            }
         }
     }
 }

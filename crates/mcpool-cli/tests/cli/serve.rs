@@ -255,7 +255,7 @@ fn sigterm_lets_calls_end_and_a_second_signal_does_not() {
     );
     for patient in [true, false] {
         let place = Place::with(json!({"slow": scripted(&on_call)}));
-        let (mut child, address, _said) = serving(&place, &[]);
+        let (mut child, address, said) = serving(&place, &[]);
         let headers = in_a_session(&address);
         let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
             "name": "slow__t", "arguments": {}}});
@@ -283,7 +283,12 @@ fn sigterm_lets_calls_end_and_a_second_signal_does_not() {
             let _ = running.join();
         }
         let status = until("it ends", || child.try_wait().unwrap());
-        assert_eq!(status.code(), Some(if patient { 143 } else { 130 }));
+        let said: Vec<String> = said.iter().collect();
+        assert_eq!(
+            status.code(),
+            Some(if patient { 143 } else { 130 }),
+            "{said:?}"
+        );
         until("its server has ended", || {
             (processes_with(&mark) == 0).then_some(())
         });
