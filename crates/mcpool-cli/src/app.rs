@@ -14,8 +14,8 @@ use std::{
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use mcpool::{
-    ClientFactory as _, ConnectOptions, ConnectionManager, Error, Requester as _, ServerName,
-    ServerRequestHandler, ServerSpec, StandardFactory, TransportKind,
+    ClientFactory as _, ConnectOptions, ConnectionManager, Error, ErrorKind, Requester as _,
+    ServerName, ServerRequestHandler, ServerSpec, StandardFactory, TransportKind,
     auth::OAuth,
     config::{Loaded, Problem, Watcher},
     stdio::{GuardianProgram, StdioConnector},
@@ -35,6 +35,7 @@ use crate::{
     config_files, credentials,
     exit::{Exit, Failure},
     global::Global,
+    invocation::program,
     off_thread::off_thread,
     questions::{Asking, Questions},
     render::{out, progress::Connecting},
@@ -87,6 +88,9 @@ pub(crate) struct App {
     #[cfg(all(unix, feature = "gateway"))]
     fleet: OnceLock<Fleet>,
 }
+
+/// How long a server that is given up may hold up what is shown of the others.
+const GIVEN_UP_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// How the connect of one server went.
 pub(crate) struct Attempt {
@@ -384,7 +388,9 @@ impl App {
         self.guardian.hand_over();
     }
 
-    /// Connects every server that is not disabled, each once, and waits for all of them.
+    /// Connects every server that is not disabled, each once, and waits for all of them. Ctrl-C ends
+    /// the waiting: then those that have not answered count as cancelled, and what is known of the
+    /// others can be shown.
     pub(crate) async fn connect_all(&self, manager: &ConnectionManager) -> Vec<Attempt> {
         let names: Vec<ServerName> = manager
             .status_all()
@@ -408,9 +414,29 @@ impl App {
             })
             .collect();
         let mut attempts = Vec::with_capacity(names.len());
-        while let Some(attempt) = pending.next().await {
-            progress.done(&attempt.server, attempt.result.is_ok());
-            attempts.push(attempt);
+        let stop = self.on_interrupt();
+        loop {
+            tokio::select! {
+                biased;
+                attempt = pending.next() => match attempt {
+                    Some(attempt) => {
+                        progress.done(&attempt.server, attempt.result.is_ok());
+                        attempts.push(attempt);
+                    }
+                    None => break,
+                },
+                () = stop.cancelled() => break,
+            }
+        }
+        drop(pending);
+        self.take_interrupt();
+        if stop.is_cancelled() {
+            drop(progress);
+            let slow = names
+                .iter()
+                .filter(|name| !attempts.iter().any(|attempt| attempt.server == **name));
+            let given_up = slow.map(|name| given_up(manager, name));
+            attempts.extend(futures::future::join_all(given_up).await);
         }
         attempts.sort_by(|a, b| a.server.cmp(&b.server));
         attempts
@@ -440,7 +466,7 @@ impl App {
     fn unreached(&self, spec: &ServerSpec, error: Error) -> Failure {
         let tries = verdict::on(spec, &error, self.access(&spec.name)).tries;
         let nothing = tries.is_empty() && self.target.is_none() && Exit::of(&error) != Exit::Usage;
-        let steps = nothing.then(|| text!("`mcpool doctor {}` shows each step", spec.name));
+        let steps = nothing.then(|| text!("`{} doctor {}` shows each step", program(), spec.name));
         Failure::from(error).with_tries(tries).with_hints(steps)
     }
 
@@ -470,7 +496,7 @@ impl App {
         let mut text = failure.to_text();
         let server = failure.wants_login().filter(|_| !failure.has_hints());
         if let Some(server) = server.and_then(|server| self.access(server).login) {
-            text.push(&text!("\n  log in with `mcpool login {}`", server));
+            text.push(&text!("\n  log in with `{} login {}`", program(), server));
         }
         text.push(&text!("\n"));
         out::tell(&text);
@@ -524,5 +550,18 @@ impl App {
             });
         }
         self.overall(Exit::of_all(failed().map(Error::kind)))
+    }
+}
+
+/// What became of a server that a person did not want to wait for.
+async fn given_up(manager: &ConnectionManager, name: &ServerName) -> Attempt {
+    if let Ok(server) = manager.server(name.as_str()) {
+        // It goes on to close without anybody who waits for it.
+        let _ = tokio::time::timeout(GIVEN_UP_TIMEOUT, server.disconnect()).await;
+    }
+    let why = "it had not answered when Ctrl-C was pressed";
+    Attempt {
+        server: name.clone(),
+        result: Err(Error::new(ErrorKind::Cancelled, why).with_server(name)),
     }
 }

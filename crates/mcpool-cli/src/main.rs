@@ -16,6 +16,7 @@ mod exit;
 mod fleet;
 mod global;
 mod guardian;
+mod invocation;
 mod logging;
 mod named;
 #[cfg(feature = "nats")]
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return out::command_line(&error, args::asks_for_json()).into(),
     };
+    invocation::remember(&cli.global.config);
     let target = match cli.command.take_target(&cli.global.target) {
         Ok(target) => target,
         Err(failure) => {

@@ -7,7 +7,7 @@ mod telling;
 use mcpool::{ConnectFailure, Error, ErrorKind, HttpSpec, ServerSpec, TransportSpec};
 
 pub(crate) use self::telling::telling_line;
-use crate::{render::text::Text, text};
+use crate::{invocation::program, render::text::Text, text};
 
 /// What is wrong, and what to try, the likeliest first.
 #[derive(Debug, Clone, Default)]
@@ -78,7 +78,7 @@ fn of_address(http: &HttpSpec, error: &Error, access: Access<'_>) -> Vec<Text> {
     let mut tries = Vec::new();
     match (error.kind(), error.http_status(), access.login) {
         (ErrorKind::AuthRequired, _, Some(name)) => {
-            let login = text!("log in with `mcpool login {}`", name);
+            let login = text!("log in with `{} login {}`", program(), name);
             // Where a server says how to log in, it names its metadata (RFC 9728, section 5.1).
             match error.challenge() {
                 Some(challenge) if challenge.contains("resource_metadata") => tries.push(login),
@@ -91,7 +91,8 @@ fn of_address(http: &HttpSpec, error: &Error, access: Access<'_>) -> Vec<Text> {
         (ErrorKind::AuthRequired, ..) => tries.push(token),
         (ErrorKind::Forbidden, _, Some(name)) if error.challenge().is_some() => {
             tries.push(text!(
-                "ask for more rights in `oauth.scopes`, then log in with `mcpool login {}`",
+                "ask for more rights in `oauth.scopes`, then log in with `{} login {}`",
+                program(),
                 name
             ));
         }
@@ -181,7 +182,11 @@ fn of_any(spec: &ServerSpec, error: &Error) -> Vec<Text> {
         ErrorKind::VersionMismatch => vec![text!(
             "update the server; if this config pins a `protocol`, take that out"
         )],
-        ErrorKind::Disabled => vec![text!("enable with `mcpool config enable {}`", spec.name)],
+        ErrorKind::Disabled => vec![text!(
+            "enable with `{} config enable {}`",
+            program(),
+            spec.name
+        )],
         ErrorKind::Exhausted => vec![text!("raise the limit of open files (`ulimit -n`)")],
         _ => Vec::new(),
     }

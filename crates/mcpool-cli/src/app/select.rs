@@ -11,6 +11,7 @@ use super::App;
 use crate::{
     config_files,
     exit::{Failure, unknown},
+    invocation::program,
     named::{self, Named},
     render::text::Text,
     targets::{Target, TargetFlags, is_url},
@@ -93,7 +94,8 @@ impl App {
             let failure = self.unknown_server(first, &specs);
             return Err(match is_alone && half_a_target(first).is_none() {
                 true => failure.with_hint(text!(
-                    "a tool is named with its server, as SERVER.TOOL; `mcpool tools` lists them"
+                    "a tool is named with its server, as SERVER.TOOL; `{} tools` lists them",
+                    program()
                 )),
                 false => failure,
             });
@@ -129,8 +131,11 @@ impl App {
             arguments.splice(..0, second);
         }
         let tool = named.tool.ok_or_else(|| {
-            Failure::usage(text!("which tool of {}?", named.server))
-                .with_hint(text!("`mcpool tools {}` lists them", named.server))
+            Failure::usage(text!("which tool of {}?", named.server)).with_hint(text!(
+                "`{} tools {}` lists them",
+                program(),
+                named.server
+            ))
         })?;
         let mut other = None;
         if let Some(beside) = beside {

@@ -27,19 +27,41 @@ pub(super) fn advised(mut error: Error, command: &Command, words: &[String]) -> 
                 error.insert(ContextKind::SuggestedSubcommand, similar);
             }
         }
-        ErrorKind::UnknownArgument
-            if adds_a_server(words) && error.get(ContextKind::SuggestedArg).is_none() =>
+        ErrorKind::UnknownArgument if adds_a_server(words) => {
+            if error.get(ContextKind::SuggestedArg).is_none() {
+                tip(
+                    &mut error,
+                    "the program of a server and its arguments stand after `--`: mcpool config add \
+                     NAME -- COMMAND [ARGS]..."
+                        .to_owned(),
+                );
+            }
+        }
+        ErrorKind::UnknownArgument if calls_a_tool(words) => {
+            if let Some(ContextValue::String(wanted)) = error.get(ContextKind::InvalidArg)
+                && let Some(name) = wanted.strip_prefix("--")
+            {
+                let name = name.split('=').next().unwrap_or(name);
+                let advice =
+                    format!("an argument of the tool is written without dashes: {name}=VALUE");
+                tip(&mut error, advice);
+            }
+        }
+        // The server was given, and the first word is its tool.
+        ErrorKind::MissingRequiredArgument
+            if calls_a_tool(words) && words.iter().any(|word| word.starts_with("--stdio")) =>
         {
-            let tip = "the program of a server and its arguments stand after `--`: \
-                       mcpool config add NAME -- COMMAND [ARGS]...";
-            error.insert(
-                ContextKind::Suggested,
-                ContextValue::StyledStrs(vec![StyledStr::from(tip)]),
-            );
+            let tool = ContextValue::Strings(vec!["<TOOL>".to_owned()]);
+            error.insert(ContextKind::InvalidArg, tool);
         }
         _ => {}
     }
     error
+}
+
+fn tip(error: &mut Error, advice: String) {
+    let advice = ContextValue::StyledStrs(vec![StyledStr::from(advice)]);
+    error.insert(ContextKind::Suggested, advice);
 }
 
 fn is_shown(command: &Command, name: &str) -> bool {
@@ -61,6 +83,11 @@ fn below(command: &Command, name: &str) -> Vec<String> {
 /// Whether a server is added whose program does not stand after `--`.
 fn adds_a_server(words: &[String]) -> bool {
     words.windows(2).any(|two| two == ["config", "add"]) && !words.iter().any(|word| word == "--")
+}
+
+/// Whether the words behind the command are a tool and its arguments.
+fn calls_a_tool(words: &[String]) -> bool {
+    words.iter().any(|word| word == "call" || word == "bench")
 }
 
 #[cfg(test)]
@@ -113,5 +140,23 @@ mod tests {
             "sse",
         ]);
         assert!(mistyped.contains("'--transport'"), "{mistyped}");
+    }
+
+    #[test]
+    fn an_argument_of_a_tool_has_no_dashes() {
+        for word in ["--message", "--message=hi"] {
+            let said = said(&["mcpool", "call", "server", "echo", word, "hi"]);
+            assert!(said.contains("without dashes: message=VALUE"), "{said}");
+            assert!(!said.contains("-- --"), "{said}");
+        }
+        let mistyped = said(&["mcpool", "call", "server", "echo", "--timout", "1s"]);
+        assert!(mistyped.contains("'--timeout'"), "{mistyped}");
+    }
+
+    #[test]
+    fn a_server_that_was_described_is_not_missed() {
+        let said = said(&["mcpool", "call", "--stdio", "some-server"]);
+        assert!(said.contains("  <TOOL>\n"), "{said}");
+        assert!(!said.contains("  <SERVER>\n"), "{said}");
     }
 }

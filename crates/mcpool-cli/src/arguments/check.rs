@@ -51,9 +51,25 @@ impl Check {
         }
     }
 
-    /// The place, as it is written on the command line: `filter.name`.
+    /// The place, as it is written on the command line: `filter.name`. In an array it is
+    /// `entities[0].name`, which can only be written as JSON.
     fn place(&self) -> String {
-        self.path.join(".")
+        let mut place = String::new();
+        for part in &self.path {
+            if !place.is_empty() && !part.starts_with('[') {
+                place.push('.');
+            }
+            place.push_str(part);
+        }
+        place
+    }
+
+    /// How a value at this place is written on the command line, where it can be.
+    fn example(&self, kind: &str) -> Option<String> {
+        let is_in_array = self.path.iter().any(|part| part.starts_with('['));
+        (!is_in_array)
+            .then(|| example(&self.place(), kind))
+            .flatten()
     }
 
     fn within(&mut self, part: String, look: impl FnOnce(&mut Self)) {
@@ -103,10 +119,8 @@ impl Check {
 
     fn wrong_type(&mut self, value: &Value, allowed: &[&str]) {
         let example = match allowed.iter().find(|allowed| **allowed != "null") {
-            Some(allowed) if self.path.iter().all(|part| !part.ends_with(']')) => {
-                example(&self.place(), allowed)
-            }
-            _ => None,
+            Some(allowed) => self.example(allowed),
+            None => None,
         };
         let mut problem = text!(
             "`{}` must be {}, and {}",
@@ -150,10 +164,13 @@ impl Check {
             if !object.contains_key(key) {
                 self.within(key.to_owned(), |check| {
                     let types = schema.property(key).map(Schema::types).unwrap_or_default();
-                    let example = types.first().and_then(|kind| example(&check.place(), kind));
                     let mut problem = text!("`{}` is missing", check.place());
-                    if let Some(example) = example {
-                        problem.push(&text!("; write {}", example));
+                    match types.first().map(|kind| (check.example(kind), kind)) {
+                        Some((Some(example), _)) => problem.push(&text!("; write {}", example)),
+                        Some((None, kind)) => {
+                            problem.push(&text!("; it is {}", with_article(kind)))
+                        }
+                        None => {}
                     }
                     check.say(problem);
                 });
@@ -440,7 +457,7 @@ mod tests {
             (
                 "tags",
                 json!(["a", 1]),
-                "`tags.[1]` must be a string, and is 1",
+                "`tags[1]` must be a string, and is 1",
             ),
             (
                 "tail",

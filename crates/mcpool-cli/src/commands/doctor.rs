@@ -12,6 +12,7 @@ use super::Outcome;
 use crate::{
     app::App,
     exit::Exit,
+    invocation::program,
     render::{out, text::Text},
     text,
 };
@@ -38,8 +39,9 @@ pub(crate) async fn run(app: &App, server: Option<&str>) -> Outcome {
         let mut texts: Vec<Text> = findings.iter().map(|f| f.to_text(columns)).collect();
         texts.extend(disabled.iter().map(|name| {
             text!(
-                "{}\n  disabled; enable with `mcpool config enable {}`\n",
+                "{}\n  disabled; enable with `{} config enable {}`\n",
                 name,
+                program(),
                 name
             )
         }));

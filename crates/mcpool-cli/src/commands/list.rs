@@ -14,6 +14,7 @@ use crate::{
     app::App,
     config_files,
     exit::Exit,
+    invocation::program,
     off_thread::off_thread,
     render::{out, text::Text},
     text,
@@ -110,7 +111,8 @@ fn to_text(loaded: &Loaded, untrusted: &BTreeSet<String>, shown: &Value, columns
             .any(|entry| untrusted.contains(entry.name.as_str()))
         {
             text.push(&text!(
-                ": not trusted, and so not used; `mcpool trust` shows what it would do"
+                ": not trusted, and so not used; `{} trust` shows what it would do",
+                program()
             ));
         }
         text.push(&text!("\n"));

@@ -15,6 +15,7 @@ use crate::exit::Failure;
 use crate::{
     app::{App, Attempt},
     exit::Exit,
+    invocation::program,
     render::{out, problems::counted, table, text::Text},
     text,
     verdict::{self, Verdict},
@@ -130,7 +131,8 @@ pub(crate) async fn run(app: &App, args: StatusArgs) -> Outcome {
         out::document(&document)?;
     } else if rows.is_empty() && app.overall(Exit::Good) != Exit::Good {
         out::print(&text!(
-            "no server of the config can be used: `mcpool config check` says why\n"
+            "no server of the config can be used: `{} config check` says why\n",
+            program()
         ))?;
     } else {
         out::print(&rows_text(&rows, out::columns()))?;
@@ -143,12 +145,13 @@ pub(crate) async fn run(app: &App, args: StatusArgs) -> Outcome {
     left_out::tell(&left_out::of_tools(manager).await);
     for Row { status, .. } in rows.iter().filter(|row| row.status.skipped > 0) {
         out::tell(&text!(
-            "{}: it sent something that is not a message ({}); `mcpool doctor {}` shows it\n",
+            "{}: it sent something that is not a message ({}); `{} doctor {}` shows it\n",
             status.name,
             counted(
                 usize::try_from(status.skipped).unwrap_or(usize::MAX),
                 "time"
             ),
+            program(),
             status.name
         ));
     }
@@ -260,8 +263,9 @@ fn rows_text(rows: &[Row], columns: usize) -> Text {
     if !disabled.is_empty() {
         let names = Text::join(disabled, ", ");
         let line = text!(
-            "disabled: {}; enable with `mcpool config enable NAME`",
-            names
+            "disabled: {}; enable with `{} config enable NAME`",
+            names,
+            program()
         );
         text.push(&text!("\n"));
         text.push(&line.wrapped("", "  ", columns));

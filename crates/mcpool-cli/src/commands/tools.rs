@@ -8,6 +8,7 @@ use super::{Outcome, left_out};
 use crate::{
     app::{App, Attempt},
     exit::{Exit, Failure, unknown},
+    invocation::program,
     named,
     render::{
         out, table,
@@ -328,7 +329,8 @@ fn example(words: &[String], tool: &Tool, parameters: &[Parameter]) -> Text {
         Err(_) => text!("{}", AnswerLine(word)),
     };
     let mut text = text!(
-        "mcpool call {} {}",
+        "{} call {} {}",
+        program(),
         Text::join(words.iter().map(|word| quoted(word)), " "),
         quoted(&tool.name)
     );

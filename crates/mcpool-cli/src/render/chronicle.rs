@@ -14,6 +14,7 @@ pub(crate) use summary::state_word;
 pub(crate) use summary::summary;
 
 use crate::{
+    invocation::program,
     render::{
         table::{milliseconds, span},
         text::Text,
@@ -91,7 +92,7 @@ impl History {
         Some(match kind {
             EventKind::StateChanged { to, .. } => match to {
                 StateKind::Disabled => text!("is disabled"),
-                StateKind::AuthRequired => text!("wants a login: `mcpool login NAME`"),
+                StateKind::AuthRequired => text!("wants a login: `{} login NAME`", program()),
                 StateKind::Dormant => text!("is tried only now and then from here on"),
                 _ => return None,
             },

@@ -13,7 +13,7 @@ use super::{
     out,
     text::{Text, line, shown},
 };
-use crate::text;
+use crate::{invocation::program, text};
 
 /// Draws a problem; in colour when `colour`.
 fn draw(problem: &Problem, colour: bool) -> String {
@@ -70,7 +70,7 @@ pub(crate) fn in_one_line(problems: &[&Problem]) -> Text {
         let files = files.into_iter().map(|file| text!("{}", file));
         text.push(&text!(" in {}", Text::join(files, ", ")));
     }
-    text.push(&text!(": `mcpool config check`\n"));
+    text.push(&text!(": `{} config check`\n", program()));
     text
 }
 
@@ -92,8 +92,9 @@ fn rest(summary: &ProblemSummary<'_>) -> Text {
     if summary.others > 0 {
         let others = counted(summary.others, "other problem");
         text.push(&text!(
-            "… and {}; `mcpool config check --json` lists all\n",
-            others
+            "… and {}; `{} config check --json` lists all\n",
+            others,
+            program()
         ));
     }
     text

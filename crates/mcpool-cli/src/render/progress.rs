@@ -142,14 +142,13 @@ impl TermLike for Terminal {
 }
 
 fn line(total: usize, state: &State) -> Text {
+    let mut text = text!("{} of {} connected", state.ready, total);
+    if state.waiting.is_empty() {
+        return text;
+    }
     let names = state.waiting.iter().take(SHOWN);
     let names = Text::join(names.map(|name| text!("{}", name)), ", ");
-    let mut text = text!(
-        "{} of {} connected, waiting for {}",
-        state.ready,
-        total,
-        names
-    );
+    text.push(&text!(", waiting for {}", names));
     match state.waiting.len().saturating_sub(SHOWN) {
         0 => {}
         more => text.push(&text!(" and {} more", more)),
@@ -172,5 +171,10 @@ mod tests {
             line(8, &state).as_str(),
             "2 of 8 connected, waiting for s0, s1, s2, s3 and 2 more"
         );
+        let state = State {
+            waiting: Vec::new(),
+            ready: 1,
+        };
+        assert_eq!(line(1, &state).as_str(), "1 of 1 connected");
     }
 }

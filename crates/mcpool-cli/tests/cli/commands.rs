@@ -141,7 +141,8 @@ fn a_tool_is_named_in_every_way() {
     let run = place.run(&["call", "good"]);
     assert_eq!(run.code(), 2);
     assert!(
-        run.stderr().contains("mcpool tools good"),
+        run.stderr()
+            .contains("mcpool --config servers.json tools good"),
         "{}",
         run.stderr()
     );
@@ -408,7 +409,9 @@ fn a_config_of_broken_entries_is_not_called_empty() {
     let status = place.run(&["status"]);
     assert_eq!(status.code(), 2);
     assert!(
-        status.stdout().contains("`mcpool config check` says why"),
+        status
+            .stdout()
+            .contains("`mcpool --config servers.json config check` says why"),
         "{}",
         status.stdout()
     );

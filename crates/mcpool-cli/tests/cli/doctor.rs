@@ -139,7 +139,8 @@ fn doctor_says_what_is_wrong_and_what_to_try() {
     let off = place.run(&["doctor", "off"]);
     assert_eq!(off.code(), 0);
     assert!(
-        off.stdout().contains("mcpool config enable off"),
+        off.stdout()
+            .contains("mcpool --config servers.json config enable off"),
         "{}",
         off.stdout()
     );

@@ -519,7 +519,7 @@ fn a_problem_far_into_a_line_is_a_warning_and_many_are_counted() {
     assert_eq!(far.code(), 0, "{}", far.stderr());
     assert_eq!(
         far.stderr(),
-        "1 warning in far.json: `mcpool config check`\n"
+        "1 warning in far.json: `mcpool --config far.json config check`\n"
     );
     let far = place.run(&["--config", "far.json", "config", "check"]);
     assert_eq!(far.code(), 0, "{}", far.stderr());

@@ -54,8 +54,10 @@ fn ctrl_c_while_connecting() {
     let running = place.start(&["status"]);
     appears(&mark);
     running.signal(Signal::SIGINT);
+    // What is known is shown.
+    running.wait_for(|line| line.starts_with("slow") && line.contains("Ctrl-C"));
     assert_eq!(running.wait(), Some(130));
-    assert_eq!(processes_with(&mark), 0);
+    disappears(&mark);
 }
 
 #[test]
