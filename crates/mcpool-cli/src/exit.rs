@@ -247,18 +247,16 @@ impl Failure {
 
     /// For programs.
     pub(crate) fn to_json(&self) -> Value {
-        let error = match &self.error {
+        let mut error = match &self.error {
             Some(error) => json!(error),
-            None => {
-                let hints: Vec<&str> = self.hints.iter().map(Text::as_str).collect();
-                json!({
-                    "kind": self.kind,
-                    "message": self.message.as_str(),
-                    "hints": hints,
-                    "stderr_tail": [],
-                })
-            }
+            None => json!({
+                "kind": self.kind,
+                "message": self.message.as_str(),
+                "stderr_tail": [],
+            }),
         };
+        let hints: Vec<&str> = self.hints.iter().map(Text::as_str).collect();
+        error["hints"] = json!(hints);
         json!({ "error": error })
     }
 }

@@ -116,7 +116,14 @@ pub(crate) fn complete(text: &str, tools: &[Known]) -> (usize, Vec<String>) {
         }
     };
     let fits = |word: &String| word.starts_with(last);
-    (start, wanted.into_iter().filter(fits).collect())
+    let mut words: Vec<String> = wanted.into_iter().filter(fits).collect();
+    // Only a key has something behind it that belongs to it.
+    if let [word] = &mut words[..]
+        && !word.ends_with('=')
+    {
+        word.push(' ');
+    }
+    (start, words)
 }
 
 #[cfg(test)]
@@ -170,13 +177,13 @@ mod tests {
     fn tools_keys_and_values_are_completed() {
         for (text, start, words) in [
             ("se", 0, &["search", "send"][..]),
-            ("to", 0, &["tools"]),
+            ("to", 0, &["tools "]),
             ("b", 0, &[]),
-            ("tools sear", 6, &["search"]),
-            ("call sen", 5, &["send"]),
+            ("tools sear", 6, &["search "]),
+            ("call sen", 5, &["send "]),
             ("search q", 7, &["query=", "quick="]),
             ("call search o", 12, &["order="]),
-            ("search order=n", 7, &["order=newest"]),
+            ("search order=n", 7, &["order=newest "]),
             ("search query=x quick=", 15, &["quick=true", "quick=false"]),
             ("nothing q", 8, &[]),
             ("send ", 5, &[]),

@@ -9,6 +9,7 @@ use mcpool::{
 
 use super::App;
 use crate::{
+    arguments::Given,
     config_files,
     exit::{Failure, unknown},
     invocation::program,
@@ -24,6 +25,8 @@ pub(crate) struct Found {
     pub(crate) server: ServerHandle,
     /// Its name, as the server has it.
     pub(crate) tool: String,
+    /// What was written for its arguments.
+    pub(crate) given: Given,
     /// Another server, connected, where one was wanted.
     pub(crate) beside: Option<ServerHandle>,
 }
@@ -118,17 +121,19 @@ impl App {
     }
 
     /// The server that these words name, connected, and its tool, by the server's own name for it.
-    /// Where the first word names both, the second is the first argument.
+    /// Where the first word names both, the second is the first argument. The arguments, as
+    /// [`Given::read`] has them, are read before anything is connected.
     pub(crate) async fn connected_tool(
         &self,
         first: &str,
         second: Option<String>,
-        arguments: &mut Vec<String>,
+        mut pairs: Vec<String>,
+        args: Option<String>,
         beside: Option<&str>,
     ) -> Result<Found, Failure> {
         let (mut specs, named) = self.select_named(first, second.as_deref()).await?;
         if named.in_one_word {
-            arguments.splice(..0, second);
+            pairs.splice(..0, second);
         }
         let tool = named.tool.ok_or_else(|| {
             Failure::usage(text!("which tool of {}?", named.server)).with_hint(text!(
@@ -137,6 +142,7 @@ impl App {
                 named.server
             ))
         })?;
+        let given = Given::read(pairs, args).await?;
         let mut other = None;
         if let Some(beside) = beside {
             let spec = self.beside(beside, &named.server).await?;
@@ -157,6 +163,7 @@ impl App {
         Ok(Found {
             server,
             tool: own.unwrap_or(tool),
+            given,
             beside: other
                 .map(|name| manager.server(name.as_str()))
                 .transpose()?,

@@ -18,7 +18,7 @@ use super::{Outcome, call};
 use crate::{
     app::App,
     args::BenchArgs,
-    arguments::{Given, Object},
+    arguments::Object,
     exit::{Exit, Failure},
     render::out,
     text,
@@ -107,7 +107,7 @@ impl Side {
 }
 
 /// Runs it.
-pub(crate) async fn run(app: &App, mut args: BenchArgs) -> Outcome {
+pub(crate) async fn run(app: &App, args: BenchArgs) -> Outcome {
     let amount = match args.duration {
         Some(time) if time.is_zero() => {
             return Err(Failure::usage(text!("-d: it has to be longer than 0 s")));
@@ -129,13 +129,14 @@ pub(crate) async fn run(app: &App, mut args: BenchArgs) -> Outcome {
         .connected_tool(
             &args.server,
             args.tool,
-            &mut args.pairs,
+            args.pairs,
+            args.args,
             args.against.as_deref(),
         )
         .await?;
     let connect = start.elapsed();
-    let given = Given::read(args.pairs, args.args).await?;
-    let arguments = call::fitting(&found.server, &found.tool, &given, !args.no_check).await?;
+    let check = !args.no_check;
+    let arguments = call::fitting(&found.server, &found.tool, &found.given, check).await?;
     let arguments = Arc::new(arguments);
     let tool: Arc<str> = found.tool.into();
     let side = |server| Side {

@@ -25,11 +25,16 @@ use crate::{
 };
 
 /// Runs it.
-pub(crate) async fn run(app: &App, mut args: CallArgs) -> Outcome {
-    let Found { server, tool, .. } = app
-        .connected_tool(&args.server, args.tool, &mut args.pairs, None)
+pub(crate) async fn run(app: &App, args: CallArgs) -> Outcome {
+    let found = app
+        .connected_tool(&args.server, args.tool, args.pairs, args.args, None)
         .await?;
-    let given = Given::read(args.pairs, args.args).await?;
+    let Found {
+        server,
+        tool,
+        given,
+        ..
+    } = found;
     let arguments = fitting(&server, &tool, &given, !args.no_check).await?;
     let form = if app.global.json {
         Form::Json

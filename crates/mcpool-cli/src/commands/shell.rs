@@ -165,7 +165,7 @@ async fn run_line(
                  tools              lists the tools\n\
                  tools TOOL         shows one in full\n\
                  call TOOL …        calls a tool whose name is one of these words\n\
-                 quit               or Ctrl-D\n\
+                 quit               or exit, or Ctrl-D\n\
                  --no-check         after a call: sends the arguments as they are\n\
                  Tab completes tools, keys and values. A line that begins with a space is not\n\
                  kept. Ctrl-C ends a call.\n"

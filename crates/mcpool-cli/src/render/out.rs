@@ -229,7 +229,12 @@ pub(crate) fn command_line(error: &clap::Error, json: bool) -> u8 {
                 .collect::<Vec<_>>()
                 .join(" ");
             let message = said.strip_prefix("error: ").unwrap_or(&said);
-            let _ = document(&Failure::usage(text!("{}", message)).to_json());
+            let tips = text
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("tip: "));
+            let failure = Failure::usage(text!("{}", message));
+            let failure = failure.with_hints(tips.map(|tip| text!("{}", tip)));
+            let _ = document(&failure.to_json());
         }
         stderr(&text);
     } else {

@@ -161,3 +161,14 @@ fn a_list_for_programs_says_which_servers_it_lacks() {
         assert!(said("mute").contains("no disk"), "{document}");
     }
 }
+
+#[test]
+fn nothing_is_started_for_arguments_that_cannot_be_read() {
+    let server = json!({"command": "sh", "args": ["-c", "touch started; exec cat"]});
+    let place = Place::with(json!({"s": server}));
+    for arguments in [&["--args", "{bad"][..], &["text=@nofile"], &["text"]] {
+        let run = place.run(&[&["call", "s", "t"], arguments].concat());
+        assert_eq!(run.code(), 2, "{arguments:?} {}", run.stderr());
+    }
+    assert!(!place.path().join("started").exists());
+}

@@ -56,7 +56,7 @@ fn a_command_ends_with_its_answer_and_its_servers_in_peace() {
         (&["status"], 0),
         (&["health"], 0),
         (&["doctor"], 0),
-        (&["call", "slow", "t", "argument-without-a-value"], 2),
+        (&["call", "slow", "unknown-tool"], 2),
     ] {
         let place = Place::with(json!({ "slow": slow_to_end() }));
         let done = || std::fs::read_to_string(place.path().join("done")).unwrap_or_default();

@@ -20,22 +20,27 @@ pub(super) struct Way {
     url: String,
     transport: TransportKind,
     wants_login: bool,
+    /// Whether the server stands in a config, which can be changed.
+    is_configured: bool,
 }
 
 impl Way {
-    /// What to write in the config.
+    /// What to write in the config, or in place of the URL that was given.
     pub(super) fn to_text(&self) -> Text {
         let login = match self.wants_login {
             true => ", and wants a login",
             false => "",
         };
-        text!(
-            "an MCP server answers at {}{}: write \"url\": \"{}\", \"type\": \"{}\"",
-            self.url,
-            login,
-            self.url,
-            self.transport.as_str()
-        )
+        let mut text = text!("an MCP server answers at {}{}", self.url, login);
+        text.push(&match self.is_configured {
+            true => text!(
+                ": write \"url\": \"{}\", \"type\": \"{}\"",
+                self.url,
+                self.transport.as_str()
+            ),
+            false => text!(": give that URL"),
+        });
+        text
     }
 }
 
@@ -47,6 +52,7 @@ pub(super) async fn find(app: &App, spec: &ServerSpec, error: &Error) -> Vec<Way
     let Ok(spec) = spec.resolved().await else {
         return Vec::new();
     };
+    let is_configured = !app.has_target();
     let tried = other(&spec.transport).into_iter().map(|transport| {
         let mut spec = spec.clone();
         spec.transport = transport;
@@ -62,6 +68,7 @@ pub(super) async fn find(app: &App, spec: &ServerSpec, error: &Error) -> Vec<Way
                     url,
                     transport,
                     wants_login: false,
+                    is_configured,
                 }),
                 // A path that is not there is refused as well by those who refuse everything, so
                 // only a challenge counts.
@@ -70,6 +77,7 @@ pub(super) async fn find(app: &App, spec: &ServerSpec, error: &Error) -> Vec<Way
                         url,
                         transport: wants,
                         wants_login: true,
+                        is_configured,
                     })
                 }
                 Err(_) => None,
