@@ -19,6 +19,11 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         build.args(["--features", "mcpool-bench/fleet,mcpool-cli/nats"]);
     }
     tools::run(&mut build)?;
+    // By themselves, as a program is that has servers over stdio alone: together with the others
+    // they would have the features of all.
+    let mut alone = cargo(["build", "--locked", "--release"]);
+    alone.args(["-p", "mcpool-memory", "--bins"]);
+    tools::run(&mut alone)?;
     // Run as it was built: `cargo run` would choose other features for one package, and build again.
     let mut bench = std::process::Command::new(target().join("release/mcpool-bench"));
     bench.args(args);

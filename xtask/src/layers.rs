@@ -108,7 +108,11 @@ const LAYERS: &[Layer] = &[
     layer("mcpool-testkit", &["mcpool-core", "mcpool-duplex"]),
     // Of its own files it reads as little at once as every other part does.
     layer("mcpool-cli", &["mcpool", "mcpool-files"]),
-    layer("mcpool-bench", &["mcpool", "mcpool-testkit"]),
+    layer(
+        "mcpool-bench",
+        &["mcpool", "mcpool-testkit", "mcpool-memory"],
+    ),
+    layer("mcpool-memory", &["mcpool"]),
     layer("mcpool-conformance", &["mcpool"]),
     // As a downstream crate may: the facade, or the fine-grained crates.
     layer(

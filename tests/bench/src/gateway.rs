@@ -175,7 +175,7 @@ impl Gateway {
 
     /// Resident memory in kilobytes, from the kernel.
     fn resident(&self) -> Outcome<f64> {
-        mcpool_bench::resident(&self.program.id().to_string())
+        mcpool_memory::resident(&self.program.id().to_string())
     }
 
     /// How many servers run behind it: processes of this program that serve stdio, and whose

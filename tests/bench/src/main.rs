@@ -27,7 +27,7 @@ mod tokio_limit;
 
 use std::process::ExitCode;
 
-use mcpool_bench::Outcome;
+use mcpool_memory::Outcome;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -1,7 +1,7 @@
 //! Resident memory, and the time of many connects and of the shutdown: each contender in a program of
 //! its own.
 
-use mcpool_bench::Need;
+use mcpool_memory::Need;
 
 use crate::{Outcome, rounds};
 

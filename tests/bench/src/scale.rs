@@ -6,7 +6,7 @@ mod parts;
 
 use std::{process::Stdio, time::Duration};
 
-use mcpool_bench::resident;
+use mcpool_memory::resident;
 use mcpool_testkit::nats::NatsServer;
 use serde_json::Value;
 use tokio::{

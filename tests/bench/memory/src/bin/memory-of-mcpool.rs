@@ -8,7 +8,7 @@ use std::{
 use mcpool::{
     ConnectBudget, ConnectionManager, ServerSpec, StandardFactory, StdioSpec, Verbs as _,
 };
-use mcpool_bench::{Need, Outcome, resident, server};
+use mcpool_memory::{Need, Outcome, resident, server};
 use serde_json::json;
 
 #[tokio::main]

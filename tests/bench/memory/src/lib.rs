@@ -1,5 +1,5 @@
-//! What the programs of the benchmark share: the contenders of memory are programs of their own, each
-//! with one client in it, since most of what a small program has resident are pages of itself.
+//! The memory of idle servers over stdio: each contender is a program of its own, with one client in
+//! it, since most of what a small program has resident are pages of itself.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 

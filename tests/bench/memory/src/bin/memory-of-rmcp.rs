@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use mcpool_bench::{Need, Outcome, resident, server};
+use mcpool_memory::{Need, Outcome, resident, server};
 use rmcp::{
     RoleClient, ServiceExt as _, model::CallToolRequestParams, service::RunningService,
     transport::TokioChildProcess,
