@@ -80,10 +80,14 @@ fn main() -> ExitCode {
             return failure.exit().into();
         }
     };
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
-            out::tell(&text!("error: cannot start the runtime: {}\n", error));
+            out::tell(&text!(
+                "error: cannot start the threads that it takes: {}; raise the limits of processes and memory (`ulimit -u`, \
+                 `ulimit -v`)\n",
+                error
+            ));
             return Exit::Internal.into();
         }
     };
@@ -94,6 +98,31 @@ fn main() -> ExitCode {
     }
     out::show_pages();
     exit.into()
+}
+
+/// Threads that every command needs beside those of the runtime: for signals, and for files.
+const MORE_THREADS: usize = 3;
+
+/// The runtime, where there is room for its threads: one that cannot be started is a panic there, and
+/// no error.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let (keep, kept) = std::sync::mpsc::channel::<()>();
+    let kept = Arc::new(std::sync::Mutex::new(kept));
+    let mut tried = Vec::new();
+    let all = (0..workers + MORE_THREADS).try_for_each(|_| {
+        let kept = Arc::clone(&kept);
+        let thread = std::thread::Builder::new();
+        // They live side by side, until the last one was started.
+        tried.push(thread.spawn(move || drop(kept.lock().map(|kept| kept.recv())))?);
+        Ok::<_, std::io::Error>(())
+    });
+    drop(keep);
+    for thread in tried {
+        let _ = thread.join();
+    }
+    all?;
+    tokio::runtime::Runtime::new()
 }
 
 /// Runs the command, or as much of it as a signal allows, then closes every connection.

@@ -45,17 +45,22 @@ impl Signals {
         let ((ask, asked), (given, signs)) = (watch::channel(0), watch::channel(0));
         let streams = Streams::new()?;
         let modes = tty::Modes::now();
+        let (say, started) = std::sync::mpsc::sync_channel(1);
         // All threads of the command's runtime may be held.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let beside = {
-            let _in_it = runtime.enter();
-            Streams::new()?
-        };
         std::thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || runtime.block_on(watch_over(beside, ask, signs, patience, modes)))?;
+            .spawn(move || match beside() {
+                Ok((runtime, beside)) => {
+                    let _ = say.send(Ok(()));
+                    runtime.block_on(watch_over(beside, ask, signs, patience, modes));
+                }
+                Err(error) => {
+                    let _ = say.send(Err(error));
+                }
+            })?;
+        started
+            .recv()
+            .map_err(|_| io::Error::other("the thread for signals ended"))??;
         Ok(Self {
             streams,
             asked,
@@ -78,6 +83,19 @@ impl Signals {
             }
         }
     }
+}
+
+/// The same signals once more, in a runtime of their own.
+#[cfg(unix)]
+fn beside() -> io::Result<(tokio::runtime::Runtime, Streams)> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let streams = {
+        let _in_it = runtime.enter();
+        Streams::new()?
+    };
+    Ok((runtime, streams))
 }
 
 /// Ends the program when a command holds its thread after a signal. Ends with the [`Signals`].

@@ -259,6 +259,11 @@ mod tests {
             ("a token is required", "`env`"),
             ("npm error 404 Not Found - GET x", "package's name"),
             (
+                "FileNotFoundError: [Errno 2] No such file or directory: 'x.toml'",
+                "`cwd`",
+            ),
+            ("npm error code ENOTFOUND", "network"),
+            (
                 "Error: listen EADDRINUSE: address already in use :::3000",
                 "port",
             ),

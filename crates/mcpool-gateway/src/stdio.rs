@@ -14,6 +14,7 @@ use tokio::{
     sync::mpsc,
     task::JoinSet,
 };
+use tokio_io_timeout::TimeoutWriter;
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 
 use crate::{
@@ -35,10 +36,17 @@ const MAX_LINE_BYTES: usize = 64 * 1024 * 1024;
 /// How long requests that are in flight when a client closes its stream may take to end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
+/// How long a client may read nothing of what it is sent.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a client that has closed its stream, or is to be left, may take to read the rest.
+const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
 impl Gateway {
     /// Serves one client over a pair of streams, until the client closes its own or cannot be
     /// written to, or the gateway is drained. What is in flight then may end within 1 s, and is
-    /// cancelled after it; servers that clients do not share end within 8 s more.
+    /// cancelled after it, and what was answered may be read within 5 s more; servers that clients
+    /// do not share end within 8 s. A client that reads nothing for 60 s is left.
     ///
     /// A profile that is one of the gateway's is followed as it changes
     /// ([`Profiles::replace`](crate::Profiles::replace)).
@@ -46,7 +54,7 @@ impl Gateway {
     /// Dropping the future ends it as well.
     ///
     /// # Errors
-    /// When a stream fails.
+    /// When a stream fails; `TimedOut` when the client does not read.
     pub async fn serve_lines<R, W>(&self, scope: Scope, read: R, write: W) -> io::Result<()>
     where
         R: AsyncRead + Unpin,
@@ -67,17 +75,26 @@ impl Gateway {
         // Where nobody waits for it.
         let own = Ends(Arc::clone(self.0.hub.own()), owner);
         let served = {
-            let writer = write_lines(waiting, write);
+            let mut write = TimeoutWriter::new(write);
+            write.set_timeout(Some(WRITE_TIMEOUT));
+            let writer = write_lines(waiting, Box::pin(write));
             let reader = connection.read(read);
+            // A reader that waits for the writer does not see the end of the drain.
+            let left = async {
+                self.drained().await;
+                tokio::time::sleep(LAST_ANSWERS + LAST_WRITE_TIMEOUT).await;
+            };
             tokio::pin!(writer, reader);
             tokio::select! {
                 read = &mut reader => {
                     // The reader and what its own servers ask held the last senders: what waits is
                     // still written.
-                    let (written, ()) = tokio::join!(writer, own.ended());
-                    written.and(read)
+                    let rest = tokio::time::timeout(LAST_WRITE_TIMEOUT, writer);
+                    let (written, ()) = tokio::join!(rest, own.ended());
+                    written.unwrap_or_else(|_| Err(unread())).and(read)
                 }
                 written = &mut writer => written,
+                () = left => Err(unread()),
             }
         };
         own.ended().await;
@@ -412,6 +429,10 @@ async fn write_lines(
         write.flush().await?;
     }
     Ok(())
+}
+
+fn unread() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the client does not read")
 }
 
 fn is_no_text(error: &io::Error) -> bool {

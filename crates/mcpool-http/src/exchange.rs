@@ -57,7 +57,17 @@ pub(crate) async fn ask(
     let response = post.send(link, sending).await?;
     let status = response.status();
     if !status.is_success() {
-        return Err(Box::pin(refusal_of(link, response, state)).await);
+        let refusal = Box::pin(refusal_of(link, response, state, Some(about.id))).await;
+        return match refusal.result {
+            Some(result) => {
+                link.notes.odd("a result has an error status");
+                Ok(Answer {
+                    outcome: Ok(result),
+                    session_id: None,
+                })
+            }
+            None => Err(refusal),
+        };
     }
     if matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
         link.answered(status, &[]);
@@ -105,6 +115,7 @@ pub(crate) async fn ask(
         return Err(Refusal {
             error: Error::from_rpc(rpc.clone()),
             lost: Lost::InWords,
+            result: None,
         });
     }
     Ok(Answer {
@@ -180,6 +191,7 @@ impl From<Error> for Refusal {
         Self {
             error,
             lost: Lost::No,
+            result: None,
         }
     }
 }

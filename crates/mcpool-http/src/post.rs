@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
-use mcpool_core::Result;
+use mcpool_core::{RequestId, Result};
 use mcpool_http_pool::{PeerRequest, Response, drain, http::Method, read_refusal};
 
 use crate::{
@@ -72,7 +72,7 @@ impl<'a> Post<'a> {
         let state = self.session.state();
         let response = self.send(link, &|| {}).await?;
         if !response.status().is_success() {
-            return Err(Box::pin(refusal_of(link, response, state)).await);
+            return Err(Box::pin(refusal_of(link, response, state, None)).await);
         }
         // 202 by the book; some servers say 200 and more.
         link.answered(response.status(), &[]);
@@ -81,12 +81,17 @@ impl<'a> Post<'a> {
     }
 }
 
-/// Reads an answer with an error status.
-pub(crate) async fn refusal_of(link: &Link, response: Response, state: SessionState) -> Refusal {
+/// Reads an answer with an error status, as [`refusal::read`] does.
+pub(crate) async fn refusal_of(
+    link: &Link,
+    response: Response,
+    state: SessionState,
+    asked: Option<RequestId>,
+) -> Refusal {
     let status = response.status();
     let headers = response.headers().clone();
     let body = read_refusal(response).await;
-    let refusal = refusal::read(status, &headers, &body, state);
+    let refusal = refusal::read(status, &headers, &body, state, asked);
     link.answered(status, &body);
     if !refusal.lost.is_said() {
         link.notes.error(&refusal.error);

@@ -1,7 +1,9 @@
 //! What an answer with an error status means, and which refusals say that the session is lost.
 //! Pure.
 
-use mcpool_core::{Delivery, Error, Message, ParsedLine, RpcError, parse_line};
+use mcpool_core::{
+    Delivery, Error, Message, ParsedLine, Raw, RequestId, ResponseId, RpcError, parse_line,
+};
 use mcpool_http_pool::{
     http::{StatusCode, header::HeaderMap},
     refusal_error, retry_after, says_lost_session,
@@ -46,20 +48,35 @@ pub(crate) enum SessionState {
 pub(crate) struct Refusal {
     pub(crate) error: Error,
     pub(crate) lost: Lost,
+    /// The result of the request, which the status belies.
+    pub(crate) result: Option<Raw>,
 }
 
-/// Reads an answer with an error status.
+/// Reads an answer with an error status to this request; to none, where a notification was sent.
 ///
 /// A JSON-RPC error is the answer, whatever its id, which can only mean this request, and
-/// whatever the status: except 429, and 503 with `Retry-After`, which ask for a pause.
+/// whatever the status: except 429, and 503 with `Retry-After`, which ask for a pause. A result is
+/// the answer where it has the request's id.
 pub(crate) fn read(
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
     session: SessionState,
+    asked: Option<RequestId>,
 ) -> Refusal {
     let text = String::from_utf8_lossy(body);
-    let rpc = rpc_error(&text);
+    let said = said(&text, asked);
+    let (rpc, is_own) = match said {
+        Said::Error { error, is_own } => (Some(error), is_own),
+        Said::Result(result) => {
+            return Refusal {
+                error: refusal_error(status, headers, &text).with_delivery(Delivery::Answered),
+                lost: Lost::No,
+                result: Some(result),
+            };
+        }
+        Said::Nothing => (None, false),
+    };
     let error = refusal_error(
         status,
         headers,
@@ -72,9 +89,10 @@ pub(crate) fn read(
         return Refusal {
             error,
             lost: Lost::No,
+            result: None,
         };
     }
-    let lost = lost_by_status(status, rpc.as_ref(), &text, session);
+    let lost = lost_by_status(status, rpc.as_ref(), is_own, &text, session);
     let error = match rpc {
         Some(rpc) => Error::from_rpc(rpc).with_http_status(status.as_u16()),
         None => error,
@@ -83,22 +101,40 @@ pub(crate) fn read(
         true => error.with_delivery(Delivery::Rejected),
         false => error,
     };
-    Refusal { error, lost }
+    Refusal {
+        error,
+        lost,
+        result: None,
+    }
 }
 
-fn rpc_error(text: &str) -> Option<RpcError> {
-    match parse_line(text) {
-        Ok(ParsedLine::One(Ok(Message::Response {
-            outcome: Err(error),
-            ..
-        }))) => Some(error),
-        _ => None,
+/// What a body says beside an error status.
+enum Said {
+    Error {
+        error: RpcError,
+        /// Whether it names the request.
+        is_own: bool,
+    },
+    Result(Raw),
+    Nothing,
+}
+
+fn said(text: &str, asked: Option<RequestId>) -> Said {
+    let Ok(ParsedLine::One(Ok(Message::Response { id, outcome }))) = parse_line(text) else {
+        return Said::Nothing;
+    };
+    let is_own = asked.is_some_and(|asked| id == ResponseId::Ours(asked));
+    match outcome {
+        Err(error) => Said::Error { error, is_own },
+        Ok(result) if is_own => Said::Result(result),
+        Ok(_) => Said::Nothing,
     }
 }
 
 fn lost_by_status(
     status: StatusCode,
     rpc: Option<&RpcError>,
+    is_own: bool,
     text: &str,
     session: SessionState,
 ) -> Lost {
@@ -118,8 +154,9 @@ fn lost_by_status(
     };
     match status.as_u16() {
         // MCP 2025-11-25, "Session Management", rule 3. The method and its parameters may be not
-        // found as well.
-        404 | 410 if has_id && (says || !about_the_call) => Lost::ByStatus,
+        // found as well, and who names the request in an error without a word of a session has
+        // looked at it, and perhaps run it.
+        404 | 410 if has_id && (says || !(about_the_call || is_own)) => Lost::ByStatus,
         400..=499 if says => Lost::InRefusal,
         // A server that breaks may have run the request, whatever its page says.
         _ if says && rpc.is_some() => Lost::InRefusal,
@@ -147,7 +184,32 @@ mod tests {
 
     fn refuse(status: u16, body: &str, session: SessionState) -> Refusal {
         let status = StatusCode::from_u16(status).unwrap();
-        read(status, &HeaderMap::new(), body.as_bytes(), session)
+        let asked = Some(RequestId::new(7));
+        read(status, &HeaderMap::new(), body.as_bytes(), session, asked)
+    }
+
+    #[test]
+    fn what_names_the_request_is_its_answer() {
+        let said = |what: &str, id: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},{what}}}"#);
+        let paid = r#""result":{"paid":true}"#;
+        let failed = r#""error":{"code":-32000,"message":"paid, then failed"}"#;
+        let gone = r#""error":{"code":-32000,"message":"Session not found"}"#;
+        for status in [400, 404, 410, 429, 500] {
+            let answered = refuse(status, &said(paid, "7"), WithId);
+            assert_eq!(answered.result.unwrap().get(), r#"{"paid":true}"#);
+            assert_eq!(answered.lost, Lost::No, "{status}");
+            // The result of another request is none of this one.
+            assert!(refuse(status, &said(paid, "8"), WithId).result.is_none());
+        }
+        for status in [404, 410] {
+            let answered = refuse(status, &said(failed, "7"), WithId);
+            assert_eq!(answered.lost, Lost::No, "{status}");
+            assert_eq!(answered.error.delivery(), Delivery::Answered);
+            for (what, id) in [(failed, "null"), (gone, "7"), (gone, "null")] {
+                let lost = refuse(status, &said(what, id), WithId);
+                assert_eq!(lost.lost, Lost::ByStatus, "{status} {what} {id}");
+            }
+        }
     }
 
     fn rpc(code: i32, message: &str) -> String {
@@ -180,7 +242,7 @@ mod tests {
         for status in [429, 503] {
             let body = rpc(-32000, "Session not found");
             let status = StatusCode::from_u16(status).unwrap();
-            let refusal = read(status, &headers, body.as_bytes(), WithId);
+            let refusal = read(status, &headers, body.as_bytes(), WithId, None);
             assert_eq!(refusal.error.kind(), ErrorKind::RateLimited);
             assert_eq!(refusal.lost, Lost::No);
         }

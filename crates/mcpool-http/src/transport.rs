@@ -204,11 +204,9 @@ impl HttpTransport {
             "the server does not know the session that it has just given",
         );
         self.link.fail(error.clone());
-        error.with_delivery(match refusal.lost {
-            Lost::ByStatus => Delivery::Rejected,
-            // The words may be about something else, and the request may have run.
-            _ => Delivery::Unknown,
-        })
+        // What the server says is not true of the session, so it may be about something else, and
+        // the request may have run.
+        error.with_delivery(Delivery::Unknown)
     }
 
     async fn tell(&self, notification: &Notification, course: &Course) -> Result<()> {

@@ -6,7 +6,7 @@ use mcpool::{
     CallOptions, Raw, Refresh, Reply, RequestOptions, Requester as _, ServerHandle, Verbs as _,
     model::CallToolResult,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::{Outcome, tools::signature};
@@ -171,12 +171,14 @@ fn show(result: &Reply<CallToolResult>, form: Form, files: Option<Files>) -> Res
     if form == Form::Json && files.is_none() {
         return out::raw_answer(result.raw()).map(drop);
     }
-    // As it came, for the typed content lacks blocks that are not known; but a number that is
-    // too large to be read must not take the text.
-    let typed =
-        |_| json!({"content": result.content, "structuredContent": result.structured_content});
-    let answer: Value = result.raw().parse().unwrap_or_else(typed);
-    let blocks = answer["content"].as_array().map_or(&[][..], Vec::as_slice);
+    // As it came, for the typed content lacks blocks that are not known.
+    let answer = content::value_of(result.raw());
+    let blocks = match &answer["content"] {
+        Value::Array(blocks) => &blocks[..],
+        Value::Null => &[],
+        // What should have been a list.
+        one => std::slice::from_ref(one),
+    };
     let structured = answer
         .get("structuredContent")
         .filter(|value| !value.is_null());

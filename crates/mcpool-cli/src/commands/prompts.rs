@@ -113,7 +113,7 @@ async fn get_one(app: &App, server: &str, name: &str, args: &PromptsArgs) -> Out
     if app.global.json || args.output == Form::Json {
         return out::raw_answer(result.raw());
     }
-    let answer: Value = result.raw().parse()?;
+    let answer = content::value_of(result.raw());
     let messages = answer["messages"].as_array();
     let messages = messages.into_iter().flatten();
     if args.output == Form::Raw {

@@ -135,7 +135,7 @@ async fn read_one(
     if is_json && save.is_none() {
         return out::raw_answer(result.raw());
     }
-    let answer: Value = result.raw().parse()?;
+    let answer = content::value_of(result.raw());
     let contents = answer["contents"].as_array().map_or(&[][..], Vec::as_slice);
     let name = uri.rsplit('/').next().unwrap_or(uri);
     let files = save.map(|dir| Files::new(dir, name)).transpose()?;

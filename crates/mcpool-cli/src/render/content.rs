@@ -1,5 +1,6 @@
 //! The content of an answer: for people, as Markdown, as bytes, and saved to files.
 
+mod reading;
 mod save;
 
 use base64::{
@@ -8,6 +9,7 @@ use base64::{
 };
 use serde_json::Value;
 
+pub(crate) use reading::value_of;
 pub(crate) use save::Files;
 
 use super::{
@@ -53,14 +55,14 @@ fn read(block: &Value) -> Block<'_> {
     let text_of = |value: &'_ Value, name: &str| value[name].as_str().map(str::len).is_some();
     let field = |name: &str| block[name].as_str().unwrap_or_default();
     match block["type"].as_str() {
-        Some("text") => Block::Text(field("text")),
-        Some(kind @ ("image" | "audio")) => Block::Data {
+        Some("text") if text_of(block, "text") => Block::Text(field("text")),
+        Some(kind @ ("image" | "audio")) if text_of(block, "data") => Block::Data {
             kind: if kind == "image" { "image" } else { "audio" },
             mime_type: field("mimeType"),
             name: "",
             base64: field("data"),
         },
-        Some("resource_link") => Block::Link {
+        Some("resource_link") if text_of(block, "uri") => Block::Link {
             uri: field("uri"),
             name: field("name"),
         },

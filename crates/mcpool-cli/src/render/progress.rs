@@ -39,7 +39,10 @@ impl Connecting {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed:.dim}") {
             bar.set_style(style);
         }
-        bar.enable_steady_tick(Duration::from_millis(120));
+        if !bar.is_hidden() {
+            // In a thread of its own.
+            bar.enable_steady_tick(Duration::from_millis(120));
+        }
         let progress = Self {
             bar,
             total: names.len(),

@@ -10,7 +10,7 @@ use crate::{render::text::Text, text};
 /// What to try where a program is started.
 pub(super) fn of_program(command: &str, error: &Error) -> Vec<Text> {
     let said = said(error);
-    let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    let says = |words: &[&str]| words.iter().any(|word| begins_a_word(&said, word));
     let mut tries = Vec::new();
     match error.kind() {
         ErrorKind::CommandNotFound => {
@@ -60,6 +60,10 @@ pub(super) fn of_program(command: &str, error: &Error) -> Vec<Text> {
                 tries.push(text!(
                     "it could not reach the network: try again, or set the proxy in `env`"
                 ));
+            } else if says(&["filenotfounderror", "enoent", "no such file or directory"]) {
+                tries.push(text!(
+                    "a file that it names is not there: look at its path in `args`, and at `cwd`"
+                ));
             } else if says(&["eacces", "permission denied"]) {
                 tries.push(text!(
                     "it may not read or write something: look at the path that it names"
@@ -108,6 +112,14 @@ pub(super) fn of_program(command: &str, error: &Error) -> Vec<Text> {
         _ => {}
     }
     tries
+}
+
+/// Whether a text has this where a word begins: `ENOTFOUND` is no part of `FileNotFoundError`.
+fn begins_a_word(text: &str, wanted: &str) -> bool {
+    text.match_indices(wanted).any(|(at, _)| {
+        let before = text.get(..at).and_then(|before| before.chars().next_back());
+        before.is_none_or(|before| !before.is_alphanumeric())
+    })
 }
 
 /// Whether a program that prints this waits for HTTP.

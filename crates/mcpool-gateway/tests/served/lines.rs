@@ -249,3 +249,34 @@ async fn a_client_follows_the_profile_that_it_is_served() {
     told(&mut client).await;
     assert_eq!(only(&mut client, 5).await, "files__add");
 }
+
+/// A client that asks a lot, reads nothing, and leaves or stays.
+async fn is_left(leaves: bool) -> std::io::Error {
+    let served = Served::one(Era::Legacy).await;
+    let (ours, theirs) = tokio::io::duplex(64);
+    let (read, write) = tokio::io::split(theirs);
+    let gateway = served.gateway.clone();
+    let serving = tokio::spawn(async move { gateway.serve_lines(Scope::Pool, read, write).await });
+    let (_unread, mut write) = tokio::io::split(ours);
+    for id in 0..10 {
+        let list = json!({"jsonrpc": "2.0", "id": id, "method": "ping"});
+        write
+            .write_all(format!("{list}\n").as_bytes())
+            .await
+            .unwrap();
+    }
+    match leaves {
+        true => write.shutdown().await.unwrap(),
+        // Dropped, it would be one that leaves.
+        false => std::mem::forget(write),
+    }
+    let ended = tokio::time::timeout(PATIENCE * 10, serving).await;
+    ended.unwrap().unwrap().unwrap_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_is_left() {
+    for leaves in [true, false] {
+        assert_eq!(is_left(leaves).await.kind(), std::io::ErrorKind::TimedOut);
+    }
+}

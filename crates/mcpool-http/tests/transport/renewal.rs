@@ -298,7 +298,7 @@ async fn a_server_that_knows_none_of_its_sessions_is_left() {
     let drive = Drive::initialized(&forgetful.server.url).await;
     forgetful.lose(99);
     let error = drive.refused("tools/call", json!({})).await;
-    assert_eq!(error.delivery(), Delivery::Rejected);
+    assert_eq!(error.delivery(), Delivery::Unknown);
     assert!(error.to_string().contains("just given"), "{error}");
     drive.ended().await.unwrap();
     assert_eq!(forgetful.server.seen("tools/call").len(), 2);
