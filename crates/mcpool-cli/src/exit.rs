@@ -178,7 +178,10 @@ impl Failure {
     /// Adds how a file with a key that seals is made, where it is not there.
     #[cfg(feature = "gateway")]
     pub(crate) fn with_key_maker(self, path: &Path) -> Self {
-        let how = text!("`openssl rand -base64 32 > {}` makes a key", path);
+        let how = text!(
+            "`(umask 077; openssl rand -base64 32 > {})` makes a key",
+            path
+        );
         self.with_maker_of(path, how)
     }
 

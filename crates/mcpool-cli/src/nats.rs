@@ -10,6 +10,7 @@ use mcpool::{
         kv::{KvTokenStore, PoolKey, Storage},
     },
 };
+use mcpool_files::{Holds, read_trusted};
 
 use crate::{
     app::App,
@@ -282,8 +283,11 @@ fn pool_key(path: &Path, text: &str) -> Result<PoolKey, Failure> {
 /// The text of a file with a secret.
 async fn secret(path: &Path) -> Result<String, Failure> {
     let file = path.to_owned();
-    let read = off_thread(move || mcpool_files::read_regular(&file, MAX_CREDENTIALS)).await?;
+    let read = off_thread(move || read_trusted(&file, MAX_CREDENTIALS, Holds::Secrets)).await?;
     let failed = |why: String| Failure::usage(text!("{}: {}", path, why));
-    let bytes = read.map_err(|error| failed(error.to_string()))?;
-    String::from_utf8(bytes).map_err(|_| failed("it is not text".to_owned()))
+    let read = read.map_err(|error| failed(error.to_string()))?;
+    if let Some(warning) = read.warning {
+        out::tell(&text!("warning: {}: {}\n", path, warning));
+    }
+    String::from_utf8(read.bytes).map_err(|_| failed("it is not text".to_owned()))
 }

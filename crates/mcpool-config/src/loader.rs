@@ -53,6 +53,7 @@ pub struct Loader {
     folders: Option<Folders>,
     overrides: Vec<ServerSpec>,
     strict: bool,
+    refuses_pipes: bool,
     masker: Masker,
 }
 
@@ -205,6 +206,14 @@ impl Loader {
     #[must_use]
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
+        self
+    }
+
+    /// Refuses pipes, sockets and devices in place of named files: a file that is read again and
+    /// again must not be waited for.
+    #[cfg(feature = "watch")]
+    pub(crate) fn refusing_pipes(mut self) -> Self {
+        self.refuses_pipes = true;
         self
     }
 

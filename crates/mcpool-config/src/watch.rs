@@ -1,11 +1,11 @@
 //! Reloading when files change: validate first, keep what runs when the new text is broken.
 
+mod folders;
+
 use std::{
-    collections::HashSet,
-    path::{Path, PathBuf},
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError, Weak,
         mpsc::{Receiver, RecvTimeoutError, sync_channel},
     },
     task::{Context, Poll},
@@ -16,11 +16,12 @@ use std::{
 use futures_core::Stream;
 use mcpool_core::{Error, ErrorKind, Result, ServerSpec};
 use notify::{
-    EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
+    EventKind,
     event::{AccessKind, AccessMode},
 };
 use tokio::sync::mpsc;
 
+use self::folders::{Folders, Unwatched};
 use crate::{
     loader::{Loaded, Loader},
     problem::Problem,
@@ -73,12 +74,13 @@ impl Reload {
 /// Watches the files of a [`Loader`]. A stream of [`Reload`]s.
 ///
 /// It watches the directories that the files lie in, so that an editor that saves by renaming, a
-/// file that is removed and made again, and a symbolic link that is turned are all seen. Dropping
-/// it stops the watching; its thread ends by itself.
+/// file that is removed and made again, and a symbolic link that is turned are all seen; behind
+/// links also the directories of each link on the way and of the file itself. A pipe, a socket or
+/// a device is never read. Dropping it stops the watching; its thread ends by itself.
 pub struct Watcher {
     reloads: mpsc::Receiver<Reload>,
     /// Ends its thread when it is dropped.
-    _watcher: RecommendedWatcher,
+    _folders: Arc<Mutex<Folders>>,
 }
 
 impl std::fmt::Debug for Watcher {
@@ -92,18 +94,10 @@ impl Watcher {
     /// before it.
     ///
     /// # Errors
-    /// What [`Loader::load`] says; [`InvalidArgument`](ErrorKind::InvalidArgument) when a
-    /// directory cannot be watched, or a pipe was named; that is then not read.
+    /// What [`Loader::load`] says, also for a pipe that was named, which is not read then;
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) when a directory cannot be watched.
     pub fn start(loader: Loader) -> Result<(Loaded, Self)> {
-        if let Some(pipe) = loader.paths().into_iter().find(|path| is_pipe(path)) {
-            return Err(Error::new(
-                ErrorKind::InvalidArgument,
-                format!(
-                    "{} is not a regular file, and can be read only once",
-                    pipe.display()
-                ),
-            ));
-        }
+        let loader = loader.refusing_pipes();
         // One place: what comes while somebody is about to look is seen then.
         let (changed, changes) = sync_channel(1);
         let tell = move |event: notify::Result<notify::Event>| {
@@ -111,30 +105,29 @@ impl Watcher {
                 let _ = changed.try_send(());
             }
         };
-        let mut watcher = notify::recommended_watcher(tell).map_err(|error| {
+        let watcher = notify::recommended_watcher(tell).map_err(|error| {
             Error::new(
                 ErrorKind::InvalidArgument,
                 "files cannot be watched on this system",
             )
             .with_source(error)
         })?;
-        for folder in folders(&loader) {
-            watcher
-                .watch(&folder, RecursiveMode::NonRecursive)
-                .map_err(|error| {
-                    Error::new(
-                        ErrorKind::InvalidArgument,
-                        format!("the directory {} cannot be watched", folder.display()),
-                    )
-                    .with_source(error)
-                })?;
+        let mut folders = Folders::new(watcher);
+        if let Some(Unwatched { folder, error }) = folders.follow(&loader).into_iter().next() {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("the directory {} cannot be watched", folder.display()),
+            )
+            .with_source(error));
         }
         let loaded = loader.load()?;
         let (sender, reloads) = mpsc::channel(QUEUE);
         let running = Running::new(loader, &loaded);
+        let folders = Arc::new(Mutex::new(folders));
+        let weak = Arc::downgrade(&folders);
         thread::Builder::new()
             .name("mcpool-watch".to_owned())
-            .spawn(move || follow(&changes, running, &sender))
+            .spawn(move || follow(&changes, &weak, running, &sender))
             .map_err(|error| {
                 Error::new(ErrorKind::Internal, "no thread can be started").with_source(error)
             })?;
@@ -142,7 +135,7 @@ impl Watcher {
             loaded,
             Self {
                 reloads,
-                _watcher: watcher,
+                _folders: folders,
             },
         ))
     }
@@ -171,7 +164,12 @@ fn is_change(event: &notify::Result<notify::Event>) -> bool {
 }
 
 /// Looks after each change until the watcher is dropped.
-fn follow(changes: &Receiver<()>, mut running: Running, reloads: &mpsc::Sender<Reload>) {
+fn follow(
+    changes: &Receiver<()>,
+    folders: &Weak<Mutex<Folders>>,
+    mut running: Running,
+    reloads: &mpsc::Sender<Reload>,
+) {
     while changes.recv().is_ok() {
         let first = Instant::now();
         while first.elapsed() < AT_LATEST {
@@ -181,43 +179,28 @@ fn follow(changes: &Receiver<()>, mut running: Running, reloads: &mpsc::Sender<R
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+        // A link may lead elsewhere now. What changes there after the look is seen, since the
+        // watching begins before it.
+        let Some(folders) = folders.upgrade() else {
+            return;
+        };
+        for Unwatched { folder, error } in folders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .follow(&running.loader)
+        {
+            tracing::warn!(
+                folder = %folder.display(), %error,
+                "the directory cannot be watched; changes of the config in it are not seen"
+            );
+        }
+        drop(folders);
         if let Some(reload) = running.look()
             && reloads.blocking_send(reload).is_err()
         {
             return;
         }
     }
-}
-
-/// The directories to watch: those of the files, those behind symbolic links, and directories of
-/// files themselves.
-fn folders(loader: &Loader) -> HashSet<PathBuf> {
-    let mut folders = HashSet::new();
-    let mut add = |path: &Path| {
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        if folder.is_dir() {
-            folders.insert(std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf()));
-        }
-    };
-    let mut own = Vec::new();
-    for path in loader.paths() {
-        add(path);
-        if let Ok(target) = std::fs::canonicalize(path) {
-            add(&target);
-            if target.is_dir() {
-                own.push(target);
-            }
-        }
-    }
-    folders.extend(own);
-    folders
-}
-
-fn is_pipe(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
 /// What runs, as far as the watcher knows.

@@ -16,11 +16,18 @@ use std::{
 /// for what is no regular file, [`FileTooLarge`](io::ErrorKind::FileTooLarge), and what the
 /// system says. The messages name no path and no content.
 pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let (file, _) = open_regular(path, limit)?;
+    read_stream(file, limit)
+}
+
+/// Opens a regular file of at most `limit` bytes, as [`read_regular`] does, and what is known of it.
+pub(crate) fn open_regular(path: &Path, limit: u64) -> io::Result<(File, Metadata)> {
     // Opening a device can already do something.
     check(&std::fs::metadata(path)?, limit)?;
     let file = open(path)?;
-    check(&file.metadata()?, limit)?;
-    read_stream(file, limit)
+    let metadata = file.metadata()?;
+    check(&metadata, limit)?;
+    Ok((file, metadata))
 }
 
 /// Reads to the end, and no more than `limit` bytes: for what may be a pipe, such as standard

@@ -30,7 +30,7 @@ pub(crate) struct Client {
     /// What is kept of its session, up to MCP 2025-11-25.
     pub(crate) listener: Option<Arc<Listener>>,
     /// Its place among the requests of its principal, where those are counted.
-    pub(crate) _turn: Option<Arc<Turn>>,
+    pub(crate) turn: Option<Arc<Turn>>,
 }
 
 impl Client {
@@ -51,7 +51,7 @@ impl Client {
             scope,
             log_level: None,
             listener,
-            _turn: None,
+            turn: None,
         }
     }
 

@@ -265,6 +265,11 @@ async fn checked(State(front): State<Arc<Front>>, mut request: Request, next: Ne
     if let Some(refusal) = origin::refusal(&front, &mut request) {
         return refusal;
     }
+    if let Some(header) = headers::contradiction(request.headers()) {
+        let why = format!("there are several headers {header}, which say different things");
+        let error = RpcError::new(RpcError::INVALID_REQUEST, why);
+        return reply::refused(StatusCode::BAD_REQUEST, &mcpool_core::Raw::null(), error);
+    }
     let with = front.note_peer(&mut request);
     let response = next.run(request).await;
     front.judge(with, response)

@@ -1,11 +1,15 @@
-//! How much one principal may ask for: requests at once, requests a second, bytes of a body.
+//! How much one principal may ask for: requests at once, requests a second, bytes of a body, bytes
+//! of answers that it does not read.
 //!
 //! What is refused here reaches no server, so it counts against the health of none.
 
 use std::{
     collections::HashMap,
     num::NonZeroU32,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -29,7 +33,11 @@ const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 /// end of the request; more where one body alone may be longer.
 const MAX_BODIES_BYTES: usize = 256 * 1024 * 1024;
 
-/// In what steps that is counted.
+/// Bytes of answers that one principal has not read yet, unless it is set: with more it begins no
+/// further request. What it has begun is answered, whatever comes.
+const MAX_UNREAD_BYTES: usize = 256 * 1024 * 1024;
+
+/// In what steps the bytes of bodies are counted.
 const BLOCK_BYTES: usize = 4 * 1024;
 
 /// Event streams of the API that one principal has open.
@@ -53,15 +61,18 @@ pub struct Limits {
     in_flight: usize,
     rate: NonZeroU32,
     max_body_bytes: usize,
+    max_unread_bytes: usize,
 }
 
 impl Limits {
-    /// The defaults: 4 096 requests at once, 50 000 a second, bodies of 16 MiB.
+    /// The defaults: 4 096 requests at once, 50 000 a second, bodies of 16 MiB, 256 MiB of answers
+    /// that wait to be read.
     pub fn new() -> Self {
         Self {
             in_flight: MAX_REQUESTS,
             rate: at_least_one(RATE_LIMIT),
             max_body_bytes: MAX_BODY_BYTES,
+            max_unread_bytes: MAX_UNREAD_BYTES,
         }
     }
 
@@ -82,6 +93,14 @@ impl Limits {
     /// Sets how large the body of a request may be, in bytes; a longer one is answered with 413.
     pub fn with_max_body_bytes(mut self, bytes: usize) -> Self {
         self.max_body_bytes = bytes;
+        self
+    }
+
+    /// Sets how many bytes of answers may wait to be read by the client; with more than that the
+    /// next request is answered with 429. Answers to requests that run then are kept all the same,
+    /// and come on top.
+    pub fn with_max_unread_bytes(mut self, bytes: usize) -> Self {
+        self.max_unread_bytes = bytes;
         self
     }
 
@@ -124,6 +143,8 @@ pub(crate) struct Allowance {
     in_flight: Arc<Semaphore>,
     /// Blocks of memory for bodies.
     bodies: Arc<Semaphore>,
+    /// Bytes of answers that were not written yet.
+    unread: Arc<AtomicUsize>,
     /// Event streams of the API.
     events: Arc<Semaphore>,
 }
@@ -133,6 +154,55 @@ pub(crate) struct Allowance {
 pub(crate) struct Turn {
     _place: OwnedSemaphorePermit,
     _room: Option<Arc<Room>>,
+    unread: Arc<AtomicUsize>,
+}
+
+/// Why a request is not begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Busy {
+    /// Too many are under way.
+    Requests,
+    /// Too much of what was answered was not read.
+    Unread,
+}
+
+impl Busy {
+    /// The words for the client.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Requests => {
+                "too many requests: this one was not run, and may be sent again later"
+            }
+            Self::Unread => {
+                "too many bytes of answers to earlier requests wait to be read: this request was \
+                 not run, and may be sent again when they have been read"
+            }
+        }
+    }
+}
+
+/// An answer that waits to be written, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    all: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Turn {
+    /// Counts an answer.
+    pub(crate) fn answered(&self, bytes: usize) -> Unread {
+        self.unread.fetch_add(bytes, Ordering::Relaxed);
+        Unread {
+            all: Arc::clone(&self.unread),
+            bytes,
+        }
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// Memory for a body, for as long as this lives.
@@ -161,6 +231,7 @@ impl Allowances {
             rate: RateLimiter::direct(Quota::per_second(limits.rate)),
             in_flight: Arc::new(Semaphore::new(limits.in_flight)),
             bodies: Arc::new(Semaphore::new(limits.bodies())),
+            unread: Arc::default(),
             events: Arc::new(Semaphore::new(MAX_EVENTS)),
         });
         let entry = Entry {
@@ -186,12 +257,21 @@ impl Allowance {
         refused.map_err(|until| until.wait_time_from(DefaultClock::default().now()))
     }
 
-    /// Begins a request whose body takes this room; `None` when too many are under way.
-    pub(crate) fn begin(&self, room: Option<Arc<Room>>) -> Option<Turn> {
-        let place = Arc::clone(&self.in_flight).try_acquire_owned().ok()?;
-        Some(Turn {
+    /// Begins a request whose body takes this room.
+    ///
+    /// # Errors
+    /// Why it has to wait.
+    pub(crate) fn begin(&self, room: Option<Arc<Room>>) -> Result<Turn, Busy> {
+        if self.unread.load(Ordering::Relaxed) > self.limits.max_unread_bytes {
+            return Err(Busy::Unread);
+        }
+        let place = Arc::clone(&self.in_flight)
+            .try_acquire_owned()
+            .map_err(|_| Busy::Requests)?;
+        Ok(Turn {
             _place: place,
             _room: room,
+            unread: Arc::clone(&self.unread),
         })
     }
 
@@ -232,12 +312,12 @@ mod tests {
         let (ada, bob): (Arc<str>, Arc<str>) = ("ada".into(), "bob".into());
         let of_ada = allowances.of(Some(&ada), limits);
         let turn = of_ada.begin(None);
-        assert!(turn.is_some());
-        assert!(allowances.of(Some(&ada), limits).begin(None).is_none());
-        assert!(allowances.of(Some(&bob), limits).begin(None).is_some());
-        assert!(allowances.of(None, limits).begin(None).is_some());
+        assert!(turn.is_ok());
+        assert!(allowances.of(Some(&ada), limits).begin(None).is_err());
+        assert!(allowances.of(Some(&bob), limits).begin(None).is_ok());
+        assert!(allowances.of(None, limits).begin(None).is_ok());
         drop(turn);
-        assert!(of_ada.begin(None).is_some());
+        assert!(of_ada.begin(None).is_ok());
         assert_eq!((of_ada.count(), of_ada.count()), (Ok(()), Ok(())));
         let wait = of_ada.count().unwrap_err();
         assert!(
@@ -265,12 +345,29 @@ mod tests {
     }
 
     #[test]
+    fn answers_count_until_they_are_written() {
+        let limits = Limits::new().with_max_unread_bytes(10);
+        let allowance = Allowances::default().of(None, limits);
+        let turn = allowance.begin(None).unwrap();
+        let first = turn.answered(10);
+        assert!(allowance.begin(None).is_ok());
+        // What ran is answered, whatever waits.
+        let second = turn.answered(100);
+        drop(turn);
+        assert_eq!(allowance.begin(None).unwrap_err(), Busy::Unread);
+        drop(first);
+        assert_eq!(allowance.begin(None).unwrap_err(), Busy::Unread);
+        drop(second);
+        assert!(allowance.begin(None).is_ok());
+    }
+
+    #[test]
     fn extreme_limits_are_limits() {
         let limits = Limits::new().with_in_flight(usize::MAX).with_rate(u32::MAX);
-        assert!(Allowances::default().of(None, limits).begin(None).is_some());
+        assert!(Allowances::default().of(None, limits).begin(None).is_ok());
         let limits = Limits::new().with_in_flight(0).with_rate(0);
         let allowance = Allowances::default().of(None, limits);
-        assert!(allowance.begin(None).is_some() && allowance.count().is_ok());
+        assert!(allowance.begin(None).is_ok() && allowance.count().is_ok());
     }
 
     #[test]

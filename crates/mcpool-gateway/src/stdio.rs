@@ -351,7 +351,7 @@ impl Connection {
             scope,
             log_level: declared.log_level,
             listener: None,
-            _turn: None,
+            turn: None,
         })
     }
 

@@ -17,6 +17,7 @@ use mcpool::{
         AccessKeys, Gateway, GatewayBuilder, HttpOptions, HttpServer, Relay, SealingKeys, Tls,
     },
 };
+use mcpool_files::Holds;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -120,7 +121,12 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
             let path = path.clone();
             move |texts: &[String]| files::access(&path, text_of(texts, 0))
         };
-        let followed = followed(vec![path.clone()], read, AccessKeys::replace).await;
+        let followed = followed(
+            vec![(path.clone(), Holds::Rules)],
+            read,
+            AccessKeys::replace,
+        )
+        .await;
         let (keys, changes) = followed.map_err(|failure| {
             let how = text!("`mcpool serve key add NAME --keys {}` makes it", path);
             failure.with_maker_of(&path, how)
@@ -138,7 +144,7 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     }
     let speaks_tls = args.tls_cert.is_some();
     if let (Some(cert), Some(key)) = (args.tls_cert.clone(), args.tls_key.clone()) {
-        let paths = vec![cert.clone(), key];
+        let paths = vec![(cert.clone(), Holds::Rules), (key, Holds::Secrets)];
         let read = move |texts: &[String]| files::tls(&cert, text_of(texts, 0), text_of(texts, 1));
         let (tls, changes) = followed(paths, read, Tls::replace).await?;
         server = server.with_tls(tls);
@@ -146,7 +152,7 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     }
     let mut sealing = None;
     if let Some(path) = args.key_file.clone() {
-        let paths = vec![path.clone()];
+        let paths = vec![(path.clone(), Holds::Secrets)];
         let read = {
             let path = path.clone();
             move |texts: &[String]| files::sealing(&path, text_of(texts, 0))
@@ -239,7 +245,7 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
         builder = builder.with_advertised(url).map_err(bad_advertise)?;
     }
     if let Some(audit) = audit {
-        builder = builder.with_audit(move |entry| audit::write(&audit, &entry));
+        builder = builder.with_audit(move |entry| audit.write(&entry));
     }
     let gateway = builder.build();
     let mut fronts: FuturesUnordered<LocalBoxFuture<'_, Result<(), Failure>>> =

@@ -295,6 +295,46 @@ fn sigterm_lets_calls_end_and_a_second_signal_does_not() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_file_of_keys_that_anybody_may_change_is_refused() {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt as _};
+
+    let place = Place::with(json!({}));
+    let with = |name: &str, mode| {
+        let path = place.path().join(name);
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    };
+    let run = place.run(&["serve", "key", "add", "ada", "--keys", "keys"]);
+    assert_eq!(run.code(), 0);
+    with("keys", 0o666);
+    let run = place.run(&["serve", "--listen", "127.0.0.1:0", "--keys", "keys"]);
+    assert_eq!(run.code(), 2);
+    let said = run.stderr();
+    assert!(
+        said.contains("any user may change it (mode 0666)"),
+        "{said}"
+    );
+    assert!(said.contains("`chmod go-w keys`"), "{said}");
+    // Secrets that anybody may read are used, and named.
+    with("keys", 0o600);
+    std::fs::write(
+        place.path().join("sealing"),
+        format!("{}\n", "07".repeat(32)),
+    )
+    .unwrap();
+    with("sealing", 0o644);
+    let mut command = place.command(&["serve", "--listen", "127.0.0.1:0", "--key-file", "sealing"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let warned = lines
+        .map_while(Result::ok)
+        .find(|line| line.contains("`chmod o-r sealing`"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(warned.is_some_and(|line| line.starts_with("warning: sealing: ")));
+}
+
 #[test]
 fn keys_are_read_again_when_their_file_changes() {
     let place = Place::with(json!({}));

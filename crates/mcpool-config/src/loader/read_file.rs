@@ -19,11 +19,12 @@ pub(crate) fn read(path: &Path) -> Result<Option<Arc<Source>>> {
 }
 
 /// Reads a file that the user named, which must be there. It may be a pipe, such as
-/// `/dev/stdin`: that is read until its other side closes it, and has no place of its own.
-pub(crate) fn read_named(path: &Path) -> Result<Arc<Source>> {
+/// `/dev/stdin`, unless pipes are refused: that is read until its other side closes it, and has no
+/// place of its own.
+pub(crate) fn read_named(path: &Path, refuses_pipes: bool) -> Result<Arc<Source>> {
     let fail = |error: io::Error| failed(path, &advice(&error)).with_source(error);
     let metadata = std::fs::metadata(path).map_err(fail)?;
-    if metadata.is_file() || metadata.is_dir() {
+    if refuses_pipes || metadata.is_file() || metadata.is_dir() {
         let bytes = mcpool_files::read_regular(path, MAX_BYTES).map_err(fail)?;
         return source(path, Some(path), bytes);
     }

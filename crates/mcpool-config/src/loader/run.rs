@@ -87,7 +87,7 @@ impl Load<'_> {
             }
             What::File { path, must_exist } => {
                 let source = if *must_exist {
-                    Some(read_file::read_named(path)?)
+                    Some(read_file::read_named(path, self.loader.refuses_pipes)?)
                 } else {
                     read_file::read(path)?
                 };

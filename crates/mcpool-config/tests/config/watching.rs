@@ -96,6 +96,64 @@ async fn a_turned_link_is_seen() {
     until(&mut watcher, "two").await;
 }
 
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_target_of_a_link_is_followed_into_its_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["near", "one", "two"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    let link = at("near/mcp.json");
+    fs::write(&link, text("plain")).unwrap();
+    let (_, mut watcher) = Watcher::start(Loader::new().with_file(&link)).unwrap();
+    // What is no link becomes one, by way of another link in a third directory.
+    fs::write(at("one/x"), text("one")).unwrap();
+    std::os::unix::fs::symlink(at("one/x"), at("two/way")).unwrap();
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(at("two/way"), &link).unwrap();
+    until(&mut watcher, "one").await;
+    fs::write(at("one/x"), text("changed")).unwrap();
+    until(&mut watcher, "changed").await;
+    // The link in the middle is turned.
+    fs::write(at("two/x"), text("two")).unwrap();
+    std::os::unix::fs::symlink("x", at("two/new")).unwrap();
+    fs::rename(at("two/new"), at("two/way")).unwrap();
+    until(&mut watcher, "two").await;
+    fs::write(at("two/x"), text("turned")).unwrap();
+    until(&mut watcher, "turned").await;
+    // A directory that is made again is another one.
+    fs::remove_dir_all(at("two")).unwrap();
+    let Reload::Rejected { .. } = next(&mut watcher).await else {
+        panic!()
+    };
+    fs::create_dir(at("two")).unwrap();
+    fs::write(at("two/way"), text("again")).unwrap();
+    until(&mut watcher, "again").await;
+    fs::write(at("two/way"), text("end")).unwrap();
+    until(&mut watcher, "end").await;
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_in_the_place_of_the_file_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mcp.json");
+    fs::write(&path, text("one")).unwrap();
+    let (_, mut watcher) = Watcher::start(Loader::new().with_file(&path)).unwrap();
+    let pipe = folder.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+    fs::rename(&pipe, &path).unwrap();
+    let Reload::Rejected { error, .. } = next(&mut watcher).await else {
+        panic!()
+    };
+    assert!(error.unwrap().to_string().contains("no regular file"));
+    assert!(Watcher::start(Loader::new().with_file(&path)).is_err());
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, text("two")).unwrap();
+    until(&mut watcher, "two").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_saves_half_of_them_broken_end_in_the_right_state() {
     let folder = tempfile::tempdir().unwrap();

@@ -125,6 +125,12 @@ fn no_message(reason: &str) -> NotAMessage {
     }
 }
 
+/// Whether a value may be the id of a request: MCP has texts and numbers.
+fn may_be_id(raw: &RawValue) -> bool {
+    raw.get()
+        .starts_with(|first: char| first == '"' || first == '-' || first.is_ascii_digit())
+}
+
 /// The members of a message. Presence counts: `result: null` is a result.
 #[derive(Default)]
 struct Envelope<'a> {
@@ -145,10 +151,17 @@ impl Envelope<'_> {
                 .params
                 .filter(|raw| raw.get() != "null")
                 .map(Raw::copied);
-            return Ok(match self.id.filter(|id| id.get() != "null") {
-                Some(id) => Message::Request(ServerRequest::new(Raw::copied(id), method, params)),
-                None => Message::Notification(Notification::new(method, params)),
-            });
+            return match self.id.filter(|id| id.get() != "null") {
+                Some(id) if !may_be_id(id) => {
+                    Err(no_message("its `id` is neither text nor a number"))
+                }
+                Some(id) => Ok(Message::Request(ServerRequest::new(
+                    Raw::copied(id),
+                    method,
+                    params,
+                ))),
+                None => Ok(Message::Notification(Notification::new(method, params))),
+            };
         }
         let id = self.id.map_or(ResponseId::Null, ResponseId::read);
         let error = self.error.filter(|raw| raw.get() != "null");
@@ -299,6 +312,21 @@ mod tests {
             notice,
             Message::Notification(Notification::new("notifications/message", None))
         );
+    }
+
+    #[test]
+    fn an_id_is_text_or_a_number() {
+        for id in ["\"\"", "\"x\"", "0", "-1", "1.5"] {
+            let text = format!(r#"{{"id": {id} ,"method":"ping"}}"#);
+            assert!(matches!(one(&text), Message::Request(_)), "{id}");
+        }
+        for id in ["{}", "[]", "true", "false", "[1]"] {
+            let text = format!(r#"{{"id": {id} ,"method":"ping"}}"#);
+            let ParsedLine::One(Err(why)) = parse_line(&text).unwrap() else {
+                panic!("{id}")
+            };
+            assert!(why.reason.contains("`id`"), "{why}");
+        }
     }
 
     #[test]

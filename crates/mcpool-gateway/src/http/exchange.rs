@@ -12,11 +12,33 @@ use super::{Front, post::status_of, reply};
 use crate::{
     client::Client,
     flights::Flight,
+    limits::{Turn, Unread},
     outlet::{MESSAGE_QUEUE, Outlet},
 };
 
 /// What came of a request; `None` when its client cancelled it.
-type Outcome = Option<Result<Raw, RpcError>>;
+type Outcome = Option<Answer>;
+
+/// An answer, and that it waits to be read.
+struct Answer {
+    outcome: Result<Raw, RpcError>,
+    unread: Option<Unread>,
+}
+
+impl Answer {
+    /// An answer of a client that may be counted.
+    fn of(outcome: Result<Raw, RpcError>, turn: Option<&Turn>) -> Self {
+        let bytes = match &outcome {
+            Ok(result) => result.get().len(),
+            Err(error) => {
+                let data = error.data.as_ref().map_or(0, |data| data.get().len());
+                error.message.len() + data
+            }
+        };
+        let unread = turn.map(|turn| turn.answered(bytes));
+        Self { outcome, unread }
+    }
+}
 
 /// A request that is being served.
 ///
@@ -75,7 +97,11 @@ impl Work {
 
 fn failed() -> Outcome {
     let why = "the gateway failed over this request";
-    Some(Err(RpcError::new(RpcError::INTERNAL, why)))
+    let outcome = Err(RpcError::new(RpcError::INTERNAL, why));
+    Some(Answer {
+        outcome,
+        unread: None,
+    })
 }
 
 impl Exchange {
@@ -94,10 +120,11 @@ impl Exchange {
         let is_modern = client.is_modern();
         let work = async move {
             let answer = gateway.answer(&request, &client, &outlet, true);
-            match &flight {
+            let outcome = match &flight {
                 Some(flight) => flight.run(answer).await,
                 None => Some(answer.await),
-            }
+            };
+            outcome.map(|outcome| Answer::of(outcome, client.turn.as_deref()))
         };
         let work = AssertUnwindSafe(work).catch_unwind();
         let work = work.map(|outcome| outcome.unwrap_or_else(|_| failed()));
@@ -129,7 +156,7 @@ impl Exchange {
             }
         }
         // It was cancelled: there is no answer.
-        let Some(outcome) = self.work.take_outcome() else {
+        let Some(Answer { outcome, unread }) = self.work.take_outcome() else {
             return reply::accepted();
         };
         let status = match &outcome {
@@ -137,7 +164,7 @@ impl Exchange {
             _ => StatusCode::OK,
         };
         match encode_response(&self.id, &outcome) {
-            Ok(message) => reply::json(status, message),
+            Ok(message) => reply::answer(status, message, unread),
             Err(error) => {
                 let error = crate::fault::rpc(&error);
                 reply::refused(StatusCode::INTERNAL_SERVER_ERROR, &self.id, error)
@@ -148,14 +175,17 @@ impl Exchange {
     /// What is said, and the answer at its end. The work goes on while the client does not read.
     pub(super) fn into_messages(mut self) -> impl Stream<Item = String> + Send + 'static {
         self.work.move_apart();
-        stream::unfold(Some(self), |exchange| async move {
+        let running = (Some(self), None);
+        stream::unfold(running, |(exchange, unread)| async move {
+            // Who asks for more than the answer has read it.
+            drop(unread);
             let mut exchange = exchange?;
             if let Some(message) = exchange.next().await {
-                return Some((message, Some(exchange)));
+                return Some((message, (Some(exchange), None)));
             }
-            let outcome = exchange.work.take_outcome()?;
+            let Answer { outcome, unread } = exchange.work.take_outcome()?;
             let line = encode_response(&exchange.id, &outcome).ok()?;
-            Some((line, None))
+            Some((line, (None, unread)))
         })
     }
 }

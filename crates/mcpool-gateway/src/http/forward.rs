@@ -308,8 +308,9 @@ impl Front {
                     // It is refused here, as every other one.
                     return None;
                 }
-                let Some(turn) = visitor.begin() else {
-                    return Some(reply::too_many(&id, post::A_WHILE));
+                let turn = match visitor.begin() {
+                    Ok(turn) => turn,
+                    Err(busy) => return Some(reply::busy(&id, busy)),
                 };
                 Some(Held {
                     _turn: turn,

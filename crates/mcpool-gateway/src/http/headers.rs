@@ -3,7 +3,7 @@
 
 use axum::http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{CONTENT_ENCODING, CONTENT_TYPE},
+    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use mcpool_core::{ParamHeaders, Raw, RawObject, RpcError, ServerRequest, TraceContext};
@@ -39,6 +39,23 @@ pub(super) fn is_plain(headers: &HeaderMap) -> bool {
                 .all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity"))
         })
     })
+}
+
+/// The header that comes twice and says two things, where what is served depends on it: others on
+/// the way may go by the other one.
+pub(super) fn contradiction(headers: &HeaderMap) -> Option<&'static str> {
+    [
+        (AUTHORIZATION, "Authorization"),
+        (super::standing::SESSION, "Mcp-Session-Id"),
+        (VERSION, "MCP-Protocol-Version"),
+    ]
+    .into_iter()
+    .find(|(name, _)| {
+        let mut values = headers.get_all(name).iter();
+        let first = values.next();
+        values.any(|value| Some(value) != first)
+    })
+    .map(|(_, shown)| shown)
 }
 
 /// Compares the headers that every request has with its body.

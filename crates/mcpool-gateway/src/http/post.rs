@@ -1,7 +1,7 @@
 //! POST: a message of a client, and what answers it (MCP 2025-11-25 and 2026-07-28, "Streamable
 //! HTTP").
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     extract::Request,
@@ -16,12 +16,15 @@ use mcpool_core::{
 
 use super::{Front, Visitor, body, exchange::Exchange, headers, reply, standing};
 use crate::{
-    client::Client, era, gateway::Gateway, guests::Visit, limits::Turn, own::ROOTS_CHANGED,
-    session::Session, tool_search,
+    client::Client,
+    era,
+    gateway::Gateway,
+    guests::Visit,
+    limits::{Busy, Turn},
+    own::ROOTS_CHANGED,
+    session::Session,
+    tool_search,
 };
-
-/// When a client with too many requests under way may send the next.
-pub(super) const A_WHILE: Duration = Duration::from_secs(1);
 
 /// The refusal of a whole POST.
 pub(super) type Refused = (StatusCode, RpcError);
@@ -40,7 +43,7 @@ pub(super) async fn serve(front: Arc<Front>, mut visitor: Visitor, request: Requ
         }
         // It was not run for want of room, which may be there soon.
         Err(refused @ (StatusCode::TOO_MANY_REQUESTS, _)) => {
-            return reply::later(refuse(refused), A_WHILE);
+            return reply::later(refuse(refused), reply::A_WHILE);
         }
         Err(refused) => return refuse(refused),
     };
@@ -252,8 +255,9 @@ async fn modern(
         scope: &visitor.scope,
     };
     front.gateway.0.guests.seen(&visit, &meta);
-    let Some(turn) = visitor.begin() else {
-        return reply::too_many(&request.id, A_WHILE);
+    let turn = match visitor.begin() {
+        Ok(turn) => turn,
+        Err(busy) => return reply::busy(&request.id, busy),
     };
     let client = Client {
         version: ProtocolVersion::LATEST,
@@ -264,7 +268,7 @@ async fn modern(
         scope: visitor.scope,
         log_level: declared.log_level,
         listener: None,
-        _turn: Some(Arc::new(turn)),
+        turn: Some(Arc::new(turn)),
     };
     let owner: Arc<str> = "".into();
     let running = Exchange::begin(front, client, request, owner, None);
@@ -310,8 +314,9 @@ async fn legacy(
     headers: &HeaderMap,
     request: ServerRequest,
 ) -> Response {
-    let Some(turn) = visitor.begin() else {
-        return reply::too_many(&request.id, A_WHILE);
+    let turn = match visitor.begin() {
+        Ok(turn) => turn,
+        Err(busy) => return reply::busy(&request.id, busy),
     };
     let (client, session) = match of_session(&front, visitor, turn, headers, &request) {
         Ok(of_session) => of_session,
@@ -321,7 +326,7 @@ async fn legacy(
     let flight = match front.flights.enter(&owner, &request.id) {
         Ok(flight) => flight,
         Err(error) if error.code == RpcError::INTERNAL => {
-            return reply::too_many(&request.id, A_WHILE);
+            return reply::busy(&request.id, Busy::Requests);
         }
         Err(error) => return reply::refused(StatusCode::BAD_REQUEST, &request.id, error),
     };
@@ -410,7 +415,10 @@ fn batch(
     for member in members.into_iter().flatten() {
         match member {
             Message::Request(request) => {
-                let turn = visitor.begin().ok_or_else(too_many);
+                let turn = visitor.begin().map_err(|busy| {
+                    let error = RpcError::new(RpcError::INTERNAL, busy.as_str());
+                    (StatusCode::TOO_MANY_REQUESTS, error)
+                });
                 let begun = turn.and_then(|turn| {
                     let visitor = visitor.clone();
                     let (client, _) = of_session(&front, visitor, turn, headers, &request)?;
@@ -438,12 +446,6 @@ fn batch(
         true => reply::accepted(),
         false => reply::events(stream::select_all(streams)),
     }
-}
-
-/// The refusal of one request of a batch.
-fn too_many() -> Refused {
-    let error = RpcError::new(RpcError::INTERNAL, "too many requests are under way");
-    (StatusCode::TOO_MANY_REQUESTS, error)
 }
 
 /// The HTTP status of an error of MCP 2026-07-28.

@@ -9,10 +9,14 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
+use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use mcpool_core::{Raw, RpcError, encode_response};
 
-use crate::drain;
+use crate::{
+    drain,
+    limits::{Busy, Unread},
+};
 
 /// How often a comment keeps an event stream alive on its way through proxies.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -23,12 +27,38 @@ const RESTART: Duration = Duration::from_secs(5);
 /// When tokens that could not be checked may be sent again.
 const KEYS_PAUSE: Duration = Duration::from_secs(10);
 
+/// When a client with too much under way, or to read, may send the next request.
+pub(super) const A_WHILE: Duration = Duration::from_secs(1);
+
+/// The answer to a request that ran. It counts as unread for as long as any of it is kept.
+pub(super) fn answer(status: StatusCode, message: String, unread: Option<Unread>) -> Response {
+    struct Kept {
+        message: String,
+        _unread: Unread,
+    }
+    impl AsRef<[u8]> for Kept {
+        fn as_ref(&self) -> &[u8] {
+            self.message.as_bytes()
+        }
+    }
+    match unread {
+        Some(unread) => json(
+            status,
+            Bytes::from_owner(Kept {
+                message,
+                _unread: unread,
+            }),
+        ),
+        None => json(status, message),
+    }
+}
+
 /// A JSON-RPC message as the whole answer.
-pub(super) fn json(status: StatusCode, message: String) -> Response {
+pub(super) fn json(status: StatusCode, message: impl Into<Bytes>) -> Response {
     (
         status,
         [(header::CONTENT_TYPE, "application/json")],
-        message,
+        message.into(),
     )
         .into_response()
 }
@@ -63,10 +93,16 @@ pub(super) fn no_keys() -> Response {
 
 /// The client asks for more than it may (RFC 6585, section 4).
 pub(super) fn too_many(id: &Raw, wait: Duration) -> Response {
-    let error = RpcError::new(
-        RpcError::INTERNAL,
-        "too many requests: this one was not run, and may be sent again later",
-    );
+    refused_for(id, Busy::Requests, wait)
+}
+
+/// The client has too much under way, or to read.
+pub(super) fn busy(id: &Raw, busy: Busy) -> Response {
+    refused_for(id, busy, A_WHILE)
+}
+
+fn refused_for(id: &Raw, busy: Busy, wait: Duration) -> Response {
+    let error = RpcError::new(RpcError::INTERNAL, busy.as_str());
     later(refused(StatusCode::TOO_MANY_REQUESTS, id, error), wait)
 }
 

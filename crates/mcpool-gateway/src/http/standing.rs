@@ -263,7 +263,7 @@ pub(super) fn of_session(
     Client {
         principal: visitor.principal.clone(),
         peer: visitor.peer,
-        _turn: turn.map(Arc::new),
+        turn: turn.map(Arc::new),
         ..Client::of_session(session, key, visitor.scope.clone(), listener)
     }
 }

@@ -15,7 +15,7 @@ use super::{Front, place::Place, reply};
 use crate::{
     access::bearer,
     grant::Grant,
-    limits::{Allowance, Room, Turn},
+    limits::{Allowance, Busy, Room, Turn},
     oauth::Refusal,
     scope::Scope,
     session::Session,
@@ -36,8 +36,11 @@ pub(crate) struct Visitor {
 }
 
 impl Visitor {
-    /// Begins a request; `None` when too many are under way.
-    pub(super) fn begin(&self) -> Option<Turn> {
+    /// Begins a request.
+    ///
+    /// # Errors
+    /// Why it has to wait.
+    pub(super) fn begin(&self) -> Result<Turn, Busy> {
         self.allowance.begin(self.room.clone())
     }
 }

@@ -114,6 +114,8 @@ async fn bodies_are_bounded_and_of_one_type() {
         ("[]", -32600),
         ("5", -32600),
         ("[[]]", -32600),
+        (r#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#, -32600),
+        (r#"{"jsonrpc":"2.0","id":true,"method":"ping"}"#, -32600),
     ] {
         let request = by_hand()
             .post(small.url("/mcp"))
@@ -123,6 +125,29 @@ async fn bodies_are_bounded_and_of_one_type() {
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{body}");
         let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
         assert_eq!(answer["error"]["code"], wanted, "{body}");
+        assert_eq!(answer["id"], Value::Null, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn headers_that_contradict_each_other_are_refused() {
+    let served = Served::one(Era::Legacy).await;
+    let session = served.token("/mcp", "").await;
+    let other = served.token("/mcp", "").await;
+    for (header, first, second) in [
+        ("authorization", "Bearer a", "Bearer b"),
+        ("mcp-session-id", &*session, &*other),
+        ("mcp-protocol-version", "2025-11-25", "2025-06-18"),
+    ] {
+        for (again, wanted) in [(first, StatusCode::OK), (second, StatusCode::BAD_REQUEST)] {
+            let request = served.post("/mcp", "", &ping());
+            let request = match header {
+                "mcp-session-id" => request,
+                _ => request.header("mcp-session-id", &session),
+            };
+            let request = request.header(header, first).header(header, again);
+            assert_eq!(status(request).await, wanted, "{header}: {again}");
+        }
     }
 }
 

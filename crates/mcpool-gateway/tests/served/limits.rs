@@ -5,8 +5,12 @@ use mcpool_gateway::{AccessKeys, Grant, HttpOptions, HttpServer, Limits};
 use mcpool_testkit::Era;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
-use crate::support::{Served, ping, status, tool_call};
+use crate::support::{PATIENCE, Served, ping, status, tool_call};
 
 #[tokio::test]
 async fn a_client_that_floods_is_refused_and_nobody_else_is() {
@@ -83,6 +87,57 @@ async fn requests_at_once_are_bounded_and_answers_are_no_requests() {
     assert_eq!(status(with(&cancel)).await, StatusCode::ACCEPTED);
     assert_eq!(running.await.unwrap(), StatusCode::ACCEPTED);
     assert_eq!(status(with(&ping())).await, StatusCode::OK);
+}
+
+/// Answers that nobody reads are far more than the sockets of both ends take.
+const UNREAD: usize = 24 * 1024 * 1024;
+
+#[tokio::test]
+async fn who_does_not_read_answers_begins_nothing_new() {
+    let served = Served::one(Era::Legacy).await;
+    let options = HttpOptions::new().with_limits(Limits::new().with_max_unread_bytes(1_000));
+    let served = served.again(options, HttpServer::new()).await;
+    let session = served.token("/mcp", "").await;
+    let with = |body: &Value| {
+        let request = served.post("/mcp", "", body);
+        request.header("mcp-session-id", &session)
+    };
+    assert_eq!(status(with(&ping())).await, StatusCode::OK);
+    let body = tool_call(7, "files__big", json!({"bytes": UNREAD})).to_string();
+    let call = format!(
+        "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         mcp-session-id: {session}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut deaf = TcpStream::connect(&served.address).await.unwrap();
+    deaf.write_all(call.as_bytes()).await.unwrap();
+    let becomes = async |wanted| {
+        let looking = async {
+            loop {
+                let answer = with(&ping()).send().await.unwrap();
+                if answer.status() == wanted {
+                    return answer;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, looking).await.unwrap()
+    };
+    let refused = becomes(StatusCode::TOO_MANY_REQUESTS).await;
+    assert_eq!(refused.headers()["retry-after"], "1");
+    let refused: Value = refused.json().await.unwrap();
+    let said = refused["error"]["message"].as_str().unwrap();
+    assert!(said.contains("wait to be read"), "{said}");
+    // What ran is answered in full, and then there is room again.
+    let mut answer = Vec::new();
+    deaf.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200") && answer.len() > UNREAD);
+    becomes(StatusCode::OK).await;
+    // So there is when the connection of one that does not read breaks.
+    let mut deaf = TcpStream::connect(&served.address).await.unwrap();
+    deaf.write_all(call.as_bytes()).await.unwrap();
+    becomes(StatusCode::TOO_MANY_REQUESTS).await;
+    drop(deaf);
+    becomes(StatusCode::OK).await;
 }
 
 #[tokio::test]

@@ -8,9 +8,15 @@ use std::{
 
 use futures::future::LocalBoxFuture;
 use mcpool::gateway::{AccessKeys, SealingKeys, Tls};
+use mcpool_files::{Holds, read_trusted};
 use tokio::time::MissedTickBehavior;
 
-use crate::{exit::Failure, off_thread::off_thread, render::out, text};
+use crate::{
+    exit::Failure,
+    off_thread::off_thread,
+    render::{out, text::Text},
+    text,
+};
 
 /// The longest file of these.
 const MAX_KEY_FILE: u64 = 64 * 1024;
@@ -45,6 +51,10 @@ pub(super) fn tls(path: &Path, chain: &str, key: &str) -> Result<Tls, Failure> {
 pub(super) fn read(path: &Path) -> Result<String, Failure> {
     let bytes = mcpool_files::read_regular(path, MAX_KEY_FILE);
     let bytes = bytes.map_err(|error| not_used(path, &error))?;
+    text_in(path, bytes)
+}
+
+fn text_in(path: &Path, bytes: Vec<u8>) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|_| not_used(path, &"it is not text"))
 }
 
@@ -68,7 +78,7 @@ pub(super) fn not_used(path: &Path, why: &dyn std::fmt::Display) -> Failure {
 /// # Errors
 /// When a file cannot be read, or nothing can be made of them.
 pub(super) async fn followed<T, M>(
-    paths: Vec<PathBuf>,
+    paths: Vec<(PathBuf, Holds)>,
     make: M,
     replace: fn(&T, &T),
 ) -> Result<(T, LocalBoxFuture<'static, ()>), Failure>
@@ -76,7 +86,8 @@ where
     T: Clone + 'static,
     M: Fn(&[String]) -> Result<T, Failure> + 'static,
 {
-    let texts = texts_of(&paths).await?;
+    let Texts { texts, warnings } = texts_of(&paths).await?;
+    warn(&warnings);
     let made = make(&texts)?;
     let in_use = made.clone();
     let following = async move {
@@ -89,10 +100,11 @@ where
             let changed = match texts_of(&paths).await {
                 Ok(read) => {
                     unread = 0;
-                    if read == texts {
+                    if read.texts == texts {
                         continue;
                     }
-                    texts = read;
+                    warn(&read.warnings);
+                    texts = read.texts;
                     make(&texts)
                 }
                 Err(failure) => {
@@ -107,7 +119,7 @@ where
             match changed {
                 Ok(new) => {
                     replace(&in_use, &new);
-                    let file = paths.first().map(|path| path.display().to_string());
+                    let file = paths.first().map(|(path, _)| path.display().to_string());
                     tracing::info!(file, "a changed file was read");
                 }
                 // Somebody has just changed it, and does not look into a log.
@@ -126,9 +138,37 @@ pub(super) fn text_of(texts: &[String], at: usize) -> &str {
     texts.get(at).map_or("", String::as_str)
 }
 
-async fn texts_of(paths: &[PathBuf]) -> Result<Vec<String>, Failure> {
+/// What stands in files that are read together.
+#[derive(Default)]
+struct Texts {
+    texts: Vec<String>,
+    /// What their modes should not allow.
+    warnings: Vec<Text>,
+}
+
+async fn texts_of(paths: &[(PathBuf, Holds)]) -> Result<Texts, Failure> {
     let paths = paths.to_owned();
-    off_thread(move || paths.iter().map(|path| read(path)).collect()).await?
+    off_thread(move || {
+        let mut all = Texts::default();
+        for (path, holds) in &paths {
+            let read = read_trusted(path, MAX_KEY_FILE, *holds);
+            let read = read.map_err(|error| not_used(path, &error))?;
+            all.texts.push(text_in(path, read.bytes)?);
+            let shown = path.display().to_string();
+            let warning = read
+                .warning
+                .map(|why| text!("warning: {}: {}\n", shown, why));
+            all.warnings.extend(warning);
+        }
+        Ok(all)
+    })
+    .await?
+}
+
+fn warn(warnings: &[Text]) {
+    for warning in warnings {
+        out::tell(warning);
+    }
 }
 
 #[cfg(test)]
