@@ -69,7 +69,7 @@ impl Chronicle {
             return Some(of_manager(&event.kind));
         };
         let history = self.0.entry(server.clone()).or_default();
-        let words = history.note(event.at, &event.kind)?;
+        let words = history.note(server, event.at, &event.kind)?;
         Some(text!("{} {}", server, words))
     }
 }
@@ -87,11 +87,13 @@ pub(crate) fn timed(at: SystemTime, words: &Text) -> Text {
 }
 
 impl History {
-    fn note(&mut self, at: SystemTime, kind: &EventKind) -> Option<Text> {
+    fn note(&mut self, server: &ServerName, at: SystemTime, kind: &EventKind) -> Option<Text> {
         Some(match kind {
             EventKind::StateChanged { to, .. } => match to {
                 StateKind::Disabled => text!("is disabled"),
-                StateKind::AuthRequired => text!("wants a login: `mcpool login NAME`"),
+                StateKind::AuthRequired => {
+                    text!("needs a login: `mcpool login {}`", server)
+                }
                 StateKind::Dormant => text!("is tried only now and then from here on"),
                 _ => return None,
             },
@@ -207,7 +209,7 @@ pub(crate) fn reason(error: &Error) -> Text {
 }
 
 /// Whether nobody wanted the end.
-fn is_loss(cause: DisconnectCause) -> bool {
+pub(crate) fn is_loss(cause: DisconnectCause) -> bool {
     !matches!(
         cause,
         DisconnectCause::Requested

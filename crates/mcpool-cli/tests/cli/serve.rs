@@ -404,6 +404,38 @@ fn a_socket_is_its_users_alone_and_goes_with_the_program() {
     assert!(!path.exists());
 }
 
+/// Standard error is a pipe that is full, and stays so.
+#[test]
+fn a_log_that_nobody_reads_holds_up_nobody() {
+    let place = Place::with(json!({"bad": {"command": "false"}}));
+    let mut command = place.command(&["serve", "--stdio"]);
+    let (unread, mut full) = std::io::pipe().unwrap();
+    let flags = |flags| nix::fcntl::fcntl(&full, nix::fcntl::FcntlArg::F_SETFL(flags)).unwrap();
+    flags(nix::fcntl::OFlag::O_NONBLOCK);
+    while (&full).write(&[b' '; 4096]).is_ok() {}
+    while (&full).write(b" ").is_ok() {}
+    flags(nix::fcntl::OFlag::empty());
+    full.flush().unwrap();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(full).spawn().unwrap();
+    let mut write = child.stdin.take().unwrap();
+    writeln!(write, "{}", initialize()).unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("serverInfo"));
+    // It waits for the server, of which there is something to say.
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    writeln!(write, "{list}").unwrap();
+    assert!(lines.next().unwrap().unwrap().contains("\"tools\""));
+    kill(
+        Pid::from_raw(child.id().try_into().unwrap()),
+        Signal::SIGTERM,
+    )
+    .unwrap();
+    let status = until("it ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(143));
+    drop(unread);
+}
+
 #[test]
 fn a_profile_of_the_config_is_served_and_followed_and_measured() {
     let place = Place::with(json!({"demo": good()}));

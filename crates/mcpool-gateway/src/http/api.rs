@@ -12,7 +12,7 @@
 //! Answers of a later version 1 may have further members. An error is `{"error": "…"}` with the
 //! status that fits.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -130,6 +130,8 @@ struct Status<'a> {
     #[serde(serialize_with = "units::time")]
     since: std::time::SystemTime,
     pid: u32,
+    /// Where HTTP is served, for those who may change things.
+    listens: Vec<SocketAddr>,
     principal: Option<&'a str>,
     /// Whether this visitor may change things.
     operator: bool,
@@ -210,6 +212,10 @@ pub(super) async fn status(
         version: env!("CARGO_PKG_VERSION"),
         since: front.gateway.0.since,
         pid: std::process::id(),
+        listens: match everybody {
+            true => front.gateway.0.addresses.all(),
+            false => Vec::new(),
+        },
         principal: visitor.principal.as_deref(),
         operator: everybody,
         serves,
