@@ -53,7 +53,7 @@ const TIDY_PAUSE: Duration = Duration::from_secs(5);
 pub(crate) async fn run(app: &App, args: ServeArgs) -> Outcome {
     match args.command {
         Some(ServeCommand::Host(command)) => host::run(app, command).await,
-        Some(ServeCommand::Key { command }) => keys::run(command, app.global.json).await,
+        Some(ServeCommand::Key { command }) => keys::run(&app.global, command).await,
         None => traced(app, args).await,
     }
 }

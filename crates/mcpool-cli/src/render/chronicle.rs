@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mcpool::{DisconnectCause, Error, Event, EventKind, ServerName, StateKind};
+use mcpool::{DisconnectCause, Error, Event, EventKind, ServerName, StateKind, StderrLine};
 
 #[cfg(feature = "screen")]
 pub(crate) use summary::state_word;
@@ -19,7 +19,6 @@ use crate::{
         text::Text,
     },
     text,
-    verdict::telling_line,
 };
 
 /// How many latencies are remembered of a server.
@@ -202,7 +201,7 @@ fn of_manager(kind: &EventKind) -> Text {
 
 /// Why, on one line: the error, and the line of stderr that says more.
 pub(crate) fn reason(error: &Error) -> Text {
-    match telling_line(error.stderr_tail()) {
+    match StderrLine::telling(error.stderr_tail()) {
         Some(line) => text!("{}: {}", error.message(), line),
         None => text!("{}", error.message()),
     }
@@ -269,7 +268,7 @@ fn many(count: usize, one: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mcpool::{ErrorKind, StderrLine, TransportKind};
+    use mcpool::{ErrorKind, TransportKind};
 
     struct Timeline(Chronicle, SystemTime);
 

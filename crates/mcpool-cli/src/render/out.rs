@@ -115,7 +115,7 @@ pub(crate) fn tell(text: &Text) {
     stderr(&net(text.as_str(), Styles::None));
 }
 
-/// As [`tell`], for a program that serves while it says something: does not wait until somebody
+/// Writes to standard error, for a program that serves meanwhile: does not wait until somebody
 /// reads it. What nobody reads is left out in the end.
 #[cfg(feature = "gateway")]
 pub(crate) fn tell_aside(text: &Text) {
@@ -123,7 +123,7 @@ pub(crate) fn tell_aside(text: &Text) {
     let is_written = IS_WRITTEN.get_or_init(|| {
         let write = || {
             loop {
-                ASIDE.write_next(tell);
+                ASIDE.write_next(|text| stderr(&net(text.as_str(), Styles::None)));
             }
         };
         let thread = std::thread::Builder::new().name("stderr".to_owned());

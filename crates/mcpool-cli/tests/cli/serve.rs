@@ -151,6 +151,40 @@ fn a_key_is_shown_once_kept_as_its_hash_and_taken_away() {
     let left = std::fs::read_to_string(&file).unwrap();
     assert!(left.starts_with("# ours\nbob sha256:"), "{left}");
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    // A second key of one name is made when that is meant.
+    let add = |more: &[&str]| place.run(&[&["serve", "key", "add", "bob"], more].concat());
+    let refused = add(&[]);
+    assert_eq!(refused.code(), 2, "{}", refused.stdout());
+    assert!(
+        refused.stderr().contains("--another"),
+        "{}",
+        refused.stderr()
+    );
+    assert_eq!(add(&["--another"]).code(), 0);
+    let keys = place.run(&["serve", "key", "list", "--json"]).json(0);
+    assert_eq!(
+        keys["keys"],
+        json!([
+            {"name": "bob", "profile": null, "allows": "expires=2020-01-01T00:00:00Z",
+                "expires_at": "2020-01-01T00:00:00Z", "expired": true},
+            {"name": "bob", "profile": null, "allows": "everything", "expires_at": null,
+                "expired": false},
+        ])
+    );
+    let removed = place
+        .run(&["serve", "key", "remove", "bob", "--json"])
+        .json(0);
+    assert_eq!(removed["removed"], 2);
+    // A profile that does not exist gives nothing.
+    let place = Place::with(json!({}));
+    let config = json!({"mcpServers": {}, "profiles": {"p": {}}});
+    std::fs::write(place.path().join("servers.json"), config.to_string()).unwrap();
+    for (profile, is_known) in [("p", true), ("nope", false)] {
+        let run = place.run(&["serve", "key", "add", profile, "--profile", profile]);
+        assert_eq!(run.code(), 0);
+        let warned = run.stderr().contains("the config has no profile");
+        assert_eq!(warned, !is_known, "{}", run.stderr());
+    }
     let run = place.run(&["serve", "key", "add", "two words"]);
     assert_eq!(run.code(), 2);
 }
