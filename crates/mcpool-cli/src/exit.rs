@@ -4,10 +4,10 @@
 use std::path::Path;
 use std::{error::Error as _, process::ExitCode};
 
-use mcpool::{ConnectFailure, Delivery, Error, ErrorKind, ServerName, config};
+use mcpool::{ConnectFailure, Delivery, Error, ErrorKind, ServerName, StderrLine, config};
 use serde_json::{Value, json};
 
-use crate::{render::text::Text, text, verdict::telling_line};
+use crate::{render::text::Text, text};
 
 /// The exit codes, which are part of the command line's contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,7 +231,7 @@ impl Failure {
                 for line in said {
                     text.push(&text!("\n    {}", line));
                 }
-            } else if let Some(line) = telling_line(said) {
+            } else if let Some(line) = StderrLine::telling(said) {
                 // Of a stack the line that says the cause.
                 text.push(&text!(
                     "\n  the server said on stderr: {}\n  `mcpool doctor` shows all {} lines",

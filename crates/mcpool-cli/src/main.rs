@@ -47,7 +47,8 @@ use crate::{
     app::App, args::Cli, exit::Exit, render::out, signals::Signals, targets::Target, wire::Wire,
 };
 
-/// How long background work, such as a read of standard input, may hold up the end.
+/// How long background work, such as a read of standard input, may hold up the end; and how long
+/// lines for standard error may that nobody reads.
 const RUNTIME_GRACE: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
@@ -96,6 +97,8 @@ fn main() -> ExitCode {
     if let Some(wire) = wire {
         wire.finish();
     }
+    #[cfg(feature = "gateway")]
+    out::settle(RUNTIME_GRACE);
     out::show_pages();
     exit.into()
 }

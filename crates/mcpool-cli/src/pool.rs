@@ -8,6 +8,7 @@ use std::{
     collections::HashMap,
     fs::DirBuilder,
     io,
+    net::SocketAddr,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     time::Duration,
@@ -43,6 +44,8 @@ const API: u32 = 1;
 pub(crate) struct Pool {
     pub(crate) socket: PathBuf,
     pub(crate) pid: u32,
+    /// Where it serves HTTP.
+    pub(crate) listens: Vec<SocketAddr>,
     /// The workers of its pool, where it has a fleet.
     pub(crate) fleet: Option<Fleet>,
     servers: HashMap<String, Seen>,
@@ -63,6 +66,8 @@ struct Status {
     api: u32,
     version: String,
     pid: u32,
+    #[serde(default)]
+    listens: Vec<SocketAddr>,
     servers: Vec<Seen>,
     fleet: Option<Fleet>,
 }
@@ -142,6 +147,7 @@ pub(crate) async fn find(global: &Global) -> Option<Pool> {
             Some(Pool {
                 socket,
                 pid: status.pid,
+                listens: status.listens,
                 fleet: status.fleet,
                 servers: servers.map(|seen| (seen.name.clone(), seen)).collect(),
             })

@@ -2,11 +2,9 @@
 //! look at where programs usually are.
 
 mod program;
-mod telling;
 
-use mcpool::{ConnectFailure, Error, ErrorKind, HttpSpec, ServerSpec, TransportSpec};
+use mcpool::{ConnectFailure, Error, ErrorKind, HttpSpec, ServerSpec, StderrLine, TransportSpec};
 
-pub(crate) use self::telling::telling_line;
 use crate::{invocation::program, render::text::Text, text};
 
 /// What is wrong, and what to try, the likeliest first.
@@ -37,7 +35,7 @@ pub(crate) fn on(spec: &ServerSpec, error: &Error, access: Access<'_>) -> Verdic
         _ => Vec::new(),
     };
     tries.extend(of_any(spec, error));
-    let says = match (telling_line(error.stderr_tail()), printed(error)) {
+    let says = match (StderrLine::telling(error.stderr_tail()), printed(error)) {
         (Some(line), _) if ended(error) => text!("{}: {}", error.message(), line),
         (None, Some(line)) if ended(error) && !error.message().contains(line) => text!(
             "{}; on standard output it printed: {}",
@@ -229,7 +227,7 @@ fn has_proxy() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mcpool::{StderrLine, StdioSpec};
+    use mcpool::StdioSpec;
 
     fn lines(text: &str) -> Vec<StderrLine> {
         text.lines().map(StderrLine::now).collect()

@@ -7,6 +7,7 @@ mod kind;
 mod request;
 mod stderr;
 mod tap;
+mod telling;
 
 pub use diagnostics::{Diagnostics, TransportMonitor};
 pub use encode::{encode, encode_notification, encode_response};

@@ -1,6 +1,6 @@
 // The page: draws what the API says. Text of servers is set as text, never as HTML.
 import { api, clean, el, onKey, Refused } from "./tools.js";
-import { showTools } from "./tools.js";
+import { showOffers, showTools } from "./tools.js";
 
 const MAX_EVENTS = 300;
 const POLL_MS = 2000;
@@ -42,6 +42,16 @@ function ms(us) {
   if (us == null) return "–";
   return us < 1000 ? `${us} µs` : us < 1e6 ? `${(us / 1000).toPrecision(3)} ms` : `${(us / 1e6).toPrecision(3)} s`;
 }
+
+function span(ms) {
+  if (ms < 1000) return `${ms} ms`;
+  const s = ms / 1000;
+  if (s < 60) return `${s.toPrecision(2)} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${Math.round(s % 60)} s`;
+  return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+}
+
+const many = (count, one, more = `${one}s`) => `${count} ${count === 1 ? one : more}`;
 
 const sum = (numbers) => numbers.reduce((all, one) => all + one, 0);
 
@@ -111,7 +121,38 @@ function mean(calls) {
 
 function whyOf(server) {
   if (server.state === "ready" || server.state === "disabled") return "";
-  return server.last_error?.message ?? "";
+  return server.why ?? "";
+}
+
+// An address to give to a client, with a button that copies it.
+function copyable(path) {
+  const url = new URL(path, document.baseURI).href;
+  const line = el("span", "copy");
+  const text = el("code", "", url);
+  const button = el("button", "", "Copy");
+  button.type = "button";
+  button.setAttribute("aria-label", `Copy ${clean(url)}`);
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(url);
+      button.textContent = "Copied";
+    } catch {
+      // Not every page may write to the clipboard: the person copies what is selected.
+      getSelection().selectAllChildren(text);
+      button.textContent = "Selected";
+    }
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  });
+  line.append(text, button);
+  return line;
+}
+
+function drawUrl() {
+  const { at } = status.serves;
+  if ($("at").dataset.of === at) return;
+  $("at").dataset.of = at;
+  $("at").replaceChildren(copyable(at));
+  $("url").hidden = false;
 }
 
 function drawList() {
@@ -126,7 +167,7 @@ function drawList() {
     const rate = sum(server.calls.calls) / minutes(server.calls);
     const facts = el("span", "facts");
     const calls = rate ? ` · ${rate.toPrecision(2)} calls/min, ${ms(mean(server.calls))}` : "";
-    facts.append(stateOf(server), ` · ${server.tools} ${server.tools === 1 ? "tool" : "tools"}${calls}`);
+    facts.append(stateOf(server), ` · ${many(server.tools, "tool")}${calls}`);
     row.append(head, facts, bars(server.calls, 90, 26, `calls of ${clean(server.name)}`));
     row.lastChild.setAttribute("width", 90);
     row.lastChild.setAttribute("height", 26);
@@ -150,22 +191,37 @@ function drawDetail() {
   const server = status.servers.find((one) => one.name === chosen);
   $("server-head").textContent = server ? clean(server.name) : "No server";
   const detail = $("detail");
-  if (!server) { detail.replaceChildren(); $("tools").replaceChildren(); toolsOf = null; return; }
+  if (!server) {
+    detail.replaceChildren();
+    for (const part of ["tools", "prompts", "resources"]) { $(part).replaceChildren(); delete $(part).dataset.mark; }
+    toolsOf = null;
+    return;
+  }
   const facts = el("dl");
   facts.append(el("dt", "", "state"), el("dd"));
   facts.lastChild.append(stateOf(server));
   fact(facts, "why", whyOf(server));
+  const whole = server.last_error?.message ?? "";
+  if (whyOf(server) && whole && whole !== whyOf(server)) {
+    const more = el("details");
+    more.dataset.of = "why";
+    more.open = detail.querySelector('[data-of="why"]')?.open ?? false;
+    more.append(el("summary", "", "Everything that was tried"), el("p", "about", whole));
+    // So that it keeps the focus when this is drawn again.
+    more.firstChild.dataset.action = "why";
+    facts.lastChild.append(more);
+  }
   fact(facts, "next attempt", server.next_retry_at && `${clock(server.next_retry_at)} (number ${server.attempt + 1})`);
   fact(facts, "connected", server.connected_at && `${ago(server.connected_at)}, in ${server.connect_ms ?? "–"} ms`);
   fact(facts, "over", [server.transport, server.protocol].filter(Boolean).join(", MCP "));
   fact(facts, "heartbeat", server.last_heartbeat && `${ago(server.last_heartbeat)}, ${ms(server.heartbeat_latency_us)}`);
   fact(facts, "missed", server.consecutive_misses || "");
-  fact(facts, "last end", server.last_disconnect && `${server.last_disconnect.cause.replaceAll("_", " ")}, ${ago(server.last_disconnect.at)}`);
+  fact(facts, "last end", server.last_disconnect && `${lostBy(server.last_disconnect.cause)}, ${ago(server.last_disconnect.at)}`);
   fact(facts, "in flight", server.in_flight || "");
   fact(facts, "processes", server.instances.map((one) => one.pid).filter(Boolean).join(", "));
   fact(facts, "of clients", server.of_clients.map((one) => `${one.principal ?? "a client"}: ${one.state.replaceAll("_", " ")}, since ${clock(one.since)}`).join("; "));
   fact(facts, "left out", server.rejected ? `${server.rejected} entries of its lists` : "");
-  fact(facts, "calls", `${server.calls.total} in all, ${server.calls.failed_total} failed`);
+  fact(facts, "calls", `${server.calls.total} in total, ${server.calls.failed_total} failed`);
   const had = detail.contains(document.activeElement) ? document.activeElement.dataset.action : null;
   const controls = el("p", "controls");
   const actions = server.enabled ? [["reconnect", "Reconnect"], ["probe", "Probe"], ["disable", "Disable"]] : [["enable", "Enable"]];
@@ -185,16 +241,20 @@ function drawDetail() {
     one.append(node, el("figcaption", "", words));
     plots.append(one);
   };
-  const span = minutes(server.calls);
-  figure(bars(server.calls, 300, 60, "calls"), `calls of the last ${span} min: ${sum(server.calls.calls)}, of these failed: ${sum(server.calls.failed)}`);
-  figure(latency(server.calls, 300, 60, "latency"), `mean ${ms(mean(server.calls))}, slowest ${ms(server.calls.max_us.reduce((a, b) => Math.max(a, b ?? 0), 0) || null)}`);
+  figure(bars(server.calls, 300, 60, "calls"), `Calls in the last ${many(minutes(server.calls), "minute")}: ${sum(server.calls.calls)} (${sum(server.calls.failed)} failed)`);
+  figure(latency(server.calls, 300, 60, "latency"), `Mean ${ms(mean(server.calls))}, slowest ${ms(server.calls.max_us.reduce((a, b) => Math.max(a, b ?? 0), 0) || null)}`);
   detail.replaceChildren(facts, controls, plots);
   if (server.stderr_tail.length) {
     detail.append(el("h3", "", "Last lines of its stderr"), el("pre", "", server.stderr_tail.join("\n")));
   }
   if (had) detail.querySelector(`[data-action="${CSS.escape(had)}"]`)?.focus();
   const mark = `${server.name} ${server.state} ${server.tools}`;
-  if (toolsOf !== mark) { toolsOf = mark; showTools($("tools"), server.name); }
+  if (toolsOf !== mark) {
+    toolsOf = mark;
+    showTools($("tools"), server.name);
+    showOffers($("prompts"), server.name, "prompts", "Prompts");
+    showOffers($("resources"), server.name, "resources", "Resources");
+  }
 }
 
 let acted = { server: null, said: "" };
@@ -204,7 +264,7 @@ async function act(server, action) {
   drawDetail();
   try {
     const done = await api(`servers/${encodeURIComponent(server)}/${action}`, {});
-    acted.said = done.ok ? `${action}: done` : `${action}: ${done.error.message}`;
+    acted.said = done.ok ? `${action}: done` : `${action}: ${done.why}`;
   } catch (error) {
     acted.said = `${action}: ${error.message}`;
   }
@@ -219,22 +279,60 @@ function drawEvents() {
   $("events").replaceChildren(...shown.slice(0, 100).map((event) => {
     const item = el("li");
     const time = el("time", "", clock(event.at));
-    const bad = event.error || ["missed", "disconnected", "heartbeat_missed", "catalog_stale"].includes(event.event);
-    item.append(time, el("span", "", event.server ?? "all"), el("span", bad ? "bad" : "", words(event)));
+    const bad = event.error || ["missed", "disconnected"].includes(event.event);
+    item.append(time, el("span", "", event.server ?? "all"), el("span", bad ? "bad" : "", event.words));
     return item;
   }));
   if (!shown.length) $("events").append(el("li", "hint", "Nothing yet."));
 }
 
-// An event in words: its kind, then what belongs to it.
-function words(event) {
-  const skip = ["at", "server", "event", "error"];
-  const rest = Object.entries(event).filter(([name]) => !skip.includes(name)).map(([name, value]) => {
-    const text = Array.isArray(value) ? value.map((one) => one?.name ?? one).join(" ") : value !== null && typeof value === "object" ? JSON.stringify(value) : value;
-    return text === "" || text == null ? "" : `${name} ${text}`;
-  });
-  const error = event.error ? `: ${event.error.message}` : "";
-  return [event.event.replaceAll("_", " "), ...rest.filter(Boolean)].join(", ") + error;
+const LOST = {
+  connect_failed: "could not be connected", process_exited: "died",
+  remote_closed: "closed the connection", heartbeat_failed: "stopped answering",
+  reported: "was reported as lost", requested: "was disconnected",
+  reconfigured: "was closed for its new configuration", idle_timeout: "was closed, as nobody used it",
+  auth_required: "refused its credentials", shutdown: "was shut down",
+};
+
+const lostBy = (cause) => LOST[cause] ?? "was lost";
+
+const NAMES = 5;
+
+function named(verb, names) {
+  if (!names?.length) return [];
+  return [`${verb} ${many(names.length, "tool")}: ${names.slice(0, NAMES).join(", ")}${names.length > NAMES ? " …" : ""}`];
+}
+
+// An event in a sentence about its server; null for one that another event says better.
+function sentence(event) {
+  const why = event.why ? `: ${event.why}` : "";
+  switch (event.event) {
+    case "state_changed":
+      return { disabled: "is disabled", auth_required: "needs a login", dormant: "is tried only now and then from here on" }[event.to] ?? null;
+    case "connected": return `is connected over ${event.transport} in ${span(event.elapsed_ms)}`;
+    case "connect_failed": return `could not be connected (attempt ${event.attempt})${why}`;
+    case "disconnected": return `${lostBy(event.cause)}${event.why ? ` (${event.why})` : ""}, was up ${span(event.uptime_ms)}`;
+    case "retry_scheduled": return `is tried again in ${span(event.delay_ms)} (attempt ${event.attempt})`;
+    case "heartbeat_ok": return `answers in ${ms(event.latency_us)}`;
+    case "heartbeat_missed": return `missed heartbeat ${event.misses}${why}`;
+    case "tools_changed":
+      return [...named("has", event.added), ...named("no longer has", event.removed), ...named("changed", event.changed)].join("; ") || null;
+    case "prompts_changed": return "has other prompts";
+    case "resources_changed": return "has other resources";
+    case "resource_updated": return `changed ${event.uri}`;
+    case "catalog_stale": return `did not list what it has${why}`;
+    case "catalog_items_rejected": {
+      const [first] = event.items;
+      return `has ${many(event.items.length, "item")} that cannot be used${first ? `: ${first.name}: ${first.reason}` : ""}`;
+    }
+    case "calls_cancelled": return `took ${many(event.count, "call")} with it`;
+    case "orphans_killed": return `left ${many(event.count, "process", "processes")}, now killed`;
+    case "reconfigured": return "has a new configuration";
+    case "config_rejected": return `The changed config is not used${why}`;
+    case "resumed": return `This machine slept for ${span(event.asleep_ms)}`;
+    case "missed": return `This page missed ${many(event.events, "event")}`;
+    default: return event.event.replaceAll("_", " ");
+  }
 }
 
 function drawClients(clients) {
@@ -247,6 +345,15 @@ function drawClients(clients) {
     }
     return row;
   }));
+  if (!clients.length) none($("clients"), 6, "No clients are connected.");
+}
+
+// The one row of a table that has none.
+function none(body, columns, words) {
+  const row = el("tr");
+  row.append(el("td", "hint", words));
+  row.lastChild.colSpan = columns;
+  body.replaceChildren(row);
 }
 
 // What a model is given: the tools of the pool or a profile, or two that find and call them.
@@ -255,7 +362,7 @@ const shownAs = (part) => (part.tool_search ? "tool search" : "all tools");
 function catalog(part) {
   const of = part.name == null ? "" : ` of the profile ${clean(part.name)}`;
   const how = part.tool_search ? ", through tool search" : "";
-  return `${part.tools} ${part.tools === 1 ? "tool" : "tools"}${of}, about ${part.tokens_estimate} tokens (estimate)${how}`;
+  return `${many(part.tools, "tool")}${of}, about ${part.tokens_estimate} tokens (estimate)${how}`;
 }
 
 function drawProfiles() {
@@ -295,18 +402,14 @@ function drawFleet() {
     });
   }
   $("workers").replaceChildren(...rows);
-  if (!rows.length) {
-    const none = el("tr");
-    none.append(el("td", "hint", "No worker of the pool is known."));
-    none.lastChild.colSpan = 7;
-    $("workers").append(none);
-  }
+  if (!rows.length) none($("workers"), 7, "No worker of the pool is known.");
 }
 
 function draw() {
   const ready = status.servers.filter((server) => server.state === "ready").length;
   const enabled = status.servers.filter((server) => server.enabled).length;
   $("summary").textContent = `${ready} of ${enabled} servers ready · ${catalog(status.serves)} · version ${status.version} · started ${ago(status.since)}`;
+  drawUrl();
   document.title = `mcpool ${ready}/${enabled}`;
   drawList();
   drawDetail();
@@ -375,9 +478,15 @@ function take(part) {
   const data = of("data");
   if (!data || of("event") === "begun") return;
   const event = JSON.parse(data);
-  events.unshift(event.missed !== undefined ? { at: new Date(), event: "missed", events: event.missed } : event);
-  events.length = Math.min(events.length, MAX_EVENTS);
-  drawEvents();
+  const kept = event.missed !== undefined ? { at: new Date(), event: "missed", events: event.missed } : event;
+  kept.words = sentence(kept);
+  if (kept.words !== null) {
+    events.unshift(kept);
+    events.length = Math.min(events.length, MAX_EVENTS);
+    drawEvents();
+  }
+  // Its lists are to be read again.
+  if (event.server === chosen && /^(tools|prompts|resources)_changed$/.test(event.event)) toolsOf = null;
   if (event.event !== "heartbeat_ok" && !soon) soon = setTimeout(() => { soon = null; refresh(); }, 150);
 }
 

@@ -25,7 +25,7 @@ export async function api(path, body, raw) {
     body: post ? JSON.stringify(body) : undefined,
     cache: "no-store",
   });
-  if (response.status === 401) throw new Refused("this key is not known here");
+  if (response.status === 401) throw new Refused("unknown, expired or revoked key");
   if (raw && response.ok) return response;
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(answer.error?.message ?? answer.error ?? `HTTP ${response.status}`);
@@ -54,7 +54,7 @@ async function post(at, message, session) {
   const response = await fetch(at, {
     method: "POST", headers: headers(more), body: JSON.stringify({ jsonrpc: "2.0", ...message }),
   });
-  if (response.status === 401) throw new Refused("this key is not known here");
+  if (response.status === 401) throw new Refused("unknown, expired or revoked key");
   return response;
 }
 
@@ -105,15 +105,43 @@ export async function showTools(place, server) {
   if (place.dataset.mark === mark) return;
   place.replaceChildren(head, ...list.tools.map((tool) => toolOf(list.at, tool)));
   place.dataset.mark = mark;
-  if (!list.tools.length) place.append(el("p", "hint", "none are known"));
+  if (!list.tools.length) place.append(el("p", "hint", "No tools known yet."));
 }
+
+// What else a server lists, to be read: the kind is "prompts" or "resources".
+export async function showOffers(place, server, kind, title) {
+  place.dataset.wanted = server;
+  let list;
+  try {
+    list = (await api(`servers/${encodeURIComponent(server)}/${kind}`))[kind];
+  } catch {
+    // Why nothing is known of the server stands with its tools.
+    list = [];
+  }
+  if (place.dataset.wanted !== server) return;
+  const mark = server + JSON.stringify(list);
+  if (place.dataset.mark === mark) return;
+  place.dataset.mark = mark;
+  place.replaceChildren();
+  if (!list.length) return;
+  place.append(el("h3", "", `${title} (${list.length})`), ...list.map((offer) => {
+    const details = el("details");
+    const summary = el("summary");
+    const about = typeof offer.description === "string" ? offer.description : "";
+    summary.append(el("span", "name", offer.uri ?? offer.name), el("span", "says", about ? ` — ${firstOf(about)}` : ""));
+    details.append(summary, el("pre", "", JSON.stringify(offer, null, 2)));
+    return details;
+  }));
+}
+
+const firstOf = (about) => about.split(/(?<=[.!?])\s|\n/)[0].slice(0, 160);
 
 function toolOf(at, tool) {
   const details = el("details");
   const summary = el("summary");
   // What a server says may be of any shape.
   const about = typeof tool.description === "string" ? tool.description : "";
-  summary.append(el("span", "name", tool.name), el("span", "says", about ? ` — ${about.split(/(?<=[.!?])\s|\n/)[0].slice(0, 160)}` : ""));
+  summary.append(el("span", "name", tool.name), el("span", "says", about ? ` — ${firstOf(about)}` : ""));
   for (const [hint, word] of [["readOnlyHint", "read-only"], ["destructiveHint", "destructive"], ["idempotentHint", "idempotent"]]) {
     if (tool.annotations?.[hint] === true) summary.append(el("span", "badge", word));
   }

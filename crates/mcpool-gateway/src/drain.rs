@@ -61,6 +61,11 @@ impl Drain {
         self.running.token()
     }
 
+    /// How many requests run.
+    pub(crate) fn running(&self) -> usize {
+        self.running.len()
+    }
+
     /// Whether everything that ran has ended by itself.
     pub(crate) async fn drain(&self, patience: Duration) -> bool {
         self.begun.cancel();

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
+    addresses::Addresses,
     audit::{AuditEntry, AuditSink},
     catalog::{Catalog, Listed},
     client::Client,
@@ -91,6 +92,8 @@ pub(crate) struct Inner {
     /// The workers of the pool, where there is a fleet.
     pub(crate) fleet: Option<FleetSource>,
     pub(crate) since: SystemTime,
+    /// Where HTTP is served.
+    pub(crate) addresses: Addresses,
     /// Whether the pool, and profiles that say nothing of it, have tool search.
     pub(crate) tool_search: bool,
     /// Who serves, as the protocol's `Implementation`.
@@ -235,6 +238,7 @@ impl GatewayBuilder {
             guests: Guests::default(),
             fleet: self.fleet,
             since: SystemTime::now(),
+            addresses: Addresses::default(),
             tool_search: self.tool_search,
             profiles: self.profiles,
             server_info: Raw::of(&info).unwrap_or_else(|_| Raw::empty_object()),
@@ -278,6 +282,12 @@ impl Gateway {
     /// Waits until [`drain`](Self::drain) is over. Cancel-safe.
     pub async fn drained(&self) {
         self.0.drain.ended().cancelled().await;
+    }
+
+    /// How many requests run now, at any client's.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.0.drain.running()
     }
 
     /// Whether [`drain`](Self::drain) has begun.

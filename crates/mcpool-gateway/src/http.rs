@@ -250,6 +250,8 @@ impl Gateway {
             .route("/api/v1/clients", get(api::clients))
             .route("/api/v1/events", get(api::events))
             .route("/api/v1/servers/{server}/tools", get(api::tools))
+            .route("/api/v1/servers/{server}/prompts", get(api::prompts))
+            .route("/api/v1/servers/{server}/resources", get(api::resources))
             .route("/api/v1/servers/{server}/{action}", post(api::act))
             // One layer: each costs a request several allocations.
             .layer(middleware::from_fn_with_state(Arc::clone(&front), checked))
@@ -349,7 +351,9 @@ async fn serve(front: Arc<Front>, asked: Scope, place: Place, request: Request) 
 /// What is measured, for programs that may have everything.
 async fn metrics(State(front): State<Arc<Front>>, place: Place, request: Request) -> Response {
     let Some(render) = &front.metrics else {
-        return nothing_here("nothing is measured");
+        return nothing_here(
+            "metrics are off: start the gateway with `--metrics` (`HttpOptions::with_metrics`)",
+        );
     };
     match front.visitor(Scope::Pool, &place, request.headers()).await {
         Ok(visitor) if visitor.scope == Scope::Pool => {
@@ -359,7 +363,10 @@ async fn metrics(State(front): State<Arc<Front>>, place: Place, request: Request
             let kind = "text/plain; version=0.0.4; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], (render.0)()).into_response()
         }
-        Ok(_) => Barred::Elsewhere.into_response(&front, &place),
+        Ok(_) => {
+            let why = "the metrics are of the whole pool, and only a profile of it is served here";
+            Barred::Elsewhere(why.to_owned()).into_response(&front, &place)
+        }
         Err(barred) => barred.into_response(&front, &place),
     }
 }

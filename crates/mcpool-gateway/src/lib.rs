@@ -33,6 +33,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod access;
+mod addresses;
 mod arguments;
 mod audit;
 mod calls;

@@ -40,7 +40,7 @@ use crate::{
     nesting::Nesting,
     off_thread::off_thread,
     reload,
-    render::out,
+    render::{news, out},
     text,
 };
 
@@ -54,7 +54,7 @@ const TIDY_PAUSE: Duration = Duration::from_secs(5);
 pub(crate) async fn run(app: &App, args: ServeArgs) -> Outcome {
     match args.command {
         Some(ServeCommand::Host(command)) => host::run(app, command).await,
-        Some(ServeCommand::Key { command }) => keys::run(command, app.global.json).await,
+        Some(ServeCommand::Key { command }) => keys::run(&app.global, command).await,
         None => traced(app, args).await,
     }
 }
@@ -184,6 +184,8 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     let mut specs = loaded.servers;
     in_background(&mut specs);
     nesting.mark(&mut specs);
+    // Before the start, so that no event is missed.
+    let _news = news::told_of(app.manager().events());
     let manager = app.managed(specs).await?;
     let global = app.global.clone();
     let followed = profiles.clone();
@@ -278,10 +280,15 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
     let patience = args.drain.unwrap_or(DRAIN_TIMEOUT);
     let drained = async {
         app.on_end().cancelled().await;
-        out::tell(&text!(
-            "ending; requests that run have {} left\n",
-            humantime::format_duration(patience).to_string()
-        ));
+        let left = match gateway.running() {
+            0 => text!(""),
+            running => text!(
+                "; requests that run, {}, have {} left",
+                running,
+                humantime::format_duration(patience).to_string()
+            ),
+        };
+        out::tell_aside(&text!("ending{}\n", left));
         if !gateway.drain(patience).await {
             tracing::warn!("requests that did not end in time were cancelled");
         }

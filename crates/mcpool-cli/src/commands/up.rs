@@ -19,6 +19,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
     net::{UnixListener, UnixStream, unix},
@@ -26,7 +27,13 @@ use tokio::{
 
 use super::Outcome;
 use crate::{
-    app::App, config_files, exit::Failure, off_thread::off_thread, pool, render::out, text,
+    app::App,
+    config_files,
+    exit::Failure,
+    off_thread::off_thread,
+    pool,
+    render::{out, text::Text},
+    text,
 };
 
 /// How long the gateway may take until it listens. Its servers connect after that.
@@ -61,18 +68,26 @@ pub(crate) async fn up(app: &App, args: UpArgs) -> Outcome {
     let socket =
         pool::socket_of(&files).map_err(|error| failed("the runtime directory", &error))?;
     let _turn = turn(&socket).await?;
-    if let Some(running) = pool::find(&app.global).await {
-        return out::print(&text!(
-            "a gateway runs already, as process {}, at {}\n",
-            running.pid,
-            running.socket
-        ));
-    }
     let log = log::path_of(&socket).map_err(|error| failed("the log file", &error))?;
+    if let Some(running) = pool::find(&app.global).await {
+        if let Some(wanted) = args.listen
+            && !running.listens.iter().any(|at| serves(*at, wanted))
+        {
+            return Err(not_there(app, &running, wanted));
+        }
+        return report(
+            app,
+            false,
+            Some(running.pid),
+            &running.listens,
+            &socket,
+            &log,
+        );
+    }
     let written = log::begin(&log).map_err(|error| failed("the log file", &error))?;
     let mut child =
         spawn(app, &args, &socket, written).map_err(|error| failed("mcpool", &error))?;
-    let stdout = child.stdout.take();
+    let (stdout, pid) = (child.stdout.take(), child.id());
     let mut starting = Starting(Some(child));
     let ready = async {
         let mut line = String::new();
@@ -92,20 +107,94 @@ pub(crate) async fn up(app: &App, args: UpArgs) -> Outcome {
             return Err(Failure::usage(why).with_hint(text!("its log is {}", log)));
         }
     }
-    let mut text = text!("a gateway runs at {}\n", socket);
-    if let Some(address) = args.listen {
-        text.push(&text!("its page is at http://{}/\n", address.to_string()));
+    let listens = match args.listen {
+        // Which port that is, it knows.
+        Some(_) => pool::find(&app.global).await.map(|running| running.listens),
+        None => None,
+    };
+    report(app, true, pid, &listens.unwrap_or_default(), &socket, &log)
+}
+
+/// Says where the gateway is.
+fn report(
+    app: &App,
+    is_new: bool,
+    pid: Option<u32>,
+    listens: &[SocketAddr],
+    socket: &Path,
+    log: &Path,
+) -> Outcome {
+    if app.global.json {
+        let urls = |path: &str| -> Vec<String> {
+            let urls = listens.iter();
+            urls.map(|address| format!("http://{address}{path}"))
+                .collect()
+        };
+        return out::document(&json!({
+            "started": is_new,
+            "pid": pid,
+            "socket": socket,
+            "log": log,
+            "mcp": urls("/mcp"),
+            "page": urls("/"),
+        }));
     }
+    let mut text = match is_new {
+        true => text!("started a gateway"),
+        false => text!("a gateway runs already"),
+    };
+    if let Some(pid) = pid {
+        text.push(&text!(", process {}", pid));
+    }
+    text.push(&text!(", at {}\n", socket));
+    for address in listens {
+        let address = address.to_string();
+        text.push(&text!(
+            "it serves MCP at http://{}/mcp, and its page is at http://{}/\n",
+            address,
+            address
+        ));
+    }
+    text.push(&text!(
+        "its log is {}; `{}` ends it\n",
+        log,
+        down_command(app)
+    ));
+    out::print(&text)
+}
+
+/// Of a gateway that runs, and does not serve this address.
+fn not_there(app: &App, running: &pool::Pool, wanted: SocketAddr) -> Failure {
+    let listens = running.listens.iter().map(|at| text!("{}", at.to_string()));
+    let listens = match running.listens.is_empty() {
+        true => text!("on its socket alone"),
+        false => text!("on {}", Text::join(listens, ", ")),
+    };
+    Failure::usage(text!(
+        "a gateway runs already, process {}, and does not listen on {} but {}",
+        running.pid,
+        wanted.to_string(),
+        listens
+    ))
+    .with_hint(text!(
+        "`{}` ends it; then this starts one that does",
+        down_command(app)
+    ))
+}
+
+/// Whether a gateway that listens here serves what was asked for: any port will do for 0.
+fn serves(listens: SocketAddr, wanted: SocketAddr) -> bool {
+    let is_there = listens.ip() == wanted.ip() || listens.ip().is_unspecified();
+    is_there && (listens.port() == wanted.port() || wanted.port() == 0)
+}
+
+/// What ends the gateway of this config.
+fn down_command(app: &App) -> String {
     let named = app.global.config.iter();
     let named: String = named
         .map(|file| format!(" --config {}", quoted(file)))
         .collect();
-    text.push(&text!(
-        "its log is {}; `mcpool{} down` ends it\n",
-        log,
-        named
-    ));
-    out::print(&text)
+    format!("mcpool{named} down")
 }
 
 /// Waits until no other `up` starts a gateway at this socket, and one that is ending has ended: what
@@ -168,10 +257,10 @@ pub(crate) async fn down(app: &App, all: bool) -> Outcome {
         true => off_thread(pool::sockets).await?.map_err(directory)?,
         false => vec![pool::socket_of(&config_files::find(&app.global)?).map_err(directory)?],
     };
-    let (mut ended, mut failure) = (0_usize, None);
+    let (mut ended, mut failure) = (Vec::new(), None);
     for socket in sockets {
         match end(&socket).await {
-            Ok(ran) => ended += usize::from(ran),
+            Ok(pid) => ended.extend(pid.map(|pid| json!({"pid": pid, "socket": socket}))),
             // The others are ended all the same.
             Err(error) => failure = failure.or(Some(error)),
         }
@@ -179,7 +268,10 @@ pub(crate) async fn down(app: &App, all: bool) -> Outcome {
     if let Some(failure) = failure {
         return Err(failure);
     }
-    match (ended, all) {
+    if app.global.json {
+        return out::document(&json!({ "ended": ended }));
+    }
+    match (ended.len(), all) {
         (0, true) => out::print(&text!("no gateway runs\n")),
         (0, false) => out::print(&text!(
             "no gateway runs for this config: --config FILE names another one, and --all ends every \
@@ -190,10 +282,10 @@ pub(crate) async fn down(app: &App, all: bool) -> Outcome {
     }
 }
 
-/// Ends the gateway at a socket; `false` when there is none.
-async fn end(socket: &Path) -> Result<bool, Failure> {
+/// Ends the gateway at a socket, and says which process it was; `None` when there is none.
+async fn end(socket: &Path) -> Result<Option<i32>, Failure> {
     let Ok(mut stream) = UnixStream::connect(socket).await else {
-        return Ok(false);
+        return Ok(None);
     };
     let peer = stream.peer_cred().ok().filter(|_| pool::is_ours(&stream));
     // Who listens there is known to the system, so it is not to be asked.
@@ -213,7 +305,7 @@ async fn end(socket: &Path) -> Result<bool, Failure> {
         off_thread(move || File::open(lock).and_then(|lock| lock.lock_shared())).await
     };
     match tokio::time::timeout(END_TIMEOUT, ended).await {
-        Ok(_) => Ok(true),
+        Ok(_) => Ok(Some(pid)),
         Err(_) => Err(Failure::usage(text!(
             "the gateway, process {}, has not ended yet",
             pid

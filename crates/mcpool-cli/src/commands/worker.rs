@@ -26,7 +26,7 @@ use crate::{
     exit::{Exit, Failure},
     global::parse_duration,
     nats::NatsArgs,
-    render::{out, text::Text},
+    render::{news, out, text::Text},
     text,
 };
 
@@ -83,6 +83,8 @@ pub(crate) async fn run(app: &App, args: WorkerArgs) -> Outcome {
         true => None,
         false => Some(Leases::open(&carrier, args.nats.storage()).await?),
     };
+    // Before the start, so that no event is missed.
+    let _news = news::told_of(app.manager().events());
     let manager = app.managed(specs).await?.clone();
     let mut worker = Worker::new(carrier.clone(), manager.clone());
     let mut tenures = BTreeMap::new();
@@ -99,7 +101,7 @@ pub(crate) async fn run(app: &App, args: WorkerArgs) -> Outcome {
         worker = worker.with_drain(drain);
     }
     let report = worker.report(&args.place(), args.nats.storage());
-    out::tell(&text!(
+    out::tell_aside(&text!(
         "worker {} serves the pool {}; servers: {}\n",
         carrier.identity().as_str(),
         carrier.pool().as_str(),

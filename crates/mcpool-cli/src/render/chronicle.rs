@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mcpool::{DisconnectCause, Error, Event, EventKind, ServerName, StateKind};
+use mcpool::{DisconnectCause, Error, Event, EventKind, ServerName, StateKind, StderrLine};
 
 #[cfg(feature = "screen")]
 pub(crate) use summary::state_word;
@@ -20,7 +20,6 @@ use crate::{
         text::Text,
     },
     text,
-    verdict::telling_line,
 };
 
 /// How many latencies are remembered of a server.
@@ -70,7 +69,7 @@ impl Chronicle {
             return Some(of_manager(&event.kind));
         };
         let history = self.0.entry(server.clone()).or_default();
-        let words = history.note(event.at, &event.kind)?;
+        let words = history.note(server, event.at, &event.kind)?;
         Some(text!("{} {}", server, words))
     }
 }
@@ -88,11 +87,13 @@ pub(crate) fn timed(at: SystemTime, words: &Text) -> Text {
 }
 
 impl History {
-    fn note(&mut self, at: SystemTime, kind: &EventKind) -> Option<Text> {
+    fn note(&mut self, server: &ServerName, at: SystemTime, kind: &EventKind) -> Option<Text> {
         Some(match kind {
             EventKind::StateChanged { to, .. } => match to {
                 StateKind::Disabled => text!("is disabled"),
-                StateKind::AuthRequired => text!("wants a login: `{} login NAME`", program()),
+                StateKind::AuthRequired => {
+                    text!("needs a login: `{} login {}`", program(), server)
+                }
                 StateKind::Dormant => text!("is tried only now and then from here on"),
                 _ => return None,
             },
@@ -201,14 +202,14 @@ fn of_manager(kind: &EventKind) -> Text {
 
 /// Why, on one line: the error, and the line of stderr that says more.
 pub(crate) fn reason(error: &Error) -> Text {
-    match telling_line(error.stderr_tail()) {
+    match StderrLine::telling(error.stderr_tail()) {
         Some(line) => text!("{}: {}", error.message(), line),
         None => text!("{}", error.message()),
     }
 }
 
 /// Whether nobody wanted the end.
-fn is_loss(cause: DisconnectCause) -> bool {
+pub(crate) fn is_loss(cause: DisconnectCause) -> bool {
     !matches!(
         cause,
         DisconnectCause::Requested
@@ -268,7 +269,7 @@ fn many(count: usize, one: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mcpool::{ErrorKind, StderrLine, TransportKind};
+    use mcpool::{ErrorKind, TransportKind};
 
     struct Timeline(Chronicle, SystemTime);
 

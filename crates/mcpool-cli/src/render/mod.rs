@@ -5,6 +5,8 @@ pub(crate) mod attempts;
 pub(crate) mod chronicle;
 pub(crate) mod content;
 pub(crate) mod json;
+#[cfg(feature = "gateway")]
+pub(crate) mod news;
 pub(crate) mod out;
 mod pager;
 pub(crate) mod problems;

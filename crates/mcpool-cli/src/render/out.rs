@@ -8,17 +8,24 @@
     reason = "this is where the two streams are written"
 )]
 
+#[cfg(feature = "gateway")]
+mod aside;
+
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
     borrow::Cow,
     io::{self, IsTerminal as _, Write as _},
     sync::LazyLock,
 };
+#[cfg(feature = "gateway")]
+use std::{sync::OnceLock, time::Duration};
 
 use mcpool::{Masker, Raw, Sensitivity, Untrusted, clean_json, clean_json_pretty, clean_json_text};
 use serde::Serialize;
 use serde_json::Value;
 
+#[cfg(feature = "gateway")]
+use self::aside::Aside;
 use super::{pager, text::Text};
 use crate::exit::{Exit, Failure};
 use crate::text;
@@ -107,6 +114,35 @@ pub(crate) fn json_line(mut value: Value) -> Result<bool, Failure> {
 pub(crate) fn tell(text: &Text) {
     stderr(&net(text.as_str(), Styles::None));
 }
+
+/// Writes to standard error, for a program that serves meanwhile: does not wait until somebody
+/// reads it. What nobody reads is left out in the end.
+#[cfg(feature = "gateway")]
+pub(crate) fn tell_aside(text: &Text) {
+    static IS_WRITTEN: OnceLock<bool> = OnceLock::new();
+    let is_written = IS_WRITTEN.get_or_init(|| {
+        let write = || {
+            loop {
+                ASIDE.write_next(|text| stderr(&net(text.as_str(), Styles::None)));
+            }
+        };
+        let thread = std::thread::Builder::new().name("stderr".to_owned());
+        thread.spawn(write).is_ok()
+    });
+    match is_written {
+        true => ASIDE.push(text.clone()),
+        false => tell(text),
+    }
+}
+
+/// Waits until what was said so is written, but not longer than this.
+#[cfg(feature = "gateway")]
+pub(crate) fn settle(patience: Duration) {
+    ASIDE.settle(patience);
+}
+
+#[cfg(feature = "gateway")]
+static ASIDE: LazyLock<Aside> = LazyLock::new(Aside::new);
 
 /// Writes text to standard error that a renderer has coloured, and that holds the words of
 /// strangers only as [`line`](super::text::line) gives them.

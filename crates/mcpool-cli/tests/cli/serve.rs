@@ -151,6 +151,40 @@ fn a_key_is_shown_once_kept_as_its_hash_and_taken_away() {
     let left = std::fs::read_to_string(&file).unwrap();
     assert!(left.starts_with("# ours\nbob sha256:"), "{left}");
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    // A second key of one name is made when that is meant.
+    let add = |more: &[&str]| place.run(&[&["serve", "key", "add", "bob"], more].concat());
+    let refused = add(&[]);
+    assert_eq!(refused.code(), 2, "{}", refused.stdout());
+    assert!(
+        refused.stderr().contains("--another"),
+        "{}",
+        refused.stderr()
+    );
+    assert_eq!(add(&["--another"]).code(), 0);
+    let keys = place.run(&["serve", "key", "list", "--json"]).json(0);
+    assert_eq!(
+        keys["keys"],
+        json!([
+            {"name": "bob", "profile": null, "allows": "expires=2020-01-01T00:00:00Z",
+                "expires_at": "2020-01-01T00:00:00Z", "expired": true},
+            {"name": "bob", "profile": null, "allows": "everything", "expires_at": null,
+                "expired": false},
+        ])
+    );
+    let removed = place
+        .run(&["serve", "key", "remove", "bob", "--json"])
+        .json(0);
+    assert_eq!(removed["removed"], 2);
+    // A profile that does not exist gives nothing.
+    let place = Place::with(json!({}));
+    let config = json!({"mcpServers": {}, "profiles": {"p": {}}});
+    std::fs::write(place.path().join("servers.json"), config.to_string()).unwrap();
+    for (profile, is_known) in [("p", true), ("nope", false)] {
+        let run = place.run(&["serve", "key", "add", profile, "--profile", profile]);
+        assert_eq!(run.code(), 0);
+        let warned = run.stderr().contains("the config has no profile");
+        assert_eq!(warned, !is_known, "{}", run.stderr());
+    }
     let run = place.run(&["serve", "key", "add", "two words"]);
     assert_eq!(run.code(), 2);
 }
@@ -442,6 +476,38 @@ fn a_socket_is_its_users_alone_and_goes_with_the_program() {
     let status = until("it ends", || child.try_wait().unwrap());
     assert_eq!(status.code(), Some(143));
     assert!(!path.exists());
+}
+
+/// Standard error is a pipe that is full, and stays so.
+#[test]
+fn a_log_that_nobody_reads_holds_up_nobody() {
+    let place = Place::with(json!({"bad": {"command": "false"}}));
+    let mut command = place.command(&["serve", "--stdio"]);
+    let (unread, mut full) = std::io::pipe().unwrap();
+    let flags = |flags| nix::fcntl::fcntl(&full, nix::fcntl::FcntlArg::F_SETFL(flags)).unwrap();
+    flags(nix::fcntl::OFlag::O_NONBLOCK);
+    while (&full).write(&[b' '; 4096]).is_ok() {}
+    while (&full).write(b" ").is_ok() {}
+    flags(nix::fcntl::OFlag::empty());
+    full.flush().unwrap();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(full).spawn().unwrap();
+    let mut write = child.stdin.take().unwrap();
+    writeln!(write, "{}", initialize()).unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("serverInfo"));
+    // It waits for the server, of which there is something to say.
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    writeln!(write, "{list}").unwrap();
+    assert!(lines.next().unwrap().unwrap().contains("\"tools\""));
+    kill(
+        Pid::from_raw(child.id().try_into().unwrap()),
+        Signal::SIGTERM,
+    )
+    .unwrap();
+    let status = until("it ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(143));
+    drop(unread);
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn of_several_that_start_one_there_is_one_gateway() {
         let stderr = String::from_utf8_lossy(&done.stderr);
         assert!(done.status.success(), "{stderr}");
         let stdout = String::from_utf8_lossy(&done.stdout);
-        started += usize::from(stdout.starts_with("a gateway runs at "));
+        started += usize::from(stdout.starts_with("started a gateway, "));
     }
     assert_eq!(started, 1);
     adds(&home);
@@ -155,7 +155,8 @@ fn a_log_that_grows_is_begun_again_while_the_gateway_runs() {
     });
     assert_eq!(home.run(&["down"]).code(), 0);
     let last = std::fs::read_to_string(&log).unwrap();
-    assert!(last.contains("ending; requests that run"), "{last}");
+    // With nothing that runs nothing is waited for.
+    assert_eq!(last.lines().last(), Some("ending"), "{last}");
 }
 
 #[test]
@@ -191,7 +192,11 @@ fn commands_use_the_connections_of_a_gateway_that_runs() {
     let cold = pid(&home, &["call", "s", "t"]);
     let up = home.run(&["up"]);
     assert_eq!(up.code(), 0, "{}", up.stderr());
-    assert!(up.stdout().contains("a gateway runs at"), "{}", up.stdout());
+    assert!(
+        up.stdout().starts_with("started a gateway, process "),
+        "{}",
+        up.stdout()
+    );
     let socket = home.sockets().pop().unwrap();
     let mode =
         |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -259,6 +264,64 @@ fn another_config_has_another_gateway_and_a_broken_one_none() {
 }
 
 #[test]
+fn an_address_that_a_running_gateway_does_not_serve_is_not_promised() {
+    let home = Home::with(json!({"demo": good()}));
+    let up = home
+        .run(&["up", "--json", "--listen", "127.0.0.1:0"])
+        .json(0);
+    assert_eq!(up["started"], true);
+    let mcp = up["mcp"][0].as_str().unwrap();
+    let address = mcp.strip_prefix("http://").unwrap();
+    let address = address.strip_suffix("/mcp").unwrap();
+    assert_eq!(up["page"], json!([format!("http://{address}/")]));
+    assert!(std::net::TcpStream::connect(address).is_ok());
+    // The same again is what it is.
+    for listen in [address, "127.0.0.1:0"] {
+        let again = home.run(&["up", "--json", "--listen", listen]).json(0);
+        assert_eq!(
+            (&again["started"], &again["pid"]),
+            (&json!(false), &up["pid"])
+        );
+        assert_eq!(again["mcp"], up["mcp"]);
+    }
+    let other = home.run(&["up", "--listen", "127.0.0.1:1"]);
+    assert_eq!(other.code(), 2, "{}", other.stdout());
+    let said = other.stderr();
+    for words in ["does not listen on 127.0.0.1:1", address, "down` ends it"] {
+        assert!(said.contains(words), "{said}");
+    }
+    let down = home.run(&["down", "--json"]).json(0);
+    assert_eq!(down["ended"][0]["pid"], up["pid"]);
+    assert_eq!(home.run(&["down", "--json"]).json(0), json!({"ended": []}));
+    // One without an address serves its socket alone.
+    assert_eq!(home.run(&["up"]).code(), 0);
+    let other = home.run(&["up", "--listen", address]);
+    assert_eq!(other.code(), 2, "{}", other.stdout());
+    assert!(other.stderr().contains("on its socket alone"));
+}
+
+#[test]
+fn the_log_says_which_servers_do_not_come_up_and_that_a_config_is_not_used() {
+    let home = Home::with(json!({
+        "bad": {"command": "sh", "args": ["-c", "echo 'Error: TOKEN must be set' >&2; exit 3"]},
+    }));
+    let up = home.run(&["up", "--json"]).json(0);
+    let log = PathBuf::from(up["log"].as_str().unwrap());
+    let read = || std::fs::read_to_string(&log).unwrap();
+    until("the failure is said", || {
+        let said = read();
+        let is_said = said.contains("bad could not be connected (attempt 1): ");
+        (is_said && said.contains("Error: TOKEN must be set")).then_some(())
+    });
+    std::fs::write(home.0.path().join("servers.json"), "{").unwrap();
+    until("the config is refused", || {
+        read()
+            .contains("the changed config is not used")
+            .then_some(())
+    });
+}
+
+#[test]
 fn what_a_killed_gateway_leaves_is_in_nobodys_way() {
     let home = Home::with(json!({"demo": good()}));
     assert_eq!(home.run(&["up"]).code(), 0);
@@ -274,7 +337,7 @@ fn what_a_killed_gateway_leaves_is_in_nobodys_way() {
     assert!(socket.exists());
     let up = home.run(&["up"]);
     assert!(
-        up.stdout().contains("a gateway runs at"),
+        up.stdout().starts_with("started a gateway, process "),
         "{}{}",
         up.stdout(),
         up.stderr()

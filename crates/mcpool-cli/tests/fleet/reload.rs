@@ -57,7 +57,7 @@ async fn a_worker_follows_its_config() {
     let refused = |times: usize| {
         until("the config is refused", || {
             let log = worker.log();
-            let refused = log.matches("the config was not taken").count();
+            let refused = log.matches("the changed config is not used").count();
             (refused == times).then_some(log)
         })
     };

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `GET /api/v1/status` | every server, with how its calls go; the profiles; the workers of a fleet |
 //! | `GET /api/v1/servers/{server}/tools` | its tools as MCP lists them, and where to call them |
+//! | `GET /api/v1/servers/{server}/prompts`, `…/resources` | likewise |
 //! | `GET /api/v1/clients` | who is connected |
 //! | `GET /api/v1/events` | what happens from now on, as an event stream |
 //! | `POST /api/v1/servers/{server}/{action}` | `reconnect`, `probe`, `enable`, `disable` |
@@ -12,7 +13,7 @@
 //! Answers of a later version 1 may have further members. An error is `{"error": "…"}` with the
 //! status that fits.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -24,7 +25,7 @@ use axum::{
     },
 };
 use futures::{StreamExt as _, stream};
-use mcpool_core::{Raw, RawObject, Requester as _, ServerName, units};
+use mcpool_core::{EventKind, Raw, RawObject, Requester as _, ServerName, StderrLine, units};
 use mcpool_manager::{EventItem, Refresh, ServerHandle, ServerStatus};
 use serde::{Serialize, Serializer};
 use serde_json::json;
@@ -118,6 +119,8 @@ fn is_operator(front: &Front, visitor: &Visitor) -> bool {
 struct Server {
     #[serde(flatten)]
     status: ServerStatus,
+    /// Why it is not connected, in short.
+    why: Option<String>,
     calls: Calls,
     /// The instances that belong to one client each; with keys, each visitor sees its own.
     of_clients: Vec<Shown>,
@@ -130,6 +133,8 @@ struct Status<'a> {
     #[serde(serialize_with = "units::time")]
     since: std::time::SystemTime,
     pid: u32,
+    /// Where HTTP is served, for those who may change things.
+    listens: Vec<SocketAddr>,
     principal: Option<&'a str>,
     /// Whether this visitor may change things.
     operator: bool,
@@ -193,6 +198,7 @@ pub(super) async fn status(
         .map(|status| Server {
             calls: pulse.of(&status.name),
             of_clients: of_clients(&status.name),
+            why: status.last_error.as_ref().map(in_short),
             status,
         })
         .collect();
@@ -210,6 +216,10 @@ pub(super) async fn status(
         version: env!("CARGO_PKG_VERSION"),
         since: front.gateway.0.since,
         pid: std::process::id(),
+        listens: match everybody {
+            true => front.gateway.0.addresses.all(),
+            false => Vec::new(),
+        },
         principal: visitor.principal.as_deref(),
         operator: everybody,
         serves,
@@ -226,8 +236,40 @@ pub(super) async fn tools(
     place: Place,
     headers: HeaderMap,
 ) -> Answer {
-    let visitor = visitor(&front, place, &headers).await?;
-    let server = server(&front, &visitor, &name)?;
+    let (at, tools) = listed(&front, Listed::Tools, &name, place, &headers).await?;
+    Ok(Json(json!({ "at": at, "tools": tools })).into_response())
+}
+
+pub(super) async fn prompts(
+    State(front): State<Arc<Front>>,
+    Path(name): Path<String>,
+    place: Place,
+    headers: HeaderMap,
+) -> Answer {
+    let (at, prompts) = listed(&front, Listed::Prompts, &name, place, &headers).await?;
+    Ok(Json(json!({ "at": at, "prompts": prompts })).into_response())
+}
+
+pub(super) async fn resources(
+    State(front): State<Arc<Front>>,
+    Path(name): Path<String>,
+    place: Place,
+    headers: HeaderMap,
+) -> Answer {
+    let (at, resources) = listed(&front, Listed::Resources, &name, place, &headers).await?;
+    Ok(Json(json!({ "at": at, "resources": resources })).into_response())
+}
+
+/// What a server lists for this visitor, and where that is used.
+async fn listed(
+    front: &Front,
+    what: Listed,
+    name: &str,
+    place: Place,
+    headers: &HeaderMap,
+) -> Result<(String, Vec<Raw>), Refused> {
+    let visitor = visitor(front, place, headers).await?;
+    let server = server(front, &visitor, name)?;
     let catalog = &front.gateway.0.catalog;
     // Who sees a part of the pool calls there, by the names of the pool.
     let (scope, at) = match visitor.scope {
@@ -237,26 +279,36 @@ pub(super) async fn tools(
         }
         part => (part, "mcp".to_owned()),
     };
-    let list = catalog.list(Listed::Tools, &scope, &[]).await;
-    let mut tools = list
+    let list = catalog.list(what, &scope, &[]).await;
+    let mut entries = list
         .map_err(|error| failed(StatusCode::BAD_GATEWAY, fault::words(&error)))?
         .entries;
     if !matches!(scope, Scope::Server(_)) {
         let mut own = Vec::new();
-        for tool in tools {
-            let name = RawObject::parse(&tool).ok();
-            let name = name.and_then(|tool| tool.get("name")?.parse::<String>().ok());
-            let route = match name {
-                Some(name) => catalog.tool(&name, &scope).await,
-                None => None,
+        for entry in entries {
+            let member = match what {
+                Listed::Resources | Listed::Templates => "uri",
+                Listed::Tools | Listed::Prompts => "name",
             };
-            if route.is_some_and(|route| route.server == *server.server()) {
-                own.push(tool);
+            let key = RawObject::parse(&entry).ok();
+            let key = key.and_then(|entry| entry.get(member)?.parse::<String>().ok());
+            let of = match (what, key) {
+                (_, None) => None,
+                (Listed::Tools, Some(name)) => {
+                    catalog.tool(&name, &scope).await.map(|at| at.server)
+                }
+                (Listed::Prompts, Some(name)) => {
+                    catalog.prompt(&name, &scope).await.map(|at| at.server)
+                }
+                (_, Some(uri)) => catalog.resource(&uri, &scope).await,
+            };
+            if of.is_some_and(|of| of == *server.server()) {
+                own.push(entry);
             }
         }
-        tools = own;
+        entries = own;
     }
-    Ok(Json(json!({ "at": at, "tools": tools })).into_response())
+    Ok((at, entries))
 }
 
 pub(super) async fn clients(
@@ -303,7 +355,7 @@ pub(super) async fn events(
                     Some(server) => scope.covers(server),
                     None => scope == Scope::Pool,
                 };
-                let text = may_see.then(|| serde_json::to_string(event).ok()).flatten();
+                let text = may_see.then(|| happened(event)).flatten();
                 text.map(|text| Event::default().data(text))
             }
             // The reader was too slow, and is notified.
@@ -329,10 +381,39 @@ pub(super) async fn events(
         .into_response())
 }
 
+/// An event as it is sent: with `why`, in short, where it has an error.
+fn happened(event: &mcpool_core::Event) -> Option<String> {
+    let error = match &event.kind {
+        EventKind::ConnectFailed { error, .. }
+        | EventKind::HeartbeatMissed { error, .. }
+        | EventKind::CatalogStale { error } => Some(in_short(error)),
+        EventKind::Disconnected { error, .. } => error.as_ref().map(in_short),
+        // Where in the file it is stands among the causes.
+        EventKind::ConfigRejected { error } => Some(error.with_causes()),
+        _ => None,
+    };
+    let mut event = serde_json::to_value(event).ok()?;
+    if let (Some(error), Some(members)) = (error, event.as_object_mut()) {
+        members.insert("why".to_owned(), error.into());
+    }
+    Some(event.to_string())
+}
+
+/// An error without what was tried, and with the line of stderr that says most.
+fn in_short(error: &mcpool_core::Error) -> String {
+    match StderrLine::telling(error.stderr_tail()) {
+        Some(line) => format!("{}: {}", error.message(), line.text.trim()),
+        None => error.message().to_owned(),
+    }
+}
+
 /// What came of an action.
 #[derive(Serialize)]
 struct Done {
     ok: bool,
+    /// Why it was not done, in short.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
     #[serde(serialize_with = "said", skip_serializing_if = "Option::is_none")]
     error: Option<mcpool_core::Error>,
 }
@@ -386,7 +467,8 @@ pub(super) async fn act(
     if !is_operator(&front, &visitor) {
         return Err(failed(
             StatusCode::FORBIDDEN,
-            "this key may not change what others use too",
+            "this key or token is not an operator's: start the gateway with `--operator NAME` \
+             (`HttpOptions::with_operator`)",
         ));
     }
     let action = Action::named(&action)
@@ -403,7 +485,8 @@ pub(super) async fn act(
     });
     let error = done.err();
     let ok = error.is_none();
-    Ok(Json(Done { ok, error }).into_response())
+    let why = error.as_ref().map(in_short);
+    Ok(Json(Done { ok, why, error }).into_response())
 }
 
 /// Whether an action is meant by who sends it, and is no trick of another page: it must say that
@@ -413,7 +496,7 @@ fn meant(headers: &HeaderMap) -> Result<(), Refused> {
     if !headers::is_json(headers) {
         return Err(failed(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "an action is sent as application/json",
+            "send actions with `Content-Type: application/json`",
         ));
     }
     let host = headers

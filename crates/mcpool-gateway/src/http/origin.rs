@@ -31,13 +31,14 @@ impl Allowed {
                 .any(|allowed| *allowed == host || allowed == name)
     }
 
-    /// Whether a request with these headers may be served. Only browsers send an `Origin`.
-    fn request(&self, headers: &HeaderMap, authority: Option<&str>) -> bool {
+    /// The header for which a request may not be served, if there is one. Only browsers send an
+    /// `Origin`.
+    fn barred(&self, headers: &HeaderMap, authority: Option<&str>) -> Option<&'static str> {
         // One at most (RFC 9112, section 3.2), beside the URI, where HTTP/2 has it.
         let mut hosts = headers.get_all(header::HOST).iter();
         let host = match hosts.next().map(|host| host.to_str()) {
             Some(Ok(host)) => Some(host),
-            Some(Err(_)) => return false,
+            Some(Err(_)) => return Some("Host"),
             None => None,
         };
         if hosts.next().is_some()
@@ -46,16 +47,17 @@ impl Allowed {
                 .flatten()
                 .all(|host| self.host(host))
         {
-            return false;
+            return Some("Host");
         }
         let mut origins = headers.get_all(header::ORIGIN).iter();
-        origins.all(|origin| {
+        let is_allowed = origins.all(|origin| {
             let host = origin.to_str().ok().and_then(|origin| {
                 let rest = origin.strip_prefix("http://");
                 rest.or_else(|| origin.strip_prefix("https://"))
             });
             host.is_some_and(|host| self.host(host))
-        })
+        });
+        (!is_allowed).then_some("Origin")
     }
 }
 
@@ -69,7 +71,7 @@ fn name_of(host: &str) -> &str {
 
 /// The refusal of a request by a name that is not allowed.
 pub(super) fn refusal(front: &Front, request: &mut Request) -> Option<Response> {
-    let refused = |status, why| {
+    let refused = |status, why: &str| {
         let error = RpcError::new(RpcError::INVALID_REQUEST, why);
         Some(reply::refused(status, &Raw::null(), error))
     };
@@ -95,13 +97,12 @@ pub(super) fn refusal(front: &Front, request: &mut Request) -> Option<Response> 
         .uri()
         .authority()
         .map(|authority| authority.as_str());
-    match front.allowed.request(request.headers(), authority) {
-        true => None,
-        false => refused(
-            StatusCode::FORBIDDEN,
-            "this `Host` or `Origin` is not allowed here",
-        ),
-    }
+    let barred = front.allowed.barred(request.headers(), authority)?;
+    let why = format!(
+        "the {barred} of this request is not allowed here: name it with `--host` \
+         (`HttpOptions::with_host`) when the gateway is started"
+    );
+    refused(StatusCode::FORBIDDEN, &why)
 }
 
 #[cfg(test)]
@@ -113,7 +114,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        allowed.request(&map, None)
+        allowed.barred(&map, None).is_none()
     }
 
     #[test]
@@ -156,9 +157,10 @@ mod tests {
         ));
         let mut map = HeaderMap::new();
         map.append("host", "localhost".parse().unwrap());
-        assert!(allowed.request(&map, Some("localhost:1")));
-        assert!(!allowed.request(&map, Some("evil.example")));
-        assert!(!allowed.request(&HeaderMap::new(), Some("evil.example")));
+        assert_eq!(allowed.barred(&map, Some("localhost:1")), None);
+        for map in [map, HeaderMap::new()] {
+            assert_eq!(allowed.barred(&map, Some("evil.example")), Some("Host"));
+        }
     }
 
     #[test]
@@ -175,6 +177,9 @@ mod tests {
             "file://",
         ] {
             assert!(!from(origin), "{origin}");
+            let mut map = HeaderMap::new();
+            map.append("origin", origin.parse().unwrap());
+            assert_eq!(allowed.barred(&map, None), Some("Origin"));
         }
     }
 }

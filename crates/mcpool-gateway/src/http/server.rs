@@ -128,6 +128,8 @@ impl HttpServer {
         let places = Arc::new(Semaphore::new(self.max_connections));
         let mut connections = JoinSet::new();
         let ended = gateway.0.drain.ended();
+        let address = listener.local_addr().ok();
+        let _served = address.map(|address| gateway.0.addresses.add(address));
         loop {
             tokio::select! {
                 () = ended.cancelled() => break,

@@ -109,45 +109,57 @@ impl Front {
     /// What somebody is served who asks for this.
     fn scope(&self, asked: Scope, grant: Option<&Grant>) -> Result<Scope, Barred> {
         let of_grant = grant.and_then(Grant::profile);
-        let name = match (self.only.as_deref(), of_grant) {
+        let (who, name) = match (self.only.as_deref(), of_grant) {
             (None, None) => return Ok(asked),
-            (Some(only), Some(name)) if only != name => return Err(Barred::Elsewhere),
-            (Some(name), _) | (None, Some(name)) => name,
+            (Some(only), Some(name)) if only != name => {
+                return Err(Barred::Elsewhere(format!(
+                    "this key or token may use only the profile {name:?}, which this gateway does not \
+                     serve"
+                )));
+            }
+            (_, Some(name)) => ("this key or token may use", name),
+            (Some(name), None) => ("this gateway serves", name),
         };
         match (asked, self.profiles.get(name)) {
             (Scope::Pool, Some(profile)) => Ok(Scope::Profile(profile)),
             (Scope::Profile(asked), Some(_)) if asked.name() == name => Ok(Scope::Profile(asked)),
-            _ => Err(Barred::Elsewhere),
+            (_, Some(_)) => Err(Barred::Elsewhere(format!(
+                "{who} only the profile {name:?}"
+            ))),
+            (_, None) => Err(Barred::Elsewhere(format!(
+                "{who} only the profile {name:?}, and the config has no such profile"
+            ))),
         }
     }
 }
 
 /// Why somebody is not served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Barred {
     /// Nobody is known by the request.
     Unknown,
     /// Its token is not taken.
     Token(Refusal),
-    /// It is not what the key is for.
-    Elsewhere,
+    /// It is not what the key is for: in words.
+    Elsewhere(String),
 }
 
 impl Barred {
     pub(super) fn into_response(self, front: &Front, place: &Place) -> Response {
-        let (status, why) = match self {
+        let (status, why) = match &self {
             Self::Unknown => (StatusCode::UNAUTHORIZED, "a key or token is needed"),
-            Self::Token(Refusal::Invalid) => {
-                (StatusCode::UNAUTHORIZED, "this key or token is not good")
-            }
+            Self::Token(Refusal::Invalid) => (
+                StatusCode::UNAUTHORIZED,
+                "unknown, expired or revoked key or token",
+            ),
             Self::Token(Refusal::Scope) => (StatusCode::FORBIDDEN, "this token lacks a scope"),
             Self::Token(Refusal::Unavailable) => return reply::no_keys(),
-            Self::Elsewhere => (StatusCode::FORBIDDEN, "this is served to others"),
+            Self::Elsewhere(why) => (StatusCode::FORBIDDEN, why.as_str()),
         };
         let error = RpcError::new(RpcError::INVALID_REQUEST, why);
         let mut response = reply::refused(status, &Raw::null(), error);
-        let refusal = match self {
-            Self::Token(refusal) => Some(refusal),
+        let refusal = match &self {
+            Self::Token(refusal) => Some(*refusal),
             _ => None,
         };
         let challenge = match &front.oauth {
@@ -158,7 +170,7 @@ impl Barred {
             // RFC 6750, section 3.
             None => Some(HeaderValue::from_static("Bearer realm=\"mcpool\"")),
         };
-        if let Some(challenge) = challenge.filter(|_| self != Self::Elsewhere) {
+        if let Some(challenge) = challenge.filter(|_| !matches!(self, Self::Elsewhere(_))) {
             response
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, challenge);

@@ -180,8 +180,14 @@ async fn tools_are_listed_under_their_own_names_with_their_schemas() {
     let tools = list["tools"].as_array().unwrap();
     let echo = tools.iter().find(|tool| tool["name"] == "echo").unwrap();
     assert_eq!(echo["inputSchema"]["type"], "object");
+    for (kind, member) in [("prompts", "name"), ("resources", "uri")] {
+        let list = json_of(&served, &format!("/api/v1/servers/files/{kind}")).await;
+        assert_eq!(list["at"], "servers/files/mcp");
+        assert!(list[kind][0][member].is_string(), "{list}");
+    }
     for path in [
         "/api/v1/servers/none/tools",
+        "/api/v1/servers/none/prompts",
         "/api/v1/servers/a%2fb/tools",
         "/api/v2/status",
     ] {
@@ -208,6 +214,8 @@ async fn actions_change_the_pool_and_events_say_so() {
     assert_eq!(done, json!({"ok": true}));
     let status = json_of(&served, "/api/v1/status").await;
     assert_eq!(status["servers"][0]["enabled"], false);
+    let at = served.address.to_string();
+    assert_eq!(status["listens"], json!([at]));
     until(&mut stream, &mut seen, r#""to":"disabled""#).await;
     // A probe of what is disabled fails, and says why.
     let done: Value = act(&served, "/api/v1/servers/files/probe")
@@ -366,8 +374,25 @@ async fn a_key_of_a_profile_sees_its_part_alone() {
     assert_eq!(list["at"], "mcp");
     let tools = list["tools"].as_array().unwrap();
     assert_eq!((tools.len(), &tools[0]["name"]), (1, &json!("files__echo")));
-    let other = get("/api/v1/servers/notes/tools").await;
-    assert_eq!(other.status(), StatusCode::NOT_FOUND);
+    let list: Value = get("/api/v1/servers/files/resources")
+        .await
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(list["at"], "mcp");
+    assert!(list["resources"][0]["uri"].is_string(), "{list}");
+    for kind in ["tools", "prompts", "resources"] {
+        let other = get(&format!("/api/v1/servers/notes/{kind}")).await;
+        assert_eq!(other.status(), StatusCode::NOT_FOUND);
+    }
+    // What it may not have says what it may.
+    let refused = get("/servers/files/mcp").await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    let said: Value = refused.json().await.unwrap();
+    assert_eq!(
+        said["error"]["message"],
+        "this key or token may use only the profile \"reading\""
+    );
     // What happens at other servers is not shown either.
     let mut stream = get("/api/v1/events").await;
     let mut seen = String::new();
@@ -437,6 +462,17 @@ async fn a_browser_draws_the_page_and_no_markup_of_others() {
         dom.contains(">echo</span>"),
         "the tools are not there: {dom}"
     );
+    let url = format!("<code>{}</code>", served.url("/mcp"));
+    assert!(
+        dom.contains(&url),
+        "the URL for clients is not there: {dom}"
+    );
+    assert!(
+        dom.contains("Calls in the last 5 minutes: 0 (0 failed)"),
+        "{dom}"
+    );
+    assert!(dom.contains("<h3>Prompts ("), "{dom}");
+    assert!(dom.contains("<h3>Resources ("), "{dom}");
     assert!(dom.contains("&lt;img src=x onerror="), "{dom}");
     assert!(
         !dom.contains("<img src=x") && !dom.contains("<title>pwned"),

@@ -123,7 +123,7 @@ where
                     tracing::info!(file, "a changed file was read");
                 }
                 // Somebody has just changed it, and does not look into a log.
-                Err(failure) => out::tell(&text!(
+                Err(failure) => out::tell_aside(&text!(
                     "warning: {}; what was read before stays in use\n",
                     failure.message()
                 )),

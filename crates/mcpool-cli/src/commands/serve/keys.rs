@@ -12,9 +12,9 @@ use serde_json::json;
 
 use super::{Outcome, args::LimitFlags, files};
 use crate::{
-    config_files::user_file,
+    config_files::{find, loader, user_file},
     exit::{Exit, Failure},
-    global::parse_duration,
+    global::{Global, parse_duration},
     off_thread::off_thread,
     render::{out, table},
     text,
@@ -60,16 +60,19 @@ pub(crate) struct AddArgs {
     /// When it ends: a time from now ("90d") or a moment ("2027-01-01T00:00:00Z")
     #[arg(long, value_name = "TIME", value_parser = parse_expiry)]
     expires: Option<SystemTime>,
+    /// Make it although NAME has a key, which stays good: to replace that one without a break
+    #[arg(long)]
+    another: bool,
     #[command(flatten)]
     file: FileArgs,
 }
 
 /// Runs it.
-pub(super) async fn run(command: KeyCommand, json: bool) -> Outcome {
+pub(super) async fn run(global: &Global, command: KeyCommand) -> Outcome {
     match command {
-        KeyCommand::Add(args) => add(args, json).await,
-        KeyCommand::List(file) => list(file, json).await,
-        KeyCommand::Remove { name, file } => remove(name, file).await,
+        KeyCommand::Add(args) => add(global, args).await,
+        KeyCommand::List(file) => list(file, global.json).await,
+        KeyCommand::Remove { name, file } => remove(name, file, global.json).await,
     }
 }
 
@@ -86,7 +89,7 @@ impl FileArgs {
     }
 }
 
-async fn add(args: AddArgs, json: bool) -> Outcome {
+async fn add(global: &Global, args: AddArgs) -> Outcome {
     let refused = |error: mcpool::Error| Failure::usage(text!("{}", error.message()));
     let mut grant = Grant::new(&args.name).map_err(refused)?;
     if let Some(profile) = &args.profile {
@@ -107,10 +110,18 @@ async fn add(args: AddArgs, json: bool) -> Outcome {
     let (key, line) = AccessKeys::issue(&grant);
     let path = args.file.path()?;
     let file = path.clone();
-    off_thread(move || append(&path, &line)).await??;
-    if json {
-        out::document(&json!({"name": args.name, "key": key.expose()}))?;
-        return Ok(Exit::Good);
+    let name = (!args.another).then(|| args.name.clone());
+    off_thread(move || append(&path, &line, name.as_deref())).await??;
+    if let Some(profile) = &args.profile
+        && has_profile(global, profile).await == Some(false)
+    {
+        out::tell(&text!(
+            "warning: the config has no profile {}: nothing is served with this key until it has\n",
+            profile
+        ));
+    }
+    if global.json {
+        return out::document(&json!({"name": args.name, "key": key.expose(), "file": file}));
     }
     out::print_line(&text!("{}", key.expose()))?;
     out::tell(&text!(
@@ -121,56 +132,87 @@ async fn add(args: AddArgs, json: bool) -> Outcome {
     Ok(Exit::Good)
 }
 
+/// Whether the config has a profile; `None` where there is no config that can be read.
+async fn has_profile(global: &Global, profile: &str) -> Option<bool> {
+    let loader = loader(find(global).ok()?);
+    let loaded = off_thread(move || loader.load()).await.ok()?.ok()?;
+    let profiles = loaded.pool().profiles.as_ref();
+    Some(profiles.is_some_and(|profiles| profiles.keys().any(|name| name.as_str() == profile)))
+}
+
+/// What a key allows, in words.
+fn allowed(grant: &Grant) -> String {
+    let text = grant.to_string();
+    let words = text
+        .split_once(' ')
+        .map_or("everything", |(_, words)| words);
+    words.to_owned()
+}
+
 async fn list(file: FileArgs, json: bool) -> Outcome {
     let path = file.path()?;
     let grants = off_thread(move || files::access(&path, &files::read(&path)?)).await??;
     let grants = grants.grants();
-    let expires = |grant: &Grant| {
-        let at = grant.expires()?;
-        Some(humantime::format_rfc3339_seconds(at).to_string())
-    };
+    let is_expired = |grant: &Grant| grant.expires().is_some_and(|at| at <= SystemTime::now());
     if json {
         let keys = grants.iter().map(|grant| {
-            json!({"name": grant.name(), "profile": grant.profile(), "expires_at": expires(grant),
-                "allows": grant.to_string()})
+            let expires = grant.expires().map(humantime::format_rfc3339_seconds);
+            json!({"name": grant.name(), "profile": grant.profile(), "allows": allowed(grant),
+                "expires_at": expires.map(|at| at.to_string()), "expired": is_expired(grant)})
         });
-        out::document(&json!({ "keys": keys.collect::<Vec<_>>() }))?;
-        return Ok(Exit::Good);
+        return out::document(&json!({ "keys": keys.collect::<Vec<_>>() }));
     }
     let mut table = table::Table::new(&["NAME", "ALLOWS"]);
     for grant in &grants {
-        let text = grant.to_string();
-        let allows = text.split_once(' ').map_or("everything", |(_, rest)| rest);
-        let state = match grant.expires() {
-            Some(at) if at <= SystemTime::now() => format!("{allows} (expired)"),
-            _ => allows.to_owned(),
-        };
+        let mut state = allowed(grant);
+        if is_expired(grant) {
+            state.push_str(" (expired)");
+        }
         table.row([grant.name(), &state]);
     }
     out::print(&table.to_text_or(text!("there are no keys\n")))
 }
 
-async fn remove(name: String, file: FileArgs) -> Outcome {
+async fn remove(name: String, file: FileArgs, json: bool) -> Outcome {
     let path = file.path()?;
     let (shown, file) = (name.clone(), path.clone());
     let removed = off_thread(move || take_away(&path, &name)).await??;
-    if !removed {
+    if removed == 0 {
         return Err(
             Failure::usage(text!("there is no key of {} in {}", shown, file))
                 .with_hint(text!("`mcpool serve key list` shows whose there are")),
         );
     }
-    out::tell(&text!("{}: removed from {}\n", shown, file));
+    if json {
+        return out::document(&json!({"name": shown, "removed": removed, "file": file}));
+    }
+    let what = match removed {
+        1 => text!("removed from {}", file),
+        many => text!("{} keys removed from {}", many, file),
+    };
+    out::tell(&text!("{}: {}\n", shown, what));
     Ok(Exit::Good)
 }
 
-fn append(path: &Path, line: &str) -> Result<(), Failure> {
+/// Adds a line, unless there is one of this name.
+fn append(path: &Path, line: &str, alone: Option<&str>) -> Result<(), Failure> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|error| files::not_used(folder, &error))?;
     }
     let mut file = files::private(path)?;
     // What somebody wrote by hand may lack its last line break.
     let before = files::read(path)?;
+    let name = alone.filter(|name| before.lines().any(|line| is_of(line, name)));
+    if let Some(name) = name {
+        let hint = text!(
+            "`mcpool serve key remove {}` takes it away; with --another both are good, such as while \
+             one replaces the other",
+            name
+        );
+        return Err(
+            Failure::usage(text!("{} has a key already in {}", name, path)).with_hint(hint),
+        );
+    }
     let separator = if before.is_empty() || before.ends_with('\n') {
         ""
     } else {
@@ -180,15 +222,19 @@ fn append(path: &Path, line: &str) -> Result<(), Failure> {
         .map_err(|error| files::not_used(path, &error))
 }
 
-/// Writes the file without the lines of this name; whether there were any. Comments stay.
-fn take_away(path: &Path, name: &str) -> Result<bool, Failure> {
+/// Whether a line of the file is a key of this name.
+fn is_of(line: &str, name: &str) -> bool {
+    line.split_whitespace().next() == Some(name)
+}
+
+/// Writes the file without the lines of this name; how many there were. Comments stay.
+fn take_away(path: &Path, name: &str) -> Result<usize, Failure> {
     let text = files::read(path)?;
     // Nothing is lost of a file that is something else.
     files::access(path, &text)?;
-    let is_theirs = |line: &&str| line.split_whitespace().next() == Some(name);
-    let (theirs, others): (Vec<&str>, Vec<&str>) = text.lines().partition(is_theirs);
+    let (theirs, others): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| is_of(line, name));
     if theirs.is_empty() {
-        return Ok(false);
+        return Ok(0);
     }
     let rest: String = others.iter().map(|line| format!("{line}\n")).collect();
     let mut beside = path.as_os_str().to_owned();
@@ -201,7 +247,7 @@ fn take_away(path: &Path, name: &str) -> Result<bool, Failure> {
         .write_all(rest.as_bytes())
         .map_err(failed)?;
     std::fs::rename(&beside, path).map_err(failed)?;
-    Ok(true)
+    Ok(theirs.len())
 }
 
 fn parse_expiry(text: &str) -> Result<SystemTime, String> {

@@ -10,7 +10,7 @@ use mcpool::{
 };
 
 use super::{WorkerArgs, both_ways};
-use crate::{app::App, reload, render::out, text};
+use crate::{app::App, reload};
 
 /// What a change of the config is applied to.
 pub(super) struct Config<'a> {
@@ -30,11 +30,6 @@ impl Config<'_> {
                 Err(error) => Err(error),
             };
             if let Err(error) = applied {
-                // Somebody has just changed it, and does not look into a log.
-                out::tell(&text!(
-                    "warning: the config was not taken, and the servers stay as they are: {}\n",
-                    error.message()
-                ));
                 self.manager.config_rejected(&error);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use mcpool::{ServerStatus, StateKind};
+use mcpool::{ServerStatus, StateKind, StderrLine};
 use ratatui::{
     style::{Color, Modifier, Style},
     text::{Line, Span},
@@ -15,7 +15,6 @@ use crate::{
         text::{Text, line},
     },
     text,
-    verdict::telling_line,
 };
 
 /// The eight heights of a sparkline.
@@ -154,7 +153,7 @@ fn trouble(server: &ServerStatus, history: Option<&History>, now: SystemTime) ->
     };
     let known = history.and_then(|history| history.last_error.as_ref());
     let why = match (&server.last_error, known) {
-        (Some(error), _) => match telling_line(error.stderr_tail()) {
+        (Some(error), _) => match StderrLine::telling(error.stderr_tail()) {
             Some(line) => text!("{} ({})", line, error.message()),
             None => text!("{}", error.message()),
         },

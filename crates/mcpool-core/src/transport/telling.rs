@@ -1,21 +1,24 @@
 //! The line of a server's stderr that says why it ended. Pure.
 
-use mcpool::StderrLine;
+use super::StderrLine;
 
-/// The line of a server's stderr that says what is wrong: the first that begins as an error does,
-/// else the first that has such a word, else the last.
-pub(crate) fn telling_line(lines: &[StderrLine]) -> Option<&StderrLine> {
-    let best = lines
-        .iter()
-        .enumerate()
-        .filter(|(_, line)| !line.text.trim().is_empty())
-        .max_by_key(|(at, line)| {
-            let weight = weight(&line.text);
-            // Of two errors the first is the cause; of two lines that are none the last one.
-            let place = isize::try_from(*at).unwrap_or(isize::MAX);
-            (weight, if weight > 0 { -place } else { place })
-        });
-    best.map(|(_, line)| line)
+impl StderrLine {
+    /// The line of a server's stderr that says what is wrong: the first that begins as an error
+    /// does, else the first that has such a word, else the last. A guess.
+    #[must_use]
+    pub fn telling(lines: &[Self]) -> Option<&Self> {
+        let best = lines
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| !line.text.trim().is_empty())
+            .max_by_key(|(at, line)| {
+                let weight = weight(&line.text);
+                // Of two errors the first is the cause; of two lines that are none the last one.
+                let place = isize::try_from(*at).unwrap_or(isize::MAX);
+                (weight, if weight > 0 { -place } else { place })
+            });
+        best.map(|(_, line)| line)
+    }
 }
 
 /// How much a line looks like the cause of an end.
@@ -64,7 +67,7 @@ mod tests {
     }
 
     fn telling(text: &str) -> String {
-        telling_line(&lines(text)).unwrap().text.clone()
+        StderrLine::telling(&lines(text)).unwrap().text.clone()
     }
 
     #[test]
@@ -79,6 +82,6 @@ mod tests {
         let npm = "npm error code E404\nnpm error 404 Not Found\nnpm error A complete log";
         assert_eq!(telling(npm), "npm error code E404");
         assert_eq!(telling("starting\nlistening\n\n"), "listening");
-        assert!(telling_line(&[]).is_none());
+        assert!(StderrLine::telling(&[]).is_none());
     }
 }
