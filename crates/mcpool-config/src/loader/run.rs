@@ -12,10 +12,11 @@ use crate::{
     expand::{Consent, FileSource, InputSource, PlaceSource, Resolver, VariableSource},
     home::Home,
     hosts::{self, Folders},
+    inputs::InputDeclaration,
     merge::{Entry, Layer, merge},
     origin::{Fields, Origin, Scope},
     problem::{Problem, Severity},
-    reader::{self, InputDeclaration},
+    reader,
     settings::{ImportOrder, PoolSettings},
     source::{Source, Span},
 };
@@ -150,11 +151,12 @@ impl Load<'_> {
         let mut reading = reader::read(source, &root, dialect, workspace.as_deref());
         self.problems.append(&mut reading.problems);
         let base = directories::base(source, dialect, workspace.as_deref());
-        let inputs = std::mem::take(&mut reading.inputs);
+        let inputs = Arc::new(std::mem::take(&mut reading.inputs));
         let workspace = workspace.unwrap_or_else(|| base.clone());
         let places = directories::places(source, dialect, &self.folders, &workspace);
-        let home = Arc::new(Home::of(source, dialect, &base, &self.folders));
-        let sources = self.variable_sources(&base, places, inputs);
+        let home = Home::of(source, dialect, &base, &self.folders);
+        let home = Arc::new(home.with_inputs(Arc::clone(&inputs)));
+        let sources = self.variable_sources(&base, places, Arc::clone(&inputs));
         let imports = std::mem::take(&mut reading.imports);
         let start_in = directories::start_in(source, scope, &self.folders, &base);
         // Whose word it is that this is used: nobody's but the project's until somebody is asked.
@@ -171,6 +173,7 @@ impl Load<'_> {
             base: base.clone(),
             workspace,
             imported_by: imported_by.cloned(),
+            inputs,
         });
         let mut entries = Vec::with_capacity(reading.entries.len());
         for mut read in reading.entries {
@@ -269,7 +272,7 @@ impl Load<'_> {
         &self,
         base: &Path,
         places: PlaceSource,
-        inputs: HashMap<String, InputDeclaration>,
+        inputs: Arc<HashMap<String, InputDeclaration>>,
     ) -> Arc<[Arc<dyn VariableSource>]> {
         let mut sources = self.loader.sources.clone();
         sources.push(Arc::new(places));
