@@ -75,7 +75,11 @@ impl Entry {
 
 fn is_shell(command: &str) -> bool {
     let name = Path::new(command).file_stem();
-    name.is_some_and(|name| ["sh", "bash", "dash", "ksh", "zsh"].iter().any(|shell| name == *shell))
+    name.is_some_and(|name| {
+        ["sh", "bash", "dash", "ksh", "zsh"]
+            .iter()
+            .any(|shell| name == *shell)
+    })
 }
 
 /// Takes the defaults out that stand for what the host makes of an unset variable.

@@ -2,7 +2,9 @@
 
 use mcpool_core::{Error, ErrorKind, Result};
 use serde_json::Value as Json;
-use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value, value};
+use toml_edit::{
+    Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value, value,
+};
 
 use super::{Edit, to_value};
 

@@ -110,7 +110,12 @@ async fn an_unset_variable_is_an_error_in_the_copy() {
         settings.url.as_deref(),
         Some("https://example.org/${UNSET:-x}")
     );
-    let values: Vec<&str> = settings.headers.0.iter().map(|(_, value)| &**value).collect();
+    let values: Vec<&str> = settings
+        .headers
+        .0
+        .iter()
+        .map(|(_, value)| &**value)
+        .collect();
     assert_eq!(values, ["Bearer ${env:UNSET}", "$5 ${env:KEY}"]);
     let text = serde_json::json!({ "mcpServers": { "a": settings } }).to_string();
     let copy = entry(folder.path(), "own/mcp.json", &text);
