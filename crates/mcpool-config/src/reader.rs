@@ -8,6 +8,7 @@ mod oauth;
 mod policies;
 mod pool;
 mod process;
+mod profiles;
 mod transport;
 #[cfg(feature = "url")]
 mod url;
@@ -19,6 +20,8 @@ use std::{
     path::Path,
     sync::Arc,
 };
+
+pub(crate) use profiles::Named;
 
 use crate::{
     dialects::{self, Dialect, Found, Located, Place, Rules},
@@ -40,6 +43,8 @@ pub(crate) struct Reading {
     pub(crate) import_order: ImportOrder,
     pub(crate) pool: PoolSettings,
     pub(crate) inputs: HashMap<String, InputDeclaration>,
+    /// What the profiles name.
+    pub(crate) profiles: Vec<Named>,
 }
 
 /// One server of a document, read without an error.

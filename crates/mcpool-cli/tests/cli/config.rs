@@ -405,7 +405,7 @@ fn one_server_and_the_file_are_shown() {
     let broken = edit("sed -i s/command/comand/");
     assert_eq!(broken.code(), 2);
     let said = broken.stdout();
-    assert!(said.contains("0 good servers, 1 error,"), "{said}");
+    assert!(said.contains("1 good server, 1 error,"), "{said}");
     assert_eq!(edit("false").code(), 2);
     assert_eq!(edit("no-such-editor").code(), 2);
 }

@@ -34,6 +34,7 @@ pub(super) fn run(loader: &Loader) -> Result<Loaded> {
         sources: Vec::new(),
         documents: Vec::new(),
         by_scope: HashMap::new(),
+        profiles: Vec::new(),
     };
     for input in &loader.inputs {
         load.input(input)?;
@@ -71,6 +72,8 @@ struct Load<'a> {
     sources: Vec<Arc<Source>>,
     documents: Vec<Document>,
     by_scope: HashMap<Scope, Layer>,
+    /// What the profiles name that are the user's own.
+    profiles: Vec<reader::Named>,
 }
 
 impl Load<'_> {
@@ -226,6 +229,9 @@ impl Load<'_> {
         if scope != Scope::Import {
             self.imports(imports, reading.import_order, project.as_ref());
         }
+        if !matches!(scope, Scope::Project | Scope::Import) {
+            self.profiles.append(&mut reading.profiles);
+        }
         if scope == Scope::Project {
             for (field, reason) in reading.pool.take_what_is_the_users() {
                 let message = format!("`{field}` of a project's file is ignored: {reason}");
@@ -346,6 +352,18 @@ impl Load<'_> {
         let merged = scopes.iter().fold(Layer::default(), |below, scope| {
             merge(below, self.by_scope.remove(scope).unwrap_or_default())
         });
+        // One that has an error is spoken of already.
+        let spoilt: Vec<String> = self
+            .problems
+            .iter()
+            .filter(|problem| problem.is_error())
+            .filter_map(|problem| problem.server.clone())
+            .collect();
+        let names = merged.entries.iter().map(|entry| entry.name.as_str());
+        let known: Vec<&str> = names.chain(spoilt.iter().map(String::as_str)).collect();
+        for named in &self.profiles {
+            self.problems.extend(named.problems(&known));
+        }
         Loaded::new(merged, self.problems, self.sources, self.documents)
     }
 }
