@@ -190,9 +190,9 @@ impl Named {
             Some(servers) => servers.iter().map(|(name, _)| name.as_str()).collect(),
             None => known.to_vec(),
         };
-        // The pool shortens long names, and tells equal ones apart in a way of its own.
+        // The pool shortens long names, and marks equal ones in a way of its own.
         let is_plain = |name: &str| {
-            name.len() <= MAX_PLAIN
+            name.len() <= PLAIN_NAME
                 && name
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
@@ -224,7 +224,7 @@ impl Named {
 }
 
 /// How long the name of a server may be that begins its tools' names as it is.
-const MAX_PLAIN: usize = 20;
+const PLAIN_NAME: usize = 20;
 
 fn names(node: &Node) -> Option<Vec<String>> {
     if !matches!(node.value, Value::Array(_)) {
