@@ -298,12 +298,12 @@ impl FromStr for Dialect {
             .ok_or_else(|| {
                 let names: Vec<&str> = Self::ALL.iter().map(|dialect| dialect.as_str()).collect();
                 let hint = match nearest(name, names.iter().copied()) {
-                    Some(near) => format!("did you mean {near:?}?"),
-                    None => format!("known: {}", names.join(", ")),
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("it knows {}", names.join(", ")),
                 };
                 Error::new(
                     ErrorKind::InvalidArgument,
-                    format!("{name:?} is not a config dialect; {hint}"),
+                    format!("{name:?} is not a host that mcpool knows; {hint}"),
                 )
             })
     }

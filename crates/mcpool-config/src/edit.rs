@@ -12,6 +12,7 @@ use mcpool_files::Locks;
 use crate::{
     dialects::{self, Dialect},
     document::{self, Format, Node},
+    inputs::InputDeclaration,
     loader::MAX_BYTES,
     settings::ServerSettings,
     source::Source,
@@ -45,12 +46,21 @@ pub enum Edit {
         /// Which.
         enabled: bool,
     },
+    /// Adds an input at the end. One that is there already stays.
+    AddInput {
+        /// Its identifier.
+        id: String,
+        /// How it is asked for. It is an error when another is there.
+        declaration: Box<InputDeclaration>,
+    },
 }
 
 impl Edit {
+    /// The name of the server, or the identifier of the input.
     fn name(&self) -> &str {
         match self {
             Self::Add { name, .. } | Self::Remove { name } | Self::SetEnabled { name, .. } => name,
+            Self::AddInput { id, .. } => id,
         }
     }
 }
@@ -86,6 +96,11 @@ fn edit_source(text: &str, format: Format, path: Option<&Path>, edits: &[Edit]) 
         }
         let root = parse(&body, format, path)?;
         check_ours(&root, format, path)?;
+        if let Edit::AddInput { id, declaration } = edit
+            && has_input(&root, id, declaration)?
+        {
+            continue;
+        }
         check_present(&root, edit)?;
         body = match format {
             Format::Json => json::apply(&body, edit)?,
@@ -202,6 +217,19 @@ fn servers_key(root: &Node) -> &'static str {
     }
 }
 
+/// Whether an input is there already.
+fn has_input(root: &Node, id: &str, declaration: &InputDeclaration) -> Result<bool> {
+    let inputs = root.get("inputs").map(InputDeclaration::read_all);
+    match inputs.unwrap_or_default().get(id) {
+        Some(known) if known == declaration => Ok(true),
+        Some(_) => Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("the file declares the input {id:?} already, in another way"),
+        )),
+        None => Ok(false),
+    }
+}
+
 fn check_present(root: &Node, edit: &Edit) -> Result<()> {
     let servers = root.get(servers_key(root));
     let present = servers.is_some_and(|servers| servers.get(edit.name()).is_some());
@@ -254,6 +282,7 @@ fn verify(text: &str, format: Format, edit: &Edit) -> Result<()> {
         .get(servers_key(&root))
         .and_then(|servers| servers.get(edit.name()));
     let holds = match edit {
+        Edit::AddInput { id, declaration } => has_input(&root, id, declaration)?,
         Edit::Add { .. } => server.is_some(),
         Edit::Remove { .. } => server.is_none(),
         Edit::SetEnabled { enabled, .. } => server.is_some_and(|server| {

@@ -67,6 +67,10 @@ pub struct Provenance {
     pub source: String,
 }
 
+/// What to do about an input that has no value.
+pub(crate) const INPUT_ADVICE: &str =
+    "use a variable (`${env:NAME}`), or give the input a `default`";
+
 /// A variable that is not set.
 pub(crate) struct Missing {
     pub(crate) reference: Reference,
@@ -272,7 +276,9 @@ impl Resolver {
             }
             for reference in needed {
                 let ours = matches!(reference.scheme.as_deref(), None | Some("env" | "file"));
-                let mut value = (!ours).then(|| Secret::new(""));
+                let is_input = reference.scheme.as_deref() == Some("input");
+                let is_given = !ours && (!is_input || self.may_give(&reference));
+                let mut value = is_given.then(|| Secret::new(""));
                 for source in self
                     .sources
                     .iter()
@@ -299,6 +305,12 @@ impl Resolver {
                     })
             })
             .collect()
+    }
+
+    /// Whether a source may have a value for this.
+    fn may_give(&self, reference: &Reference) -> bool {
+        let mut sources = self.sources.iter();
+        sources.any(|source| source.may_give(reference))
     }
 
     /// Asks the sources for what is needed. A default that is not needed is not asked for: each
@@ -380,42 +392,52 @@ impl Resolver {
             .unwrap_or_default()
     }
 
-    /// One error for all missing variables.
+    /// One error for all that has no value.
     fn unresolved(&self, missing: &[(Reference, String)]) -> Error {
-        let mut names: Vec<&Reference> = Vec::new();
+        let mut inputs: Vec<&Reference> = Vec::new();
+        let mut variables: Vec<&Reference> = Vec::new();
         for (reference, _) in missing {
+            let names = match reference.scheme.as_deref() {
+                Some("input") => &mut inputs,
+                _ => &mut variables,
+            };
             if !names.contains(&reference) {
                 names.push(reference);
             }
         }
-        let list: Vec<String> = names
-            .iter()
-            .map(|name| {
+        let list = |names: &[&Reference]| {
+            let with_places = names.iter().map(|name| {
                 let places: Vec<String> = missing
                     .iter()
                     .filter(|(reference, _)| reference == *name)
                     .map(|(_, field)| format!("{field}{}", self.place_of(field)))
                     .collect();
                 format!("${{{name}}} in {}", places.join(" and "))
-            })
-            .collect();
-        let what = if names.len() == 1 {
-            "a variable is not set"
-        } else {
-            "variables are not set"
+            });
+            with_places.collect::<Vec<_>>().join(", ")
         };
-        let advice = match names.first().filter(|_| self.defaults_known) {
-            Some(first) => format!(", or give a default as in ${{{first}:-default}}"),
-            None => String::new(),
-        };
-        Error::new(
-            ErrorKind::Unresolved,
-            format!(
-                "{what}: {}; set {}{advice}",
-                list.join(", "),
-                if names.len() == 1 { "it" } else { "them" },
-            ),
-        )
+        let mut messages = Vec::new();
+        if let Some(first) = variables.first() {
+            let (what, them) = match variables.len() {
+                1 => ("a variable is not set", "it"),
+                _ => ("variables are not set", "them"),
+            };
+            let advice = match self.defaults_known {
+                true => format!(", or give a default as in ${{{first}:-default}}"),
+                false => String::new(),
+            };
+            let variables = list(&variables);
+            messages.push(format!("{what}: {variables}; set {them}{advice}"));
+        }
+        if let Some(first) = inputs.first() {
+            let why = match self.may_give(first) {
+                true => "no answer was given for",
+                false => "nobody can be asked here for",
+            };
+            let inputs = list(&inputs);
+            messages.push(format!("{why} {inputs}; {INPUT_ADVICE}"));
+        }
+        Error::new(ErrorKind::Unresolved, messages.join("; "))
     }
 
     /// `~` and relative paths, once their placeholders are filled in.

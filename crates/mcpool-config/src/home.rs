@@ -1,14 +1,19 @@
-//! What a file gives to its entries by where it lies.
+//! What a file gives to its entries beside their own text.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::{
     dialects::{Dialect, Folder},
     hosts::{self, Folders},
+    inputs::InputDeclaration,
     source::Source,
 };
 
-/// What a file gives to its entries by where it lies, for copies of them elsewhere.
+/// What a file gives to its entries beside their own text, for copies of them elsewhere.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Home {
     /// Where relative paths begin.
@@ -19,6 +24,8 @@ pub(crate) struct Home {
     pub(crate) data: Vec<(&'static str, PathBuf)>,
     /// Whether the path says whose project it is, so that processes start there.
     pub(crate) is_of_project: bool,
+    /// The inputs that it declares.
+    pub(crate) inputs: Arc<HashMap<String, InputDeclaration>>,
 }
 
 impl Home {
@@ -53,7 +60,13 @@ impl Home {
             places,
             data,
             is_of_project: project.is_some(),
+            inputs: Arc::default(),
         }
+    }
+
+    pub(crate) fn with_inputs(mut self, inputs: Arc<HashMap<String, InputDeclaration>>) -> Self {
+        self.inputs = inputs;
+        self
     }
 }
 

@@ -45,6 +45,7 @@ mod excerpt;
 mod expand;
 mod home;
 mod hosts;
+mod inputs;
 #[cfg(feature = "edit")]
 mod install;
 mod loader;
@@ -78,6 +79,7 @@ pub use expand::{
     Resolver, VariableSource,
 };
 pub use hosts::{Folders, HostFile, find, host_files};
+pub use inputs::InputDeclaration;
 #[cfg(feature = "edit")]
 pub use install::{HostServer, HostWriter, read_host_file, write_host_file};
 pub use loader::{Loaded, Loader};
@@ -87,7 +89,6 @@ pub use portable::Portable;
 pub use problem::{Problem, Severity, nearest};
 pub use problem_summary::ProblemSummary;
 pub use problems::Problems;
-pub use reader::InputDeclaration;
 #[cfg(feature = "schema")]
 pub use schema::json_schema;
 pub use source::{Position, Source, Span};

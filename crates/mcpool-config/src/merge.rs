@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use mcpool_core::{ServerName, ServerSpec};
 
 use crate::{
-    expand::Resolver,
+    expand::{INPUT_ADVICE, Resolver},
     origin::Origin,
     problem::Problem,
     settings::{PoolSettings, ServerSettings},
@@ -36,8 +36,9 @@ impl Entry {
         self.resolver.as_deref()
     }
 
-    /// Which variables are not set now: a warning for each, at its place. Asks the environment
-    /// and files, never a person, a downstream source or a helper.
+    /// Which variables are not set now, and which inputs have no default and nobody to be asked:
+    /// a warning for each, at its place. Asks the environment and files, never a person, a
+    /// downstream source or a helper.
     pub async fn missing_variables(&self) -> Vec<Problem> {
         let Some(resolver) = &self.resolver else {
             return Vec::new();
@@ -47,18 +48,26 @@ impl Entry {
             .await
             .into_iter()
             .map(|missing| {
-                let mut problem = Problem::warning(
-                    "unset-variable",
-                    format!("`{}`: ${{{}}} is not set", missing.field, missing.reference),
-                )
-                .label("not set now")
-                .help(match resolver.defaults_known() {
-                    true => format!(
-                        "set it before connecting, or give a default: ${{{}:-default}}",
-                        missing.reference
-                    ),
-                    false => "set it before connecting".to_owned(),
-                });
+                let (field, reference) = (&missing.field, &missing.reference);
+                let mut problem = match reference.scheme.as_deref() {
+                    Some("input") => Problem::warning(
+                        "unanswered-input",
+                        format!("`{field}`: nobody can be asked for ${{{reference}}}, and it has no default"),
+                    )
+                    .label("has no value")
+                    .help(INPUT_ADVICE),
+                    _ => Problem::warning(
+                        "unset-variable",
+                        format!("`{field}`: ${{{reference}}} is not set"),
+                    )
+                    .label("not set now")
+                    .help(match resolver.defaults_known() {
+                        true => format!(
+                            "set it before connecting, or give a default: ${{{reference}:-default}}"
+                        ),
+                        false => "set it before connecting".to_owned(),
+                    }),
+                };
                 problem.server = Some(self.name.to_string());
                 problem.span = missing.span;
                 problem

@@ -1,12 +1,13 @@
 //! An entry as it can stand in any file: what only its own file can mean is written out.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use crate::{
     home::Home,
+    inputs::{self, InputDeclaration},
     merge::Entry,
     settings::{OAuthSettings, ServerSettings},
-    template::{Reference, Syntax, Template},
+    template::{Reference, Syntax, Template, WhenUnset},
 };
 
 /// The settings of an entry for another file.
@@ -18,6 +19,8 @@ pub struct Portable {
     pub settings: ServerSettings,
     /// The fields that were changed for it: `cwd`, `env_file`, `args[0]` …
     pub changed: Vec<String>,
+    /// The inputs that the settings ask for, as the entry's own file declares them.
+    pub inputs: BTreeMap<String, InputDeclaration>,
 }
 
 impl Entry {
@@ -27,10 +30,16 @@ impl Entry {
         let mut portable = Portable {
             settings: self.settings.clone(),
             changed: Vec::new(),
+            inputs: BTreeMap::new(),
         };
         if let Some(resolver) = self.resolver() {
             let home = resolver.home_of_file();
-            let Portable { settings, changed } = &mut portable;
+            let Portable {
+                settings,
+                changed,
+                inputs,
+            } = &mut portable;
+            *inputs = inputs::asked_for(settings, &home.inputs);
             places(settings, &mut |field, text| {
                 fill_in(field, text, home, changed)
             });
@@ -41,8 +50,44 @@ impl Entry {
                 settings.cwd = Some(crate::template::escape(&home.base.to_string_lossy()));
                 changed.push("cwd".to_owned());
             }
+            if self.keeps_unset_placeholders() {
+                let is_shell = settings.command.as_deref().is_some_and(is_shell);
+                let own: Vec<String> = settings.env.keys().cloned().collect();
+                places(settings, &mut |field, text| {
+                    // What a shell is given may be a variable of its own, and what the entry sets
+                    // is for the program to fill in.
+                    let is_arg = field.starts_with("args[");
+                    let is_ours = |name: &String| !(is_arg && (is_shell || own.contains(name)));
+                    let_it_fail(text, &|reference| is_ours(&reference.name));
+                });
+            }
         }
         portable
+    }
+
+    /// Whether the host passes on the placeholder of an unset variable as it stands, which no
+    /// server understands. In a file of ours that is an error that names the variable.
+    fn keeps_unset_placeholders(&self) -> bool {
+        let dialect = self.origin.dialect;
+        dialect.is_some_and(|dialect| dialect.rules().syntax.when_unset == WhenUnset::KeepLiteral)
+    }
+}
+
+fn is_shell(command: &str) -> bool {
+    let name = Path::new(command).file_stem();
+    name.is_some_and(|name| {
+        ["sh", "bash", "dash", "ksh", "zsh"]
+            .iter()
+            .any(|shell| name == *shell)
+    })
+}
+
+/// Takes the defaults out that stand for what the host makes of an unset variable.
+fn let_it_fail(text: &mut String, is_ours: &dyn Fn(&Reference) -> bool) {
+    if let Ok(mut template) = Template::parse(text, Syntax::native())
+        && template.drop_defaults_of_themselves(is_ours)
+    {
+        *text = template.to_native(WhenUnset::Fail);
     }
 }
 

@@ -64,6 +64,9 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// The code of an error that costs a profile and nothing else.
+    pub(crate) const WRONG_PROFILE: &str = "wrong-profile";
+
     pub(crate) fn new(severity: Severity, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             severity,
@@ -115,10 +118,11 @@ impl Problem {
         self.severity == Severity::Error
     }
 
-    /// Whether it is an error that spoils a whole file rather than one server's entry.
+    /// Whether it is an error that spoils a whole file rather than one server's entry or one
+    /// profile.
     #[must_use]
     pub fn spoils_file(&self) -> bool {
-        self.is_error() && self.server.is_none()
+        self.is_error() && self.server.is_none() && self.code != Self::WRONG_PROFILE
     }
 }
 

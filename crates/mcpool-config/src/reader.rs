@@ -8,6 +8,7 @@ mod oauth;
 mod policies;
 mod pool;
 mod process;
+mod profiles;
 mod transport;
 #[cfg(feature = "url")]
 mod url;
@@ -20,9 +21,12 @@ use std::{
     sync::Arc,
 };
 
+pub(crate) use profiles::Named;
+
 use crate::{
     dialects::{self, Dialect, Found, Located, Place, Rules},
     document::{Member, Node, Value},
+    inputs::InputDeclaration,
     origin::{Fields, Origin},
     problem::{Problem, nearest},
     settings::{ImportOrder, PoolSettings, ServerSettings},
@@ -39,6 +43,8 @@ pub(crate) struct Reading {
     pub(crate) import_order: ImportOrder,
     pub(crate) pool: PoolSettings,
     pub(crate) inputs: HashMap<String, InputDeclaration>,
+    /// What the profiles name.
+    pub(crate) profiles: Vec<Named>,
 }
 
 /// One server of a document, read without an error.
@@ -56,18 +62,6 @@ pub(crate) struct Optional<P> {
     pub(crate) place: P,
     /// What then stands there, in words.
     pub(crate) becomes: &'static str,
-}
-
-/// How an input is asked for: VS Code's `inputs`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct InputDeclaration {
-    /// What the person is asked.
-    pub description: Option<String>,
-    /// What stands there when nothing is typed.
-    pub default: Option<String>,
-    /// Whether what is typed must not be shown.
-    pub password: bool,
 }
 
 /// Reads a whole document.
@@ -108,7 +102,7 @@ pub(crate) fn read(
         .get("inputs")
         .or_else(|| root.get("mcp").and_then(|mcp| mcp.get("inputs")));
     if let Some(inputs) = inputs {
-        out.inputs = read_inputs(inputs);
+        out.inputs = InputDeclaration::read_all(inputs);
     }
     not_read(source, root, dialect, &located, &mut out.problems);
     for (first, second) in duplicate_entries(&located.entries) {
@@ -287,26 +281,6 @@ fn duplicate_members(members: &[Member]) -> Vec<(&Member, &Member)> {
         }
     }
     pairs
-}
-
-fn read_inputs(node: &Node) -> HashMap<String, InputDeclaration> {
-    node.items()
-        .iter()
-        .filter_map(|item| {
-            let text = |key| item.get(key).and_then(Node::as_str).map(str::to_owned);
-            Some((
-                text("id")?,
-                InputDeclaration {
-                    description: text("description"),
-                    default: text("default"),
-                    password: matches!(
-                        item.get("password").map(|node| &node.value),
-                        Some(Value::Bool(true))
-                    ),
-                },
-            ))
-        })
-        .collect()
 }
 
 /// What stands beside the servers in our own format.

@@ -85,6 +85,20 @@ impl Syntax {
         Self::native().without_dollar_dollar()
     }
 
+    /// Everything that a host may know.
+    const fn of_any_host() -> Self {
+        Self {
+            dollar_brace: true,
+            dollar_dollar: false,
+            bare_dollar: true,
+            percent: true,
+            bare_brace: true,
+            dollar_env: true,
+            secrets: true,
+            when_unset: WhenUnset::KeepLiteral,
+        }
+    }
+
     /// Only `{env:V}` and `{file:p}`.
     pub(crate) const fn bare_brace() -> Self {
         let mut syntax = Self::none();
@@ -322,6 +336,26 @@ impl Template {
         self
     }
 
+    /// Takes away each default of these references that is the placeholder itself as text, in the
+    /// syntax of any host; `false` when there is none.
+    pub(crate) fn drop_defaults_of_themselves(&mut self, of: &dyn Fn(&Reference) -> bool) -> bool {
+        let mut any = false;
+        for part in &mut self.parts {
+            if let Part::Placeholder(placeholder) = part {
+                let is_meant = placeholder.alternatives.iter().all(
+                    |alternative| matches!(alternative, Alternative::Reference(reference) if of(reference)),
+                );
+                if is_meant && placeholder.has_itself_as_default() {
+                    placeholder.default = None;
+                    any = true;
+                } else if let Some(default) = &mut placeholder.default {
+                    any |= default.drop_defaults_of_themselves(of);
+                }
+            }
+        }
+        any
+    }
+
     /// The references that have nothing to fall back on.
     pub(crate) fn bare_references(&self) -> Vec<Reference> {
         self.parts
@@ -409,6 +443,16 @@ fn escape_into(out: &mut String, text: &str) {
 }
 
 impl Placeholder {
+    fn has_itself_as_default(&self) -> bool {
+        let Some([Part::Literal(text)]) = self.default.as_ref().map(|d| d.parts.as_slice()) else {
+            return false;
+        };
+        let template = Template::parse(text, Syntax::of_any_host());
+        let parts = template.map(|template| template.parts).unwrap_or_default();
+        matches!(parts.as_slice(), [Part::Placeholder(inner)]
+            if inner.default.is_none() && inner.alternatives == self.alternatives)
+    }
+
     fn show(&self, out: &mut String, replacement: &str) {
         let has_value = self
             .alternatives
@@ -453,11 +497,17 @@ impl Placeholder {
             .alternatives
             .iter()
             .any(|alternative| matches!(alternative, Alternative::Value(_)));
+        // An input is asked for, and is not a variable that may be unset.
+        let is_input = self.alternatives.iter().any(|alternative| {
+            matches!(alternative, Alternative::Reference(reference)
+                if reference.scheme.as_deref() == Some("input"))
+        });
         match (&self.default, when_unset) {
             (Some(default), _) => {
                 out.push_str(if self.default_when_empty { ":-" } else { "-" });
                 out.push_str(&default.to_native(when_unset));
             }
+            (None, _) if is_input => {}
             (None, WhenUnset::KeepLiteral) if !has_value => {
                 out.push_str(":-");
                 escape_into(out, &self.written);

@@ -32,16 +32,6 @@ use crate::{
 
 const DPOP_NONCE: &str = "dpop-nonce";
 
-/// Headers whose reader may do what their sender may.
-const CREDENTIALS: &[&str] = &[
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "x-api-key",
-    "api-key",
-    "x-auth-token",
-];
-
 /// After how many refusals the authenticator is asked no more. One request may need each of: a
 /// first token, a DPoP nonce, a renewed token, more scope.
 const MAX_REFUSALS: u32 = 4;
@@ -152,7 +142,9 @@ impl HttpPeer {
                 leaves_in_the_open(&settings, &url) && !spec.allow_cleartext_credentials;
             let authorizes = !url.username().is_empty()
                 || url.password().is_some()
-                || CREDENTIALS.iter().any(|name| headers.contains_key(*name));
+                || HttpSpec::CREDENTIAL_HEADERS
+                    .iter()
+                    .any(|name| headers.contains_key(*name));
             if in_the_open && authorizes {
                 return Err(cleartext(&url));
             }

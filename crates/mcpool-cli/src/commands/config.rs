@@ -2,6 +2,7 @@
 
 mod edit;
 mod import;
+pub(super) mod inputs;
 mod place;
 mod trust;
 
@@ -141,16 +142,22 @@ async fn check(app: &App, read: &ReadArgs) -> Outcome {
         }))?;
     } else {
         problems::print(&found.iter().collect::<Vec<_>>());
-        let files = loaded.sources().iter();
-        out::print(&text!(
-            "{}: {}, {}, {}\n",
-            Text::join(files.map(|source| text!("{}", source.name())), ", "),
-            problems::counted(loaded.servers.len(), "good server"),
-            problems::counted(errors, "error"),
-            problems::counted(warnings, "warning"),
-        ))?;
+        out::print(&summary(&loaded, &found))?;
     }
     Ok(if good { Exit::Good } else { Exit::Usage })
+}
+
+/// The files, and how many good servers, errors and warnings there are.
+fn summary(loaded: &Loaded, found: &[Problem]) -> Text {
+    let count = |severity: Severity| found.iter().filter(|p| p.severity == severity).count();
+    let files = loaded.sources().iter();
+    text!(
+        "{}: {}, {}, {}\n",
+        Text::join(files.map(|source| text!("{}", source.name())), ", "),
+        problems::counted(loaded.servers.len(), "good server"),
+        problems::counted(count(Severity::Error), "error"),
+        problems::counted(count(Severity::Warning), "warning"),
+    )
 }
 
 async fn show(app: &App, read: &ReadArgs, origins: bool) -> Outcome {
@@ -204,34 +211,41 @@ fn report(loaded: &Loaded) {
 }
 
 fn show_table(loaded: &Loaded, shown: &serde_json::Value, origins: bool) -> Outcome {
-    let mut heads = vec!["server", "transport", "enabled", "reached by"];
-    if origins {
-        heads.push("from");
-    }
-    let mut table = Table::new(&heads);
+    let mut table = Table::new(&["server", "transport", "enabled", "reached by"]);
+    let mut from = Text::default();
     for entry in loaded.entries() {
         let server = &shown["servers"][entry.name.as_str()];
         let text = |field: &str| server[field].as_str().unwrap_or_default().to_owned();
         let enabled = if entry.spec.enabled { "yes" } else { "no" };
-        let mut row = vec![
-            entry.name.to_string(),
-            text("transport"),
-            enabled.to_owned(),
-            config_files::reached_by(server),
-        ];
+        table.row([
+            entry.name.as_str(),
+            &text("transport"),
+            enabled,
+            &config_files::reached_by(server),
+        ]);
         if origins {
-            let mut from = format!("{} ({})", entry.origin, entry.origin.scope);
-            for shadowed in &entry.shadowed {
-                from.push_str(&format!("; hides {shadowed}"));
-            }
-            for (field, span) in entry.origin.fields() {
-                from.push_str(&format!("; {field}: {span}"));
-            }
-            row.push(from);
+            from.push(&where_from(entry));
         }
-        table.row(row.iter().map(String::as_str));
     }
-    out::print(&table.to_text())
+    out::print(&text!("{}{}", table.to_text(), from))
+}
+
+/// The place of an entry, of what it hides, and of each of its fields, one on a line.
+fn where_from(entry: &config::Entry) -> Text {
+    let origin = &entry.origin;
+    let mut text = text!(
+        "\n{}: {} ({})\n",
+        entry.name,
+        origin.to_string(),
+        origin.scope.as_str()
+    );
+    for hidden in &entry.shadowed {
+        text.push(&text!("  hides {}\n", hidden.to_string()));
+    }
+    for (field, place) in origin.fields() {
+        text.push(&text!("  {}: {}\n", field, place.to_string()));
+    }
+    text
 }
 
 async fn find(app: &App) -> Outcome {

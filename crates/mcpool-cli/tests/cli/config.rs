@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Place, good};
 
@@ -67,6 +67,12 @@ fn show_gives_the_canonical_form_without_secrets() {
     assert_eq!(servers["c"]["origin"]["scope"], "named");
     let table = place.run(&["config", "show", "--origins"]);
     assert_eq!(table.code(), 0);
+    let places = table.stdout();
+    let of_c = "\nc: servers.json:1:";
+    assert!(
+        places.contains(of_c) && places.contains("\n  args[0]: servers.json:1:"),
+        "{places}"
+    );
     for text in [run.stdout(), run.stderr(), table.stdout(), table.stderr()] {
         assert!(!text.contains("canary"), "{text}");
     }
@@ -170,6 +176,85 @@ fn find_and_import_read_other_hosts() {
     assert!(own.contains("canary"), "{own}");
     let schema = place.run(&["config", "schema"]).json(0);
     assert!(schema["properties"]["mcpServers"].is_object());
+}
+
+#[test]
+fn an_import_says_what_it_did_and_what_to_do() {
+    let place = Place::empty();
+    let vscode = place.path().join(".vscode/mcp.json");
+    fs::create_dir_all(vscode.parent().unwrap()).unwrap();
+    let host = json!({
+        "inputs": [{ "type": "promptString", "id": "tok", "password": true, "default": "canary" }],
+        "servers": {
+            "one": { "type": "http", "url": "https://example.org/mcp",
+                "headers": { "Authorization": "Bearer ${input:tok}" } },
+            "two": { "command": "x" },
+        },
+    });
+    fs::write(&vscode, host.to_string()).unwrap();
+    // A project's file has to be named, and it says how.
+    let run = place.run(&["config", "import", "vscode"]);
+    assert_eq!(run.code(), 2);
+    assert!(
+        run.stderr()
+            .contains("mcpool config import vscode --from .vscode/mcp.json"),
+        "{}",
+        run.stderr()
+    );
+    let run = place.run(&["config", "import", "cursr"]);
+    assert!(
+        run.stderr()
+            .contains("is not a host that mcpool knows; did you mean `cursor`?"),
+        "{}",
+        run.stderr()
+    );
+    let import = |more: &[&str]| {
+        let from = ["config", "import", "vscode", "--from", ".vscode/mcp.json"];
+        place.run(&[&from[..], more].concat())
+    };
+    assert_eq!(import(&["one", "two", "--as", "x"]).code(), 2);
+    assert_eq!(import(&["--as", "x"]).code(), 2);
+    let run = import(&["one", "--as", "other"]);
+    assert_eq!(run.code(), 0, "{}", run.stderr());
+    let own = place.path().join("config/mcpool/mcp.json");
+    let text = fs::read_to_string(&own).unwrap();
+    let parsed: Value = serde_json::from_str(&text).unwrap();
+    let other = &parsed["mcpServers"]["other"];
+    assert_eq!(other["headers"]["Authorization"], "Bearer ${input:tok}");
+    assert_eq!(parsed["inputs"], host["inputs"]);
+    let run = import(&["one", "--as", "other"]);
+    assert_eq!(
+        run.stdout(),
+        "nothing to import\nskipped, already there (--replace overwrites them): other\n"
+    );
+    assert_eq!(fs::read_to_string(&own).unwrap(), text);
+    // In a file that others may read the default of a password has no place; then nobody can be
+    // asked for it, and a check says so.
+    let run = import(&["one", "--file", "shared.json"]);
+    assert_eq!(run.code(), 0, "{}", run.stderr());
+    let shared = fs::read_to_string(place.path().join("shared.json")).unwrap();
+    assert!(
+        shared.contains("\"tok\"") && !shared.contains("canary"),
+        "{shared}"
+    );
+    let parsed: Value = serde_json::from_str(&shared).unwrap();
+    let header = &parsed["mcpServers"]["one"]["headers"]["Authorization"];
+    assert_eq!(header, "Bearer ${input:tok}");
+    let run = place.run(&["config", "check", "shared.json"]);
+    assert!(
+        run.stderr().contains("unanswered-input")
+            && run.stderr().contains("nobody can be asked for"),
+        "{}",
+        run.stderr()
+    );
+    // Another input of the same name is not put in its place.
+    let other = host.to_string().replace("canary", "canary2");
+    fs::write(&vscode, other).unwrap();
+    let run = import(&["one"]);
+    assert_eq!(
+        run.stdout(),
+        "nothing to import\nskipped, because the file declares their input in another way: one (tok)\n"
+    );
 }
 
 #[test]
@@ -317,7 +402,10 @@ fn one_server_and_the_file_are_shown() {
         crate::support::Run::of(&mut command)
     };
     assert_eq!(edit("sed -i s/comand/command/").code(), 0);
-    assert_eq!(edit("sed -i s/command/comand/").code(), 2);
+    let broken = edit("sed -i s/command/comand/");
+    assert_eq!(broken.code(), 2);
+    let said = broken.stdout();
+    assert!(said.contains("1 good server, 1 error,"), "{said}");
     assert_eq!(edit("false").code(), 2);
     assert_eq!(edit("no-such-editor").code(), 2);
 }

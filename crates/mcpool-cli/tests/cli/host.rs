@@ -79,9 +79,8 @@ fn servers_are_moved_and_come_back() {
     assert!(new.contains(config.to_str().unwrap()), "{new}");
     let own: Value = serde_json::from_str(&text(&config)).unwrap();
     assert_eq!(own["mcpServers"]["a"]["command"], "a-server");
-    // As its host reads it: what is not set stays as it is written.
-    let value = own["mcpServers"]["a"]["env"]["K"].as_str().unwrap();
-    assert!(value.starts_with("${env:K"), "{value}");
+    // What is not set is an error there, not a text that no server understands.
+    assert_eq!(own["mcpServers"]["a"]["env"]["K"], "${env:K}");
     assert_eq!(own["mcpServers"]["demo"]["args"], json!(["demo-server"]));
     // A second install keeps what stood there before the first.
     assert_eq!(
@@ -90,7 +89,8 @@ fn servers_are_moved_and_come_back() {
     );
     let dry = place.run(&["serve", "uninstall", "cursor"]);
     assert!(
-        dry.stdout().contains("nothing was written"),
+        dry.stdout().contains("nothing was written")
+            && dry.stdout().contains("would be moved back into it: a"),
         "{}",
         dry.stdout()
     );
@@ -129,14 +129,159 @@ fn the_file_of_a_host_keeps_its_mode() {
 fn a_host_without_a_file_gets_one() {
     let place = Place::with(json!({}));
     let url = "http://127.0.0.1:7332/mcp";
-    let run = place.run(&["serve", "install", "codex", "--url", url, "--write"]);
+    let install = ["serve", "install", "codex", "--url", url, "--write"];
+    let run = place.run(&install);
     assert_eq!(run.code(), 0, "{}", run.stderr());
     let file = place.path().join(".codex/config.toml");
+    assert!(run.stdout().starts_with("created "), "{}", run.stdout());
     assert_eq!(
         text(&file),
         format!("[mcp_servers.mcpool]\nurl = \"{url}\"\n")
     );
+    // A second time it is no other file.
+    let run = place.run(&install);
+    assert!(run.stdout().starts_with("written to "), "{}", run.stdout());
+    let dry = place.run(&["serve", "uninstall", "codex"]);
+    assert!(
+        dry.stdout().contains("would be removed") && file.exists(),
+        "{}",
+        dry.stdout()
+    );
     let run = place.run(&["serve", "uninstall", "codex", "--write"]);
     assert_eq!(run.code(), 0, "{}", run.stderr());
-    assert_eq!(text(&file).trim(), "");
+    assert!(
+        run.stdout().contains("is removed") && !file.exists(),
+        "{}",
+        run.stdout()
+    );
+    // With something else in it, it stays.
+    assert_eq!(place.run(&install).code(), 0);
+    std::fs::write(&file, format!("model = \"x\"\n{}", text(&file))).unwrap();
+    let run = place.run(&["serve", "uninstall", "codex", "--write"]);
+    assert_eq!(run.code(), 0, "{}", run.stderr());
+    assert_eq!(text(&file).trim(), "model = \"x\"");
+}
+
+#[test]
+fn the_entry_can_start_when_there_was_no_config() {
+    let place = Place::empty();
+    let own = place.path().join("config/mcpool/mcp.json");
+    let dry = place.run(&["serve", "install", "cursor"]);
+    assert!(
+        dry.stdout().contains("would create") && !own.exists(),
+        "{}",
+        dry.stdout()
+    );
+    let run = place.run(&["serve", "install", "cursor", "--write"]);
+    assert_eq!(run.code(), 0, "{}", run.stderr());
+    assert!(
+        run.stdout().contains("mcp.json, without servers"),
+        "{}",
+        run.stdout()
+    );
+    assert_eq!(place.run(&["config", "check"]).code(), 0);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(&own).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let host: Value = serde_json::from_str(&text(&place.path().join(".cursor/mcp.json"))).unwrap();
+    let mut words = vec![];
+    for word in host["mcpServers"]["mcpool"]["args"].as_array().unwrap() {
+        words.push(word.as_str().unwrap());
+    }
+    // Its input ends at once.
+    let run = place.run(&words);
+    assert_eq!(run.code(), 0, "{}", run.stderr());
+}
+
+#[test]
+fn what_was_imported_before_does_not_stand_twice() {
+    let place = Place::empty();
+    let file = cursor(&place);
+    assert_eq!(place.run(&["config", "import", "cursor"]).code(), 0);
+    let own = place.path().join("config/mcpool/mcp.json");
+    let imported = text(&own);
+    let run = place.run(&["serve", "install", "cursor", "--adopt", "--write"]);
+    assert_eq!(run.code(), 0, "{}", run.stderr());
+    assert!(
+        run.stdout().contains("has the same: a, demo"),
+        "{}",
+        run.stdout()
+    );
+    let names = |file: &PathBuf| {
+        let text = text(file).replace("// mine", "");
+        let parsed: Value = serde_json::from_str(&text).unwrap();
+        let servers = parsed["mcpServers"].as_object().unwrap();
+        servers.keys().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(names(&file), ["mcpool"]);
+    assert_eq!(text(&own), imported);
+    let back = place.run(&["serve", "uninstall", "cursor", "--write"]);
+    assert_eq!(back.code(), 0, "{}", back.stderr());
+    assert_eq!(text(&file), CURSOR);
+}
+
+#[test]
+fn each_server_that_stays_has_its_reason() {
+    let place = Place::with(json!({"demo": good()}));
+    let file = place.path().join(".vscode/mcp.json");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let host = json!({
+        "inputs": [
+            {"type": "promptString", "id": "tok", "password": true},
+            {"type": "pickString", "id": "env", "options": ["a", "b"], "default": "a"},
+        ],
+        "servers": {
+            "demo": {"command": "other"},
+            "broken": {"command": 5},
+            "asks": {"url": "https://example.org/mcp", "headers": {"Authorization": "Bearer ${input:tok}"}},
+            "picks": {"url": "https://example.org/${input:env}"},
+        },
+    });
+    std::fs::write(&file, host.to_string()).unwrap();
+    let adopt = [
+        "serve",
+        "install",
+        "vscode",
+        "--adopt",
+        "--file",
+        ".vscode/mcp.json",
+    ];
+    let done = place.run(&[&adopt[..], &["--json"]].concat()).json(0);
+    assert_eq!(done["moved"], json!(["picks"]), "{done}");
+    for (name, why) in [
+        ("demo", "--replace"),
+        ("broken", "mcpool cannot use it: `command` must be"),
+        ("asks", "nobody can be asked for ${input:tok}"),
+    ] {
+        let reason = done["reasons"][name].as_str().unwrap();
+        assert!(reason.contains(why), "{name}: {reason}");
+    }
+    let run = place.run(&[&adopt[..], &["--replace", "--write"]].concat());
+    assert_eq!(run.code(), 0, "{}", run.stderr());
+    assert!(
+        run.stdout()
+            .contains("moved into servers.json: demo, picks")
+            || run.stdout().contains("servers.json: picks, demo"),
+        "{}",
+        run.stdout()
+    );
+    let own: Value = serde_json::from_str(&text(&place.path().join("servers.json"))).unwrap();
+    assert_eq!(own["mcpServers"]["demo"]["command"], "other");
+    assert_eq!(own["inputs"].as_array().unwrap().len(), 1, "{own}");
+    assert_eq!(own["inputs"][0]["options"], json!(["a", "b"]));
+    // The same input with another meaning is not mixed up.
+    let mut own = own;
+    own["inputs"][0]["default"] = "b".into();
+    own["mcpServers"].as_object_mut().unwrap().remove("picks");
+    std::fs::write(place.path().join("servers.json"), own.to_string()).unwrap();
+    std::fs::write(&file, host.to_string()).unwrap();
+    let done = place.run(&[&adopt[..], &["--json"]].concat()).json(0);
+    let reason = done["reasons"]["picks"].as_str().unwrap();
+    assert!(
+        reason.contains("declares the input env in another way"),
+        "{reason}"
+    );
 }

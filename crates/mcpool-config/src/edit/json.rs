@@ -29,6 +29,17 @@ pub(super) fn apply(text: &str, edit: &Edit) -> Result<String> {
         )
         .ok_or_else(broken)?;
     match edit {
+        Edit::AddInput { id, declaration } => {
+            let inputs = last(&object, "inputs")
+                .map_or_else(
+                    || object.array_value_or_create("inputs"),
+                    |property| property.array_value(),
+                )
+                .ok_or_else(|| {
+                    Error::new(ErrorKind::InvalidSpec, "`inputs` of the file is not a list")
+                })?;
+            inputs.append(input(&declaration.to_json(id)));
+        }
         Edit::Add { name, settings, .. } => {
             let value = input(&to_value(settings)?);
             match last(&servers, name) {

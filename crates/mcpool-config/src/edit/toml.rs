@@ -2,7 +2,9 @@
 
 use mcpool_core::{Error, ErrorKind, Result};
 use serde_json::Value as Json;
-use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value, value};
+use toml_edit::{
+    Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value, value,
+};
 
 use super::{Edit, to_value};
 
@@ -19,6 +21,10 @@ pub(super) fn apply(text: &str, edit: &Edit) -> Result<String> {
     } else {
         "mcpServers"
     };
+    if let Edit::AddInput { id, declaration } = edit {
+        add_input(&mut document, &declaration.to_json(id))?;
+        return Ok(written(&document, windows));
+    }
     if !document.contains_key(key) {
         let mut servers = Table::new();
         // Only the tables of the servers themselves get a header.
@@ -30,6 +36,7 @@ pub(super) fn apply(text: &str, edit: &Edit) -> Result<String> {
         .and_then(Item::as_table_like_mut)
         .ok_or_else(broken)?;
     match edit {
+        Edit::AddInput { .. } => {}
         Edit::Add { name, settings, .. } => {
             let Json::Object(fields) = to_value(settings)? else {
                 return Err(broken());
@@ -76,12 +83,30 @@ pub(super) fn apply(text: &str, edit: &Edit) -> Result<String> {
             }
         }
     }
+    Ok(written(&document, windows))
+}
+
+fn written(document: &DocumentMut, windows: bool) -> String {
     let out = document.to_string();
-    Ok(if windows {
-        out.replace("\r\n", "\n").replace('\n', "\r\n")
-    } else {
-        out
-    })
+    match windows {
+        true => out.replace("\r\n", "\n").replace('\n', "\r\n"),
+        false => out,
+    }
+}
+
+/// Adds an input to the list of them, as the list is written.
+fn add_input(document: &mut DocumentMut, input: &Json) -> Result<()> {
+    let broken = || Error::new(ErrorKind::InvalidSpec, "`inputs` of the file is not a list");
+    let Some(Value::InlineTable(input)) = convert(input) else {
+        return Err(broken());
+    };
+    let empty = Item::ArrayOfTables(ArrayOfTables::new());
+    match document.entry("inputs").or_insert(empty) {
+        Item::ArrayOfTables(list) => list.push(input.into_table()),
+        Item::Value(Value::Array(list)) => list.push(input),
+        _ => return Err(broken()),
+    }
+    Ok(())
 }
 
 pub(crate) fn text_is_inline(servers: &dyn TableLike) -> bool {

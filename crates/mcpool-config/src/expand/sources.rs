@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use mcpool_core::{Error, ErrorKind, Result, Secret};
 use tokio::sync::OnceCell;
 
-use crate::{reader::InputDeclaration, template::Reference};
+use crate::{inputs::InputDeclaration, template::Reference};
 
 /// Gives values for placeholders. The seam for secret stores: a source of one's own is asked
 /// before the built-in ones, for every reference, and says `None` to what is not its business.
@@ -63,6 +63,14 @@ pub trait VariableSource: Send + Sync + fmt::Debug {
     #[doc(hidden)]
     fn fallback(&self, _reference: &Reference) -> Option<&str> {
         None
+    }
+
+    /// Whether a lookup may give something, as far as that is known without asking a person or
+    /// a store.
+    #[doc(hidden)]
+    fn may_give(&self, reference: &Reference) -> bool {
+        let scheme = reference.scheme.as_deref();
+        scheme.is_some_and(|scheme| self.schemes().contains(&scheme))
     }
 
     /// The value; `None` when it is not set, or not this source's business.
@@ -318,7 +326,7 @@ pub trait InputProvider: Send + Sync + fmt::Debug {
 /// configuration is loaded.
 pub struct InputSource {
     provider: Option<Arc<dyn InputProvider>>,
-    declarations: HashMap<String, InputDeclaration>,
+    declarations: Arc<HashMap<String, InputDeclaration>>,
     answers: Mutex<HashMap<String, Arc<OnceCell<Secret>>>>,
 }
 
@@ -331,15 +339,15 @@ impl fmt::Debug for InputSource {
 }
 
 impl InputSource {
-    /// Asks this provider; without one, an input is an error that says so.
+    /// Asks this provider; without one, an input has the value of its default, or none.
     #[must_use]
     pub fn new(
         provider: Option<Arc<dyn InputProvider>>,
-        declarations: HashMap<String, InputDeclaration>,
+        declarations: impl Into<Arc<HashMap<String, InputDeclaration>>>,
     ) -> Self {
         Self {
             provider,
-            declarations,
+            declarations: declarations.into(),
             answers: Mutex::default(),
         }
     }
@@ -361,41 +369,37 @@ impl VariableSource for InputSource {
         declaration.filter(|_| is_input)?.default.as_deref()
     }
 
+    fn may_give(&self, reference: &Reference) -> bool {
+        let is_input = reference.scheme.as_deref() == Some("input");
+        is_input && (self.provider.is_some() || self.fallback(reference).is_some())
+    }
+
     async fn lookup(&self, reference: &Reference) -> Result<Option<Secret>> {
         if reference.scheme.as_deref() != Some("input") {
             return Ok(None);
         }
+        let default = || self.fallback(reference).map(Secret::new);
+        let Some(provider) = &self.provider else {
+            return Ok(default());
+        };
         let id = &reference.name;
         let declaration = self.declarations.get(id).cloned().unwrap_or_default();
-        let Some(provider) = &self.provider else {
-            if let Some(default) = declaration.default {
-                return Ok(Some(Secret::new(default)));
-            }
-            return Err(Error::new(
-                ErrorKind::Unresolved,
-                format!(
-                    "the input {id:?} has to be asked for and nobody can be asked here; use a variable (`${{env:NAME}}`) or give the input a default"
-                ),
-            ));
-        };
         let cell = {
             // Held for a lookup in a map only, never while a person is asked.
             let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(answers.entry(id.clone()).or_default())
         };
-        let answer = cell
-            .get_or_try_init(|| async {
-                match provider.ask(id, &declaration).await? {
-                    Some(answer) => Ok(answer),
-                    None => declaration.default.clone().map(Secret::new).ok_or_else(|| {
-                        Error::new(
-                            ErrorKind::Unresolved,
-                            format!("the input {id:?} was not given"),
-                        )
-                    }),
-                }
-            })
-            .await?;
-        Ok(Some(answer.clone()))
+        // That there was no answer is not remembered.
+        let answer = cell.get_or_try_init(|| async {
+            match provider.ask(id, &declaration).await {
+                Ok(answer) => answer.ok_or(None),
+                Err(error) => Err(Some(error)),
+            }
+        });
+        match answer.await {
+            Ok(answer) => Ok(Some(answer.clone())),
+            Err(None) => Ok(default()),
+            Err(Some(error)) => Err(error),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What loading gave.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -11,6 +11,7 @@ use mcpool_core::{ConnectBudget, Result, ServerName, ServerSpec};
 use crate::{
     dialects::Dialect,
     expand::{Consent, Pins, Resolver},
+    inputs::InputDeclaration,
     merge::{Entry, Layer},
     problem::Problem,
     problems::Problems,
@@ -45,6 +46,8 @@ pub(crate) struct Document {
     pub(crate) workspace: PathBuf,
     /// The file of the project whose `imports` brought it.
     pub(crate) imported_by: Option<Arc<Path>>,
+    /// The inputs that it declares.
+    pub(crate) inputs: Arc<HashMap<String, InputDeclaration>>,
 }
 
 impl Loaded {
@@ -164,6 +167,17 @@ impl Loaded {
     #[must_use]
     pub fn pool(&self) -> &PoolSettings {
         &self.pool
+    }
+
+    /// The inputs that the files declare, by their identifiers; of two equal ones that of the later
+    /// file. An entry is asked for those of its own file.
+    #[must_use]
+    pub fn inputs(&self) -> BTreeMap<&str, &InputDeclaration> {
+        let documents = self.documents.iter();
+        documents
+            .flat_map(|document| document.inputs.iter())
+            .map(|(id, declaration)| (id.as_str(), declaration))
+            .collect()
     }
 
     /// The connect budget of the files; `None` when they say nothing.

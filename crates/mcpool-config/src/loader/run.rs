@@ -12,10 +12,11 @@ use crate::{
     expand::{Consent, FileSource, InputSource, PlaceSource, Resolver, VariableSource},
     home::Home,
     hosts::{self, Folders},
+    inputs::InputDeclaration,
     merge::{Entry, Layer, merge},
     origin::{Fields, Origin, Scope},
     problem::{Problem, Severity},
-    reader::{self, InputDeclaration},
+    reader,
     settings::{ImportOrder, PoolSettings},
     source::{Source, Span},
 };
@@ -33,6 +34,7 @@ pub(super) fn run(loader: &Loader) -> Result<Loaded> {
         sources: Vec::new(),
         documents: Vec::new(),
         by_scope: HashMap::new(),
+        profiles: Vec::new(),
     };
     for input in &loader.inputs {
         load.input(input)?;
@@ -70,6 +72,8 @@ struct Load<'a> {
     sources: Vec<Arc<Source>>,
     documents: Vec<Document>,
     by_scope: HashMap<Scope, Layer>,
+    /// What the profiles name that are the user's own.
+    profiles: Vec<reader::Named>,
 }
 
 impl Load<'_> {
@@ -150,11 +154,12 @@ impl Load<'_> {
         let mut reading = reader::read(source, &root, dialect, workspace.as_deref());
         self.problems.append(&mut reading.problems);
         let base = directories::base(source, dialect, workspace.as_deref());
-        let inputs = std::mem::take(&mut reading.inputs);
+        let inputs = Arc::new(std::mem::take(&mut reading.inputs));
         let workspace = workspace.unwrap_or_else(|| base.clone());
         let places = directories::places(source, dialect, &self.folders, &workspace);
-        let home = Arc::new(Home::of(source, dialect, &base, &self.folders));
-        let sources = self.variable_sources(&base, places, inputs);
+        let home = Home::of(source, dialect, &base, &self.folders);
+        let home = Arc::new(home.with_inputs(Arc::clone(&inputs)));
+        let sources = self.variable_sources(&base, places, Arc::clone(&inputs));
         let imports = std::mem::take(&mut reading.imports);
         let start_in = directories::start_in(source, scope, &self.folders, &base);
         // Whose word it is that this is used: nobody's but the project's until somebody is asked.
@@ -171,6 +176,7 @@ impl Load<'_> {
             base: base.clone(),
             workspace,
             imported_by: imported_by.cloned(),
+            inputs,
         });
         let mut entries = Vec::with_capacity(reading.entries.len());
         for mut read in reading.entries {
@@ -223,6 +229,9 @@ impl Load<'_> {
         if scope != Scope::Import {
             self.imports(imports, reading.import_order, project.as_ref());
         }
+        if !matches!(scope, Scope::Project | Scope::Import) {
+            self.profiles.append(&mut reading.profiles);
+        }
         if scope == Scope::Project {
             for (field, reason) in reading.pool.take_what_is_the_users() {
                 let message = format!("`{field}` of a project's file is ignored: {reason}");
@@ -269,7 +278,7 @@ impl Load<'_> {
         &self,
         base: &Path,
         places: PlaceSource,
-        inputs: HashMap<String, InputDeclaration>,
+        inputs: Arc<HashMap<String, InputDeclaration>>,
     ) -> Arc<[Arc<dyn VariableSource>]> {
         let mut sources = self.loader.sources.clone();
         sources.push(Arc::new(places));
@@ -343,6 +352,18 @@ impl Load<'_> {
         let merged = scopes.iter().fold(Layer::default(), |below, scope| {
             merge(below, self.by_scope.remove(scope).unwrap_or_default())
         });
+        // One that has an error is spoken of already.
+        let spoilt: Vec<String> = self
+            .problems
+            .iter()
+            .filter(|problem| problem.is_error())
+            .filter_map(|problem| problem.server.clone())
+            .collect();
+        let names = merged.entries.iter().map(|entry| entry.name.as_str());
+        let known: Vec<&str> = names.chain(spoilt.iter().map(String::as_str)).collect();
+        for named in &self.profiles {
+            self.problems.extend(named.problems(&known));
+        }
         Loaded::new(merged, self.problems, self.sources, self.documents)
     }
 }

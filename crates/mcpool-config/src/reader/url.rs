@@ -30,7 +30,9 @@ impl EntryReader<'_> {
             _ => return,
         };
         match url::Url::parse(&probe) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {}
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+                self.check_cleartext(&url, range);
+            }
             Ok(url) if matches!(url.scheme(), "ws" | "wss") => self.problem(
                 Problem::error(
                     "unsupported-transport",
@@ -54,6 +56,44 @@ impl EntryReader<'_> {
                     .help("write the whole address: `https://host/path`"),
                 range,
             ),
+        }
+    }
+    /// Warns of credentials that would be sent in the open: the connect is refused.
+    fn check_cleartext(&mut self, url: &url::Url, range: &Range<usize>) {
+        let settings = &self.settings;
+        let is_credential = |name: &String| {
+            let name = name.to_ascii_lowercase();
+            mcpool_core::HttpSpec::CREDENTIAL_HEADERS.contains(&name.as_str())
+        };
+        let mut headers = settings.headers.0.iter().map(|(name, _)| name);
+        let what = if settings.bearer_token.is_some() {
+            "the bearer token".to_owned()
+        } else if let Some(header) = headers.find(|name| is_credential(name)) {
+            format!("the header `{header}`")
+        } else if url.password().is_some() || !url.username().is_empty() {
+            "the user in the URL".to_owned()
+        } else {
+            return;
+        };
+        let is_here = match url.host() {
+            Some(url::Host::Domain(name)) => {
+                let name = name.trim_end_matches('.');
+                name == "localhost" || name.ends_with(".localhost")
+            }
+            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(url::Host::Ipv6(ip)) => ip.to_canonical().is_loopback(),
+            None => true,
+        };
+        let allowed = settings.http.allow_cleartext_credentials == Some(true);
+        if url.scheme() == "http" && !is_here && !allowed {
+            self.problem(
+                Problem::warning(
+                    "cleartext-credentials",
+                    format!("the server is not connected: {what} would go over plain `http`, where anybody on the way can read it"),
+                )
+                .help("use `https://`, or set `\"allow_cleartext_credentials\": true`"),
+                range,
+            );
         }
     }
 }

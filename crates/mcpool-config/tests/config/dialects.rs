@@ -165,7 +165,7 @@ fn every_dialect_has_a_fixture_and_a_name() {
         assert_eq!(dialect.as_str().parse::<Dialect>().unwrap(), *dialect);
     }
     let error = "cursr".parse::<Dialect>().unwrap_err();
-    assert!(error.to_string().contains("\"cursor\""), "{error}");
+    assert!(error.to_string().contains("`cursor`"), "{error}");
 }
 
 /// What the placeholders of each host become, with KEY set and everything else unset.

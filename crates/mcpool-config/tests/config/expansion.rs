@@ -266,11 +266,68 @@ async fn unset_variables_are_found_without_connecting() {
     );
     let problems = loaded.entry("a").unwrap().missing_variables().await;
     let got: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    assert_eq!(got.len(), 2, "{got:?}");
+    assert_eq!(got.len(), 3, "{got:?}");
     assert!(
         got[0].contains("mcp.json:1:") && got[0].contains("${N}"),
         "{got:?}"
     );
+    assert!(
+        got[1].contains("nobody can be asked for ${input:i}"),
+        "{got:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_input_that_nobody_answers_has_its_default() {
+    let text = r#"{ "mcpServers": {
+            "inline": { "command": "x", "env": { "A": "${input:i:-abc}" } },
+            "declared": { "command": "x", "env": { "A": "${input:d}" } },
+            "none": { "command": "x", "env": { "A": "${input:i}", "B": "${UNSET}" } } },
+        "inputs": [{ "id": "d", "default": "def" }] }"#;
+    let of = |loaded: &mcpool_config::Loaded, name: &str| loaded.entry(name).unwrap().clone();
+    let loaded = one(text);
+    for (name, value) in [("inline", "abc"), ("declared", "def")] {
+        let entry = of(&loaded, name);
+        assert!(entry.missing_variables().await.is_empty(), "{name}");
+        let spec = entry.spec.resolved().await.unwrap();
+        assert_eq!(env_of(&spec), pairs(&[("A", value)]), "{name}");
+    }
+    let error = of(&loaded, "none").spec.resolved().await.unwrap_err();
+    let error = error.to_string();
+    for part in [
+        "a variable is not set: ${UNSET} in env.B (mcp.json:4:",
+        "nobody can be asked here for ${input:i} in env.A (mcp.json:4:",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    // The same where somebody is asked and says nothing.
+    let loaded = Loader::new()
+        .with_text("mcp.json", text)
+        .with_input_provider(Arc::new(Silent))
+        .load()
+        .unwrap();
+    let spec = of(&loaded, "inline").spec.resolved().await.unwrap();
+    assert_eq!(env_of(&spec), pairs(&[("A", "abc")]));
+    let error = of(&loaded, "none").spec.resolved().await.unwrap_err();
+    assert!(
+        error.to_string().contains("no answer was given for"),
+        "{error}"
+    );
+}
+
+/// A person who gives no answer.
+#[derive(Debug)]
+struct Silent;
+
+#[async_trait::async_trait]
+impl mcpool_config::InputProvider for Silent {
+    async fn ask(
+        &self,
+        _: &str,
+        _: &mcpool_config::InputDeclaration,
+    ) -> mcpool_core::Result<Option<mcpool_core::Secret>> {
+        Ok(None)
+    }
 }
 
 /// Attack 12: an env file that is a pipe held a connect up for ever, and a device was read

@@ -127,7 +127,7 @@ fn imports_come_from_the_hosts_own_files() {
     assert!(
         loaded.problems[0]
             .to_string()
-            .contains("did you mean \"cursor\"?"),
+            .contains("did you mean `cursor`?"),
         "{:?}",
         loaded.problems
     );

@@ -134,3 +134,31 @@ fn a_file_that_cannot_be_read_says_where_what_and_what_to_do() {
     let error = Loader::new().with_file(&path).load().unwrap_err();
     assert!(error.to_string().contains("line 2"), "{error}");
 }
+
+#[test]
+fn credentials_in_the_open_are_warned_of() {
+    let warned = |url: &str, rest: &str| {
+        let text = format!(r#"{{ "mcpServers": {{ "a": {{ "url": "{url}"{rest} }} }} }}"#);
+        let loaded = Loader::new().with_text("t", text).load().unwrap();
+        let mut problems = loaded.problems.iter();
+        problems.any(|problem| problem.code == "cleartext-credentials")
+    };
+    let header = r#", "headers": { "AUTHORIZATION": "Bearer ${T}" }"#;
+    let there = "http://10.0.0.1/mcp";
+    assert!(warned(there, header));
+    assert!(warned(there, r#", "bearer_token": "${T}""#));
+    assert!(warned("http://me:pass@example.org/mcp", ""));
+    assert!(!warned(there, r#", "headers": { "X-Team": "blue" }"#));
+    assert!(!warned(
+        there,
+        r#", "bearer_token": "${T}", "allow_cleartext_credentials": true"#
+    ));
+    for url in [
+        "https://10.0.0.1/mcp",
+        "http://localhost:1/mcp",
+        "http://127.0.0.2/mcp",
+        "http://[::1]/mcp",
+    ] {
+        assert!(!warned(url, header), "{url}");
+    }
+}

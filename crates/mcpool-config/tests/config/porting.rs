@@ -1,6 +1,6 @@
 //! A copy of an entry in another file means the same.
 
-use mcpool_config::{Entry, Folders, Loader, Portable};
+use mcpool_config::{Edit, Entry, Folders, Loader, Portable, edit_file};
 use mcpool_core::TransportSpec;
 
 fn entry(folder: &std::path::Path, file: &str, text: &str) -> Entry {
@@ -91,5 +91,96 @@ fn a_plugins_folder_is_written_out_and_a_users_project_is_not() {
         r#"{ "mcpServers": { "a": { "command": "x", "args": ["${workspaceFolder}"] } } }"#,
     );
     assert!(user.portable().changed.is_empty());
-    assert_eq!(user.portable().settings, user.settings);
+    assert_eq!(user.portable().settings.args, ["${workspaceFolder}"]);
+}
+
+#[tokio::test]
+async fn an_unset_variable_is_an_error_in_the_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = entry(
+        folder.path(),
+        "home/.cursor/mcp.json",
+        r#"{ "mcpServers": { "a": { "url": "https://example.org/${UNSET:-x}",
+            "headers": { "Authorization": "Bearer ${env:UNSET}", "X-B": "$5 ${env:KEY}" } } } }"#,
+    );
+    // The host passes it on as it stands.
+    assert!(from.spec.resolved().await.is_ok());
+    let settings = from.portable().settings;
+    assert_eq!(
+        settings.url.as_deref(),
+        Some("https://example.org/${UNSET:-x}")
+    );
+    let values: Vec<&str> = settings
+        .headers
+        .0
+        .iter()
+        .map(|(_, value)| &**value)
+        .collect();
+    assert_eq!(values, ["Bearer ${env:UNSET}", "$5 ${env:KEY}"]);
+    let text = serde_json::json!({ "mcpServers": { "a": settings } }).to_string();
+    let copy = entry(folder.path(), "own/mcp.json", &text);
+    let error = copy.spec.resolved().await.unwrap_err();
+    assert!(error.to_string().contains("${env:UNSET}"), "{error}");
+    // What an argument of a program, or of a shell, fills in by itself, stays.
+    for (command, arg) in [("sh", "for i in 1; do echo ${i}; done"), ("x", "K:${OWN}")] {
+        let text = serde_json::json!({ "mcpServers": { "a": {
+            "command": command, "args": [arg], "env": { "OWN": "1" } } } });
+        let from = entry(folder.path(), "home/.cursor/mcp.json", &text.to_string());
+        let text = serde_json::json!({ "mcpServers": { "a": from.portable().settings } });
+        let copy = entry(folder.path(), "own/mcp.json", &text.to_string());
+        let TransportSpec::Stdio(stdio) = copy.spec.resolved().await.unwrap().transport else {
+            panic!("not stdio");
+        };
+        assert_eq!(stdio.args, [arg]);
+    }
+}
+
+#[tokio::test]
+async fn inputs_go_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = entry(
+        folder.path(),
+        "project/.vscode/mcp.json",
+        r#"{ "inputs": [
+            { "type": "promptString", "id": "tok", "description": "Token", "password": true },
+            { "type": "pickString", "id": "env", "options": ["dev", { "label": "P", "value": "prod" }], "default": "dev" },
+            { "type": "promptString", "id": "other" } ],
+          "servers": { "a": { "type": "http", "url": "https://example.org/${input:env}",
+            "headers": { "Authorization": "Bearer ${input:tok}" } } } }"#,
+    );
+    let portable = from.portable();
+    let ids: Vec<&str> = portable.inputs.keys().map(String::as_str).collect();
+    assert_eq!(ids, ["env", "tok"]);
+    assert_eq!(portable.inputs["env"].options, ["dev", "prod"]);
+    for (file, begin) in [("own/mcp.json", "{}"), ("own/mcp.toml", "")] {
+        let path = folder.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, begin).unwrap();
+        let mut edits = vec![Edit::Add {
+            name: "a".to_owned(),
+            settings: Box::new(portable.settings.clone()),
+            replace: false,
+        }];
+        // Once is enough.
+        for (id, declaration) in portable.inputs.iter().chain(&portable.inputs) {
+            edits.push(Edit::AddInput {
+                id: id.clone(),
+                declaration: Box::new(declaration.clone()),
+            });
+        }
+        edit_file(&path, &edits).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.matches("promptString").count(), 1, "{text}");
+        let copy = entry(folder.path(), file, &text);
+        assert_eq!(copy.portable().inputs, portable.inputs, "{text}");
+        let missing = copy.missing_variables().await;
+        assert_eq!(missing.len(), 1, "{missing:?}");
+        assert!(missing[0].message.contains("${input:tok}"), "{missing:?}");
+        let other = Edit::AddInput {
+            id: "tok".to_owned(),
+            declaration: Box::default(),
+        };
+        let error = edit_file(&path, &[other]).unwrap_err();
+        assert!(error.to_string().contains("in another way"), "{error}");
+    }
 }

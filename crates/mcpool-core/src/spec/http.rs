@@ -34,6 +34,16 @@ pub struct HttpSpec {
 }
 
 impl HttpSpec {
+    /// Headers that authorize, in lower case: their reader may do what their sender may.
+    pub const CREDENTIAL_HEADERS: &[&str] = &[
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        "x-api-key",
+        "api-key",
+        "x-auth-token",
+    ];
+
     /// The server behind this URL.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {

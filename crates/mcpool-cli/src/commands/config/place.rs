@@ -15,7 +15,7 @@ use crate::{
     config_files::{self, Files},
     exit::{Exit, Failure, Outcome},
     off_thread::off_thread,
-    render::{out, problems::counted, text::Text},
+    render::{out, text::Text},
     text,
 };
 
@@ -159,11 +159,7 @@ async fn checked(file: &Path) -> Outcome {
         .with_user_file(file);
     let loaded = off_thread(move || loader.load()).await??;
     super::report(&loaded);
-    out::print(&text!(
-        "{}: {}\n",
-        file,
-        counted(loaded.servers.len(), "good server")
-    ))?;
+    out::print(&super::summary(&loaded, &loaded.problems))?;
     Ok(match loaded.has_errors() {
         true => Exit::Usage,
         false => Exit::Good,

@@ -1,14 +1,18 @@
 //! `mcpool serve install HOST` and `uninstall`: one entry in a host's file in place of its servers.
 
+mod adopt;
+
 use std::path::{Path, PathBuf};
 
 use axum::http::Uri;
 use clap::{Args, Subcommand};
 use mcpool::config::{
-    Dialect, Edit, Folders, HostServer, HostWriter, Loader, Scope, edit_file, host_files,
+    Dialect, Folders, HostServer, HostWriter, Scope, edit_file, host_files, nearest,
     read_host_file, write_host_file,
 };
 use serde_json::json;
+
+use self::adopt::{Adopted, Adoption};
 
 use crate::{
     app::App,
@@ -49,6 +53,9 @@ pub(crate) struct InstallArgs {
     /// Move the servers of the host into mcpool's own file
     #[arg(long)]
     adopt: bool,
+    /// With --adopt: replace servers of mcpool's own file that have the same name
+    #[arg(long, requires = "adopt")]
+    replace: bool,
     /// Write it; without this nothing is changed
     #[arg(long)]
     write: bool,
@@ -80,11 +87,17 @@ struct HostPlace {
 
 fn parse_host(text: &str) -> Result<Dialect, String> {
     text.parse().map_err(|_| {
-        let hosts = HostWriter::hosts().into_iter().map(|host| host.as_str());
-        format!(
-            "it is none of the hosts that mcpool knows; it writes the files of {}",
-            hosts.collect::<Vec<_>>().join(", ")
-        )
+        let hosts: Vec<&str> = HostWriter::hosts()
+            .into_iter()
+            .map(Dialect::as_str)
+            .collect();
+        match nearest(text, hosts.iter().copied()) {
+            Some(near) => format!("not a host that mcpool knows; did you mean `{near}`?"),
+            None => format!(
+                "not a host that mcpool knows; it writes the files of {}",
+                hosts.join(", ")
+            ),
+        }
     })
 }
 
@@ -140,14 +153,29 @@ async fn install(app: &App, args: InstallArgs) -> Outcome {
     let old = before.clone().unwrap_or_default();
     let name = args.place.name.clone();
     let own = own_file(app)?;
+    let own_text = read(&own).await?;
     let adopted = match args.adopt {
-        true => adopt(&writer, &args.place, &path, &old, &own).await?,
+        true => {
+            let mut names = writer.names(&old)?;
+            names.retain(|other| *other != name);
+            let adoption = Adoption {
+                host: args.place.host,
+                file: &path,
+                names,
+                own: &own,
+                own_text: own_text.as_deref().unwrap_or_default(),
+                replace: args.replace,
+            };
+            adoption.plan().await?
+        }
         false => Adopted::default(),
     };
-    let new = writer.install(&old, &name, &server, &adopted.moved)?;
+    // What the entry starts needs its file.
+    let creates_own = own_text.is_none() && (args.url.is_none() || !adopted.edits.is_empty());
+    let new = writer.install(&old, &name, &server, &adopted.gone())?;
     let example = writer.example(&name, &server)?;
     if args.write {
-        if !adopted.edits.is_empty() {
+        if creates_own || !adopted.edits.is_empty() {
             // First there, then away from here: what happens between loses nothing.
             let (own, edits) = (own.clone(), adopted.edits.clone());
             off_thread(move || edit_file(&own, &edits)).await??;
@@ -155,106 +183,67 @@ async fn install(app: &App, args: InstallArgs) -> Outcome {
         write(&writer, &path, before.clone(), new, &name).await?;
     }
     if app.global.json {
+        let left: Vec<&String> = adopted.left.iter().map(|(name, _)| name).collect();
         return out::document(&json!({
             "host": args.place.host.as_str(),
             "file": path,
+            "created": before.is_none(),
             "backup": before.is_some().then(|| backup_of(&path)),
             "entry": example,
             "own_file": own,
+            "own_file_created": creates_own,
             "moved": adopted.moved,
-            "left": adopted.left,
+            "present": adopted.present,
+            "left": left,
+            "reasons": adopted.reasons(&own),
             "written": args.write,
         }));
     }
-    let mut text = match args.write {
-        true => text!("written to {}\n", path),
-        false => text!(
+    let mut text = match (args.write, before.is_some()) {
+        (true, true) => text!("written to {}\n", path),
+        (true, false) => text!("created {}\n", path),
+        (false, true) => text!(
             "nothing was written; with --write this goes into {}:\n\n",
+            path
+        ),
+        (false, false) => text!(
+            "nothing was written; with --write {} is created with this:\n\n",
             path
         ),
     };
     if !args.write {
         text.push(&text!(
-            "{}\n",
+            "{}\n\n",
             crate::render::text::Answer(example.trim_end())
         ));
     }
     if before.is_some() {
-        let verb = if args.write { "is" } else { "will be" };
+        let verb = if args.write { "is" } else { "would be" };
         text.push(&text!(
             "what stood there before {} kept in {}\n",
             verb,
             backup_of(&path)
         ));
     }
-    if args.adopt {
+    if creates_own {
         let verb = if args.write {
-            "moved"
+            "created"
         } else {
-            "would be moved"
+            "would create"
         };
-        text.push(&text!("{} into {}: {}\n", verb, own, list(&adopted.moved)));
-        if !adopted.left.is_empty() {
-            text.push(&text!(
-                "left in the host's file, because mcpool's own has one of that name, or they cannot be read: {}\n",
-                list(&adopted.left)
-            ));
-        }
+        let what = match adopted.edits.is_empty() {
+            true => "without servers: `mcpool config add` and `config import` add some",
+            false => "with the servers below",
+        };
+        text.push(&text!("{} {}, {}\n", verb, own, what));
+    }
+    if args.adopt {
+        text.push(&adopted.to_text(&own, args.write));
     }
     if args.write {
         text.push(&text!("restart {} to use it\n", args.place.host.title()));
     }
     out::print(&text)
-}
-
-/// What is moved, and what is not.
-#[derive(Default)]
-struct Adopted {
-    moved: Vec<String>,
-    left: Vec<String>,
-    edits: Vec<Edit>,
-}
-
-async fn adopt(
-    writer: &HostWriter,
-    place: &HostPlace,
-    path: &Path,
-    text: &str,
-    own: &Path,
-) -> Result<Adopted, Failure> {
-    let mut names = writer.names(text)?;
-    names.retain(|name| *name != place.name);
-    if names.is_empty() {
-        return Ok(Adopted::default());
-    }
-    let loader = Loader::new()
-        .with_masker(out::masker().clone())
-        .with_file(path)
-        .with_dialect(place.host);
-    let present = Loader::new().with_user_file(own);
-    let (loaded, present) = off_thread(move || (loader.load(), present.load().ok())).await?;
-    let loaded = loaded?;
-    let is_there = |name: &str| {
-        present
-            .as_ref()
-            .is_some_and(|own| own.entry(name).is_some())
-    };
-    let mut adopted = Adopted::default();
-    for name in names {
-        match loaded.entry(&name).filter(|_| !is_there(&name)) {
-            Some(entry) => {
-                adopted.edits.push(Edit::Add {
-                    name: name.clone(),
-                    // What is relative to the host's file would mean another place in ours.
-                    settings: Box::new(entry.portable().settings),
-                    replace: false,
-                });
-                adopted.moved.push(name);
-            }
-            None => adopted.left.push(name),
-        }
-    }
-    Ok(adopted)
 }
 
 async fn uninstall(app: &App, args: UninstallArgs) -> Outcome {
@@ -271,6 +260,8 @@ async fn uninstall(app: &App, args: UninstallArgs) -> Outcome {
         Some(before) if writer.is_untouched(&text, name, before) => before.clone(),
         _ => writer.uninstall(&text, name, before.as_deref())?,
     };
+    // What an install has made goes again.
+    let removes = before.is_none() && !path.is_symlink() && is_bare(&writer, &new, name);
     let back: Vec<String> = {
         let now = writer.names(&text)?;
         let names = writer.names(&new)?.into_iter();
@@ -280,11 +271,12 @@ async fn uninstall(app: &App, args: UninstallArgs) -> Outcome {
         let (target, old, new) = (path.clone(), found.clone(), new.clone());
         let backup = before.is_some().then(|| backup_of(&path));
         off_thread(move || write_host_file(&target, old.as_deref(), &new)).await??;
+        if removes {
+            remove(&path).await?;
+        }
         if let Some(backup) = backup {
             // It has served.
-            off_thread(move || std::fs::remove_file(&backup))
-                .await?
-                .map_err(|error| not_used(&path, &error))?;
+            remove(&backup).await?;
         }
     }
     if app.global.json {
@@ -292,6 +284,7 @@ async fn uninstall(app: &App, args: UninstallArgs) -> Outcome {
             "host": args.place.host.as_str(),
             "file": path,
             "put_back": back,
+            "removed": removes,
             "written": args.write,
         }));
     }
@@ -303,9 +296,20 @@ async fn uninstall(app: &App, args: UninstallArgs) -> Outcome {
             path
         ),
     };
+    let (is, would_be) = match args.write {
+        true => ("is", ""),
+        false => ("would be", "would be "),
+    };
+    if removes {
+        text.push(&text!(
+            "the file has nothing else in it, and {} removed\n",
+            is
+        ));
+    }
     if !back.is_empty() {
         text.push(&text!(
-            "moved back into it: {} (mcpool's own file keeps them too)\n",
+            "{}moved back into it: {} (mcpool's own file keeps them too)\n",
+            would_be,
             list(&back)
         ));
     }
@@ -370,7 +374,14 @@ async fn write(
     let (target, backup) = (path.to_owned(), backup_of(path));
     // What stood there before the first install is what uninstalling brings back.
     let is_second = match &before {
-        Some(before) => backup.exists() && writer.names(before)?.iter().any(|old| old == name),
+        Some(before) => {
+            let has_entry = writer.names(before)?.iter().any(|old| old == name);
+            let is_made = || {
+                let bare = writer.uninstall(before, name, None);
+                bare.is_ok_and(|bare| is_bare(writer, &bare, name))
+            };
+            has_entry && (backup.exists() || is_made())
+        }
         None => true,
     };
     let written = off_thread(move || {
@@ -383,13 +394,23 @@ async fn write(
     Ok(written.await??)
 }
 
+/// Whether a text is what is left of a file that an install made, without the entry.
+fn is_bare(writer: &HostWriter, text: &str, name: &str) -> bool {
+    let made = writer.example(name, &HostServer::Url(String::new()));
+    let bare = made.and_then(|made| writer.uninstall(&made, name, None));
+    bare.is_ok_and(|bare| bare.trim() == text.trim())
+}
+
+async fn remove(path: &Path) -> Result<(), Failure> {
+    let file = path.to_owned();
+    let removed = off_thread(move || std::fs::remove_file(&file)).await?;
+    removed.map_err(|error| not_used(path, &error))
+}
+
 fn not_used(path: &Path, error: &std::io::Error) -> Failure {
     Failure::usage(text!("{}: {}", path, error.to_string()))
 }
 
 fn list(names: &[String]) -> Text {
-    if names.is_empty() {
-        return text!("nothing");
-    }
     Text::join(names.iter().map(|name| text!("{}", name)), ", ")
 }
