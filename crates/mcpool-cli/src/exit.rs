@@ -7,7 +7,7 @@ use std::{error::Error as _, process::ExitCode};
 use mcpool::{ConnectFailure, Delivery, Error, ErrorKind, ServerName, StderrLine, config};
 use serde_json::{Value, json};
 
-use crate::{render::text::Text, text};
+use crate::{invocation::program, render::text::Text, text};
 
 /// The exit codes, which are part of the command line's contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,8 +234,9 @@ impl Failure {
             } else if let Some(line) = StderrLine::telling(said) {
                 // Of a stack the line that says the cause.
                 text.push(&text!(
-                    "\n  the server said on stderr: {}\n  `mcpool doctor` shows all {} lines",
+                    "\n  the server said on stderr: {}\n  `{} doctor` shows all {} lines",
                     line,
+                    program(),
                     said.len()
                 ));
             }

@@ -37,7 +37,10 @@ use crate::{
 
 /// What is shown where a config has no servers.
 fn nothing_configured() -> Text {
-    text!("no servers are configured: `mcpool config add` adds one\n")
+    text!(
+        "no servers are configured: `{} config add` adds one\n",
+        crate::invocation::program()
+    )
 }
 
 /// Runs a command. Dropping the future cancels what it does.

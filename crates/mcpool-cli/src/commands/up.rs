@@ -30,6 +30,7 @@ use crate::{
     app::App,
     config_files,
     exit::Failure,
+    invocation::program,
     off_thread::off_thread,
     pool,
     render::{out, text::Text},
@@ -73,7 +74,7 @@ pub(crate) async fn up(app: &App, args: UpArgs) -> Outcome {
         if let Some(wanted) = args.listen
             && !running.listens.iter().any(|at| serves(*at, wanted))
         {
-            return Err(not_there(app, &running, wanted));
+            return Err(not_there(&running, wanted));
         }
         return report(
             app,
@@ -155,16 +156,12 @@ fn report(
             address
         ));
     }
-    text.push(&text!(
-        "its log is {}; `{}` ends it\n",
-        log,
-        down_command(app)
-    ));
+    text.push(&text!("its log is {}; `{} down` ends it\n", log, program()));
     out::print(&text)
 }
 
 /// Of a gateway that runs, and does not serve this address.
-fn not_there(app: &App, running: &pool::Pool, wanted: SocketAddr) -> Failure {
+fn not_there(running: &pool::Pool, wanted: SocketAddr) -> Failure {
     let listens = running.listens.iter().map(|at| text!("{}", at.to_string()));
     let listens = match running.listens.is_empty() {
         true => text!("on its socket alone"),
@@ -177,8 +174,8 @@ fn not_there(app: &App, running: &pool::Pool, wanted: SocketAddr) -> Failure {
         listens
     ))
     .with_hint(text!(
-        "`{}` ends it; then this starts one that does",
-        down_command(app)
+        "`{} down` ends it; then this starts one that does",
+        program()
     ))
 }
 
@@ -186,15 +183,6 @@ fn not_there(app: &App, running: &pool::Pool, wanted: SocketAddr) -> Failure {
 fn serves(listens: SocketAddr, wanted: SocketAddr) -> bool {
     let is_there = listens.ip() == wanted.ip() || listens.ip().is_unspecified();
     is_there && (listens.port() == wanted.port() || wanted.port() == 0)
-}
-
-/// What ends the gateway of this config.
-fn down_command(app: &App) -> String {
-    let named = app.global.config.iter();
-    let named: String = named
-        .map(|file| format!(" --config {}", quoted(file)))
-        .collect();
-    format!("mcpool{named} down")
 }
 
 /// Waits until no other `up` starts a gateway at this socket, and one that is ending has ended: what
@@ -216,13 +204,6 @@ async fn turn(socket: &Path) -> Result<File, Failure> {
             socket
         ))),
     }
-}
-
-/// A path as a shell reads it.
-fn quoted(path: &Path) -> String {
-    let path = path.to_string_lossy();
-    let quoted = shlex::try_quote(&path).map(|quoted| quoted.into_owned());
-    quoted.unwrap_or_else(|_| path.into_owned())
 }
 
 /// The program once more, apart from this terminal.

@@ -14,6 +14,7 @@ use crate::{
     app::App,
     config_files::{self, Files},
     exit::{Exit, Failure, Outcome},
+    invocation::program,
     off_thread::off_thread,
     render::{out, text::Text},
     text,
@@ -59,8 +60,9 @@ pub(crate) async fn path(app: &App) -> Outcome {
     }
     for file in missing {
         out::tell(&text!(
-            "{} does not exist yet; `mcpool config init` creates it\n",
-            file
+            "{} does not exist yet; `{} config init` creates it\n",
+            file,
+            program()
         ));
     }
     out::print(&Text::join(
@@ -74,7 +76,7 @@ pub(crate) async fn init(app: &App, args: InitArgs) -> Outcome {
     let file = args.target.to_write(&app.global)?;
     if file.exists() {
         return Err(Failure::usage(text!("{} exists already", file))
-            .with_hint(text!("`mcpool config edit` opens it")));
+            .with_hint(text!("`{} config edit` opens it", program())));
     }
     let created = file.clone();
     let hosts = off_thread(move || -> Result<_, Failure> {
@@ -114,7 +116,7 @@ pub(crate) async fn edit(app: &App, args: EditArgs) -> Outcome {
     let file = args.target.of_servers(&app.global)?;
     if !file.exists() {
         return Err(Failure::usage(text!("{} does not exist", file))
-            .with_hint(text!("`mcpool config init` creates it")));
+            .with_hint(text!("`{} config init` creates it", program())));
     }
     let editor = ["VISUAL", "EDITOR"]
         .into_iter()
