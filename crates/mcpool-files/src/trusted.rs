@@ -1,5 +1,5 @@
-//! Reading what decides who may do what: keys, certificates. Whoever can change such a file decides
-//! it as well.
+//! Reading what decides who may do what: keys, certificates. Anybody who can change such a file
+//! decides it as well.
 
 use std::{fs::Metadata, io, path::Path};
 
