@@ -89,7 +89,7 @@ impl EntryReader<'_> {
             self.problem(
                 Problem::warning(
                     "cleartext-credentials",
-                    format!("the server is not connected: {what} would go over plain `http`, where anybody on the way can read it"),
+                    format!("mcpool will not connect this server: {what} would go over plain `http`, where anybody on the way can read it"),
                 )
                 .help("use `https://`, or set `\"allow_cleartext_credentials\": true`"),
                 range,

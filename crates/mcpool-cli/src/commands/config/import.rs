@@ -73,7 +73,11 @@ pub(crate) async fn run(app: &App, args: ImportArgs) -> Outcome {
     let target = args.target.to_write(&app.global)?;
     let own = Loader::new().with_user_file(&target);
     let (loaded, own) = off_thread(move || (loader.load(), own.load().ok())).await?;
-    let loaded = loaded?;
+    let mut loaded = loaded?;
+    // What the host makes of an unset variable is not what the copy makes of it.
+    loaded
+        .problems
+        .retain(|problem| problem.code != "unset-variable");
     report(&loaded);
     if let Some(unknown) = args
         .servers
