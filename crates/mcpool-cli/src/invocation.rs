@@ -9,7 +9,7 @@ static PROGRAM: OnceLock<Text> = OnceLock::new();
 
 /// Keeps what `--config` said. To be called once, before anything is said.
 pub(crate) fn remember(configs: &[PathBuf]) {
-    // Whoever comes second changes nothing.
+    // A second call changes nothing.
     let _ = PROGRAM.set(with_configs(configs));
 }
 

@@ -22,8 +22,8 @@ impl Modes {
         }
     }
 
-    /// Makes them what they were. Whoever changes a terminal from the background is stopped, so there
-    /// it is left alone.
+    /// Makes them what they were, from the foreground: a process in the background that changes a
+    /// terminal is stopped.
     pub(crate) fn give_back(&self) {
         #[cfg(unix)]
         if let Some(found) = &self.found

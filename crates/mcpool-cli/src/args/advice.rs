@@ -27,15 +27,12 @@ pub(super) fn advised(mut error: Error, command: &Command, words: &[String]) -> 
                 error.insert(ContextKind::SuggestedSubcommand, similar);
             }
         }
-        ErrorKind::UnknownArgument if adds_a_server(words) => {
-            if error.get(ContextKind::SuggestedArg).is_none() {
-                tip(
-                    &mut error,
-                    "the program of a server and its arguments stand after `--`: mcpool config add \
-                     NAME -- COMMAND [ARGS]..."
-                        .to_owned(),
-                );
-            }
+        ErrorKind::UnknownArgument
+            if adds_a_server(words) && error.get(ContextKind::SuggestedArg).is_none() =>
+        {
+            let advice = "the program of a server and its arguments stand after `--`: mcpool config \
+                          add NAME -- COMMAND [ARGS]...";
+            tip(&mut error, advice.to_owned());
         }
         ErrorKind::UnknownArgument if calls_a_tool(words) => {
             if let Some(ContextValue::String(wanted)) = error.get(ContextKind::InvalidArg)
