@@ -78,6 +78,8 @@ pub(crate) struct App {
     /// The command line or the URL of each server, secrets overwritten.
     reached_by: OnceLock<HashMap<ServerName, String>>,
     config_broken: AtomicBool,
+    /// Whether Ctrl-C ended the waiting for servers.
+    gave_up: AtomicBool,
     /// Whether the connections of a gateway that runs are used.
     #[cfg(all(unix, feature = "gateway"))]
     borrows: bool,
@@ -121,6 +123,7 @@ impl App {
             problems: OnceLock::new(),
             reached_by: OnceLock::new(),
             config_broken: AtomicBool::new(false),
+            gave_up: AtomicBool::new(false),
             #[cfg(all(unix, feature = "gateway"))]
             borrows: false,
             #[cfg(all(unix, feature = "gateway"))]
@@ -310,6 +313,11 @@ impl App {
         self.shared_tokens.get_or_init(|| tokens);
     }
 
+    /// Whether Ctrl-C ended the waiting for servers, and the command went on to show the others.
+    pub(crate) fn gave_up(&self) -> bool {
+        self.gave_up.load(Ordering::Relaxed)
+    }
+
     /// The exit code of a command that is about all servers: an entry of the config that could
     /// not be used counts, unless something else is wrong.
     pub(crate) fn overall(&self, exit: Exit) -> Exit {
@@ -429,8 +437,10 @@ impl App {
             }
         }
         drop(pending);
+        let is_interrupted = stop.is_cancelled();
         self.take_interrupt();
-        if stop.is_cancelled() {
+        if is_interrupted {
+            self.gave_up.store(true, Ordering::Relaxed);
             drop(progress);
             let slow = names
                 .iter()

@@ -76,6 +76,19 @@ impl Command {
     }
 }
 
+impl Command {
+    /// Whether it serves others, who must not wait until somebody reads its log.
+    pub(crate) fn serves(&self) -> bool {
+        match self {
+            #[cfg(feature = "gateway")]
+            Self::Serve(_) => true,
+            #[cfg(feature = "nats")]
+            Self::Worker(_) => true,
+            _ => false,
+        }
+    }
+}
+
 impl Cli {
     /// Reads the command line of the process; help is as wide as the terminal.
     pub(crate) fn from_process() -> Result<Self, clap::Error> {

@@ -62,8 +62,6 @@ impl Exit {
             ErrorKind::Rpc => Self::ToolError,
             ErrorKind::OutcomeUnknown => Self::OutcomeUnknown,
             ErrorKind::Internal => Self::Internal,
-            // It is Ctrl-C that cancels here.
-            ErrorKind::Cancelled => Self::Signal(2),
             _ => Self::Unreachable,
         }
     }
@@ -79,15 +77,12 @@ impl Exit {
         }
     }
 
-    /// The code for a list of failures: theirs if all are of one kind, else unreachable. What was
-    /// cancelled comes first.
+    /// The code for a list of failures: theirs if all are of one kind, else unreachable.
     pub(crate) fn of_all(kinds: impl IntoIterator<Item = ErrorKind>) -> Self {
         let mut exit = Self::Good;
         for kind in kinds {
             let this = Self::of_kind(kind);
             exit = match exit {
-                Self::Signal(_) => exit,
-                _ if matches!(this, Self::Signal(_)) => this,
                 Self::Good => this,
                 exit if exit == this => exit,
                 _ => Self::Unreachable,

@@ -70,7 +70,7 @@ fn main() -> ExitCode {
             return failure.exit().into();
         }
     };
-    if let Err(problem) = logging::start(&cli.global) {
+    if let Err(problem) = logging::start(&cli.global, cli.command.serves()) {
         out::tell(&text!("error: {}\n", problem));
         return Exit::Usage.into();
     }
@@ -85,7 +85,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             out::tell(&text!(
-                "error: cannot start the threads that it takes: {}; raise the limits of processes and memory (`ulimit -u`, \
+                "error: cannot start the threads it needs: {}; raise the process and memory limits (`ulimit -u`, \
                  `ulimit -v`)\n",
                 error
             ));
@@ -175,6 +175,7 @@ async fn run(
                     if let Some(signal) = ending {
                         break signal;
                     }
+                    let exit = if app.gave_up() { Exit::Signal(2) } else { exit };
                     // The work is done: nobody needs to wait for servers that end slowly.
                     app.leave_servers();
                     break exit;

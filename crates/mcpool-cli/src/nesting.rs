@@ -59,7 +59,7 @@ impl Nesting {
                     if spec.enabled && self.listens.is_some_and(|at| leads_to(http, at)) =>
                 {
                     spec.enabled = false;
-                    out::tell(&text!(
+                    out::tell_aside(&text!(
                         "warning: {} is left out: its URL is that of this gateway\n",
                         spec.name
                     ));
@@ -79,7 +79,10 @@ fn leads_to(http: &HttpSpec, listens: SocketAddr) -> bool {
         return false;
     }
     let is_at = |ip: IpAddr| match listens.ip() {
-        all if all.is_unspecified() => ip.is_loopback() || ip.is_unspecified(),
+        all if all.is_unspecified() => {
+            // `::` takes IPv4 as well.
+            (ip.is_loopback() || ip.is_unspecified()) && (all.is_ipv6() || ip.is_ipv4())
+        }
         one => one == ip,
     };
     match url.host() {

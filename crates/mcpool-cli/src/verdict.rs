@@ -163,8 +163,8 @@ fn of_address(http: &HttpSpec, error: &Error, access: Access<'_>) -> Vec<Text> {
             "try with `--connect-timeout 2m`; a firewall that drops packets looks like this too"
         )),
         (ErrorKind::Protocol, ..) => tries.push(text!(
-            "what answers at this address is not an MCP server, but a page of a proxy or a login \
-             perhaps: open it in a browser; servers often use the path /mcp or /sse"
+            "what answers at this address is not an MCP server; it may be a proxy's page or a login \
+             page: open it in a browser; servers often use the path /mcp or /sse"
         )),
         _ => {}
     }

@@ -432,7 +432,10 @@ async fn write_lines(
 }
 
 fn unread() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "the client does not read")
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        "the client does not read what it is sent, or too slowly",
+    )
 }
 
 fn is_no_text(error: &io::Error) -> bool {

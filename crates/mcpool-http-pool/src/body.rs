@@ -152,15 +152,17 @@ pub async fn read_capped(
     Ok(whole.into())
 }
 
-/// Reads the words of an answer with an error status: at most 64 KiB, within five seconds; nothing
-/// of a longer or slower one. Those of one that cannot be unpacked are why it cannot. Dropping the
-/// future closes the connection.
-pub async fn read_refusal(response: Response) -> Bytes {
+/// Reads the words of an answer with an error status: at most 64 KiB, within five seconds; `None`
+/// for one that is longer or slower, or breaks off. Those of one that cannot be unpacked are why it
+/// cannot. Dropping the future closes the connection.
+pub async fn read_refusal(response: Response) -> Option<Bytes> {
     let read = timeout(REFUSAL_TIME, read_capped(response, REFUSAL_LIMIT, None)).await;
     match read {
-        Ok(Ok(words)) => words,
-        Ok(Err(error)) if error.kind() == ErrorKind::Protocol => error.message().to_owned().into(),
-        _ => Bytes::new(),
+        Ok(Ok(words)) => Some(words),
+        Ok(Err(error)) if error.kind() == ErrorKind::Protocol => {
+            Some(error.message().to_owned().into())
+        }
+        _ => None,
     }
 }
 
@@ -249,7 +251,7 @@ mod tests {
                 "{error}"
             );
             // A refusal is not without a word either.
-            let words = read_refusal(response("{}", coding)).await;
+            let words = read_refusal(response("{}", coding)).await.unwrap();
             assert_eq!(words, error.message());
         }
     }

@@ -419,7 +419,7 @@ impl fmt::Debug for HttpPeer {
 /// The error for a 401 or 403, in the words of the server where it has some.
 async fn refused(response: Response) -> Error {
     let (status, headers) = (response.status(), response.headers().clone());
-    let body = read_refusal(response).await;
+    let body = read_refusal(response).await.unwrap_or_default();
     refusal_error(status, &headers, &String::from_utf8_lossy(&body))
 }
 

@@ -91,8 +91,8 @@ pub(crate) async fn refusal_of(
     let status = response.status();
     let headers = response.headers().clone();
     let body = read_refusal(response).await;
-    let refusal = refusal::read(status, &headers, &body, state, asked);
-    link.answered(status, &body);
+    let refusal = refusal::read(status, &headers, body.as_deref(), state, asked);
+    link.answered(status, &body.unwrap_or_default());
     if !refusal.lost.is_said() {
         link.notes.error(&refusal.error);
     }

@@ -23,6 +23,8 @@ pub(crate) enum Lost {
     InWords,
     /// It says nothing. Two of these in a row are a lost session.
     Perhaps,
+    /// As that, and the request may have run: it is not sent again.
+    Unclear,
 }
 
 impl Lost {
@@ -56,15 +58,15 @@ pub(crate) struct Refusal {
 ///
 /// A JSON-RPC error is the answer, whatever its id, which can only mean this request, and
 /// whatever the status: except 429, and 503 with `Retry-After`, which ask for a pause. A result is
-/// the answer where it has the request's id.
+/// the answer where it has the request's id. Of a body that was not read to its end nothing is known.
 pub(crate) fn read(
     status: StatusCode,
     headers: &HeaderMap,
-    body: &[u8],
+    body: Option<&[u8]>,
     session: SessionState,
     asked: Option<RequestId>,
 ) -> Refusal {
-    let text = String::from_utf8_lossy(body);
+    let text = String::from_utf8_lossy(body.unwrap_or_default());
     let said = said(&text, asked);
     let (rpc, is_own) = match said {
         Said::Error { error, is_own } => (Some(error), is_own),
@@ -92,14 +94,20 @@ pub(crate) fn read(
             result: None,
         };
     }
-    let lost = lost_by_status(status, rpc.as_ref(), is_own, &text, session);
+    let lost = match lost_by_status(status, rpc.as_ref(), is_own, &text, session) {
+        Lost::ByStatus if body.is_none() => Lost::Unclear,
+        lost => lost,
+    };
     let error = match rpc {
         Some(rpc) => Error::from_rpc(rpc).with_http_status(status.as_u16()),
         None => error,
     };
-    let error = match lost.is_said() {
-        true => error.with_delivery(Delivery::Rejected),
-        false => error,
+    let error = match lost {
+        _ if lost.is_said() => error.with_delivery(Delivery::Rejected),
+        Lost::Unclear if error.delivery() != Delivery::Answered => {
+            error.with_delivery(Delivery::Unknown)
+        }
+        _ => error,
     };
     Refusal {
         error,
@@ -120,7 +128,13 @@ enum Said {
 }
 
 fn said(text: &str, asked: Option<RequestId>) -> Said {
-    let Ok(ParsedLine::One(Ok(Message::Response { id, outcome }))) = parse_line(text) else {
+    let mut parsed = parse_line(text);
+    if parsed.is_err() {
+        // An event stream, perhaps, of one message.
+        let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
+        parsed = parse_line(&data.collect::<Vec<_>>().join("\n"));
+    }
+    let Ok(ParsedLine::One(Ok(Message::Response { id, outcome }))) = parsed else {
         return Said::Nothing;
     };
     let is_own = asked.is_some_and(|asked| id == ResponseId::Ours(asked));
@@ -157,6 +171,7 @@ fn lost_by_status(
         // found as well, and who names the request in an error without a word of a session has
         // looked at it, and perhaps run it.
         404 | 410 if has_id && (says || !(about_the_call || is_own)) => Lost::ByStatus,
+        404 | 410 if has_id && is_own && !about_the_call => Lost::Unclear,
         400..=499 if says => Lost::InRefusal,
         // A server that breaks may have run the request, whatever its page says.
         _ if says && rpc.is_some() => Lost::InRefusal,
@@ -185,7 +200,8 @@ mod tests {
     fn refuse(status: u16, body: &str, session: SessionState) -> Refusal {
         let status = StatusCode::from_u16(status).unwrap();
         let asked = Some(RequestId::new(7));
-        read(status, &HeaderMap::new(), body.as_bytes(), session, asked)
+        let body = Some(body.as_bytes());
+        read(status, &HeaderMap::new(), body, session, asked)
     }
 
     #[test]
@@ -202,9 +218,12 @@ mod tests {
             assert!(refuse(status, &said(paid, "8"), WithId).result.is_none());
         }
         for status in [404, 410] {
-            let answered = refuse(status, &said(failed, "7"), WithId);
-            assert_eq!(answered.lost, Lost::No, "{status}");
-            assert_eq!(answered.error.delivery(), Delivery::Answered);
+            let stream = format!("event: message\r\ndata: {}\r\n\r\n", said(failed, "7"));
+            for body in [said(failed, "7"), stream] {
+                let answered = refuse(status, &body, WithId);
+                assert_eq!(answered.lost, Lost::Unclear, "{status}");
+                assert_eq!(answered.error.delivery(), Delivery::Answered);
+            }
             for (what, id) in [(failed, "null"), (gone, "7"), (gone, "null")] {
                 let lost = refuse(status, &said(what, id), WithId);
                 assert_eq!(lost.lost, Lost::ByStatus, "{status} {what} {id}");
@@ -236,13 +255,25 @@ mod tests {
     }
 
     #[test]
+    fn of_a_body_that_was_not_read_nothing_is_known() {
+        let (headers, asked) = (HeaderMap::new(), Some(RequestId::new(7)));
+        for (session, lost, delivery) in [
+            (WithId, Lost::Unclear, Delivery::Unknown),
+            (NoSession, Lost::No, Delivery::Rejected),
+        ] {
+            let refusal = read(StatusCode::NOT_FOUND, &headers, None, session, asked);
+            assert_eq!((refusal.lost, refusal.error.delivery()), (lost, delivery));
+        }
+    }
+
+    #[test]
     fn a_pause_is_a_pause_whatever_the_body() {
         let mut headers = HeaderMap::new();
         headers.insert("retry-after", "7".parse().unwrap());
         for status in [429, 503] {
             let body = rpc(-32000, "Session not found");
             let status = StatusCode::from_u16(status).unwrap();
-            let refusal = read(status, &headers, body.as_bytes(), WithId, None);
+            let refusal = read(status, &headers, Some(body.as_bytes()), WithId, None);
             assert_eq!(refusal.error.kind(), ErrorKind::RateLimited);
             assert_eq!(refusal.lost, Lost::No);
         }

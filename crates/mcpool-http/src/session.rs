@@ -269,7 +269,7 @@ impl Sessions {
             }
             Lost::ByStatus | Lost::InRefusal => true,
             Lost::InWords => !self.words_mean_nothing.load(Ordering::Relaxed),
-            Lost::Perhaps => self.suspicions.fetch_add(1, Ordering::Relaxed) > 0,
+            Lost::Perhaps | Lost::Unclear => self.suspicions.fetch_add(1, Ordering::Relaxed) > 0,
         }
     }
 

@@ -119,6 +119,11 @@ impl HttpTransport {
             if request.class == RequestClass::Handshake || !self.sessions.is_lost(refusal.lost) {
                 return Err(refusal.error);
             }
+            if refusal.lost == Lost::Unclear {
+                // For those that come after it.
+                let _ = Box::pin(renewed(link, &self.sessions, &session)).await;
+                return Err(refusal.error);
+            }
             course.refused();
             if is_second {
                 return Err(self.lost_again(refusal));

@@ -119,7 +119,7 @@ async fn check_head(response: Response) -> Result<Response> {
     let status = response.status();
     if !status.is_success() {
         let headers = response.headers().clone();
-        let body = read_refusal(response).await;
+        let body = read_refusal(response).await.unwrap_or_default();
         let error = refusal_error(status, &headers, &String::from_utf8_lossy(&body));
         return Err(match status.as_u16() {
             404..=406 => {

@@ -203,7 +203,7 @@ impl PostSide {
     /// connection.
     async fn refused(&self, response: Response) -> WriteError {
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = read_refusal(response).await;
+        let body = read_refusal(response).await.unwrap_or_default();
         let text = String::from_utf8_lossy(&body);
         let error = refusal_error(status, &headers, &text);
         let rpc = rpc_error(&text);

@@ -283,8 +283,11 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
         let left = match gateway.running() {
             0 => text!(""),
             running => text!(
-                "; requests that run, {}, have {} left",
-                running,
+                "; {} {} to finish",
+                match running {
+                    1 => "1 running request has".to_owned(),
+                    more => format!("{more} running requests have"),
+                },
                 humantime::format_duration(patience).to_string()
             ),
         };

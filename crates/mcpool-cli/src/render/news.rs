@@ -23,7 +23,7 @@ pub(crate) fn told_of(mut events: EventStream) -> AbortOnDropHandle<()> {
             let line = match item {
                 EventItem::Event(event) => news.of(&event).map(|words| timed(event.at, &words)),
                 EventItem::Missed(count) => {
-                    news.said.clear();
+                    news.missed();
                     let words = text!("{} events were missed", count);
                     Some(timed(SystemTime::now(), &words))
                 }
@@ -53,6 +53,16 @@ struct Said {
 }
 
 impl News {
+    /// Events were missed: any server whose trouble was said may have come back, and be lost again.
+    fn missed(&mut self) {
+        for said in self.said.values_mut() {
+            *said = Said {
+                is_lost: true,
+                ..Said::default()
+            };
+        }
+    }
+
     /// What is to be said of an event, if it is news.
     fn of(&mut self, event: &Event) -> Option<Text> {
         let words = self.chronicle.note(event);

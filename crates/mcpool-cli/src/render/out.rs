@@ -119,19 +119,25 @@ pub(crate) fn tell(text: &Text) {
 /// reads it. What nobody reads is left out in the end.
 #[cfg(feature = "gateway")]
 pub(crate) fn tell_aside(text: &Text) {
+    aside(net(text.as_str(), Styles::None).into_owned());
+}
+
+/// Leaves what passed the net to a thread of its own.
+#[cfg(feature = "gateway")]
+fn aside(text: String) {
     static IS_WRITTEN: OnceLock<bool> = OnceLock::new();
     let is_written = IS_WRITTEN.get_or_init(|| {
         let write = || {
             loop {
-                ASIDE.write_next(|text| stderr(&net(text.as_str(), Styles::None)));
+                ASIDE.write_next(stderr);
             }
         };
         let thread = std::thread::Builder::new().name("stderr".to_owned());
         thread.spawn(write).is_ok()
     });
     match is_written {
-        true => ASIDE.push(text.clone()),
-        false => tell(text),
+        true => ASIDE.push(text),
+        false => stderr(&text),
     }
 }
 
@@ -293,16 +299,28 @@ pub(crate) fn catch_panics() {
 }
 
 /// Where the log goes: one event, as the formatter has put it together, for each write.
-pub(crate) struct Log;
+pub(crate) struct Log {
+    /// Whether the program serves meanwhile, and must not wait until somebody reads it.
+    #[cfg_attr(not(feature = "gateway"), expect(dead_code, reason = "nothing serves"))]
+    pub(crate) is_aside: bool,
+}
 
 impl io::Write for Log {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        stderr(&net(&String::from_utf8_lossy(event), Styles::Colours));
+        let event_text = String::from_utf8_lossy(event);
+        let text = net(&event_text, Styles::Colours);
+        #[cfg(feature = "gateway")]
+        if self.is_aside {
+            aside(text.into_owned());
+            return Ok(event.len());
+        }
+        stderr(&text);
         Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        // Each event was.
+        Ok(())
     }
 }
 

@@ -481,8 +481,9 @@ fn a_socket_is_its_users_alone_and_goes_with_the_program() {
 /// Standard error is a pipe that is full, and stays so.
 #[test]
 fn a_log_that_nobody_reads_holds_up_nobody() {
-    let place = Place::with(json!({"bad": {"command": "false"}}));
-    let mut command = place.command(&["serve", "--stdio"]);
+    let place = Place::with(json!({"bad": {"command": "false"}, "demo": good()}));
+    // No entry of the audit can be written, and the log has much to say.
+    let mut command = place.command(&["-vv", "serve", "--audit", "/dev/full", "--stdio"]);
     let (unread, mut full) = std::io::pipe().unwrap();
     let flags = |flags| nix::fcntl::fcntl(&full, nix::fcntl::FcntlArg::F_SETFL(flags)).unwrap();
     flags(nix::fcntl::OFlag::O_NONBLOCK);
@@ -500,6 +501,13 @@ fn a_log_that_nobody_reads_holds_up_nobody() {
     let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
     writeln!(write, "{list}").unwrap();
     assert!(lines.next().unwrap().unwrap().contains("\"tools\""));
+    let call = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {
+        "name": "demo__add", "arguments": {"a": 1, "b": 2}}});
+    for _ in 0..3 {
+        writeln!(write, "{call}").unwrap();
+        let mut answers = lines.by_ref().map(Result::unwrap);
+        answers.find(|line| line.contains(r#""text":"3""#)).unwrap();
+    }
     kill(
         Pid::from_raw(child.id().try_into().unwrap()),
         Signal::SIGTERM,

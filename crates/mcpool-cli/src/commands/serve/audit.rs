@@ -53,7 +53,7 @@ impl<W: Write> Audit<W> {
             return;
         };
         if let Some(said) = self.write_line(&line) {
-            out::tell(&said);
+            out::tell_aside(&said);
         }
     }
 
@@ -71,14 +71,13 @@ impl<W: Write> Audit<W> {
             let lost = std::mem::take(&mut state.lost);
             return (lost > 0).then(|| {
                 text!(
-                    "warning: {}: the audit is written again; {} entries are lost\n",
+                    "warning: {}: the audit is written again; lost: {}\n",
                     self.name,
                     lost
                 )
             });
         };
         state.lost = state.lost.saturating_add(1);
-        tracing::error!(%error, "an entry of the audit was not written");
         (state.lost == 1).then(|| {
             text!(
                 "warning: {}: the audit cannot be written: {}; requests are answered, and their \
@@ -147,7 +146,7 @@ mod tests {
         assert_eq!(said("third"), None);
         audit.file.lock().unwrap().file.room = 100;
         let again = said("fourth").unwrap();
-        assert!(again.contains("2 entries are lost"), "{again}");
+        assert!(again.contains("lost: 2"), "{again}");
         assert_eq!(said("fifth"), None);
         let text = audit.file.lock().unwrap().file.text.clone();
         assert_eq!(String::from_utf8_lossy(&text), "one\nseco\nfourth\nfifth\n");

@@ -167,7 +167,7 @@ async fn texts_of(paths: &[(PathBuf, Holds)]) -> Result<Texts, Failure> {
 
 fn warn(warnings: &[Text]) {
     for warning in warnings {
-        out::tell(warning);
+        out::tell_aside(warning);
     }
 }
 

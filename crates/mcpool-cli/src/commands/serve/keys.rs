@@ -179,8 +179,10 @@ async fn remove(name: String, file: FileArgs, json: bool) -> Outcome {
     let removed = off_thread(move || take_away(&path, &name)).await??;
     if removed == 0 {
         return Err(
-            Failure::usage(text!("there is no key of {} in {}", shown, file))
-                .with_hint(text!("`mcpool serve key list` shows whose there are")),
+            Failure::usage(text!("there is no key of {} in {}", shown, file)).with_hint(text!(
+                "`mcpool serve key list --keys {}` shows whose there are",
+                file
+            )),
         );
     }
     if json {
@@ -205,9 +207,10 @@ fn append(path: &Path, line: &str, alone: Option<&str>) -> Result<(), Failure> {
     let name = alone.filter(|name| before.lines().any(|line| is_of(line, name)));
     if let Some(name) = name {
         let hint = text!(
-            "`mcpool serve key remove {}` takes it away; with --another both are good, such as while \
-             one replaces the other",
-            name
+            "`mcpool serve key remove {} --keys {}` takes it away; with --another both are good, such \
+             as while one replaces the other",
+            name,
+            path
         );
         return Err(
             Failure::usage(text!("{} has a key already in {}", name, path)).with_hint(hint),

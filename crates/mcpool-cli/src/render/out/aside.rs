@@ -7,10 +7,8 @@ use std::{
     time::Duration,
 };
 
-use crate::{render::text::Text, text};
-
 /// How many lines may wait to be written; what comes then is counted, and left out.
-const MAX_WAITING: usize = 256;
+const MAX_WAITING: usize = 4096;
 
 /// Lines that wait for a thread of their own, which writes them.
 pub(super) struct Aside {
@@ -20,7 +18,7 @@ pub(super) struct Aside {
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Text>,
+    waiting: VecDeque<String>,
     left_out: u64,
     /// Whether something that was taken out is being written.
     is_writing: bool,
@@ -35,7 +33,7 @@ impl Aside {
     }
 
     /// Puts a text behind those that wait, unless too many do. Never blocks on the writer.
-    pub(super) fn push(&self, text: Text) {
+    pub(super) fn push(&self, text: String) {
         let mut state = self.state();
         if state.waiting.len() < MAX_WAITING {
             state.waiting.push_back(text);
@@ -47,13 +45,13 @@ impl Aside {
     }
 
     /// Writes the next text, once there is one.
-    pub(super) fn write_next(&self, write: impl FnOnce(&Text)) {
+    pub(super) fn write_next(&self, write: impl FnOnce(&str)) {
         let has_none = |state: &mut State| state.waiting.is_empty() && state.left_out == 0;
         let state = self.changed.wait_while(self.state(), has_none);
         let mut state = state.unwrap_or_else(PoisonError::into_inner);
         let next = state.waiting.pop_front().unwrap_or_else(|| {
             let left_out = std::mem::take(&mut state.left_out);
-            text!("{} lines were left out here: nobody read this\n", left_out)
+            format!("{left_out} lines were left out here: nobody read this\n")
         });
         state.is_writing = true;
         drop(state);
@@ -85,13 +83,13 @@ mod tests {
     fn what_nobody_reads_holds_up_nobody_and_is_counted() {
         let aside = Aside::new();
         for at in 0..MAX_WAITING + 7 {
-            aside.push(text!("{}\n", at));
+            aside.push(format!("{at}\n"));
         }
         // With nobody who writes, the wait at the end is over all the same.
         aside.settle(Duration::ZERO);
         let mut written = Vec::new();
         for _ in 0..=MAX_WAITING {
-            aside.write_next(|text| written.push(text.as_str().to_owned()));
+            aside.write_next(|text| written.push(text.to_owned()));
         }
         assert_eq!(
             (written[0].as_str(), written.len()),
