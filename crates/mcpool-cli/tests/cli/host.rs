@@ -285,3 +285,32 @@ fn each_server_that_stays_has_its_reason() {
         "{reason}"
     );
 }
+
+#[test]
+fn an_entry_that_was_installed_twice_goes_out() {
+    let place = Place::with(json!({}));
+    let file = place.path().join("cur.json");
+    let run = |words: &[&str]| {
+        let host = ["serve", words[0], "cursor", "--file", "cur.json", "--write"];
+        let run = place.run(&[&host[..], &words[1..]].concat());
+        assert_eq!(run.code(), 0, "{}", run.stderr());
+        run
+    };
+    let servers = || {
+        let parsed: Value = serde_json::from_str(&text(&file)).unwrap();
+        parsed["mcpServers"].clone()
+    };
+    for adopt in [&["install"][..], &["install", "--adopt"]] {
+        run(&["install"]);
+        let mut host: Value = serde_json::from_str(&text(&file)).unwrap();
+        host["mcpServers"]["a"] = json!({"command": "a-server"});
+        std::fs::write(&file, host.to_string()).unwrap();
+        run(adopt);
+        assert_eq!(servers().get("a").is_none(), adopt.len() > 1);
+        let done = run(&["uninstall"]);
+        assert!(done.stdout().contains("the entry mcpool is out"));
+        assert_eq!(servers(), json!({"a": {"command": "a-server"}}));
+        assert!(!file.with_file_name("cur.json.before-mcpool").exists());
+        std::fs::remove_file(&file).unwrap();
+    }
+}

@@ -255,7 +255,13 @@ async fn uninstall(app: &App, args: UninstallArgs) -> Outcome {
     if !writer.names(&text)?.contains(name) {
         return Err(Failure::usage(text!("{} has no entry {}", path, name)));
     }
-    let before = read(&backup_of(&path)).await?;
+    // One that was installed over an entry of that name has it too, and it goes all the same.
+    let before = match read(&backup_of(&path)).await? {
+        Some(before) if writer.names(&before)?.contains(name) => {
+            Some(writer.uninstall(&before, name, None)?)
+        }
+        before => before,
+    };
     let new = match &before {
         Some(before) if writer.is_untouched(&text, name, before) => before.clone(),
         _ => writer.uninstall(&text, name, before.as_deref())?,
