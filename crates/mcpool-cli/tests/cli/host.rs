@@ -314,3 +314,34 @@ fn an_entry_that_was_installed_twice_goes_out() {
         std::fs::remove_file(&file).unwrap();
     }
 }
+
+#[test]
+fn an_input_goes_along_with_the_server_that_is_moved() {
+    let place = Place::with(json!({"first": good()}));
+    let host = json!({
+        "inputs": [{"type": "pickString", "id": "env", "options": ["a", "b"], "default": "a"}],
+        "servers": {
+            "first": {"url": "https://example.org/${input:env}"},
+            "second": {"url": "https://example.com/${input:env}"},
+        },
+    });
+    std::fs::write(place.path().join("code.json"), host.to_string()).unwrap();
+    let run = place.run(&[
+        "serve",
+        "install",
+        "vscode",
+        "--file",
+        "code.json",
+        "--adopt",
+        "--write",
+        "--json",
+    ]);
+    let done = run.json(0);
+    assert_eq!(
+        (&done["moved"], &done["left"]),
+        (&json!(["second"]), &json!(["first"])),
+        "{done}"
+    );
+    let own: Value = serde_json::from_str(&text(&place.path().join("servers.json"))).unwrap();
+    assert_eq!(own["inputs"], host["inputs"], "{own}");
+}

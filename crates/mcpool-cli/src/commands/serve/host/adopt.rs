@@ -91,9 +91,9 @@ impl Adoption<'_> {
         // What is relative to the host's file would mean another place in ours.
         let portable = entry.portable();
         let is_there = own.is_some_and(|own| own.entry(name).is_some());
-        let brought = inputs.bring(portable.inputs);
         if is_there {
-            let is_same = brought.as_ref().is_ok_and(Vec::is_empty)
+            let has_inputs = inputs.missing(&portable.inputs);
+            let is_same = has_inputs.is_ok_and(|missing| missing.is_empty())
                 && self.is_in_own(name, &portable.settings);
             if is_same {
                 adopted.present.push(name.to_owned());
@@ -103,7 +103,7 @@ impl Adoption<'_> {
                 return Some(Stays::Differs);
             }
         }
-        match brought {
+        match inputs.bring(portable.inputs) {
             Ok(edits) => adopted.edits.extend(edits),
             Err(id) => return Some(Stays::InputDiffers(id)),
         }
@@ -160,7 +160,7 @@ impl Stays {
     pub(super) fn reason(&self, own: &Path) -> Text {
         match self {
             Self::Differs => text!(
-                "{} has another server of that name; with both, a model is shown the tools twice: \
+                "{} has another server of that name; with both, a model sees the tools twice: \
                  --replace puts the host's definition into mcpool's file, or rename one of the two",
                 own
             ),
