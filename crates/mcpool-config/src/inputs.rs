@@ -23,6 +23,9 @@ pub struct InputDeclaration {
     pub password: bool,
     /// What there is to choose from; empty when any text will do.
     pub options: Vec<String>,
+    /// Whether a command of the editor gives the value, which nothing else can run. In a file of
+    /// ours it is a text that is asked for.
+    pub of_editor: bool,
 }
 
 impl InputDeclaration {
@@ -48,6 +51,7 @@ impl InputDeclaration {
                 Some(Value::Bool(true))
             ),
             options: options.iter().filter_map(option).collect(),
+            of_editor: item.get("type").and_then(Node::as_str) == Some("command"),
         };
         Some((text("id")?, declaration))
     }

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::dialects::Dialect;
 
-pub use file::{read_host_file, write_host_file};
+pub use file::{read_host_file, remove_host_file, write_host_file};
 
 /// What a host is to start, or to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]

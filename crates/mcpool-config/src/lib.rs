@@ -81,7 +81,7 @@ pub use expand::{
 pub use hosts::{Folders, HostFile, find, host_files};
 pub use inputs::InputDeclaration;
 #[cfg(feature = "edit")]
-pub use install::{HostServer, HostWriter, read_host_file, write_host_file};
+pub use install::{HostServer, HostWriter, read_host_file, remove_host_file, write_host_file};
 pub use loader::{Loaded, Loader};
 pub use merge::Entry;
 pub use origin::{Origin, Scope};

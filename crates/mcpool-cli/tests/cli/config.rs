@@ -201,6 +201,14 @@ fn an_import_says_what_it_did_and_what_to_do() {
         "{}",
         run.stderr()
     );
+    // With the files that this one was given.
+    let run = place.run(&["--config", "of mine.json", "config", "import", "vscode"]);
+    assert!(
+        run.stderr()
+            .contains("mcpool --config 'of mine.json' config import vscode --from"),
+        "{}",
+        run.stderr()
+    );
     let run = place.run(&["config", "import", "cursr"]);
     assert!(
         run.stderr()
@@ -255,6 +263,18 @@ fn an_import_says_what_it_did_and_what_to_do() {
         run.stdout(),
         "nothing to import\nskipped, because the file declares their input in another way: one (tok)\n"
     );
+    // What a command of the editor gives is asked for, and it says so.
+    let other = host.to_string().replace("promptString", "command");
+    fs::write(&vscode, other).unwrap();
+    let run = import(&["one", "--file", "asks.json"]);
+    assert!(
+        run.stdout()
+            .contains("only the host can run the command of the input: one (tok)\n"),
+        "{}",
+        run.stdout()
+    );
+    let run = import(&["one", "--file", "asks.json", "--replace", "--json"]);
+    assert_eq!(run.json(0)["imported"], json!(["one"]));
 }
 
 #[test]

@@ -83,6 +83,12 @@ fn servers_are_moved_and_come_back() {
     assert_eq!(own["mcpServers"]["a"]["env"]["K"], "${env:K}");
     assert_eq!(own["mcpServers"]["demo"]["args"], json!(["demo-server"]));
     // A second install keeps what stood there before the first.
+    let dry = place.run(&["serve", "install", "cursor"]);
+    assert!(
+        dry.stdout().contains("what stood there before is kept in"),
+        "{}",
+        dry.stdout()
+    );
     assert_eq!(
         place.run(&["serve", "install", "cursor", "--write"]).code(),
         0
@@ -141,6 +147,11 @@ fn a_host_without_a_file_gets_one() {
     // A second time it is no other file.
     let run = place.run(&install);
     assert!(run.stdout().starts_with("written to "), "{}", run.stdout());
+    // Nothing stood there before, and nothing is said to be kept.
+    assert!(!run.stdout().contains("kept in"), "{}", run.stdout());
+    let dry = place.run(&["serve", "install", "codex", "--json"]).json(0);
+    assert_eq!(dry["backup"], Value::Null, "{dry}");
+    assert!(!file.with_file_name("config.toml.before-mcpool").exists());
     let dry = place.run(&["serve", "uninstall", "codex"]);
     assert!(
         dry.stdout().contains("would be removed") && file.exists(),
@@ -232,9 +243,11 @@ fn each_server_that_stays_has_its_reason() {
         "inputs": [
             {"type": "promptString", "id": "tok", "password": true},
             {"type": "pickString", "id": "env", "options": ["a", "b"], "default": "a"},
+            {"type": "command", "id": "run", "command": "x.y", "default": "z"},
         ],
         "servers": {
             "demo": {"command": "other"},
+            "runs": {"url": "https://example.org/${input:run}"},
             "broken": {"command": 5},
             "asks": {"url": "https://example.org/mcp", "headers": {"Authorization": "Bearer ${input:tok}"}},
             "picks": {"url": "https://example.org/${input:env}"},
@@ -255,11 +268,30 @@ fn each_server_that_stays_has_its_reason() {
         ("demo", "--replace"),
         ("broken", "mcpool cannot use it: `command` must be"),
         ("asks", "nobody can be asked for ${input:tok}"),
+        (
+            "runs",
+            "its input run comes from a command that only the host can run",
+        ),
     ] {
         let reason = done["reasons"][name].as_str().unwrap();
         assert!(reason.contains(why), "{name}: {reason}");
     }
-    let run = place.run(&[&adopt[..], &["--replace", "--write"]].concat());
+    let own = place.path().join("servers.json");
+    let own_before = text(&own);
+    let own_backup = place.path().join("servers.json.before-mcpool");
+    let replace = [&adopt[..], &["--replace"]].concat();
+    let dry = place.run(&replace);
+    for said in [
+        "would replace in servers.json: demo\n",
+        "what stood in servers.json before would be kept in servers.json.before-mcpool\n",
+    ] {
+        assert!(dry.stdout().contains(said), "{}", dry.stdout());
+    }
+    assert!(!own_backup.exists());
+    let dry = place.run(&[&replace[..], &["--json"]].concat()).json(0);
+    assert_eq!(dry["replaced"], json!(["demo"]), "{dry}");
+    assert_eq!(dry["own_backup"], "servers.json.before-mcpool", "{dry}");
+    let run = place.run(&[&replace[..], &["--write"]].concat());
     assert_eq!(run.code(), 0, "{}", run.stderr());
     assert!(
         run.stdout()
@@ -268,7 +300,13 @@ fn each_server_that_stays_has_its_reason() {
         "{}",
         run.stdout()
     );
-    let own: Value = serde_json::from_str(&text(&place.path().join("servers.json"))).unwrap();
+    assert!(
+        run.stdout().contains("replaced in servers.json: demo\n"),
+        "{}",
+        run.stdout()
+    );
+    assert_eq!(text(&own_backup), own_before);
+    let own: Value = serde_json::from_str(&text(&own)).unwrap();
     assert_eq!(own["mcpServers"]["demo"]["command"], "other");
     assert_eq!(own["inputs"].as_array().unwrap().len(), 1, "{own}");
     assert_eq!(own["inputs"][0]["options"], json!(["a", "b"]));
@@ -284,4 +322,68 @@ fn each_server_that_stays_has_its_reason() {
         reason.contains("declares the input env in another way"),
         "{reason}"
     );
+    // What was kept first is not written over.
+    let again = place.run(&[&replace[..], &["--write", "--json"]].concat());
+    assert_eq!(again.json(0)["own_backup"], Value::Null);
+    assert_eq!(text(&own_backup), own_before);
+}
+
+#[test]
+fn an_entry_that_was_installed_twice_goes_out() {
+    let place = Place::with(json!({}));
+    let file = place.path().join("cur.json");
+    let run = |words: &[&str]| {
+        let host = ["serve", words[0], "cursor", "--file", "cur.json", "--write"];
+        let run = place.run(&[&host[..], &words[1..]].concat());
+        assert_eq!(run.code(), 0, "{}", run.stderr());
+        run
+    };
+    let servers = || {
+        let parsed: Value = serde_json::from_str(&text(&file)).unwrap();
+        parsed["mcpServers"].clone()
+    };
+    for adopt in [&["install"][..], &["install", "--adopt"]] {
+        run(&["install"]);
+        let mut host: Value = serde_json::from_str(&text(&file)).unwrap();
+        host["mcpServers"]["a"] = json!({"command": "a-server"});
+        std::fs::write(&file, host.to_string()).unwrap();
+        run(adopt);
+        assert_eq!(servers().get("a").is_none(), adopt.len() > 1);
+        let done = run(&["uninstall"]);
+        assert!(done.stdout().contains("the entry mcpool is out"));
+        assert_eq!(servers(), json!({"a": {"command": "a-server"}}));
+        assert!(!file.with_file_name("cur.json.before-mcpool").exists());
+        std::fs::remove_file(&file).unwrap();
+    }
+}
+
+#[test]
+fn an_input_goes_along_with_the_server_that_is_moved() {
+    let place = Place::with(json!({"first": good()}));
+    let host = json!({
+        "inputs": [{"type": "pickString", "id": "env", "options": ["a", "b"], "default": "a"}],
+        "servers": {
+            "first": {"url": "https://example.org/${input:env}"},
+            "second": {"url": "https://example.com/${input:env}"},
+        },
+    });
+    std::fs::write(place.path().join("code.json"), host.to_string()).unwrap();
+    let run = place.run(&[
+        "serve",
+        "install",
+        "vscode",
+        "--file",
+        "code.json",
+        "--adopt",
+        "--write",
+        "--json",
+    ]);
+    let done = run.json(0);
+    assert_eq!(
+        (&done["moved"], &done["left"]),
+        (&json!(["second"]), &json!(["first"])),
+        "{done}"
+    );
+    let own: Value = serde_json::from_str(&text(&place.path().join("servers.json"))).unwrap();
+    assert_eq!(own["inputs"], host["inputs"], "{own}");
 }

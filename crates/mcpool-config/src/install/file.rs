@@ -3,7 +3,7 @@
 use std::{io, path::Path};
 
 use mcpool_core::{Error, ErrorKind, Result};
-use mcpool_files::Locks;
+use mcpool_files::{Lock, Locks};
 
 use crate::{edit::LOCK_PATIENCE, loader::MAX_BYTES};
 
@@ -47,19 +47,36 @@ pub fn write_host_file(path: &Path, before: Option<&str>, text: &str) -> Result<
             .map_err(|error| fail("create the directory of", path, error))?;
     }
     let target = mcpool_files::resolved(path);
-    let _lock = Locks::of_user()
-        .and_then(|locks| locks.lock(&target, LOCK_PATIENCE))
-        .map_err(|error| fail("lock", path, error))?;
-    if read_host_file(&target)?.as_deref() != before {
-        return Err(Error::new(
-            ErrorKind::InvalidArgument,
-            format!(
-                "{} was changed by another program meanwhile: nothing was written to it; try again",
-                path.display()
-            ),
-        ));
-    }
+    let _lock = lock_unchanged(path, &target, before)?;
     mcpool_files::write_keeping_mode(&target, text).map_err(|error| fail("write", path, error))
+}
+
+/// Removes a host's file, as carefully as [`write_host_file`] writes it. Blocks as that.
+///
+/// # Errors
+/// [`InvalidArgument`](ErrorKind::InvalidArgument) when it does not say `before` any more, or cannot
+/// be removed; as [`read_host_file`].
+pub fn remove_host_file(path: &Path, before: Option<&str>) -> Result<()> {
+    let target = mcpool_files::resolved(path);
+    let _lock = lock_unchanged(path, &target, before)?;
+    std::fs::remove_file(&target).map_err(|error| fail("remove", path, error))
+}
+
+/// Locks a file that still says what was read of it.
+fn lock_unchanged(path: &Path, target: &Path, before: Option<&str>) -> Result<Lock> {
+    let lock = Locks::of_user()
+        .and_then(|locks| locks.lock(target, LOCK_PATIENCE))
+        .map_err(|error| fail("lock", path, error))?;
+    if read_host_file(target)?.as_deref() == before {
+        return Ok(lock);
+    }
+    Err(Error::new(
+        ErrorKind::InvalidArgument,
+        format!(
+            "{} was changed by another program meanwhile: nothing was written to it; try again",
+            path.display()
+        ),
+    ))
 }
 
 fn fail(what: &str, path: &Path, error: io::Error) -> Error {

@@ -247,3 +247,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_file_that_was_changed_meanwhile_is_neither_written_nor_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mcp.json");
+    std::fs::write(&file, "{\"theirs\": 1}").unwrap();
+    for done in [
+        mcpool_config::write_host_file(&file, Some("{}"), "{\"ours\": 1}"),
+        mcpool_config::remove_host_file(&file, Some("{}")),
+    ] {
+        let message = done.unwrap_err().to_string();
+        assert!(message.contains("changed by another program"), "{message}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "{\"theirs\": 1}");
+    }
+    mcpool_config::remove_host_file(&file, Some("{\"theirs\": 1}")).unwrap();
+    assert!(!file.exists());
+}

@@ -14,6 +14,7 @@ use crate::{
     app::App,
     config_files,
     exit::{Failure, Outcome},
+    invocation::program,
     off_thread::off_thread,
     render::{out, text::Text},
     text,
@@ -53,6 +54,8 @@ struct Imported {
     secret: Vec<String>,
     /// The file declares an input of theirs in another way.
     inputs_differ: Vec<String>,
+    /// Only the editor can run what gives the value of an input of theirs.
+    asks_editor: Vec<String>,
     /// The variables that stand for secrets.
     variables: BTreeSet<String>,
     /// The fields that were written out.
@@ -104,6 +107,7 @@ pub(crate) async fn run(app: &App, args: ImportArgs) -> Outcome {
             "left": imported.left,
             "left_with_secrets": imported.secret,
             "left_with_inputs": imported.inputs_differ,
+            "asked_for_now": imported.asks_editor,
             "variables": imported.variables,
             "written_out": imported.changed,
             "dry_run": args.dry_run,
@@ -130,10 +134,13 @@ fn files(args: &ImportArgs) -> Result<Vec<PathBuf>, Failure> {
     let here = folders.workspace.unwrap_or_default();
     let hints = others.into_iter().map(|file| {
         let path = file.path.strip_prefix(&here).unwrap_or(&file.path);
+        let path = path.to_string_lossy();
+        let quoted = shlex::try_quote(&path).unwrap_or_else(|_| path.clone());
         text!(
-            "this project has one: mcpool config import {} --from {}",
+            "this project has one: {} config import {} --from {}",
+            program(),
             args.host.as_str(),
-            path
+            quoted.as_ref()
         )
     });
     let failure = Failure::usage(text!(
@@ -174,6 +181,12 @@ fn collect(args: &ImportArgs, loaded: &Loaded, own: Option<&Loaded>, target: &Pa
             imported.secret.push(name);
             continue;
         };
+        let mut asks_editor = Vec::new();
+        for (id, declaration) in &mut portable.inputs {
+            if std::mem::take(&mut declaration.of_editor) {
+                asks_editor.push(format!("{name} ({id})"));
+            }
+        }
         match inputs.bring(portable.inputs) {
             Ok(edits) => imported.edits.extend(edits),
             Err(id) => {
@@ -181,6 +194,7 @@ fn collect(args: &ImportArgs, loaded: &Loaded, own: Option<&Loaded>, target: &Pa
                 continue;
             }
         }
+        imported.asks_editor.extend(asks_editor);
         let changed = portable.changed.iter();
         imported
             .changed
@@ -217,6 +231,10 @@ fn summary(args: &ImportArgs, imported: &Imported, target: &Path) -> Text {
         (
             &imported.inputs_differ,
             "skipped, because the file declares their input in another way",
+        ),
+        (
+            &imported.asks_editor,
+            "asked for as a text now, because only the host can run the command of the input",
         ),
     ] {
         if !names.is_empty() {

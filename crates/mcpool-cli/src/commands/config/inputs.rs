@@ -18,21 +18,32 @@ impl Inputs {
         )
     }
 
-    /// The edits that bring these along; or the identifier of one that the file declares in
+    /// Those of them that the file does not declare; or the identifier of one that it declares in
     /// another way.
+    pub(crate) fn missing(
+        &self,
+        wanted: &BTreeMap<String, InputDeclaration>,
+    ) -> Result<Vec<String>, String> {
+        let mut missing = Vec::new();
+        for (id, declaration) in wanted {
+            match self.0.get(id) {
+                Some(known) if known == declaration => {}
+                Some(_) => return Err(id.clone()),
+                None => missing.push(id.clone()),
+            }
+        }
+        Ok(missing)
+    }
+
+    /// The edits that bring these along, which have to be made; otherwise as
+    /// [`missing`](Self::missing).
     pub(crate) fn bring(
         &mut self,
-        wanted: BTreeMap<String, InputDeclaration>,
+        mut wanted: BTreeMap<String, InputDeclaration>,
     ) -> Result<Vec<Edit>, String> {
-        let differs = |(id, declaration): &(&String, &InputDeclaration)| {
-            self.0.get(*id).is_some_and(|known| known != *declaration)
-        };
-        if let Some((id, _)) = wanted.iter().find(differs) {
-            return Err(id.clone());
-        }
         let mut edits = Vec::new();
-        for (id, declaration) in wanted {
-            if !self.0.contains_key(&id) {
+        for id in self.missing(&wanted)? {
+            if let Some(declaration) = wanted.remove(&id) {
                 self.0.insert(id.clone(), declaration.clone());
                 edits.push(Edit::AddInput {
                     id,

@@ -8,7 +8,7 @@ use axum::http::Uri;
 use clap::{Args, Subcommand};
 use mcpool::config::{
     Dialect, Folders, HostServer, HostWriter, Scope, edit_file, host_files, nearest,
-    read_host_file, write_host_file,
+    read_host_file, remove_host_file, write_host_file,
 };
 use serde_json::json;
 
@@ -19,6 +19,7 @@ use crate::{
     commands::Outcome,
     config_files,
     exit::Failure,
+    invocation::program,
     off_thread::off_thread,
     render::{out, text::Text},
     targets::is_url,
@@ -174,13 +175,25 @@ async fn install(app: &App, args: InstallArgs) -> Outcome {
     let creates_own = own_text.is_none() && (args.url.is_none() || !adopted.edits.is_empty());
     let new = writer.install(&old, &name, &server, &adopted.gone())?;
     let example = writer.example(&name, &server)?;
+    let backup = backup_of(&path);
+    let is_kept = backup.exists();
+    let keeps = keeps(&writer, before.as_deref(), &name, is_kept)?;
+    let own_backup =
+        Some(backup_of(&own)).filter(|backup| !adopted.replaced.is_empty() && !backup.exists());
     if args.write {
         if creates_own || !adopted.edits.is_empty() {
             // First there, then away from here: what happens between loses nothing.
+            if let (Some(backup), Some(text)) = (&own_backup, &own_text) {
+                keep(backup, text.clone()).await?;
+            }
             let (own, edits) = (own.clone(), adopted.edits.clone());
             off_thread(move || edit_file(&own, &edits)).await??;
         }
-        write(&writer, &path, before.clone(), new, &name).await?;
+        if let Some(before) = before.as_ref().filter(|_| keeps) {
+            keep(&backup, before.clone()).await?;
+        }
+        let (target, before) = (path.clone(), before.clone());
+        off_thread(move || write_host_file(&target, before.as_deref(), &new)).await??;
     }
     if app.global.json {
         let left: Vec<&String> = adopted.left.iter().map(|(name, _)| name).collect();
@@ -188,11 +201,13 @@ async fn install(app: &App, args: InstallArgs) -> Outcome {
             "host": args.place.host.as_str(),
             "file": path,
             "created": before.is_none(),
-            "backup": before.is_some().then(|| backup_of(&path)),
+            "backup": (keeps || is_kept).then_some(&backup),
             "entry": example,
             "own_file": own,
             "own_file_created": creates_own,
+            "own_backup": own_backup,
             "moved": adopted.moved,
+            "replaced": adopted.replaced,
             "present": adopted.present,
             "left": left,
             "reasons": adopted.reasons(&own),
@@ -217,12 +232,15 @@ async fn install(app: &App, args: InstallArgs) -> Outcome {
             crate::render::text::Answer(example.trim_end())
         ));
     }
-    if before.is_some() {
-        let verb = if args.write { "is" } else { "would be" };
+    if keeps || is_kept {
+        let verb = match args.write || !keeps {
+            true => "is",
+            false => "would be",
+        };
         text.push(&text!(
             "what stood there before {} kept in {}\n",
             verb,
-            backup_of(&path)
+            backup
         ));
     }
     if creates_own {
@@ -232,13 +250,25 @@ async fn install(app: &App, args: InstallArgs) -> Outcome {
             "would create"
         };
         let what = match adopted.edits.is_empty() {
-            true => "without servers: `mcpool config add` and `config import` add some",
-            false => "with the servers below",
+            true => text!(
+                "without servers: `{0} config add` and `{0} config import` add some",
+                program()
+            ),
+            false => text!("with the servers below"),
         };
         text.push(&text!("{} {}, {}\n", verb, own, what));
     }
     if args.adopt {
         text.push(&adopted.to_text(&own, args.write));
+    }
+    if let Some(backup) = &own_backup {
+        let verb = if args.write { "is" } else { "would be" };
+        text.push(&text!(
+            "what stood in {} before {} kept in {}\n",
+            own,
+            verb,
+            backup
+        ));
     }
     if args.write {
         text.push(&text!("restart {} to use it\n", args.place.host.title()));
@@ -255,7 +285,13 @@ async fn uninstall(app: &App, args: UninstallArgs) -> Outcome {
     if !writer.names(&text)?.contains(name) {
         return Err(Failure::usage(text!("{} has no entry {}", path, name)));
     }
-    let before = read(&backup_of(&path)).await?;
+    // One that was installed over an entry of that name has it too, and it goes all the same.
+    let before = match read(&backup_of(&path)).await? {
+        Some(before) if writer.names(&before)?.contains(name) => {
+            Some(writer.uninstall(&before, name, None)?)
+        }
+        before => before,
+    };
     let new = match &before {
         Some(before) if writer.is_untouched(&text, name, before) => before.clone(),
         _ => writer.uninstall(&text, name, before.as_deref())?,
@@ -268,12 +304,13 @@ async fn uninstall(app: &App, args: UninstallArgs) -> Outcome {
         names.filter(|name| !now.contains(name)).collect()
     };
     if args.write {
-        let (target, old, new) = (path.clone(), found.clone(), new.clone());
+        let (target, old) = (path.clone(), found.clone());
         let backup = before.is_some().then(|| backup_of(&path));
-        off_thread(move || write_host_file(&target, old.as_deref(), &new)).await??;
-        if removes {
-            remove(&path).await?;
-        }
+        off_thread(move || match removes {
+            true => remove_host_file(&target, old.as_deref()),
+            false => write_host_file(&target, old.as_deref(), &new),
+        })
+        .await??;
         if let Some(backup) = backup {
             // It has served.
             remove(&backup).await?;
@@ -323,7 +360,8 @@ fn server(app: &App, url: Option<&str>) -> Result<HostServer, Failure> {
         if !is_url(url) || !url.parse::<Uri>().is_ok_and(has_host) {
             return Err(
                 Failure::usage(text!("{} is not a URL", url)).with_hint(text!(
-                    "`mcpool serve` says its own when it begins, such as http://127.0.0.1:7332/mcp"
+                    "`{} serve` says its own when it begins, such as http://127.0.0.1:7332/mcp",
+                    program()
                 )),
             );
         }
@@ -363,35 +401,38 @@ async fn read(path: &Path) -> Result<Option<String>, Failure> {
     Ok(off_thread(move || read_host_file(&path)).await??)
 }
 
-/// Keeps what stood there before, and writes the new text.
-async fn write(
+/// Whether an install has to keep what stood there before: what uninstalling brings back is what
+/// stood there before the first one.
+fn keeps(
     writer: &HostWriter,
-    path: &Path,
-    before: Option<String>,
-    new: String,
+    before: Option<&str>,
     name: &str,
-) -> Result<(), Failure> {
-    let (target, backup) = (path.to_owned(), backup_of(path));
-    // What stood there before the first install is what uninstalling brings back.
-    let is_second = match &before {
-        Some(before) => {
-            let has_entry = writer.names(before)?.iter().any(|old| old == name);
-            let is_made = || {
-                let bare = writer.uninstall(before, name, None);
-                bare.is_ok_and(|bare| is_bare(writer, &bare, name))
-            };
-            has_entry && (backup.exists() || is_made())
-        }
-        None => true,
+    is_kept: bool,
+) -> Result<bool, Failure> {
+    let Some(before) = before else {
+        return Ok(false);
     };
-    let written = off_thread(move || {
-        if let Some(before) = before.as_deref().filter(|_| !is_second) {
-            let older = read_host_file(&backup)?;
-            write_host_file(&backup, older.as_deref(), before)?;
-        }
-        write_host_file(&target, before.as_deref(), &new)
+    if !writer.names(before)?.iter().any(|old| old == name) {
+        return Ok(true);
+    }
+    let is_made = || -> Result<bool, Failure> {
+        Ok(is_bare(
+            writer,
+            &writer.uninstall(before, name, None)?,
+            name,
+        ))
+    };
+    Ok(!is_kept && !is_made()?)
+}
+
+/// Keeps a text, in place of what was kept earlier.
+async fn keep(backup: &Path, text: String) -> Result<(), Failure> {
+    let backup = backup.to_owned();
+    let kept = off_thread(move || {
+        let older = read_host_file(&backup)?;
+        write_host_file(&backup, older.as_deref(), &text)
     });
-    Ok(written.await??)
+    Ok(kept.await??)
 }
 
 /// Whether a text is what is left of a file that an install made, without the entry.

@@ -19,6 +19,8 @@ use crate::{
 pub(super) struct Adopted {
     /// Into mcpool's own file.
     pub(super) moved: Vec<String>,
+    /// Those of them that take the place of another of that name.
+    pub(super) replaced: Vec<String>,
     /// Out of the host's file: mcpool's own has the same.
     pub(super) present: Vec<String>,
     /// They stay in the host's file.
@@ -35,6 +37,8 @@ pub(super) enum Stays {
     NotRead(String),
     /// It asks for this input, and a gateway can ask nobody.
     Asks(String),
+    /// A command of the editor gives the value of this input.
+    AsksEditor(String),
     /// mcpool's own file declares this input in another way.
     InputDiffers(String),
 }
@@ -67,8 +71,8 @@ impl Adoption<'_> {
         for name in &self.names {
             let stays = match loaded.entry(name) {
                 None => Some(Stays::NotRead(why_not_read(&loaded, name))),
-                Some(entry) => match unanswered(entry).await {
-                    Some(problem) => Some(Stays::Asks(problem)),
+                Some(entry) => match asks(entry).await {
+                    Some(reason) => Some(reason),
                     None => self.place(entry, own.as_ref(), &mut inputs, &mut adopted),
                 },
             };
@@ -91,9 +95,9 @@ impl Adoption<'_> {
         // What is relative to the host's file would mean another place in ours.
         let portable = entry.portable();
         let is_there = own.is_some_and(|own| own.entry(name).is_some());
-        let brought = inputs.bring(portable.inputs);
         if is_there {
-            let is_same = brought.as_ref().is_ok_and(Vec::is_empty)
+            let has_inputs = inputs.missing(&portable.inputs);
+            let is_same = has_inputs.is_ok_and(|missing| missing.is_empty())
                 && self.is_in_own(name, &portable.settings);
             if is_same {
                 adopted.present.push(name.to_owned());
@@ -103,7 +107,7 @@ impl Adoption<'_> {
                 return Some(Stays::Differs);
             }
         }
-        match brought {
+        match inputs.bring(portable.inputs) {
             Ok(edits) => adopted.edits.extend(edits),
             Err(id) => return Some(Stays::InputDiffers(id)),
         }
@@ -113,6 +117,9 @@ impl Adoption<'_> {
             replace: self.replace,
         });
         adopted.moved.push(name.to_owned());
+        if is_there {
+            adopted.replaced.push(name.to_owned());
+        }
         None
     }
 
@@ -136,10 +143,14 @@ impl Adoption<'_> {
 }
 
 /// What an entry asks for that nobody can answer; a gateway has nobody to ask.
-async fn unanswered(entry: &Entry) -> Option<String> {
+async fn asks(entry: &Entry) -> Option<Stays> {
+    let mut declared = entry.portable().inputs.into_iter();
+    if let Some((id, _)) = declared.find(|(_, declaration)| declaration.of_editor) {
+        return Some(Stays::AsksEditor(id));
+    }
     let problems = entry.missing_variables().await.into_iter();
     let mut inputs = problems.filter(|problem| problem.code == "unanswered-input");
-    inputs.next().map(|problem| problem.message)
+    inputs.next().map(|problem| Stays::Asks(problem.message))
 }
 
 fn why_not_read(loaded: &Loaded, name: &str) -> String {
@@ -160,12 +171,16 @@ impl Stays {
     pub(super) fn reason(&self, own: &Path) -> Text {
         match self {
             Self::Differs => text!(
-                "{} has another server of that name; with both, a model is shown the tools twice: \
+                "{} has another server of that name; with both, a model sees the tools twice: \
                  --replace puts the host's definition into mcpool's file, or rename one of the two",
                 own
             ),
             Self::NotRead(why) => text!("mcpool cannot use it: {}", why),
             Self::Asks(what) => text!("a gateway has nobody to ask: {}", what),
+            Self::AsksEditor(id) => text!(
+                "the value of its input {} comes from a command that only the host can run",
+                id
+            ),
             Self::InputDiffers(id) => {
                 text!("{} declares the input {} in another way", own, id)
             }
@@ -199,6 +214,18 @@ impl Adopted {
                 would_be,
                 own,
                 super::list(&self.moved)
+            ));
+        }
+        if !self.replaced.is_empty() {
+            let verb = match written {
+                true => "replaced",
+                false => "would replace",
+            };
+            text.push(&text!(
+                "{} in {}: {}\n",
+                verb,
+                own,
+                super::list(&self.replaced)
             ));
         }
         if !self.present.is_empty() {
