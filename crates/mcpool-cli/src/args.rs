@@ -76,11 +76,11 @@ impl Command {
     }
 }
 
+#[cfg(feature = "gateway")]
 impl Command {
-    /// Whether it serves others, who must not wait until somebody reads its log.
+    /// Whether it serves others, who must not wait until somebody reads what it says.
     pub(crate) fn serves(&self) -> bool {
         match self {
-            #[cfg(feature = "gateway")]
             Self::Serve(_) => true,
             #[cfg(feature = "nats")]
             Self::Worker(_) => true,

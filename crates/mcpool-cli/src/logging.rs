@@ -13,8 +13,8 @@ use crate::{
     render::{out, text::line},
 };
 
-/// Starts it as `--log`, `$MCPOOL_LOG` or `-v` say; aside for a program that serves meanwhile.
-pub(crate) fn start(global: &Global, is_aside: bool) -> Result<(), String> {
+/// Starts it as `--log`, `$MCPOOL_LOG` or `-v` say.
+pub(crate) fn start(global: &Global) -> Result<(), String> {
     let filter = match (&global.log, global.verbose) {
         (Some(filter), _) => filter.as_str(),
         (None, 0) => return Ok(()),
@@ -27,7 +27,7 @@ pub(crate) fn start(global: &Global, is_aside: bool) -> Result<(), String> {
     tracing_subscriber::fmt()
         .with_max_level(LevelFilter::TRACE)
         .fmt_fields(fields())
-        .with_writer(move || out::Log { is_aside })
+        .with_writer(|| out::Log)
         .with_ansi(out::takes_colours())
         .finish()
         .with(filter)

@@ -70,7 +70,7 @@ fn main() -> ExitCode {
             return failure.exit().into();
         }
     };
-    if let Err(problem) = logging::start(&cli.global, cli.command.serves()) {
+    if let Err(problem) = logging::start(&cli.global) {
         out::tell(&text!("error: {}\n", problem));
         return Exit::Usage.into();
     }
@@ -92,6 +92,11 @@ fn main() -> ExitCode {
             return Exit::Internal.into();
         }
     };
+    // What is said from here on is written before the end.
+    #[cfg(feature = "gateway")]
+    if cli.command.serves() {
+        out::serve_meanwhile();
+    }
     let exit = runtime.block_on(run(cli, target, wire.clone(), guardian));
     runtime.shutdown_timeout(RUNTIME_GRACE);
     if let Some(wire) = wire {

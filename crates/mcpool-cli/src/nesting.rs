@@ -59,7 +59,7 @@ impl Nesting {
                     if spec.enabled && self.listens.is_some_and(|at| leads_to(http, at)) =>
                 {
                     spec.enabled = false;
-                    out::tell_aside(&text!(
+                    out::tell(&text!(
                         "warning: {} is left out: its URL is that of this gateway\n",
                         spec.name
                     ));

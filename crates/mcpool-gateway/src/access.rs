@@ -90,11 +90,17 @@ impl AccessKeys {
         self.0.load().is_empty()
     }
 
-    /// What the keys allow, by name.
+    /// What the keys allow, by name; of one name, what expires first before the rest.
     #[must_use]
     pub fn grants(&self) -> Vec<Grant> {
         let mut grants: Vec<Grant> = self.0.load().values().cloned().collect();
-        grants.sort_by(|a, b| a.name().cmp(b.name()));
+        grants.sort_by(|a, b| {
+            let order = |grant: &Grant| (grant.expires().is_none(), grant.expires());
+            let names = a.name().cmp(b.name());
+            names
+                .then_with(|| order(a).cmp(&order(b)))
+                .then_with(|| a.profile().cmp(&b.profile()))
+        });
         grants
     }
 

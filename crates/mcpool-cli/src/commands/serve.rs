@@ -291,7 +291,7 @@ async fn serve(app: &App, args: ServeArgs) -> Outcome {
                 humantime::format_duration(patience).to_string()
             ),
         };
-        out::tell_aside(&text!("ending{}\n", left));
+        out::tell(&text!("ending{}\n", left));
         if !gateway.drain(patience).await {
             tracing::warn!("requests that did not end in time were cancelled");
         }

@@ -101,7 +101,7 @@ pub(crate) async fn run(app: &App, args: WorkerArgs) -> Outcome {
         worker = worker.with_drain(drain);
     }
     let report = worker.report(&args.place(), args.nats.storage());
-    out::tell_aside(&text!(
+    out::tell(&text!(
         "worker {} serves the pool {}; servers: {}\n",
         carrier.identity().as_str(),
         carrier.pool().as_str(),

@@ -30,7 +30,7 @@ pub(crate) fn told_of(mut events: EventStream) -> AbortOnDropHandle<()> {
                 _ => None,
             };
             if let Some(line) = line {
-                out::tell_aside(&text!("{}\n", line));
+                out::tell(&text!("{}\n", line));
             }
         }
     };

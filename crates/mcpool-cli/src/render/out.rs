@@ -18,7 +18,10 @@ use std::{
     sync::LazyLock,
 };
 #[cfg(feature = "gateway")]
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use mcpool::{Masker, Raw, Sensitivity, Untrusted, clean_json, clean_json_pretty, clean_json_text};
 use serde::Serialize;
@@ -115,31 +118,22 @@ pub(crate) fn tell(text: &Text) {
     stderr(&net(text.as_str(), Styles::None));
 }
 
-/// Writes to standard error, for a program that serves meanwhile: does not wait until somebody
-/// reads it. What nobody reads is left out in the end.
+/// From now on what is said on standard error is left to a thread of its own: a program that serves
+/// does not wait until somebody reads it. What nobody reads is left out in the end.
 #[cfg(feature = "gateway")]
-pub(crate) fn tell_aside(text: &Text) {
-    aside(net(text.as_str(), Styles::None).into_owned());
+pub(crate) fn serve_meanwhile() {
+    let write = || {
+        loop {
+            ASIDE.write_next(stderr_now);
+        }
+    };
+    let thread = std::thread::Builder::new().name("stderr".to_owned());
+    // Without it, the program waits.
+    IS_ASIDE.store(thread.spawn(write).is_ok(), Ordering::Relaxed);
 }
 
-/// Leaves what passed the net to a thread of its own.
 #[cfg(feature = "gateway")]
-fn aside(text: String) {
-    static IS_WRITTEN: OnceLock<bool> = OnceLock::new();
-    let is_written = IS_WRITTEN.get_or_init(|| {
-        let write = || {
-            loop {
-                ASIDE.write_next(stderr);
-            }
-        };
-        let thread = std::thread::Builder::new().name("stderr".to_owned());
-        thread.spawn(write).is_ok()
-    });
-    match is_written {
-        true => ASIDE.push(text),
-        false => stderr(&text),
-    }
-}
+static IS_ASIDE: AtomicBool = AtomicBool::new(false);
 
 /// Waits until what was said so is written, but not longer than this.
 #[cfg(feature = "gateway")]
@@ -299,22 +293,11 @@ pub(crate) fn catch_panics() {
 }
 
 /// Where the log goes: one event, as the formatter has put it together, for each write.
-pub(crate) struct Log {
-    /// Whether the program serves meanwhile, and must not wait until somebody reads it.
-    #[cfg_attr(not(feature = "gateway"), expect(dead_code, reason = "nothing serves"))]
-    pub(crate) is_aside: bool,
-}
+pub(crate) struct Log;
 
 impl io::Write for Log {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        let event_text = String::from_utf8_lossy(event);
-        let text = net(&event_text, Styles::Colours);
-        #[cfg(feature = "gateway")]
-        if self.is_aside {
-            aside(text.into_owned());
-            return Ok(event.len());
-        }
-        stderr(&text);
+        stderr(&net(&String::from_utf8_lossy(event), Styles::Colours));
         Ok(event.len())
     }
 
@@ -398,6 +381,14 @@ fn write_out(bytes: &[u8]) -> Result<bool, Failure> {
 }
 
 fn stderr(text: &str) {
+    #[cfg(feature = "gateway")]
+    if IS_ASIDE.load(Ordering::Relaxed) {
+        return ASIDE.push(text.to_owned());
+    }
+    stderr_now(text);
+}
+
+fn stderr_now(text: &str) {
     let mut out = io::stderr().lock();
     // When it is closed, nobody can see a message.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());

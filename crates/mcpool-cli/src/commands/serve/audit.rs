@@ -53,7 +53,7 @@ impl<W: Write> Audit<W> {
             return;
         };
         if let Some(said) = self.write_line(&line) {
-            out::tell_aside(&said);
+            out::tell(&said);
         }
     }
 

@@ -123,7 +123,7 @@ where
                     tracing::info!(file, "a changed file was read");
                 }
                 // Somebody has just changed it, and does not look into a log.
-                Err(failure) => out::tell_aside(&text!(
+                Err(failure) => out::tell(&text!(
                     "warning: {}; what was read before stays in use\n",
                     failure.message()
                 )),
@@ -167,7 +167,7 @@ async fn texts_of(paths: &[(PathBuf, Holds)]) -> Result<Texts, Failure> {
 
 fn warn(warnings: &[Text]) {
     for warning in warnings {
-        out::tell_aside(warning);
+        out::tell(warning);
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) async fn serve_http(
     let address = listener.local_addr().map_err(failed)?;
     let scheme = if speaks_tls { "https" } else { "http" };
     let address = address.to_string();
-    out::tell_aside(&text!(
+    out::tell(&text!(
         "serving at {}://{}/mcp\nthe page is at {}://{}/\n",
         scheme,
         address,
@@ -71,7 +71,7 @@ pub(super) async fn serve_socket(
     let _removed = Removed(path.to_owned());
     // The user alone: anybody who connects has the rights of all servers.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    out::tell_aside(&text!("serving at {}\n", path.display().to_string()));
+    out::tell(&text!("serving at {}\n", path.display().to_string()));
     let mut clients = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
