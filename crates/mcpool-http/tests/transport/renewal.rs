@@ -141,6 +141,22 @@ async fn words_that_a_new_session_does_not_change_leave_the_outcome_unknown() {
 }
 
 #[tokio::test]
+async fn an_error_that_names_the_request_is_its_answer_and_is_not_sent_again() {
+    let server = Server::except(|seen| {
+        (seen.rpc() == "tools/call").then(|| error(404, seen, -32000, "paid, then failed"))
+    })
+    .await;
+    let drive = Drive::initialized(&server.url).await;
+    for (call, sessions) in [(1, 1), (2, 2)] {
+        let error = drive.refused("tools/call", json!({})).await;
+        assert_eq!(error.delivery(), Delivery::Answered, "{error}");
+        assert_eq!(server.seen("tools/call").len(), call);
+        // Two in a row may mean the session after all: the next request has another.
+        assert_eq!(server.seen("initialize").len(), sessions);
+    }
+}
+
+#[tokio::test]
 async fn many_refused_at_once_share_one_new_session() {
     const CALLS: usize = 50;
     let forgetful = Forgetful::saying(|_| status(404, "")).await;
