@@ -457,13 +457,24 @@ fn ten_thousand_idle_connections_hold_up_nobody() {
 #[test]
 fn a_socket_is_its_users_alone_and_goes_with_the_program() {
     let place = Place::with(json!({"demo": good()}));
-    let mut child = place
-        .command(&["serve", "--socket", "gateway"])
-        .spawn()
-        .unwrap();
+    let start = || {
+        place
+            .command(&["serve", "--socket", "gateway"])
+            .spawn()
+            .unwrap()
+    };
     let path = place.path().join("gateway");
-    let mut stream = until("it serves", || UnixStream::connect(&path).ok());
+    let connected = || until("it serves", || UnixStream::connect(&path).ok());
+    // What a killed one leaves is in nobody's way.
+    let mut killed = start();
+    connected();
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let mut child = start();
+    let mut stream = connected();
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let second = place.run(&["serve", "--socket", "gateway"]);
+    assert_eq!(second.code(), 2, "{}", second.stderr());
     writeln!(stream, "{}", initialize()).unwrap();
     let mut line = String::new();
     BufReader::new(&stream).read_line(&mut line).unwrap();

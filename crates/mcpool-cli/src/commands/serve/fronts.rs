@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 #[cfg(unix)]
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use mcpool::gateway::{Gateway, HttpOptions, HttpServer, Scope};
 use tokio::net::TcpListener;
@@ -59,7 +62,6 @@ pub(super) async fn serve_socket(
     path: &Path,
     scope: Scope,
 ) -> Result<(), Failure> {
-    use std::os::unix::fs::PermissionsExt as _;
     let failed = |error: std::io::Error| {
         Failure::usage(text!(
             "{}: {}",
@@ -67,10 +69,8 @@ pub(super) async fn serve_socket(
             error.to_string()
         ))
     };
-    let listener = tokio::net::UnixListener::bind(path).map_err(failed)?;
+    let listener = listen(path).map_err(failed)?;
     let _removed = Removed(path.to_owned());
-    // The user alone: anybody who connects has the rights of all servers.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
     out::tell(&text!("serving at {}\n", path.display().to_string()));
     let mut clients = tokio::task::JoinSet::new();
     loop {
@@ -90,6 +90,36 @@ pub(super) async fn serve_socket(
     }
     while clients.join_next().await.is_some() {}
     Ok(())
+}
+
+/// Listens at a path for the user alone, from the first moment on: anybody who connects has the rights
+/// of all servers. What a program left there that was killed is replaced.
+#[cfg(unix)]
+fn listen(path: &Path) -> io::Result<tokio::net::UnixListener> {
+    use std::os::unix::{
+        fs::{FileTypeExt as _, PermissionsExt as _},
+        net::UnixStream,
+    };
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        let is_left = found.file_type().is_socket()
+            && UnixStream::connect(path)
+                .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+        if !is_left {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+    }
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".new");
+    // Of a program that was killed at just this place.
+    let _ = std::fs::remove_file(&aside);
+    let listener = tokio::net::UnixListener::bind(&aside)?;
+    let made = std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(0o600))
+        .and_then(|()| std::fs::rename(&aside, path));
+    if let Err(error) = made {
+        let _ = std::fs::remove_file(&aside);
+        return Err(error);
+    }
+    Ok(listener)
 }
 
 /// Takes a socket away when it is served no more.
