@@ -93,9 +93,9 @@ impl Cli {
     /// Reads the command line of the process; help is as wide as the terminal.
     pub(crate) fn from_process() -> Result<Self, clap::Error> {
         let command = Self::command().term_width(out::columns().min(WIDEST_HELP));
-        let matches = command.clone().try_get_matches().map_err(|error| {
+        let matches = command.try_get_matches().map_err(|error| {
             let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
-            advice::advised(error, &command, &words.collect::<Vec<_>>())
+            advice::advised(error, &Self::command(), &words.collect::<Vec<_>>())
         })?;
         Self::from_arg_matches(&matches)
     }

@@ -1,7 +1,10 @@
 //! How this program was started, for the command lines that its messages advise: without the config
 //! that this one was given they would be about another.
 
-use std::{path::PathBuf, sync::OnceLock};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use crate::render::text::Text;
 
@@ -21,11 +24,16 @@ pub(crate) fn program() -> &'static Text {
 fn with_configs(configs: &[PathBuf]) -> Text {
     let mut program = crate::text!("mcpool");
     for file in configs {
-        let file = file.to_string_lossy();
-        let quoted = shlex::try_quote(&file).unwrap_or_else(|_| file.clone());
-        program.push(&crate::text!(" --config {}", quoted.as_ref()));
+        program.push(&crate::text!(" --config {}", quoted(file)));
     }
     program
+}
+
+/// A path as a shell reads it.
+pub(crate) fn quoted(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    let quoted = shlex::try_quote(&path).unwrap_or_else(|_| path.clone());
+    quoted.into_owned()
 }
 
 #[cfg(test)]

@@ -115,18 +115,14 @@ const MORE_THREADS: usize = 3;
 /// no error.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let (keep, kept) = std::sync::mpsc::channel::<()>();
-    let kept = Arc::new(std::sync::Mutex::new(kept));
     let mut tried = Vec::new();
+    // They live side by side, until the last one was started.
     let all = (0..workers + MORE_THREADS).try_for_each(|_| {
-        let kept = Arc::clone(&kept);
-        let thread = std::thread::Builder::new();
-        // They live side by side, until the last one was started.
-        tried.push(thread.spawn(move || drop(kept.lock().map(|kept| kept.recv())))?);
+        tried.push(std::thread::Builder::new().spawn(std::thread::park)?);
         Ok::<_, std::io::Error>(())
     });
-    drop(keep);
     for thread in tried {
+        thread.thread().unpark();
         let _ = thread.join();
     }
     all?;

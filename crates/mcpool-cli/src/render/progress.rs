@@ -150,8 +150,7 @@ fn line(total: usize, state: &State) -> Text {
         return text;
     }
     let names = state.waiting.iter().take(SHOWN);
-    let names = Text::join(names.map(|name| text!("{}", name)), ", ");
-    text.push(&text!(", waiting for {}", names));
+    text.push(&text!(", waiting for {}", Text::list(names)));
     match state.waiting.len().saturating_sub(SHOWN) {
         0 => {}
         more => text.push(&text!(" and {} more", more)),

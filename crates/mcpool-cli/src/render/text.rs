@@ -70,6 +70,12 @@ impl Text {
         Self(lines.collect::<Vec<_>>().join("\n") + "\n")
     }
 
+    /// Values with commas between them.
+    pub(crate) fn list<T: Show>(values: impl IntoIterator<Item = T>) -> Self {
+        let texts = values.into_iter().map(|value| crate::text!("{}", value));
+        Self::join(texts, ", ")
+    }
+
     /// Texts with one between them.
     pub(crate) fn join(texts: impl IntoIterator<Item = Self>, between: &'static str) -> Self {
         let texts: Vec<String> = texts.into_iter().map(|text| text.0).collect();

@@ -189,6 +189,13 @@ fn a_key_is_shown_once_kept_as_its_hash_and_taken_away() {
     assert_eq!(run.code(), 2);
 }
 
+/// Ends a program by SIGTERM; its exit code.
+fn terminated(child: &mut Child) -> Option<i32> {
+    let id = Pid::from_raw(child.id().try_into().unwrap());
+    kill(id, Signal::SIGTERM).unwrap();
+    until("it ends", || child.try_wait().unwrap()).code()
+}
+
 /// A gateway at a port of its own, and its address.
 fn serving(place: &Place, args: &[&str]) -> (Child, String, mpsc::Receiver<String>) {
     let mut all = vec!["serve", "--listen", "127.0.0.1:0"];
@@ -479,13 +486,7 @@ fn a_socket_is_its_users_alone_and_goes_with_the_program() {
     let mut line = String::new();
     BufReader::new(&stream).read_line(&mut line).unwrap();
     assert!(line.contains(r#""protocolVersion":"2025-11-25""#), "{line}");
-    kill(
-        Pid::from_raw(child.id().try_into().unwrap()),
-        Signal::SIGTERM,
-    )
-    .unwrap();
-    let status = until("it ends", || child.try_wait().unwrap());
-    assert_eq!(status.code(), Some(143));
+    assert_eq!(terminated(&mut child), Some(143));
     assert!(!path.exists());
 }
 
@@ -520,13 +521,7 @@ fn a_log_that_nobody_reads_holds_up_nobody() {
         let mut answers = lines.by_ref().map(Result::unwrap);
         answers.find(|line| line.contains(r#""text":"3""#)).unwrap();
     }
-    kill(
-        Pid::from_raw(child.id().try_into().unwrap()),
-        Signal::SIGTERM,
-    )
-    .unwrap();
-    let status = until("it ends", || child.try_wait().unwrap());
-    assert_eq!(status.code(), Some(143));
+    assert_eq!(terminated(&mut child), Some(143));
     drop(unread);
 }
 

@@ -116,7 +116,10 @@ fn add_way(path: &Path, folders: &mut HashSet<PathBuf>) {
                 return;
             }
             Ok(found) if found.is_symlink() => {
-                folders.insert(at.clone());
+                // On macOS `/tmp` and `/var` are links, and a watch of `/` sees every file of the machine.
+                if !cfg!(target_os = "macos") || at.parent().is_some() {
+                    folders.insert(at.clone());
+                }
                 links += 1;
                 let Some(target) = std::fs::read_link(&next)
                     .ok()

@@ -14,7 +14,7 @@ use crate::{
     app::App,
     config_files,
     exit::{Failure, Outcome},
-    invocation::program,
+    invocation::{program, quoted},
     off_thread::off_thread,
     render::{out, text::Text},
     text,
@@ -134,13 +134,11 @@ fn files(args: &ImportArgs) -> Result<Vec<PathBuf>, Failure> {
     let here = folders.workspace.unwrap_or_default();
     let hints = others.into_iter().map(|file| {
         let path = file.path.strip_prefix(&here).unwrap_or(&file.path);
-        let path = path.to_string_lossy();
-        let quoted = shlex::try_quote(&path).unwrap_or_else(|_| path.clone());
         text!(
             "this project has one: {} config import {} --from {}",
             program(),
             args.host.as_str(),
-            quoted.as_ref()
+            quoted(path)
         )
     });
     let failure = Failure::usage(text!(
@@ -215,9 +213,13 @@ fn summary(args: &ImportArgs, imported: &Imported, target: &Path) -> Text {
         (_, true) => text!(
             "would be imported into {}: {}\n",
             target,
-            list(&imported.names)
+            Text::list(&imported.names)
         ),
-        (_, false) => text!("imported into {}: {}\n", target, list(&imported.names)),
+        (_, false) => text!(
+            "imported into {}: {}\n",
+            target,
+            Text::list(&imported.names)
+        ),
     };
     for (names, what) in [
         (
@@ -238,7 +240,7 @@ fn summary(args: &ImportArgs, imported: &Imported, target: &Path) -> Text {
         ),
     ] {
         if !names.is_empty() {
-            text.push(&text!("{}: {}\n", what, list(names)));
+            text.push(&text!("{}: {}\n", what, Text::list(names)));
         }
     }
     if !imported.variables.is_empty() {
@@ -246,13 +248,13 @@ fn summary(args: &ImportArgs, imported: &Imported, target: &Path) -> Text {
         text.push(&text!(
             "the file is not your own, so it holds placeholders for what may be secret; set these \
              variables: {}\n",
-            list(&variables)
+            Text::list(&variables)
         ));
     }
     if !imported.changed.is_empty() {
         text.push(&text!(
             "written in full, because they depend on where the file of the host is: {}\n",
-            list(&imported.changed)
+            Text::list(&imported.changed)
         ));
     }
     text
@@ -265,8 +267,4 @@ pub(super) fn same(one: &Path, other: &Path) -> bool {
         std::fs::canonicalize(&path).unwrap_or(path)
     };
     absolute(one) == absolute(other)
-}
-
-fn list(names: &[String]) -> Text {
-    Text::join(names.iter().map(|name| text!("{}", name)), ", ")
 }

@@ -347,7 +347,7 @@ async fn uninstall(app: &App, args: UninstallArgs) -> Outcome {
         text.push(&text!(
             "{}moved back into it: {} (mcpool's own file keeps them too)\n",
             would_be,
-            list(&back)
+            Text::list(&back)
         ));
     }
     out::print(&text)
@@ -450,8 +450,4 @@ async fn remove(path: &Path) -> Result<(), Failure> {
 
 fn not_used(path: &Path, error: &std::io::Error) -> Failure {
     Failure::usage(text!("{}: {}", path, error.to_string()))
-}
-
-fn list(names: &[String]) -> Text {
-    Text::join(names.iter().map(|name| text!("{}", name)), ", ")
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use mcpool::config::{
-    Dialect, Edit, Entry, Format, Loaded, Loader, edit_text, settings::ServerSettings,
+    Dialect, Edit, Entry, Format, Loaded, Loader, Portable, edit_text, settings::ServerSettings,
 };
 
 use crate::{
@@ -71,10 +71,17 @@ impl Adoption<'_> {
         for name in &self.names {
             let stays = match loaded.entry(name) {
                 None => Some(Stays::NotRead(why_not_read(&loaded, name))),
-                Some(entry) => match asks(entry).await {
-                    Some(reason) => Some(reason),
-                    None => self.place(entry, own.as_ref(), &mut inputs, &mut adopted),
-                },
+                Some(entry) => {
+                    // What is relative to the host's file would mean another place in ours.
+                    let portable = entry.portable();
+                    match asks(entry, &portable).await {
+                        Some(reason) => Some(reason),
+                        None => {
+                            let name = entry.name.as_str();
+                            self.place(name, portable, own.as_ref(), &mut inputs, &mut adopted)
+                        }
+                    }
+                }
             };
             if let Some(stays) = stays {
                 adopted.left.push((name.clone(), stays));
@@ -86,14 +93,12 @@ impl Adoption<'_> {
     /// Moves a server, unless there is a reason for it to stay.
     fn place(
         &self,
-        entry: &Entry,
+        name: &str,
+        portable: Portable,
         own: Option<&Loaded>,
         inputs: &mut Inputs,
         adopted: &mut Adopted,
     ) -> Option<Stays> {
-        let name = entry.name.as_str();
-        // What is relative to the host's file would mean another place in ours.
-        let portable = entry.portable();
         let is_there = own.is_some_and(|own| own.entry(name).is_some());
         if is_there {
             let has_inputs = inputs.missing(&portable.inputs);
@@ -143,10 +148,10 @@ impl Adoption<'_> {
 }
 
 /// What an entry asks for that nobody can answer; a gateway has nobody to ask.
-async fn asks(entry: &Entry) -> Option<Stays> {
-    let mut declared = entry.portable().inputs.into_iter();
+async fn asks(entry: &Entry, portable: &Portable) -> Option<Stays> {
+    let mut declared = portable.inputs.iter();
     if let Some((id, _)) = declared.find(|(_, declaration)| declaration.of_editor) {
-        return Some(Stays::AsksEditor(id));
+        return Some(Stays::AsksEditor(id.clone()));
     }
     let problems = entry.missing_variables().await.into_iter();
     let mut inputs = problems.filter(|problem| problem.code == "unanswered-input");
@@ -213,7 +218,7 @@ impl Adopted {
                 "{}moved into {}: {}\n",
                 would_be,
                 own,
-                super::list(&self.moved)
+                Text::list(&self.moved)
             ));
         }
         if !self.replaced.is_empty() {
@@ -225,7 +230,7 @@ impl Adopted {
                 "{} in {}: {}\n",
                 verb,
                 own,
-                super::list(&self.replaced)
+                Text::list(&self.replaced)
             ));
         }
         if !self.present.is_empty() {
@@ -233,7 +238,7 @@ impl Adopted {
                 "{}removed from the host's file, because {} has the same: {}\n",
                 would_be,
                 own,
-                super::list(&self.present)
+                Text::list(&self.present)
             ));
         }
         for (name, stays) in &self.left {
