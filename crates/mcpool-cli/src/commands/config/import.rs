@@ -253,7 +253,7 @@ fn summary(args: &ImportArgs, imported: &Imported, target: &Path) -> Text {
     }
     if !imported.changed.is_empty() {
         text.push(&text!(
-            "written in full, because they depend on where the file of the host is: {}\n",
+            "written out, because they depend on where the file of the host is: {}\n",
             Text::list(&imported.changed)
         ));
     }
