@@ -2,7 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use mcpool_http_pool::{AddressClass, CheckedResolver, is_localhost, normalized};
+use mcpool_core::is_localhost;
+use mcpool_http_pool::{AddressClass, CheckedResolver, normalized};
 use url::{Host, Origin, Url};
 
 /// What may be asked, decided by where the MCP server itself is.

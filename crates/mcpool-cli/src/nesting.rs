@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use mcpool::{HttpSpec, ServerSpec, TransportSpec};
+use mcpool::{HttpSpec, ServerSpec, TransportSpec, is_localhost};
 use url::{Host, Url};
 
 use crate::{config_files, exit::Failure, global::Global, render::out, text};
@@ -88,8 +88,7 @@ fn leads_to(http: &HttpSpec, listens: SocketAddr) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => is_at(ip.into()),
         Some(Host::Ipv6(ip)) => is_at(ip.to_canonical()),
-        // RFC 6761, section 6.3: it is this machine.
-        Some(Host::Domain(name)) if name.trim_end_matches('.') == "localhost" => {
+        Some(Host::Domain(name)) if is_localhost(name) => {
             is_at(Ipv4Addr::LOCALHOST.into()) || is_at(Ipv6Addr::LOCALHOST.into())
         }
         Some(Host::Domain(_)) | None => false,
@@ -111,6 +110,7 @@ mod tests {
             ("http://127.0.0.1:7332/mcp", "127.0.0.1:7332"),
             ("http://localhost:7332/mcp", "127.0.0.1:7332"),
             ("http://LOCALHOST.:7332/", "[::1]:7332"),
+            ("http://tools.localhost:7332/mcp", "127.0.0.1:7332"),
             ("http://[::1]:7332/mcp", "[::1]:7332"),
             ("http://[::ffff:127.0.0.1]:7332/mcp", "127.0.0.1:7332"),
             ("http://127.0.0.1:7332/team/mcp", "0.0.0.0:7332"),

@@ -77,7 +77,7 @@ pub use raw::Raw;
 pub use secret::Secret;
 pub use spec::{
     ConnectRequest, Connector, EnvInheritance, HttpSpec, ProtocolChoice, ServerSpec, Sharing,
-    SpecResolver, StartMode, StdioSpec, ToolFilter, TransportSpec,
+    SpecResolver, StartMode, StdioSpec, ToolFilter, TransportSpec, is_localhost,
 };
 pub use state::{Connectivity, ServerState, StateKind};
 pub use trace_context::TraceContext;

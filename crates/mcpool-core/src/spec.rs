@@ -11,7 +11,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 pub use connector::{ConnectRequest, Connector};
-pub use http::HttpSpec;
+pub use http::{HttpSpec, is_localhost};
 pub use stdio::{EnvInheritance, StdioSpec};
 pub use tools::ToolFilter;
 

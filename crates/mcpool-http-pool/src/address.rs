@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use mcpool_core::is_localhost;
 use url::{Host, Url};
 
 /// What an address is to this machine.
@@ -82,13 +83,6 @@ fn class_of_v6(ip: Ipv6Addr) -> AddressClass {
         [0x2000..=0x3fff, ..] => AddressClass::Public,
         _ => AddressClass::Special,
     }
-}
-
-/// Whether a name always means this machine (RFC 6761, section 6.3).
-#[must_use]
-pub fn is_localhost(name: &str) -> bool {
-    let name = normalized(name);
-    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// A host name as it is compared: in lower case, without a dot at its end.

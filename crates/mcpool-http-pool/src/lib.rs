@@ -45,7 +45,7 @@ mod response;
 mod retry_after;
 mod tls;
 
-pub use address::{AddressClass, is_localhost, is_loopback, normalized};
+pub use address::{AddressClass, is_loopback, normalized};
 pub use body::{drain, read_capped, read_refusal, too_large_error};
 pub use challenge::Challenge;
 pub use error::{refusal_error, status_error};

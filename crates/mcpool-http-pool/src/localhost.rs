@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use mcpool_core::is_localhost;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use crate::address::{is_localhost, normalized};
+use crate::address::normalized;
 
 /// Asks the system, and adds for `localhost` and the names below it the loopback addresses that
 /// the system leaves out: a server that listens on `[::1]` alone is found where the hosts file

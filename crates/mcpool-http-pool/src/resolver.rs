@@ -9,13 +9,10 @@ use std::{
     sync::Arc,
 };
 
+use mcpool_core::is_localhost;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use crate::{
-    address::{AddressClass, is_localhost},
-    localhost::BothFamilies,
-    normalized,
-};
+use crate::{address::AddressClass, localhost::BothFamilies, normalized};
 
 /// Of a name with more addresses, the rest is not tried.
 const MAX_ADDRESSES: usize = 16;

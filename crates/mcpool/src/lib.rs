@@ -291,7 +291,7 @@ pub use mcpool_core::{
     StdioSpec, ToolFilter, ToolTraits, Transport, TransportKind, TransportMonitor, TransportSpec,
     Typed, TypedHandler, Untrusted, Verbs, WireEvent, WireRequest, WireTap, WithOptions,
     clean_json, clean_json_pretty, clean_json_text, encode, encode_notification, encode_response,
-    is_safe_method, is_unshowable, model, parse_line, replay, units,
+    is_localhost, is_safe_method, is_unshowable, model, parse_line, replay, units,
 };
 #[cfg(feature = "search")]
 #[doc(inline)]

@@ -76,10 +76,7 @@ impl EntryReader<'_> {
             return;
         };
         let is_here = match url.host() {
-            Some(url::Host::Domain(name)) => {
-                let name = name.trim_end_matches('.');
-                name == "localhost" || name.ends_with(".localhost")
-            }
+            Some(url::Host::Domain(name)) => mcpool_core::is_localhost(name),
             Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
             Some(url::Host::Ipv6(ip)) => ip.to_canonical().is_loopback(),
             None => true,

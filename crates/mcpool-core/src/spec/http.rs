@@ -135,3 +135,11 @@ impl fmt::Debug for HttpSpec {
             .finish()
     }
 }
+
+/// Whether a host name always means this machine (RFC 6761, section 6.3): `localhost`, and what lies
+/// below it, in any case and with or without a dot at its end.
+#[must_use]
+pub fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
+}
